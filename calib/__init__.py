@@ -1,0 +1,1 @@
+"""What is known about the camera and about our own errors: NumPy and OpenCV only."""

@@ -1,0 +1,142 @@
+"""What travels between the stages, one frozen dataclass each, in the order of the data flow.
+
+Frames and units, used everywhere:
+- image: pixels, origin at the top-left corner of the top-left pixel, x right, y down;
+- camera: metres, OpenCV convention, x right, y down, z forward;
+- body: SMPL's own, metres, y up, x to the body's left, z forward; rotations are axis-angle vectors in radians.
+The 24 joints are SMPL's, in SMPL's order (`JOINT_NAMES`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+# fmt: off
+JOINT_NAMES: tuple[str, ...] = (
+    "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
+    "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head", "left_shoulder",
+    "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hand", "right_hand",
+)
+PARENTS: tuple[int, ...] = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+LIMB_JOINTS: tuple[int, ...] = (1, 2, 4, 5, 7, 8, 16, 17, 18, 19, 20, 21)  # hips, knees, ankles, shoulders, elbows, wrists
+# fmt: on
+NUM_JOINTS = len(JOINT_NAMES)
+NUM_BETAS = 10
+NUM_LANDMARKS = 33
+
+
+@dataclass(frozen=True)
+class Roi:
+    """A rotated square in the image that a network looks at."""
+
+    center: Float[np.ndarray, "2"]
+    """Centre, image px."""
+    size: float
+    """Side length, image px."""
+    rotation: float
+    """Radians, positive clockwise as seen in the image: a person who stands upright gives 0."""
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """BlazePose's 33 landmarks of one person in one image."""
+
+    points: Float[np.ndarray, "33 2"]
+    """Position, image px. Also given, as a guess, where the landmark cannot be seen or lies outside the image."""
+    depth: Float[np.ndarray, "33"]
+    """Depth relative to the middle of the hips, in image px (same scale as `points`), positive away from the camera."""
+    visibility: Float[np.ndarray, "33"]
+    """The network's own probability that the landmark is in the picture and not hidden. Not calibrated."""
+    presence: Float[np.ndarray, "33"]
+    """The network's own probability that the landmark is inside the crop. Not calibrated."""
+    world: Float[np.ndarray, "33 3"]
+    """Metric guess, metres, origin between the hips, axes parallel to the camera's (x right, y down, z away)."""
+    score: float
+    """Probability that there is a person in the crop at all."""
+    roi: Roi
+    """The crop that these were found in."""
+
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """K full bodies drawn from the posterior of one person in one image. Index 0 is the flow's centre (z = 0)."""
+
+    rotvec: Float[np.ndarray, "K 24 3"]
+    """Axis-angle: row 0 is SMPL's `global_orient` in the camera frame, rows 1..23 are `body_pose`."""
+    betas: Float[np.ndarray, "K 10"]
+    """SMPL shape coefficients."""
+    transl: Float[np.ndarray, "K 3"]
+    """SMPL `transl`, camera frame, metres."""
+    joints: Float[np.ndarray, "K 24 3"]
+    """Camera frame, metres."""
+    log_q: Float[np.ndarray, "K"]
+    """Log density of each body under the posterior (Haar measure for rotations)."""
+    weights: Float[np.ndarray, "K"]
+    """Non-negative, sum to one. Equal for plain draws; post-selection changes them."""
+
+
+@dataclass(frozen=True)
+class JointMoments:
+    """Mean and spread of every joint over the hypotheses, with the unknown distance to the camera kept apart.
+
+    From one camera the distance of the whole body is far less certain than its pose, and it is one number that all
+    joints share. So each hypothesis is first moved along the viewing ray `ray` of the best estimate's pelvis until the
+    pelvises are equally far away; `cov` is what remains. The covariance in the camera frame with the distance included is
+    `cov + distance_std**2 * outer(ray, ray)`.
+    """
+
+    mean: Float[np.ndarray, "24 3"]
+    """Weighted mean, camera frame, metres."""
+    cov: Float[np.ndarray, "24 3 3"]
+    """Weighted covariance, camera frame, square metres."""
+    distance_std: float
+    """Standard deviation of the distance along `ray`, metres."""
+    ray: Float[np.ndarray, "3"]
+    """Unit vector from the camera to the best estimate's pelvis."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """The best estimate: one body that most consumers will read and nothing else."""
+
+    global_orient: Float[np.ndarray, "3"]
+    body_pose: Float[np.ndarray, "69"]
+    betas: Float[np.ndarray, "10"]
+    transl: Float[np.ndarray, "3"]
+    joints: Float[np.ndarray, "24 3"]
+    """Camera frame, metres."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Everything that Penumbra says about one person in one frame."""
+
+    landmarks: Landmarks
+    hypotheses: Hypotheses
+    best: Body
+    """Filtered over time when the pipeline filters; the uncertainty is always that of this frame alone."""
+    joint_cov: Float[np.ndarray, "24 3 3"]
+    """Calibrated covariance of `best.joints`, camera frame, square metres, distance kept apart (see `JointMoments`)."""
+    distance_std: float
+    """Calibrated standard deviation of the person's distance along `ray`, metres."""
+    ray: Float[np.ndarray, "3"]
+    joint_visible: Float[np.ndarray, "24"]
+    """Probability that each joint is seen: inside the picture and not hidden by another object or body part."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One published result. `person` is None when nobody is there."""
+
+    frame_id: int
+    """Counts the frames of the source from 0, dropped ones included."""
+    t_capture_ns: int
+    """`time.monotonic_ns()` in the middle of the grab."""
+    t_capture_unix_ns: int
+    """The same instant, Unix time."""
+    media_time_s: float
+    """Position in a recording, seconds; seconds since the first frame for a live source."""
+    dropped: int
+    """Frames of the source that were overwritten before the pipeline could look at them, since the start."""
+    person: Person | None

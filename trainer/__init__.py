@@ -1,0 +1,1 @@
+"""Whatever needs gradients or data sets. Nothing imports it at run time."""
