@@ -1,0 +1,110 @@
+"""Rotations as arrays: axis-angle vectors, 3x3 matrices and quaternions, and the maps between them.
+
+Every function is batched over leading dimensions, keeps float32 or float64 as it came, and is accurate near the
+identity and near half a turn. Rotation vectors are in radians; matrices act on column vectors; quaternions are
+(w, x, y, z) with w >= 0.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+_SMALL_ANGLE_SQUARED = 1e-6  # below it two terms of the Taylor series are exact to double precision (error ~ angle^6)
+
+
+def exp_so3(rotvec: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3 3"]:
+    """Rodrigues' formula: R = I + sin(t)/t [v] + (1 - cos t)/t^2 [v]^2 with t = |v|.
+
+    Args:
+        rotvec: axis times angle, radians; any angle.
+    """
+    rotvec = _floating(rotvec)
+    squared = np.einsum("...i,...i->...", rotvec, rotvec)
+    near_zero = squared < _SMALL_ANGLE_SQUARED
+    angle = np.sqrt(np.where(near_zero, 1.0, squared))
+    half_sine = np.sin(0.5 * angle)
+    a = np.where(near_zero, 1.0 - squared / 6.0 + squared**2 / 120.0, np.sin(angle) / angle)
+    b = np.where(near_zero, 0.5 - squared / 24.0 + squared**2 / 720.0, 2.0 * (half_sine / angle) ** 2)
+    x, y, z = np.moveaxis(rotvec, -1, 0)
+    ax, ay, az = a * x, a * y, a * z
+    bxy, bxz, byz = b * x * y, b * x * z, b * y * z
+    matrix = np.empty((*rotvec.shape, 3), rotvec.dtype)
+    matrix[..., 0, 0] = 1.0 - b * (y * y + z * z)
+    matrix[..., 1, 1] = 1.0 - b * (x * x + z * z)
+    matrix[..., 2, 2] = 1.0 - b * (x * x + y * y)
+    matrix[..., 0, 1], matrix[..., 1, 0] = bxy - az, bxy + az
+    matrix[..., 0, 2], matrix[..., 2, 0] = bxz + ay, bxz - ay
+    matrix[..., 1, 2], matrix[..., 2, 1] = byz - ax, byz + ax
+    return matrix
+
+
+def log_so3(matrix: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 3"]:
+    """The shortest rotation vector of a matrix, angle in [0, pi]; at exactly pi either sign of the axis is right."""
+    # Through the quaternion: the matrix's own trace and skew part lose all digits near pi, the quaternion does not.
+    quat = matrix_to_quat_wxyz(matrix)
+    w, xyz = quat[..., 0], quat[..., 1:]
+    sine = np.sqrt(np.einsum("...i,...i->...", xyz, xyz))
+    near_zero = sine**2 < _SMALL_ANGLE_SQUARED
+    safe_sine = np.where(near_zero, 1.0, sine)
+    # atan(s/w)/s, expanded for small s
+    small = (1.0 - sine**2 / (3.0 * np.where(near_zero, w, 1.0) ** 2)) / np.where(near_zero, w, 1.0)
+    scale = 2.0 * np.where(near_zero, small, np.arctan2(sine, w) / safe_sine)
+    return (xyz * scale[..., None]).astype(quat.dtype, copy=False)
+
+
+def matrix_to_quat_wxyz(matrix: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 4"]:
+    """Unit quaternion (w, x, y, z), w >= 0, of a rotation matrix.
+
+    Each of the four rows built below is the quaternion times four times one of its components; the row of the
+    largest component is the one without cancellation.
+    """
+    m = _floating(matrix)
+    xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
+    wx, wy, wz = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
+    xy, xz, yz = m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1]
+    rows = np.stack(
+        [
+            np.stack([1 + xx + yy + zz, wx, wy, wz], -1),
+            np.stack([wx, 1 + xx - yy - zz, xy, xz], -1),
+            np.stack([wy, xy, 1 - xx + yy - zz, yz], -1),
+            np.stack([wz, xz, yz, 1 - xx - yy + zz], -1),
+        ],
+        -2,
+    )
+    largest = np.einsum("...ii->...i", rows).argmax(-1)
+    quat = np.take_along_axis(rows, largest[..., None, None], -2)[..., 0, :]
+    quat = quat / np.linalg.norm(quat, axis=-1, keepdims=True)
+    return quat * np.where(quat[..., :1] < 0, -1, 1).astype(quat.dtype)
+
+
+def quat_to_matrix(quat_wxyz: Float[np.ndarray, "*B 4"]) -> Float[np.ndarray, "*B 3 3"]:
+    """Rotation matrix of a quaternion (w, x, y, z), which need not have unit length but must not be zero."""
+    quat = _floating(quat_wxyz)
+    quat = quat / np.linalg.norm(quat, axis=-1, keepdims=True)
+    w, x, y, z = np.moveaxis(quat, -1, 0)
+    matrix = np.empty((*quat.shape[:-1], 3, 3), quat.dtype)
+    matrix[..., 0, 0] = 1 - 2 * (y * y + z * z)
+    matrix[..., 1, 1] = 1 - 2 * (x * x + z * z)
+    matrix[..., 2, 2] = 1 - 2 * (x * x + y * y)
+    matrix[..., 0, 1], matrix[..., 1, 0] = 2 * (x * y - w * z), 2 * (x * y + w * z)
+    matrix[..., 0, 2], matrix[..., 2, 0] = 2 * (x * z + w * y), 2 * (x * z - w * y)
+    matrix[..., 1, 2], matrix[..., 2, 1] = 2 * (y * z - w * x), 2 * (y * z + w * x)
+    return matrix
+
+
+def geodesic_angle(a: Float[np.ndarray, "*B 3 3"], b: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B"]:
+    """The angle of the rotation that takes `a` to `b`, radians in [0, pi]."""
+    return np.linalg.norm(log_so3(np.swapaxes(a, -1, -2) @ b), axis=-1)
+
+
+def interpolate(
+    a: Float[np.ndarray, "*B 3 3"], b: Float[np.ndarray, "*B 3 3"], t: float | Float[np.ndarray, "*B"]
+) -> Float[np.ndarray, "*B 3 3"]:
+    """The rotation at fraction `t` of the shortest way from `a` (t = 0) to `b` (t = 1), at constant speed."""
+    step = log_so3(np.swapaxes(a, -1, -2) @ b)
+    return a @ exp_so3(step * np.asarray(t, step.dtype)[..., None])
+
+
+def _floating(array: np.ndarray) -> np.ndarray:
+    """The array itself where it is float32 or float64, else as float64."""
+    array = np.asarray(array)
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
