@@ -2,8 +2,8 @@
 
 The network is an SSD. It sees the whole picture, shrunk and padded to 224 by 224 pixels, and returns for each of 2254
 anchors a score (a logit) and twelve numbers in pixels of that crop, relative to the anchor's centre: the face's box as
-(x, y, width, height) and four points as (x, y). Points 0 and 1, the middle of the hips and a point on the circle around the
-body, define the region that the landmarker looks at. Facts from mediapipe's `pose_detection_cpu.pbtxt`.
+(x, y, width, height) and four points as (x, y). Points 0 and 1, the middle of the hips and a point on the circle around
+the body, define the region that the landmarker looks at. Facts from mediapipe's `pose_detection_cpu.pbtxt`.
 """
 
 import cv2
@@ -21,7 +21,7 @@ _SAME_PERSON_IOU = 0.3
 
 
 def anchor_centers() -> Float[np.ndarray, "2254 2"]:
-    """Centres of the anchors, crop px: each cell of three grids, row by row, as often as the grid has anchors a cell."""
+    """Centres of the anchors, crop px: the cells of three grids, row by row, each repeated for its several anchors."""
     grids = []
     for stride, anchors in _STRIDES_AND_ANCHORS:
         ticks = (np.arange(SIDE // stride, dtype=np.float32) + 0.5) * stride

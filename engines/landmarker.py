@@ -4,7 +4,7 @@ The network sees a rotated square of the picture as 256 by 256 pixels and return
 
 - `landmarks`: 39 times (x, y, z, visibility, presence): crop px, crop px, crop px, logit, logit;
 - `score`: the probability that there is a person;
-- `heatmap`: 39 maps of logits over the crop, 64 by 64 cells, that sharpen x and y;
+- `heatmap`: 64 by 64 cells over the crop with 39 logits each, one per landmark, that sharpen x and y;
 - `world`: 39 times (x, y, z) in metres, origin between the hips, in the axes of the rotated crop.
 
 Landmarks 33 and 34 are the centre and the rim of the circle around the body: the region for the next frame. The other
@@ -70,25 +70,24 @@ def decode(outputs: Mapping[str, np.ndarray], roi: Roi, to_image: Float[np.ndarr
     return landmarks, roi_from_points(in_image[_CENTER], in_image[_RIM])
 
 
-def refine(points: Float[np.ndarray, "n 2"], heatmap: Float[np.ndarray, "m c c"]) -> Float[np.ndarray, "n 2"]:
+def refine(points: Float[np.ndarray, "n 2"], heatmap: Float[np.ndarray, "c c m"]) -> Float[np.ndarray, "n 2"]:
     """Move each landmark to the centre of mass of its heatmap in a window around it.
 
     A cell's mass is the sigmoid of its logit. Only where the largest mass reaches a half; elsewhere the landmark stays.
 
     Args:
         points: Crop px, from 0 to `SIDE`.
-        heatmap: Logits; map i belongs to point i, and there may be more maps than points.
+        heatmap: Logits, rows first; the last axis is the points', and it may be longer than `points`.
     """
-    cells = heatmap.shape[1]
+    cells = heatmap.shape[0]
     scale = cells / SIDE
     index = np.arange(len(points))
     middle = np.trunc(points * scale).astype(np.int64)  # (n, 2) x, y
     steps = np.arange(-_REACH, _REACH + 1)
     columns, rows = middle[:, :1] + steps, middle[:, 1:] + steps  # (n, 7)
     inside = ((rows >= 0) & (rows < cells))[:, :, None] & ((columns >= 0) & (columns < cells))[:, None, :]
-    logits = heatmap[
-        index[:, None, None], rows.clip(0, cells - 1)[:, :, None], columns.clip(0, cells - 1)[:, None, :]
-    ].astype(np.float64)
+    nearest_rows, nearest_columns = rows.clip(0, cells - 1), columns.clip(0, cells - 1)
+    logits = heatmap[nearest_rows[:, :, None], nearest_columns[:, None, :], index[:, None, None]].astype(np.float64)
     mass = np.where(inside, 1.0 / (1.0 + np.exp(-logits)), 0.0)  # (n, 7, 7)
     moved = ((middle >= 0) & (middle < cells)).all(1) & (mass.max((1, 2)) >= _MIN_PEAK)
     total = np.maximum(mass.sum((1, 2)), 1e-12)

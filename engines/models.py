@@ -1,8 +1,8 @@
 """Where the networks come from: mediapipe's wheel, translated to ONNX once and kept in a cache.
 
-mediapipe is never imported: its import takes seconds and brings half of what a run does not need. Its files are found
-beside its package, read, and translated by `engines.tflite_import`. The cache lies in `$PENUMBRA_CACHE`, or in
-`~/.cache/penumbra`; a file there is named after the SHA-256 of the TFLite file and the version of the importer, so a new
+mediapipe is never imported, which would take seconds and bring much that a run does not need. Its files are found in its
+package's folder, read, and translated by `engines.tflite_import`. The cache lies in `$PENUMBRA_CACHE`, or in
+`~/.cache/penumbra`; a file there is named after the SHA-256 of the TFLite file and of how it is translated, so a new
 wheel or a new importer never meets an old translation.
 """
 
@@ -39,7 +39,7 @@ DETECTOR = Network(
 LANDMARKER = Network(
     "modules/pose_landmark/pose_landmark_full.tflite",
     # Output 2, the person's silhouette, costs a quarter of the time and nobody here reads it.
-    {0: "landmarks", 1: "score", 3: "heatmap", 4: "world"},  # (1, 195), (1, 1), (1, 39, 64, 64), (1, 117)
+    {0: "landmarks", 1: "score", 3: "heatmap", 4: "world"},  # (1, 195), (1, 1), (1, 64, 64, 39), (1, 117)
 )
 
 
@@ -49,7 +49,7 @@ def detector_model() -> Path:
 
 
 def landmarker_model() -> Path:
-    """The full pose landmarker as ONNX: `image` (1, 3, 256, 256) RGB in [0, 1] to `landmarks`, `score`, `heatmap`, `world`."""
+    """The full pose landmarker as ONNX: `image` (1, 3, 256, 256) RGB in [0, 1] to the outputs of `LANDMARKER`."""
     return import_once(tflite_path(LANDMARKER), LANDMARKER.outputs)
 
 

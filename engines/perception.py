@@ -1,7 +1,7 @@
 """Pictures of one scene, one after another, to the landmarks of one person.
 
-The detector looks at the whole picture only when nobody is tracked. Otherwise the landmarker looks where the last frame's
-landmarks say that the person is, and when it finds nobody there the detector is asked about the same frame.
+The detector looks at the whole picture only when nobody is tracked. Otherwise the landmarker looks where the last
+frame's landmarks say that the person is, and when it finds nobody there the detector is asked about the same frame.
 """
 
 import numpy as np
@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 
 from engines.detector import Detector, open_detector
 from engines.landmarker import Landmarker, open_landmarker
+from engines.roi import steady
 from engines.types import Landmarks, Roi
 
 
@@ -29,16 +30,16 @@ class Perception:
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> Landmarks | None:
         """The person in this BGR picture, or None."""
-        found = self._look_at(image, self._roi)
+        found = self._look_at(image, self._roi, tracked=True)
         if found is None:
-            found = self._look_at(image, self._detector(image))
+            found = self._look_at(image, self._detector(image), tracked=False)
         return found
 
     def reset(self) -> None:
         """Forget the person, as after a cut in the film."""
         self._roi = None
 
-    def _look_at(self, image: UInt8[np.ndarray, "h w 3"], roi: Roi | None) -> Landmarks | None:
+    def _look_at(self, image: UInt8[np.ndarray, "h w 3"], roi: Roi | None, tracked: bool) -> Landmarks | None:
         """Landmarks in `roi` if somebody is there; remembers where to look next."""
         self._roi = None
         if roi is None:
@@ -46,7 +47,7 @@ class Perception:
         landmarks, next_roi = self._landmarker(image, roi)
         if landmarks.score < self._min_score:
             return None
-        self._roi = next_roi
+        self._roi = steady(roi, next_roi) if tracked else next_roi
         return landmarks
 
 

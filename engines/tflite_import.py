@@ -2,9 +2,9 @@
 
 In: the bytes of a TFLite file. Out: an ONNX model that computes the same numbers in float32.
 
-The file's tensors are channels-last and the ONNX graph's are channels-first, pictures included: the input is
-(1, 3, H, W) float32 RGB in the range the network was trained on, and four-dimensional outputs are (1, C, H, W). Before a
-reshape the graph goes back to channels-last, because the order of the numbers is what a reshape preserves.
+The file's tensors are channels-last. The graph's are channels-first, its input too: (1, 3, H, W) float32 RGB in the
+range that the network was trained on. Its outputs are as in the file, channels-last, which is how fast CPU kernels hold
+them anyway. A reshape also goes back to channels-last first: the order of the numbers is what it preserves.
 
 Constants are worked out here rather than in the graph: float16 weights are widened, sparse weights are filled in. An
 operator, or an option of an operator, that is not listed here is refused by name.
@@ -49,10 +49,13 @@ def import_tflite(
     subgraph = model.subgraphs[0]
     source = int(subgraph.inputs[0])
     wanted = {int(subgraph.outputs[position]): name for position, name in outputs.items()}
-    translation = _Translation(model, schema, {source: input_name, **wanted})
+    translation = _Translation(model, schema)
+    translation.public_names[source] = input_name
+    # A picture among the outputs keeps its number here: `finish` makes the channels-last form that carries the name.
+    translation.public_names |= {tensor: name for tensor, name in wanted.items() if len(translation.shape(tensor)) != 4}
     for operator in _needed(subgraph.operators, list(wanted)):
         translation.add(operator)
-    return translation.finish(source, list(wanted))
+    return translation.finish(source, wanted)
 
 
 def _needed(operators: Sequence[Any], wanted: Sequence[int]) -> list[Any]:
@@ -71,8 +74,8 @@ class _Translation:
 
     model: Any
     schema: ModuleType
-    public_names: Mapping[int, str]
-    """Tensor of the file to its name in the graph, for the input and the outputs; the others are numbered."""
+    public_names: dict[int, str] = field(default_factory=dict)
+    """Tensor of the file to its name in the graph; the others are numbered."""
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: dict[str, onnx.TensorProto] = field(default_factory=dict)
     constants: dict[int, np.ndarray] = field(default_factory=dict)
@@ -95,8 +98,8 @@ class _Translation:
         raw = self.model.buffers[described.buffer].data
         if raw is None or len(raw) == 0:
             raise PenumbraError(f"model: {described.name.decode()} should be a constant and is computed instead.")
-        types = {self.schema.TensorType.FLOAT32: "<f4", self.schema.TensorType.FLOAT16: "<f2"}
-        types[self.schema.TensorType.INT32] = "<i4"
+        code = self.schema.TensorType
+        types = {code.FLOAT32: "<f4", code.FLOAT16: "<f2", code.INT32: "<i4"}
         if described.type not in types:
             raise PenumbraError(f"model: constant {described.name.decode()} has element type {described.type}.")
         values = np.frombuffer(bytes(raw), types[described.type])
@@ -146,22 +149,19 @@ class _Translation:
             bounds = [self.initializer(key, np.float32(value)) for key, value in (("zero", 0.0), ("six", 6.0))]
             self.emit("Clip", [linear, *bounds], output)
 
-    def finish(self, source: int, outputs: Sequence[int]) -> onnx.ModelProto:
-        """Close the graph."""
-        infos = [self._value_info(tensor) for tensor in outputs]
-        graph = helper.make_graph(
-            self.nodes, "tflite", [self._value_info(source)], infos, list(self.initializers.values())
-        )
+    def finish(self, source: int, outputs: Mapping[int, str]) -> onnx.ModelProto:
+        """Name the outputs and close the graph."""
+        for tensor, name in outputs.items():
+            if self.name(tensor) != name:
+                self.emit("Transpose", [self.name(tensor)], name, perm=_TO_CHANNELS_LAST)
+        channels_first = [self.shape(source)[axis] for axis in _TO_CHANNELS_FIRST]
+        inputs = [helper.make_tensor_value_info(self.name(source), TensorProto.FLOAT, channels_first)]
+        infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, self.shape(t)) for t, name in outputs.items()]
+        graph = helper.make_graph(self.nodes, "tflite", inputs, infos, list(self.initializers.values()))
         opsets = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, producer_name="penumbra", opset_imports=opsets, ir_version=8)
         onnx.checker.check_model(model, full_check=True)
         return model
-
-    def _value_info(self, tensor: int) -> onnx.ValueInfoProto:
-        shape = self.shape(tensor)
-        if len(shape) == 4:
-            shape = tuple(shape[axis] for axis in _TO_CHANNELS_FIRST)
-        return helper.make_tensor_value_info(self.name(tensor), TensorProto.FLOAT, shape)
 
 
 def _fill_in(values: np.ndarray, described: Any) -> np.ndarray:
@@ -268,13 +268,12 @@ def _depth_to_space(t: _Translation, operator: Any) -> None:
 
 def _reshape(t: _Translation, operator: Any) -> None:
     source, output = int(operator.inputs[0]), int(operator.outputs[0])
-    value = t.name(source)
-    if len(t.shape(source)) == 4:
-        channels_last = f"t{output}_channels_last"
-        t.emit("Transpose", [value], channels_last, perm=_TO_CHANNELS_LAST)
-        value = channels_last
     if len(t.shape(output)) == 4:
         raise PenumbraError("model: the operator RESHAPE is not supported where its result has four axes.")
+    value = t.name(source)
+    if len(t.shape(source)) == 4:
+        value = f"t{output}_channels_last"
+        t.emit("Transpose", [t.name(source)], value, perm=_TO_CHANNELS_LAST)
     shape = t.initializer(f"shape{output}", np.array(t.shape(output), np.int64))
     t.emit("Reshape", [value, shape], t.name(output))
 
