@@ -127,6 +127,11 @@ def cuda_device_count() -> int:
     return count.value
 
 
+def open_dimension(model: Path, name: str) -> PenumbraError:
+    """What to raise when the file and `shapes` together leave a dimension of input `name` open."""
+    return PenumbraError(f"shapes: {model.name} leaves a dimension of its input '{name}' open; give its full shape.")
+
+
 def _open(model: Path, backend: str, shapes: Shapes, num_threads: int | None) -> Engine:
     if backend not in BACKENDS:
         raise PenumbraError(f"backend: '{backend}' is unknown; choose one of auto, {', '.join(BACKENDS)}.")
