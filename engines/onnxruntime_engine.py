@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from onnxruntime import NodeArg
 
 from engines.engine import Shapes, open_dimension
 
@@ -52,11 +51,10 @@ def open_here(model: Path, shapes: Shapes, device: str, num_threads: int | None)
     if num_threads is not None:
         options.intra_op_num_threads = num_threads
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    return OnnxruntimeEngine(session, {arg.name: _allocate(arg, model, shapes) for arg in session.get_inputs()})
-
-
-def _allocate(arg: NodeArg, model: Path, shapes: Shapes) -> np.ndarray:
-    shape = shapes.get(arg.name, tuple(arg.shape))
-    if not all(isinstance(size, int) for size in shape):
-        raise open_dimension(model, arg.name)
-    return np.zeros(shape, dtype=_DTYPES[arg.type])
+    inputs = {}
+    for arg in session.get_inputs():
+        shape = shapes.get(arg.name, tuple(arg.shape))
+        if not all(isinstance(size, int) for size in shape):
+            raise open_dimension(model, arg.name)
+        inputs[arg.name] = np.zeros(shape, dtype=_DTYPES[arg.type])
+    return OnnxruntimeEngine(session, inputs)

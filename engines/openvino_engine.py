@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import openvino
-from openvino.properties import cache_dir, inference_num_threads
-from openvino.properties.hint import PerformanceMode, inference_precision, performance_mode
 
 from engines.engine import Shapes, open_dimension
 from engines.models import cache_folder
@@ -52,10 +50,10 @@ def open_here(model: Path, shapes: Shapes, device: str, num_threads: int | None)
         if port.get_partial_shape().is_dynamic:
             raise open_dimension(model, port.get_any_name())
     config = {
-        performance_mode: PerformanceMode.LATENCY,
-        inference_precision: openvino.Type.f32,
-        cache_dir: str(cache_folder() / "openvino"),
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "CACHE_DIR": str(cache_folder() / "openvino"),
     }
     if num_threads is not None:
-        config[inference_num_threads] = num_threads
+        config["INFERENCE_NUM_THREADS"] = str(num_threads)
     return OpenvinoEngine(core.compile_model(network, "CPU", config))
