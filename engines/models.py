@@ -1,7 +1,7 @@
 """Where the networks come from: mediapipe's wheel, translated to ONNX once and kept in a cache.
 
-mediapipe is never imported, which would take seconds and bring much that a run does not need. Its files are found in its
-package's folder, read, and translated by `engines.tflite_import`. The cache lies in `$PENUMBRA_CACHE`, or in
+mediapipe is never imported, which would take seconds and bring much that a run does not need. Its files are found in
+the package's folder, read, and translated by `engines.tflite_import`. The cache lies in `$PENUMBRA_CACHE`, or in
 `~/.cache/penumbra`; a file there is named after the SHA-256 of the TFLite file and of how it is translated, so a new
 wheel or a new importer never meets an old translation.
 """

@@ -146,8 +146,8 @@ class _Translation:
         if wanted == "Relu":
             self.emit("Relu", [linear], output)
         elif wanted == "Relu6":
-            bounds = [self.initializer(key, np.float32(value)) for key, value in (("zero", 0.0), ("six", 6.0))]
-            self.emit("Clip", [linear, *bounds], output)
+            low, high = self.initializer("zero", np.array(0, "f4")), self.initializer("six", np.array(6, "f4"))
+            self.emit("Clip", [linear, low, high], output)
 
     def finish(self, source: int, outputs: Mapping[int, str]) -> onnx.ModelProto:
         """Name the outputs and close the graph."""
