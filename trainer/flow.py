@@ -157,7 +157,7 @@ class PoseFlow(nn.Module):
             The bodies and their log density, rotations against the Haar measure. Where the orientation is more than a
             quarter turn off the anchor the twin branch of `so3` is left out of it (`log_prob` has both).
         """
-        u, log_det = z, torch.zeros_like(z[..., 0])
+        u, log_det = z, self.std.log().sum() + context.log_scale.sum(-1, keepdim=True)
         for i, coupling in enumerate(self.couplings):
             u = u[..., self.permutations[i]]
             kept, moved = u[..., : coupling.kept], u[..., coupling.kept :]
@@ -166,7 +166,6 @@ class PoseFlow(nn.Module):
             log_det = log_det + log_scale.sum(-1)
         u = u * context.log_scale[:, None].exp() + context.shift[:, None]
         x = u * self.std + self.mean
-        log_det = log_det + context.log_scale.sum(-1, keepdim=True) + self.std.log().sum()
         rotations = x[..., :ROT].unflatten(-1, (NUM_JOINTS, 3))
         y = so3.squeeze(rotations, self.radius)
         volume = so3.squeeze_log_det(rotations, self.radius) + so3.exp_log_det(y)

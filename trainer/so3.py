@@ -22,7 +22,7 @@ def exp(y: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3 3"]:
     """Rodrigues' formula, smooth at zero."""
     square = (y * y).sum(-1)[..., None, None]
     small = square < 1e-6
-    safe = torch.where(small, torch.ones_like(square), square)
+    safe = square.clamp_min(1e-6)
     theta = safe.sqrt()
     a = torch.where(small, 1 - square / 6, theta.sin() / theta)
     b = torch.where(small, 0.5 - square / 24, (1 - theta.cos()) / safe)
@@ -41,7 +41,7 @@ def exp_log_det(y: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B"]:
     """log((2 - 2 cos t) / t^2) with t = |y|: the volume of `exp` against the Haar measure."""
     square = (y * y).sum(-1)
     small = square < 1e-4
-    safe = torch.where(small, torch.ones_like(square), square)
+    safe = square.clamp_min(1e-4)
     # sin form: 2 - 2 cos t = 4 sin^2(t/2) does not cancel near zero.
     full = 2 * torch.log((2 * torch.sin(safe.sqrt() / 2)).abs().clamp_min(1e-12)) - torch.log(safe)
     return torch.where(small, -square / 12, full)

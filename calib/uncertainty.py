@@ -1,0 +1,155 @@
+"""Make predicted standard deviations match errors: factors fitted on people that the trainer never saw.
+
+A flow's spread is a promise; this measures by how much it is broken, separately for each joint, seen and hidden, across and
+along the viewing ray, and mends it. Applied as cov -> D cov D with D = a (I - r r^T) + b r r^T, r the unit viewing ray, so a
+covariance stays a covariance, a larger one stays larger, and it costs a few multiplications.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from engines.errors import PenumbraError
+
+ELLIPSOID_90 = 6.2514
+"""90 % quantile of the chi-square distribution with 3 degrees of freedom."""
+_NORMAL_68 = 0.9945
+"""Half-width of the interval that holds 68 % of a standard normal."""
+_FLOOR_M = 0.004
+"""Added to every predicted standard deviation, so that no promise is perfect: the joint's own definition is not sharper."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Factors on standard deviations, and what they were fitted on."""
+
+    visible: Float[np.ndarray, "24 2"]
+    """For joints that are seen: across the ray, along it."""
+    hidden: Float[np.ndarray, "24 2"]
+    distance: float
+    """For the distance of the whole person."""
+    data: str
+    """What it was fitted on, for people to read."""
+    coverage_visible: float
+    """Share of true joints inside the calibrated 90 % ellipsoid, on data kept out of the fit."""
+    coverage_hidden: float
+
+    def apply(
+        self, cov: Float[np.ndarray, "24 3 3"], ray: Float[np.ndarray, "3"], p_visible: Float[np.ndarray, "24"]
+    ) -> Float[np.ndarray, "24 3 3"]:
+        """Calibrated covariances; between seen and hidden the factors are mixed geometrically by `p_visible`."""
+        p = p_visible[:, None]
+        factors = np.exp(p * np.log(self.visible) + (1 - p) * np.log(self.hidden))
+        along = np.outer(ray, ray)
+        across = np.eye(3) - along
+        D = factors[:, 0, None, None] * across + factors[:, 1, None, None] * along
+        return D @ (cov + _FLOOR_M**2 * np.eye(3)) @ D
+
+    def to_json(self) -> dict[str, object]:
+        """Plain numbers for a record."""
+        return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in asdict(self).items()}
+
+    @staticmethod
+    def from_json(data: dict[str, object]) -> "Calibration":
+        """The inverse of `to_json`."""
+        fields = dict(data)
+        for key in ("visible", "hidden"):
+            fields[key] = np.array(fields[key], np.float64).reshape(24, 2)
+        return Calibration(**fields)  # pyright: ignore[reportArgumentType]
+
+
+def load(record: Path) -> Calibration | None:
+    """The calibration in a model's record (JSON), or None if that model has none.
+
+    Raises:
+        PenumbraError: if the record cannot be read.
+    """
+    try:
+        data = json.loads(record.read_text())
+        return Calibration.from_json(data["calibration"]) if data.get("calibration") else None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise PenumbraError(f"{record} is not a model record with a readable calibration: {error}.") from error
+
+
+def fit(
+    error: Float[np.ndarray, "N 24 3"],
+    cov: Float[np.ndarray, "N 24 3 3"],
+    ray: Float[np.ndarray, "N 3"],
+    visible: Bool[np.ndarray, "N 24"],
+    distance_error: Float[np.ndarray, "N"],
+    distance_std: Float[np.ndarray, "N"],
+    data: str,
+) -> Calibration:
+    """Fit on the first half of the people, state the coverage on the second.
+
+    Each factor first brings 68 % of the errors along its axis within one standard deviation; then both axes of a joint
+    are scaled together until its 90 % ellipsoid holds 90 % of the errors.
+
+    Args:
+        error: truth minus best estimate, metres, the common distance removed from both.
+        cov: uncalibrated covariances, square metres.
+        ray: unit viewing rays.
+        visible: the true visibility, which is what the two sets of factors are for.
+        distance_error: truth minus estimate of the distance along the ray, metres.
+        distance_std: its uncalibrated standard deviation.
+        data: what this is, for the record.
+    """
+    half = len(error) // 2
+    first, rest = slice(None, half), slice(half, None)
+    factors = [_fit_joints(error[first], cov[first], ray[first], chosen[first]) for chosen in (visible, ~visible)]
+    distance = float(np.quantile(np.abs(distance_error[first]) / distance_std[first], 0.683) / _NORMAL_68)
+    fitted = Calibration(factors[0], factors[1], distance, data, math.nan, math.nan)
+    pairs = zip(cov[rest], ray[rest], visible[rest].astype(float), strict=True)
+    inside = contains(np.stack([fitted.apply(c, r, p) for c, r, p in pairs]), error[rest])
+    shares = [round(float(inside[chosen[rest]].mean()), 4) for chosen in (visible, ~visible)]
+    return Calibration(factors[0], factors[1], distance, data, *shares)
+
+
+def contains(
+    cov: Float[np.ndarray, "*B 3 3"], error: Float[np.ndarray, "*B 3"], squared_radius: float = ELLIPSOID_90
+) -> Bool[np.ndarray, "*B"]:
+    """Whether each error lies inside its covariance's ellipsoid."""
+    return (error * np.linalg.solve(cov, error[..., None])[..., 0]).sum(-1) <= squared_radius
+
+
+def _fit_joints(
+    error: Float[np.ndarray, "N 24 3"],
+    cov: Float[np.ndarray, "N 24 3 3"],
+    ray: Float[np.ndarray, "N 3"],
+    chosen: Bool[np.ndarray, "N 24"],
+) -> Float[np.ndarray, "24 2"]:
+    everywhere = [_fit_one(*_pool(error, cov, ray, chosen, range(24)))]
+    factors = np.repeat(everywhere, 24, axis=0)
+    for joint in range(24):
+        if chosen[:, joint].sum() >= 100:  # fewer say less about this joint than all joints together do
+            factors[joint] = _fit_one(*_pool(error, cov, ray, chosen, [joint]))
+    return factors
+
+
+def _pool(error: np.ndarray, cov: np.ndarray, ray: np.ndarray, chosen: np.ndarray, joints: range | list[int]) -> tuple:
+    joints = list(joints)
+    rows = chosen[:, joints]
+    rays = np.broadcast_to(ray[:, None], error[:, joints].shape)
+    return error[:, joints][rows], cov[:, joints][rows] + _FLOOR_M**2 * np.eye(3), rays[rows]
+
+
+def _fit_one(
+    error: Float[np.ndarray, "M 3"], cov: Float[np.ndarray, "M 3 3"], ray: Float[np.ndarray, "M 3"]
+) -> Float[np.ndarray, "2"]:
+    if len(error) == 0:
+        return np.ones(2)
+    along = (error * ray).sum(-1)
+    var_along = np.einsum("ni,nij,nj->n", ray, cov, ray)
+    var_across = (np.trace(cov, axis1=-2, axis2=-1) - var_along) / 2
+    across = error - along[:, None] * ray
+    # Two of three axes lie across the ray; a Rayleigh variable is below 1.5096 with probability 0.68.
+    a = np.quantile(np.linalg.norm(across, axis=-1) / np.sqrt(var_across), 0.68) / 1.5096
+    b = np.quantile(np.abs(along) / np.sqrt(var_along), 0.68) / _NORMAL_68
+    outer = ray[:, :, None] * ray[:, None, :]
+    D = a * (np.eye(3) - outer) + b * outer
+    squared = (error * np.linalg.solve(D @ cov @ D, error[..., None])[..., 0]).sum(-1)
+    return np.array([a, b]) * np.sqrt(np.quantile(squared, 0.9) / ELLIPSOID_90)

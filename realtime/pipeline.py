@@ -1,0 +1,127 @@
+"""One frame in, one estimate out, as a list of named steps. Everything is allocated before the first frame.
+
+    frame -> landmarks -> hypotheses -> moments -> calibration -> smoothing -> Estimate (-> mesh, if somebody looks)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from calib.camera import Intrinsics
+from calib.uncertainty import Calibration
+from engines.body import BodyModel
+from engines.kernels import MomentPlan, SkinnedMesh, VertexPlan
+from engines.perception import Perception
+from engines.sampler import Sampler
+from engines.types import NUM_JOINTS, Body, Estimate, Hypotheses, Landmarks, Person
+from realtime.frame import Frame
+from realtime.smoothing import Smoother
+from realtime.timing import StageTimer
+
+MESH_HYPOTHESES = 50
+"""How many hypotheses the mesh's colours are made of: half the cost, hardly another colour."""
+ASSUMED_FOCAL_ERROR = 0.12
+"""Relative standard deviation of a focal length that nobody measured (fields of view of 55 to 75 degrees, see
+`calib.camera.DEFAULT_FOV_DEG`). The distance to the person is proportional to it."""
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """The best estimate's surface."""
+
+    vertices: Float[np.ndarray, "V 3"]
+    """Camera frame, metres."""
+    std: Float[np.ndarray, "V"]
+    """Calibrated standard deviation, metres, root mean square over the axes, distance kept apart."""
+
+
+class Pipeline:
+    """Call it with each frame in turn, from one thread."""
+
+    def __init__(
+        self,
+        perception: Perception,
+        sampler: Sampler,
+        body: BodyModel,
+        intrinsics: Intrinsics,
+        calibration: Calibration | None,
+        smoother: Smoother,
+    ) -> None:
+        self.perception = perception
+        self.sampler = sampler
+        self.body = body
+        self.intrinsics = intrinsics
+        self.calibration = calibration
+        self.smoother = smoother
+        self.timer = StageTimer()
+        plan, K = sampler.joints, sampler.joints.num_hypotheses
+        self._moments = MomentPlan(K, NUM_JOINTS, plan.device, points=plan.joints)
+        live = body.live
+        arrays = (a.astype(np.float32) for a in (live.v_template, live.shapedirs, live.weights))
+        self._surface = VertexPlan(SkinnedMesh(*arrays), min(K, MESH_HYPOTHESES), plan.device, source=plan)
+        self._raw_std = np.ones(NUM_JOINTS)
+
+    @property
+    def backend(self) -> str:
+        """What runs the networks."""
+        return self.sampler.engine.backend
+
+    def __call__(self, frame: Frame, dropped: int) -> Estimate:
+        """Estimate the person in a frame."""
+        with self.timer.stage("perception"):
+            landmarks = self.perception(frame.image)
+        person = self._person(landmarks, frame) if landmarks else None
+        if person is None:
+            self.smoother.reset()
+        return Estimate(
+            frame.frame_id, frame.t_capture_ns, frame.t_capture_unix_ns, frame.media_time_s, dropped, person
+        )
+
+    def _person(self, landmarks: Landmarks, frame: Frame) -> Person:
+        with self.timer.stage("sampling"):
+            samples = self.sampler(landmarks, self.intrinsics)
+        with self.timer.stage("moments"):
+            moments = self._moments(None, samples.hypotheses.weights)
+        with self.timer.stage("calibration"):
+            cov, distance_std = moments.cov.astype(float), float(moments.distance[1])
+            self._raw_std = _axis_std(cov)
+            if self.calibration is not None:
+                cov = self.calibration.apply(cov, moments.ray, samples.joint_visible)
+                distance_std *= self.calibration.distance
+            if not self.intrinsics.calibrated:
+                distance_std = float(np.hypot(distance_std, ASSUMED_FOCAL_ERROR * moments.distance[0]))
+        with self.timer.stage("smoothing"):
+            best = self.smoother(center_of(samples.hypotheses), frame.media_time_s)
+        return Person(
+            landmarks, samples.hypotheses, best, cov, distance_std, moments.ray.astype(float), samples.joint_visible
+        )
+
+    def mesh(self, person: Person) -> Mesh:
+        """The surface of the person that was estimated last, for who looks at it."""
+        with self.timer.stage("mesh"):
+            best = person.best
+            rotvec = np.concatenate([best.global_orient, best.body_pose]).reshape(NUM_JOINTS, 3)
+            posed = self.body.shaped(best.betas).posed(rotvec, best.transl)
+            surface = self._surface.from_source(person.hypotheses.weights[: self._surface.weights.shape[0]])
+            # A vertex moves with its bones, so it takes over their correction.
+            ratio = _axis_std(person.joint_cov) / np.maximum(self._raw_std, 1e-4)
+            return Mesh(posed.vertices("live"), surface.std * (self.body.live.weights @ ratio))
+
+
+def center_of(hypotheses: Hypotheses) -> Body:
+    """Hypothesis 0, the flow's centre, as the best estimate."""
+    rotvec = hypotheses.rotvec[0].astype(float)
+    return Body(
+        rotvec[0],
+        rotvec[1:].reshape(-1),
+        hypotheses.betas[0].astype(float),
+        hypotheses.transl[0].astype(float),
+        hypotheses.joints[0].astype(float),
+    )
+
+
+def _axis_std(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B"]:
+    return np.sqrt(np.trace(cov, axis1=-2, axis2=-1) / 3)
+
+

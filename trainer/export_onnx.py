@@ -1,0 +1,106 @@
+"""Write a trained flow as the ONNX file that the live system runs, with the record of how it was made.
+
+    python -m trainer.export_onnx --run runs/first
+
+The graph takes `features` (1, F) and the noise `z` (K, D), K open, and returns `tangent` (K, 24, 3), `betas` (K, 10),
+`camera` (K, 3), `log_q` (K,) and `visible` (24,). The noise is an input, so the same `z` gives the same bodies on every
+engine, and neighbouring frames give neighbouring bodies.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+import tyro
+from torch import Tensor, nn
+
+from engines.body import BodyModel
+from trainer.flow import DIM, FlowConfig, PoseFlow
+
+INPUTS = ("features", "z")
+OUTPUTS = ("tangent", "betas", "camera", "log_q", "visible")
+TOLERANCE = 2e-4
+"""Largest difference between torch and ONNX Runtime that is put down to float32, in rad, m or nats per 100."""
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What to export, and where to."""
+
+    run: Path = Path("runs/first")
+    out: Path = Path("engines/assets/flow.onnx")
+
+
+class OnePicture(nn.Module):
+    """The flow for one picture and K noise vectors."""
+
+    def __init__(self, flow: PoseFlow) -> None:
+        super().__init__()
+        self.flow = flow
+
+    def forward(self, features: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """See the module's docstring for names and shapes."""
+        context = self.flow.encoder(features)
+        bodies, log_q = self.flow.sample(context, z[None])
+        visible = torch.sigmoid(context.visible_logits)[0]
+        return bodies.y[0], bodies.betas[0], bodies.camera[0], log_q[0], visible
+
+
+def load_run(run: Path) -> tuple[PoseFlow, dict[str, object]]:
+    """The averaged weights of a run and its record."""
+    facts = json.loads((run / "config.json").read_text())
+    flow = PoseFlow(FlowConfig(**facts["flow"]))
+    flow.load_state_dict(torch.load(run / "last.pt", weights_only=True)["average"])
+    return flow.eval(), facts
+
+
+def export(flow: PoseFlow, out: Path) -> float:
+    """Write the graph and return the largest difference between it and torch on random input.
+
+    Raises:
+        RuntimeError: if that is more than rounding.
+    """
+    torch.manual_seed(0)
+    features, z = torch.randn(1, flow.config.features), torch.randn(5, DIM)
+    module = OnePicture(flow).eval()
+    names = {"input_names": list(INPUTS), "output_names": list(OUTPUTS)}
+    open_axes = {"z": {0: "K"}, **{name: {0: "K"} for name in OUTPUTS[:-1]}}
+    torch.onnx.export(module, (features, z), str(out), dynamic_axes=open_axes, opset_version=17, dynamo=False, **names)
+    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+    z = torch.randn(64, DIM)
+    with torch.no_grad():
+        expected = module(features, z)
+    actual = session.run(None, {"features": features.numpy(), "z": z.numpy()})
+    scale = {"log_q": 100.0}
+    worst = max(
+        float(np.abs(a - e.numpy()).max()) / scale.get(name, 1.0)
+        for name, a, e in zip(OUTPUTS, actual, expected, strict=True)
+    )
+    if worst > TOLERANCE:
+        raise RuntimeError(f"{out} differs from torch by {worst:.2e}.")
+    return worst
+
+
+def main(config: ExportConfig) -> None:
+    """Export and record."""
+    flow, facts = load_run(config.run)
+    worst = export(flow, config.out)
+    scores = json.loads((config.run / "scores.json").read_text())
+    record = {
+        "file": config.out.name,
+        "sha256": hashlib.sha256(config.out.read_bytes()).hexdigest(),
+        "J_template": BodyModel.load().J_template.tolist(),
+        "trained": facts,
+        "validation": scores,
+        "onnx_difference": worst,
+    }
+    config.out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+    print(f"{config.out}: {config.out.stat().st_size / 2**20:.1f} MiB, differs from torch by at most {worst:.1e}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(ExportConfig))

@@ -1,0 +1,215 @@
+"""Make training pairs: paint random scenes and show them to the real landmark network.
+
+    python -m trainer.synthesize --poses runs/poses.npz --out runs/pairs --split train --shards 100
+
+What the flow then learns from is how this network really fails: behind a table, at the picture's border, seen from behind.
+A shard is one file of `SHARD` pairs and depends on nothing but its split, its number and the seed, so a run that was killed
+goes on where it stopped, and any number of processes gives the same data.
+"""
+
+import multiprocessing
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tyro
+from engines.body import BodyModel
+from jaxtyping import Float
+from tqdm import tqdm
+
+from engines.engine import open_engine
+from engines.landmarker import SIDE as CROP
+from engines.landmarker import Landmarker
+from engines.models import landmarker_model
+from engines.roi import crop_to_image
+from engines.types import Landmarks, Roi
+from trainer import render
+from trainer.scenes import Scene, SceneConfig, draw
+
+SHARD = 500
+OVERSAMPLE = 2
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class SynthesizeConfig:
+    """What to make, and where."""
+
+    poses: Path = Path("runs/poses.npz")
+    """Made by `python -m trainer.mocap`."""
+    out: Path = Path("runs/pairs")
+    split: str = "train"
+    """train, val or test: subjects never cross."""
+    shards: int = 10
+    processes: int = 2
+    seed: int = 0
+    scene: SceneConfig = field(default_factory=SceneConfig)
+
+
+@dataclass(frozen=True)
+class Painter:
+    """What a process needs to turn scenes into pairs; opened once."""
+
+    body: BodyModel
+    figure: render.Figure
+    landmarker: Landmarker
+
+    @classmethod
+    def open(cls) -> "Painter":
+        """Load the default body and the landmark network."""
+        body = BodyModel.load()
+        figure = render.figure(body.live.v_template, body.live.faces, body.live.weights)
+        return cls(body, figure, Landmarker(open_engine(landmarker_model(), "openvino", num_threads=1)))
+
+    def pair(self, scene: Scene, rng: np.random.Generator) -> dict[str, np.ndarray] | None:
+        """Paint a scene, look at it; None where the network sees nobody, which the live system drops as well."""
+        shaped = self.body.shaped(scene.betas)
+        transl = scene.pelvis - shaped.rest_joints[0]
+        posed = shaped.posed(scene.rotvec, transl)
+        if posed.joints[:, 2].min() < 0.3:
+            return None
+        joints_px = _to_image(posed.joints, scene)
+        roi = _region(joints_px, rng)
+        painting = self._paint(scene, posed.vertices("live"), joints_px, roi, rng)
+        found, _ = self.landmarker(painting.image, Roi(np.array([CROP / 2, CROP / 2]), CROP, 0.0))
+        if found.score < 0.5:
+            return None
+        crop_from_image = _crop_from_image(roi, CROP)
+        reach = round(0.016 * CROP * OVERSAMPLE)
+        crop_px = OVERSAMPLE * cv2.transform(joints_px[None], crop_from_image)[0]
+        visible = render.visible_joints(painting.part, crop_px, reach)
+        return _record(scene, found, crop_from_image, visible)
+
+    def _paint(
+        self, scene: Scene, vertices: np.ndarray, joints_px: np.ndarray, roi: Roi, rng: np.random.Generator
+    ) -> render.Painting:
+        size = CROP * OVERSAMPLE
+        crop_from_image = _crop_from_image(roi, size)
+        pixels = cv2.transform(_to_image(vertices, scene)[None], crop_from_image)[0]
+        behind = render.background(size, rng)
+        painting = render.paint(self.figure, vertices, pixels, size, behind, rng)
+        crop_px = cv2.transform(joints_px[None], crop_from_image)[0]
+        render.occlude(painting, crop_px, 0.75 * size, rng)
+        _hide_outside(painting.part, scene.size, crop_from_image)
+        small = cv2.resize(painting.image, (CROP, CROP), interpolation=cv2.INTER_AREA)
+        small = _repeat_border(small, scene.size, _crop_from_image(roi, CROP))
+        return render.Painting(render.degrade(small, rng), painting.part)
+
+
+def _to_image(points_cam: Float[np.ndarray, "N 3"], scene: Scene) -> Float[np.ndarray, "N 2"]:
+    return points_cam[:, :2] / points_cam[:, 2:] * scene.focal + np.array(scene.size) / 2
+
+
+def _region(joints_px: Float[np.ndarray, "24 2"], rng: np.random.Generator) -> Roi:
+    """A crop as the tracker would choose it: the body's circle about the hips times 1.25, with a tracker's errors."""
+    hips, shoulders = joints_px[[1, 2]].mean(0), joints_px[[16, 17]].mean(0)
+    radius = np.linalg.norm(joints_px - hips, axis=1).max() * 1.08
+    up = shoulders - hips
+    rotation = np.arctan2(up[0], -up[1]) + rng.normal(0, 0.1)
+    center = hips + rng.normal(0, 0.06, 2) * radius
+    return Roi(center, float(2 * 1.25 * radius * np.exp(rng.normal(0, 0.12))), float(rotation))
+
+
+def _crop_from_image(roi: Roi, size: int) -> Float[np.ndarray, "2 3"]:
+    """Affine map from image px to the px of a crop of `size`."""
+    return cv2.invertAffineTransform(crop_to_image(roi, size))
+
+
+def _hide_outside(part: np.ndarray, size: tuple[int, int], crop_from_image: Float[np.ndarray, "2 3"]) -> None:
+    """Nothing is visible beyond the picture's border."""
+    width, height = size
+    border = np.array([[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]])
+    inside = np.zeros(part.shape, np.uint8)
+    cv2.fillConvexPoly(inside, np.round(cv2.transform(border[None], crop_from_image)[0]).astype(np.int32), 1)
+    part[inside == 0] = render.NOBODY
+
+
+def _repeat_border(image: np.ndarray, size: tuple[int, int], crop_from_image: Float[np.ndarray, "2 3"]) -> np.ndarray:
+    """Beyond the picture's border repeat its last pixels, as the landmark network's own cropping does."""
+    axis = np.arange(len(image), dtype=np.float32) + 0.5
+    m = cv2.invertAffineTransform(crop_from_image).astype(np.float32)
+    x = np.clip(axis[None] * m[0, 0] + axis[:, None] * m[0, 1] + m[0, 2], 0.5, size[0] - 0.5)
+    y = np.clip(axis[None] * m[1, 0] + axis[:, None] * m[1, 1] + m[1, 2], 0.5, size[1] - 0.5)
+    m = crop_from_image.astype(np.float32)
+    u, v = x * m[0, 0] + y * m[0, 1] + (m[0, 2] - 0.5), x * m[1, 0] + y * m[1, 1] + (m[1, 2] - 0.5)
+    return cv2.remap(image, u, v, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _record(
+    scene: Scene, found: Landmarks, crop_from_image: Float[np.ndarray, "2 3"], visible: np.ndarray
+) -> dict[str, np.ndarray]:
+    """One pair: what the network said, in the picture's own px, and the truth."""
+    image_from_crop = cv2.invertAffineTransform(crop_from_image)
+    linear = image_from_crop[:, :2]
+    scale = np.sqrt(np.linalg.det(linear))
+    world = found.world.copy()
+    world[:, :2] = world[:, :2] @ (linear / scale).T
+    return {
+        "points": cv2.transform(found.points.astype(np.float64)[None], image_from_crop)[0].astype(np.float32),
+        "depth": (found.depth * scale).astype(np.float32),
+        "visibility": found.visibility.astype(np.float32),
+        "presence": found.presence.astype(np.float32),
+        "world": world.astype(np.float32),
+        "score": np.float32(found.score),
+        "focal": np.float32(scene.focal),
+        "size": np.array(scene.size, np.int32),
+        "rotvec": scene.rotvec.astype(np.float32),
+        "betas": scene.betas.astype(np.float32),
+        "pelvis": scene.pelvis.astype(np.float32),
+        "joint_visible": visible,
+    }
+
+
+def make_shard(config: SynthesizeConfig, index: int) -> None:
+    """Make shard `index` unless it is there."""
+    path = config.out / config.split / f"{index:05d}.npz"
+    if path.exists():
+        return
+    poses, clip = _poses(config.poses, config.split)
+    painter = _painter()
+    rng = np.random.default_rng([config.seed, SPLITS.index(config.split), index])
+    records: list[dict[str, np.ndarray]] = []
+    while len(records) < SHARD:
+        record = painter.pair(draw(poses, clip, config.scene, rng), rng)
+        if record is not None:
+            records.append(record)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.tmp")
+    with partial.open("wb") as file:
+        np.savez(file, **{key: np.stack([record[key] for record in records]) for key in records[0]})
+    partial.replace(path)
+
+
+_opened: dict[str, Painter] = {}
+
+
+def _painter() -> Painter:
+    """This process's painter."""
+    if "painter" not in _opened:
+        cv2.setNumThreads(1)
+        _opened["painter"] = Painter.open()
+    return _opened["painter"]
+
+
+def _poses(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(path) as data:
+        chosen = data["split"] == SPLITS.index(split)
+        return data["rotvec"][chosen].astype(np.float64), data["clip"][chosen]
+
+
+def _make(job: tuple[SynthesizeConfig, int]) -> None:
+    make_shard(*job)
+
+
+def main(config: SynthesizeConfig) -> None:
+    """Make all shards of a split."""
+    jobs = [(config, index) for index in range(config.shards)]
+    with multiprocessing.get_context("spawn").Pool(config.processes) as pool:
+        for _ in tqdm(pool.imap_unordered(_make, jobs), total=len(jobs), unit="shard", desc=config.split):
+            pass
+
+
+if __name__ == "__main__":
+    main(tyro.cli(SynthesizeConfig))
