@@ -122,20 +122,17 @@ def _angles(values: Float[np.ndarray, "T n"], channels: tuple[str, ...]) -> Floa
 
 
 def _amc_values(path: Path, asf: Asf) -> dict[str, Float[np.ndarray, "T n"]]:
-    """The numbers of each bone. All frames list the same bones, so the file is read as one table of words."""
-    body = re.split(r"^1\s*$", path.read_text(encoding="latin-1"), maxsplit=1, flags=re.MULTILINE)
-    if len(body) != 2:
-        raise PenumbraError(f"'{path}' has no frame 1; it is empty or not an AMC file")
-    words = ["1", *body[1].split()]
-    layout, column = {}, 1
-    while column < len(words) and words[column] in asf.channels:
-        layout[words[column]] = column + 1
-        column += 1 + len(asf.channels[words[column]])
-    if "root" not in layout or len(words) % column != 0:
-        raise PenumbraError(f"'{path}' is truncated, or does not belong to the skeleton beside it")
-    table = np.array(words, dtype=object).reshape(-1, column)
-    for name, start in layout.items():
-        if not (table[:, start - 1] == name).all():
-            raise PenumbraError(f"'{path}' does not list bone '{name}' in the same place in every frame")
-    return {name: table[:, start : start + len(asf.channels[name])].astype(float) for name, start in layout.items()
-            if asf.channels[name]}
+    """The numbers of each bone that moves. A bone that a frame leaves out is at rest in it, as in the last frame of 07_12."""
+    lines = [line.split() for line in path.read_text(encoding="latin-1").splitlines()]
+    starts = [i for i, words in enumerate(lines) if len(words) == 1 and words[0].isdigit()]
+    if not starts:
+        raise PenumbraError(f"'{path}' has no frames; it is empty or not an AMC file")
+    values = {name: np.zeros((len(starts), len(channels))) for name, channels in asf.channels.items() if channels}
+    for frame, (start, stop) in enumerate(zip(starts, [*starts[1:], len(lines)], strict=True)):
+        if stop == start + 1 or lines[start + 1][0] != "root":
+            raise PenumbraError(f"'{path}' has no root in frame {frame + 1}; it is truncated")
+        for name, *numbers in filter(None, lines[start + 1 : stop]):
+            if len(asf.channels.get(name, ())) != len(numbers):
+                raise PenumbraError(f"'{path}', frame {frame + 1}: '{name}' does not fit the skeleton; give the right .asf")
+            values[name][frame] = numbers
+    return values

@@ -1,0 +1,168 @@
+"""Motion capture to SMPL pose parameters: one clip, or a whole folder into one file.
+
+    python -m trainer.mocap --root ../shared/data/mocap/cmu --out runs/poses.npz
+
+`load_clip` reads `.amc` (with the `.asf` beside it), `.bvh` (CMU's "MotionBuilder-friendly" and "Daz-friendly" skeletons) and
+AMASS `.npz`. Poses are axis-angle in SMPL's joint order, radians; the world is y up; metres.
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from jaxtyping import Float
+from tqdm import tqdm
+
+from engines.body import BodyModel
+from engines.errors import PenumbraError
+from engines.rotations import exp_so3, log_so3
+from engines.types import JOINT_NAMES, NUM_BETAS, NUM_JOINTS
+from trainer.asf_amc import METRES_PER_UNIT, read_amc, read_asf
+from trainer.bvh import joint_names, read_bvh
+from trainer.retarget import ASF, DAZ, MOTIONBUILDER, retarget
+
+CMU_FPS = 120.0
+"""The rate of CMU's original AMC files, which do not state it."""
+SPLITS = ("train", "val", "test")
+_DAZ_METRES_PER_UNIT = 0.01
+_T_POSE_RAD = 0.35
+_SWAPPED = {"left": "right", "right": "left"}
+MIRRORED_JOINTS: tuple[int, ...] = tuple(
+    JOINT_NAMES.index("_".join(_SWAPPED.get(word, word) for word in name.split("_"))) for name in JOINT_NAMES
+)
+"""Which joint takes each one's place in a mirror."""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """One clip as SMPL parameters."""
+
+    rotvec: Float[np.ndarray, "T 24 3"]
+    """Axis-angle; row 0 turns the body frame into a world that is y up."""
+    transl: Float[np.ndarray, "T 3"]
+    """SMPL's `transl`, metres, for the body it was loaded for (AMASS: for the body of that file)."""
+    fps: float
+    name: str
+    subject: str
+
+
+def load_clip(path: str | Path, fps: float | None = None, rest: Float[np.ndarray, "24 3"] | None = None) -> Motion:
+    """Reads one clip; which format it is follows from the name and the joints inside.
+
+    Args:
+        path: `.amc`, `.bvh` or AMASS `.npz`.
+        fps: frame rate, where it is not the one that the file states (AMC files state none: `CMU_FPS`).
+        rest: rest joints of the body, body frame, metres; those of the default body where None.
+
+    Raises:
+        PenumbraError: the file is missing, broken or of an unknown kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PenumbraError(f"there is no motion capture file '{path}'")
+    if path.suffix == ".npz":
+        return _load_amass(path, fps)
+    rest = default_rest_joints() if rest is None else rest
+    if path.suffix == ".amc":
+        recording, mapping = read_amc(path, read_asf(_asf_beside(path)), fps or CMU_FPS), ASF
+    elif path.suffix == ".bvh":
+        names = joint_names(path)
+        if "LHipJoint" in names:
+            recording, mapping = read_bvh(path, METRES_PER_UNIT), MOTIONBUILDER
+        elif "abdomen" in names:
+            recording, mapping = read_bvh(path, _DAZ_METRES_PER_UNIT), DAZ
+        else:
+            raise PenumbraError(f"'{path}' has neither CMU's MotionBuilder nor its Daz skeleton; only these BVH files are known")
+    else:
+        raise PenumbraError(f"'{path}' is not .amc, .bvh or .npz; convert the clip to one of these")
+    rotvec, transl = retarget(recording, mapping, rest)
+    if path.suffix == ".bvh" and _is_t_pose(rotvec[0]):
+        rotvec, transl = rotvec[1:], transl[1:]  # put there for the tools that import BVH; the actor never stood so
+    return Motion(rotvec, transl, fps or round(recording.fps, 3), path.stem, path.stem.split("_")[0])
+
+
+def default_rest_joints() -> Float[np.ndarray, "24 3"]:
+    """Joints of the default body in its T-pose, metres."""
+    return BodyModel.load().rest_joints(np.zeros(NUM_BETAS)).astype(np.float64)
+
+
+def mirror_pose(rotvec: Float[np.ndarray, "*B 24 3"]) -> Float[np.ndarray, "*B 24 3"]:
+    """The pose of the mirror image in the plane x = 0 of the body and of the world: left and right change places."""
+    return rotvec[..., list(MIRRORED_JOINTS), :] * np.array([1, -1, -1], rotvec.dtype)
+
+
+def _asf_beside(path: Path) -> Path:
+    """CMU names a clip SUBJECT_NUMBER.amc and its skeleton SUBJECT.asf."""
+    asf = path.with_name(path.stem.split("_")[0] + ".asf")
+    if not asf.is_file():
+        raise PenumbraError(f"'{path}' needs its skeleton '{asf.name}' in the same folder")
+    return asf
+
+
+def _is_t_pose(rotvec: Float[np.ndarray, "24 3"]) -> bool:
+    limbs = [JOINT_NAMES.index(f"{side}_{part}") for side in _SWAPPED for part in ("hip", "knee", "shoulder", "elbow")]
+    return bool((np.linalg.norm(rotvec[limbs], axis=-1) < _T_POSE_RAD).all())
+
+
+def _load_amass(path: Path, fps: float | None) -> Motion:
+    """AMASS: z-up world; 156 (SMPL+H) and 165 (SMPL-X) numbers a frame share SMPL's first 22 joints, 72 is SMPL itself."""
+    with np.load(path, allow_pickle=False) as file:
+        missing = {"poses", "trans"} - set(file.files)
+        rate = next((float(file[key]) for key in ("mocap_framerate", "mocap_frame_rate") if key in file.files), fps)
+        if missing or rate is None:
+            raise PenumbraError(f"'{path}' lacks {sorted(missing) or 'mocap_framerate'}; give an AMASS motion file")
+        poses, trans = file["poses"].astype(np.float64), file["trans"].astype(np.float64)
+    if poses.ndim != 2 or poses.shape[1] not in (72, 156, 165):
+        raise PenumbraError(f"'{path}' has poses of shape {poses.shape}; AMASS has 72, 156 or 165 numbers a frame")
+    known = 24 if poses.shape[1] == 72 else 22
+    rotvec = np.zeros((len(poses), NUM_JOINTS, 3))
+    rotvec[:, :known] = poses[:, : 3 * known].reshape(-1, known, 3)
+    R_yup_zup = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+    rotvec[:, 0] = log_so3(R_yup_zup @ exp_so3(rotvec[:, 0]))
+    return Motion(rotvec, trans @ R_yup_zup.T, fps or rate, path.stem, path.parent.name)
+
+
+@dataclass(frozen=True)
+class MocapConfig:
+    """Read every clip that `clips.csv` lists and write their poses into one file."""
+
+    root: Path = Path("../shared/data/mocap/cmu")
+    """Folder with clips.csv, which has columns clip, subject, split, file and fps."""
+    out: Path = Path("runs/poses.npz")
+    skip: tuple[str, ...] = ("16_11",)
+    """Clips to leave out. CMU's 16_11.amc gives three angles for every bone, in other axes than its skeleton declares."""
+
+
+def main(config: MocapConfig) -> None:
+    """Arrays of the written file, N frames in the order of the clips, C clips:
+
+    `rotvec` (N,24,3) and `transl` (N,3) float32, `clip` (N,) index into the per-clip arrays, `split` (N,) uint8 index into
+    `splits`, `clip_names`, `clip_subjects`, `clip_fps` (C,).
+    """
+    table = config.root / "clips.csv"
+    if not table.is_file():
+        raise PenumbraError(f"--root {config.root} has no clips.csv")
+    with table.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["clip"] not in config.skip]
+    rest = default_rest_joints()
+    motions = [load_clip(config.root / row["file"], float(row["fps"]), rest) for row in tqdm(rows, unit="clip")]
+    lengths = [len(motion.rotvec) for motion in motions]
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        config.out,
+        rotvec=np.concatenate([motion.rotvec for motion in motions]).astype(np.float32),
+        transl=np.concatenate([motion.transl for motion in motions]).astype(np.float32),
+        clip=np.repeat(np.arange(len(rows), dtype=np.int32), lengths),
+        split=np.repeat(np.array([SPLITS.index(row["split"]) for row in rows], np.uint8), lengths),
+        splits=np.array(SPLITS),
+        clip_names=np.array([row["clip"] for row in rows]),
+        clip_subjects=np.array([row["subject"] for row in rows]),
+        clip_fps=np.array([motion.fps for motion in motions]),
+    )
+    print(f"{config.out}: {sum(lengths)} frames of {len(rows)} clips; left out: {', '.join(config.skip) or 'none'}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(MocapConfig))
