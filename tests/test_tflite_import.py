@@ -82,7 +82,7 @@ def assert_landmarker_agrees(both: BothRuntimes, pictures: list[np.ndarray]) -> 
     """Landmarks within 0.01 px of the crop and the rest within 1e-4 of its range, with one exception.
 
     The silhouette's logits run to thousands and amplify rounding at single pixels. Against float64 the translation is
-    within 1e-4 at all of them, but the TFLite runtime itself strays by up to 6e-4: there one pixel in a thousand may.
+    within 1e-4 at all of them, but the TFLite runtime itself strays by up to 6e-4: there one pixel in a hundred may.
     """
     for picture in pictures:
         outputs = both(picture)
@@ -93,7 +93,7 @@ def assert_landmarker_agrees(both: BothRuntimes, pictures: list[np.ndarray]) -> 
             assert ours.shape == theirs.shape
             extent = 1.0 if name == "score" else np.ptp(theirs)
             error = np.abs(ours - theirs) / extent
-            assert np.quantile(error, 0.999 if name == "silhouette" else 1.0) <= 1e-4, name
+            assert np.quantile(error, 0.99 if name == "silhouette" else 1.0) <= 1e-4, name
             assert error.max() <= 2e-3, name
 
 
