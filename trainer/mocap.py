@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from tqdm import tqdm
 
 from engines.body import BodyModel
@@ -28,6 +28,7 @@ CMU_FPS = 120.0
 SPLITS = ("train", "val", "test")
 _DAZ_METRES_PER_UNIT = 0.01
 _T_POSE_RAD = 0.35
+_OVEREXTENSION_RAD = 0.35
 _SWAPPED = {"left": "right", "right": "left"}
 MIRRORED_JOINTS: tuple[int, ...] = tuple(
     JOINT_NAMES.index("_".join(_SWAPPED.get(word, word) for word in name.split("_"))) for name in JOINT_NAMES
@@ -93,6 +94,16 @@ def mirror_pose(rotvec: Float[np.ndarray, "*B 24 3"]) -> Float[np.ndarray, "*B 2
     return rotvec[..., list(MIRRORED_JOINTS), :] * np.array([1, -1, -1], rotvec.dtype)
 
 
+def plausible(rotvec: Float[np.ndarray, "*B 24 3"]) -> Bool[np.ndarray, "*B"]:
+    """False for poses that no body takes. The recordings contain some: a foot or head turned round, elbows bent backwards."""
+    ok = np.ones(rotvec.shape[:-2], bool)
+    for part, limit in (("head", 1.6), ("left_ankle", 1.6), ("right_ankle", 1.6), ("left_wrist", 1.9), ("right_wrist", 1.9)):
+        ok &= np.linalg.norm(rotvec[..., JOINT_NAMES.index(part), :], axis=-1) < limit
+    for part, component, sign in (("left_elbow", 1, 1), ("right_elbow", 1, -1), ("left_knee", 0, -1), ("right_knee", 0, -1)):
+        ok &= sign * rotvec[..., JOINT_NAMES.index(part), component] < _OVEREXTENSION_RAD
+    return ok
+
+
 def _asf_beside(path: Path) -> Path:
     """CMU names a clip SUBJECT_NUMBER.amc and its skeleton SUBJECT.asf."""
     asf = path.with_name(path.stem.split("_")[0] + ".asf")
@@ -136,10 +147,10 @@ class MocapConfig:
 
 
 def main(config: MocapConfig) -> None:
-    """Arrays of the written file, N frames in the order of the clips, C clips:
+    """Writes the poses, N frames in the order of the C clips; frames that are not `plausible` are left out.
 
-    `rotvec` (N,24,3) and `transl` (N,3) float32, `clip` (N,) index into the per-clip arrays, `split` (N,) uint8 index into
-    `splits`, `clip_names`, `clip_subjects`, `clip_fps` (C,).
+    `rotvec` (N,24,3) and `transl` (N,3) float32, `clip` (N,) index into the per-clip arrays, `frame` (N,) index within the clip,
+    `split` (N,) uint8 index into `splits`, `clip_names`, `clip_subjects`, `clip_fps` (C,).
     """
     table = config.root / "clips.csv"
     if not table.is_file():
@@ -149,19 +160,22 @@ def main(config: MocapConfig) -> None:
     rest = default_rest_joints()
     motions = [load_clip(config.root / row["file"], float(row["fps"]), rest) for row in tqdm(rows, unit="clip")]
     lengths = [len(motion.rotvec) for motion in motions]
+    rotvec = np.concatenate([motion.rotvec for motion in motions])
+    keep = plausible(rotvec)
     config.out.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
         config.out,
-        rotvec=np.concatenate([motion.rotvec for motion in motions]).astype(np.float32),
-        transl=np.concatenate([motion.transl for motion in motions]).astype(np.float32),
-        clip=np.repeat(np.arange(len(rows), dtype=np.int32), lengths),
-        split=np.repeat(np.array([SPLITS.index(row["split"]) for row in rows], np.uint8), lengths),
+        rotvec=rotvec[keep].astype(np.float32),
+        transl=np.concatenate([motion.transl for motion in motions])[keep].astype(np.float32),
+        clip=np.repeat(np.arange(len(rows), dtype=np.int32), lengths)[keep],
+        frame=np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])[keep],
+        split=np.repeat(np.array([SPLITS.index(row["split"]) for row in rows], np.uint8), lengths)[keep],
         splits=np.array(SPLITS),
         clip_names=np.array([row["clip"] for row in rows]),
         clip_subjects=np.array([row["subject"] for row in rows]),
         clip_fps=np.array([motion.fps for motion in motions]),
     )
-    print(f"{config.out}: {sum(lengths)} frames of {len(rows)} clips; left out: {', '.join(config.skip) or 'none'}")
+    print(f"{config.out}: {keep.sum()} poses of {len(rows)} clips, {(~keep).sum()} implausible frames left out")
 
 
 if __name__ == "__main__":
