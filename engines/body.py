@@ -220,12 +220,19 @@ def body_from_arrays(arrays: dict[str, np.ndarray], path: Path) -> BodyModel:
     )
     regressor = arrays["J_regressor"].astype(np.float32)
     return BodyModel(
-        name=str(json.loads(str(arrays["record"]))["name"]),
+        name=_name(arrays["record"], path),
         J_template=regressor @ full.v_template,
         J_shapedirs=np.einsum("jv,vcb->jcb", regressor, full.shapedirs, optimize=True),
         full=full,
         live=full.carried_to(live),
     )
+
+
+def _name(record: np.ndarray, path: Path) -> str:
+    try:
+        return str(json.loads(str(record))["name"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise PenumbraError(f"In the body file {path}, record is not a JSON object with a name.") from error
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
