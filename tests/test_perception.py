@@ -79,9 +79,8 @@ def test_steady_damps_small_movements_more_and_ends_at_the_target() -> None:
     start, turn = Roi(np.array([100.0, 100.0]), 200.0, math.pi - 0.01), 0.02
 
     def part(shift: float) -> float:
-        return (
-            float(steady(start, replace(start, center=start.center + np.array([shift, 0.0]))).center[0] - 100.0) / shift
-        )
+        target = replace(start, center=start.center + np.array([shift, 0.0]))
+        return float(steady(start, target).center[0] - 100.0) / shift
 
     assert 0.0 < part(1.0) < part(10.0) < part(100.0) < 1.0
     target = Roi(np.array([130.0, 90.0]), 220.0, start.rotation + turn - 2 * math.pi)  # across the cut at pi
