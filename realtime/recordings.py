@@ -32,33 +32,35 @@ RAW_MJPEG_SUFFIXES = (".mjpeg", ".mjpg")  # begin like a picture, but many follo
 class MediaClock:
     """Turns the time stamps of a container into strictly increasing seconds.
 
-    A container without stamps (they come out as zero, negative or not finite) is timed by frame number over fps; a
-    single stamp that does not increase is replaced by the one before plus a frame period. Both are logged once.
+    A stamp that does not increase is replaced by the one before plus a frame period; the first such case is logged. So
+    a container without stamps (they come out as zero, negative or not finite) is timed by frame number over fps.
     """
 
     def __init__(self, name: str, fps: float) -> None:
         self._name = name
-        self._period_s = 1.0 / fps
-        self._has_stamps = True
+        self._fps = fps
         self._warned = False
-        self._last_s = -math.inf
+        self._last_s: float | None = None
 
-    def stamp(self, index: int, container_ms: float) -> float:
-        """Media time in seconds of frame `index`, for which the container says `container_ms`."""
+    def stamp(self, container_ms: float) -> float:
+        """Media time in seconds of the next frame, for which the container says `container_ms`."""
         stamp_s = container_ms / 1000.0
-        sane = math.isfinite(stamp_s) and stamp_s >= 0.0
-        if self._has_stamps and ((index == 0 and not sane) or (index == 1 and not (sane and stamp_s > self._last_s))):
-            log.warning("'%s' has no time stamps; frames are timed at %.3g fps", self._name, 1.0 / self._period_s)
-            self._has_stamps = False
-        if not self._has_stamps:
-            stamp_s = index * self._period_s
-        elif not (sane and stamp_s > self._last_s):
-            if not self._warned:
-                log.warning("'%s' has time stamps that do not increase, first at frame %d", self._name, index)
-                self._warned = True
-            stamp_s = self._last_s + self._period_s
+        earliest_s = -math.inf if self._last_s is None else self._last_s
+        if not (math.isfinite(stamp_s) and stamp_s >= 0.0 and stamp_s > earliest_s):
+            stamp_s = 0.0 if self._last_s is None else self._last_s + 1.0 / self._fps
+            self._warn(stamp_s)
         self._last_s = stamp_s
         return stamp_s
+
+    def _warn(self, stamp_s: float) -> None:
+        if not self._warned:
+            log.warning(
+                "'%s': time stamps are missing or do not increase at %.3f s; such frames are timed at %.4g fps",
+                self._name,
+                stamp_s,
+                self._fps,
+            )
+            self._warned = True
 
 
 def is_cut_short(path: Path) -> bool:
@@ -162,7 +164,7 @@ class VideoFile:
             return None
         t_capture_ns = (before_ns + time.monotonic_ns()) // 2
         check_size(f"frame {self._count} of '{self.name}'", image, self.size)
-        media_time_s = self._media_clock.stamp(self._count, float(self._capture.get(cv2.CAP_PROP_POS_MSEC)))
+        media_time_s = self._media_clock.stamp(float(self._capture.get(cv2.CAP_PROP_POS_MSEC)))
         frame = Frame(image, self._count, t_capture_ns, self._clocks.unix_ns(t_capture_ns), media_time_s)
         self._count += 1
         return frame

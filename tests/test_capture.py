@@ -77,9 +77,11 @@ class RecordingSlot(LatestSlot):
     def __init__(self) -> None:
         super().__init__()
         self.puts = threading.Semaphore(0)
+        self.frames: list[Frame] = []
 
     def put(self, frame: Frame) -> None:
         super().put(frame)
+        self.frames.append(frame)
         self.puts.release()
 
 
@@ -112,7 +114,7 @@ def test_free_running_reader_accounts_for_every_frame():
     source.permits.release(5001)
     seen, dropped = [], -1
     with frames(source) as stream:
-        for frame, dropped in stream:
+        for frame, dropped in stream:  # noqa: B007
             seen.append(frame.frame_id)
     assert seen[-1] == 4999
     assert seen == sorted(set(seen))
@@ -158,30 +160,58 @@ def test_leaving_early_ends_the_thread_and_closes_the_source():
     assert not capture_threads()
 
 
-def test_recording_is_paced_and_stamped_when_due():
-    source = SteppedSource(total=6, live=False, period_s=0.01)
-    source.permits.release(7)
-    slot = RecordingSlot()
-    thread = CaptureThread(source, slot)
+class FakeClock:
+    """Time that passes only while somebody waits."""
+
+    def __init__(self) -> None:
+        self.now_ns = 5_000_000_000
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+    def wait(self, seconds: float) -> bool:
+        self.now_ns += round(seconds * 1e9)
+        return False
+
+
+@pytest.mark.parametrize(
+    ("media_s", "decode_s", "due_s"),
+    [
+        ((0.0, 0.1, 0.15, 0.4), 0.01, (0.01, 0.11, 0.16, 0.41)),  # the time stamps set the pace, not the frame rate
+        ((7.0, 7.1, 7.2), 0.01, (0.01, 0.11, 0.21)),  # the first frame comes at once wherever it begins
+        ((0.0, 0.1, 1e6, 1e6 + 0.1), 0.01, (0.01, 0.11, 1.12, 1.22)),  # a hole of days takes a second
+        ((0.0, 0.1, 0.2, 0.3), 0.25, (0.25, 0.5, 0.75, 1.0)),  # slow decoding delays, nothing is rushed
+    ],
+)
+def test_recording_is_paced_by_its_time_stamps(monkeypatch, media_s, decode_s, due_s):
+    clock, pace = FakeClock(), capture_module._Pace()
+    monkeypatch.setattr(capture_module, "time", clock)
+    start_ns, got_s = clock.now_ns, []
+    for i, media_time_s in enumerate(media_s):
+        frame = Frame(IMAGE, i, clock.now_ns, clock.now_ns + 77, media_time_s)
+        clock.wait(decode_s)
+        held = pace.hold(frame, clock)  # type: ignore[arg-type]
+        assert held.t_capture_ns == clock.now_ns  # stamped when it is let go
+        assert held.t_capture_unix_ns - held.t_capture_ns == 77
+        got_s.append((held.t_capture_ns - start_ns) / 1e9)
+    assert got_s == pytest.approx(due_s)
+
+
+@pytest.mark.parametrize(("live", "paced", "expected"), [(False, True, 4), (False, False, 0), (True, True, 0)])
+def test_thread_paces_recordings_only(monkeypatch, live, paced, expected):
+    held = []
+
+    def hold(self: object, frame: Frame, stopping: threading.Event) -> Frame:
+        held.append(frame)
+        return frame
+
+    monkeypatch.setattr(capture_module._Pace, "hold", hold)
+    source, slot = SteppedSource(total=4, live=live), RecordingSlot()
+    thread = CaptureThread(source, slot, paced)
     thread.start()
-    stamps = []
-    while (frame := slot.get(WAIT_S)) is not None:
-        stamps.append((frame.media_time_s, frame.t_capture_ns, frame.t_capture_unix_ns))
+    produce(source, slot, 4)
     thread.stop()
-    media_s, mono_ns, unix_ns = np.array(stamps, dtype=object).T
-    assert (
-        np.array([m - mono_ns[0] for m in mono_ns], float) / 1e9 >= np.array(media_s - media_s[0], float) - 1e-3
-    ).all()
-    # Unix stamps move together with the monotonic ones (the test's own clocks are read one after the other).
-    assert max(abs((u - unix_ns[0]) - (m - mono_ns[0])) for u, m in zip(unix_ns, mono_ns, strict=True)) < 1e9
-
-
-def test_a_hole_in_the_time_stamps_does_not_freeze_the_stream(monkeypatch):
-    monkeypatch.setattr(capture_module, "MAX_PACE_WAIT_S", 0.01)
-    source = SteppedSource(total=3, live=False, period_s=1e6)
-    source.permits.release(4)
-    with frames(source) as stream:
-        assert [frame.frame_id for frame, _ in stream][-1] == 2
+    assert len(held) == expected
 
 
 def test_slot_hands_out_the_newest_unseen_frame_once():
@@ -272,7 +302,7 @@ def test_picture_size_may_not_change_across_a_reconnection():
     devices = [FakeDevice(["ok"]), FakeDevice(["ok"], size=(8, 8))]
     source = LiveSource("fake", lambda: devices.pop(0), FAST)  # type: ignore[arg-type,return-value]
     assert source.read() is not None
-    with pytest.raises(PenumbraError, match="8x8 px .* 6x4 px"):
+    with pytest.raises(PenumbraError, match=r"8x8 px .* 6x4 px"):
         source.read()
 
 
