@@ -34,6 +34,8 @@ BACKGROUND = (34, 29, 26)
 STATUS_BACKGROUND = (24, 20, 18)
 MUTED = (168, 160, 154)
 STATUS_HEIGHT = 40
+LEFT_SHARE = 0.62
+"""Of the width that the camera picture gets."""
 LEGEND_HEIGHT = 84
 MARGIN = 12
 _SUPERSAMPLE = 2
@@ -53,22 +55,26 @@ class Renderer:
         scene = build_scene(frame, config)
         canvas = _plain(config.width, config.height, BACKGROUND).copy()
         body = config.height - STATUS_HEIGHT
-        left = round(config.width * 0.62)
-        self._place_picture(canvas[: body - LEGEND_HEIGHT, :left], frame, scene)
-        canvas[body - LEGEND_HEIGHT : body, :left] = draw_legend(left, config)
+        left = round(config.width * LEFT_SHARE)
+        canvas[:body, :left] = draw_left(frame, scene, config)
         canvas[:body, left:] = draw_view(scene, self.faces, config, config.width - left, body)
         draw_distance(canvas[:body, left:], frame)
         canvas[body:] = draw_status(status_line(frame.status), config.width)
         return canvas
 
-    def _place_picture(self, box: UInt8[np.ndarray, "h w 3"], frame: ViewFrame, scene: Scene | None) -> None:
-        """Fits the camera picture into the box, keeping its shape."""
-        room = np.array(box.shape[:2]) - 2 * MARGIN
-        scale = float(np.min(room / frame.image.shape[:2]))
-        picture = draw_overlay(frame, scene, self.config, scale)
-        h, w = picture.shape[:2]
-        y, x = (box.shape[0] - h) // 2, (box.shape[1] - w) // 2
-        box[y : y + h, x : x + w] = picture
+
+def draw_left(frame: ViewFrame, scene: Scene | None, config: ViewConfig) -> UInt8[np.ndarray, "h w 3"]:
+    """The camera picture with its overlay, fitted into its box, and the legend below."""
+    height, width = config.height - STATUS_HEIGHT, round(config.width * LEFT_SHARE)
+    canvas = _plain(width, height, BACKGROUND).copy()
+    box = canvas[: height - LEGEND_HEIGHT]
+    room = np.array(box.shape[:2]) - 2 * MARGIN
+    picture = draw_overlay(frame, scene, config, scale=float(np.min(room / frame.image.shape[:2])))
+    h, w = picture.shape[:2]
+    y, x = (box.shape[0] - h) // 2, (box.shape[1] - w) // 2
+    box[y : y + h, x : x + w] = picture
+    canvas[height - LEGEND_HEIGHT :] = draw_legend(width, config)
+    return canvas
 
 
 def status_line(status: Status) -> str:
@@ -132,6 +138,12 @@ def vertex_normals(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F
     return summed / np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1e-12)
 
 
+def shade(colors: Float[np.ndarray, "V 3"], normals: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:
+    """Colours under one soft light that goes with the virtual camera; `normals` are in that camera's frame."""
+    toward_light = np.clip(normals @ (_LIGHT / np.linalg.norm(_LIGHT)), 0.0, 1.0)
+    return np.clip(colors * (0.42 + 0.62 * toward_light)[:, None], 0.0, 1.0)
+
+
 def paint_mesh(
     canvas: UInt8[np.ndarray, "H W 3"],
     vertices: Float[np.ndarray, "V 3"],
@@ -154,9 +166,8 @@ def paint_mesh(
     area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
     front = np.flatnonzero(area < 0)  # nan compares false: triangles behind the camera are dropped here too
     front = front[np.argsort(-vertices[faces[front], 2].mean(axis=1), kind="stable")]
-    toward_light = np.clip(vertex_normals(vertices, faces) @ (_LIGHT / np.linalg.norm(_LIGHT)), 0.0, 1.0)
-    shaded = colors * (0.42 + 0.62 * toward_light)[:, None]
-    fill = np.clip(shaded[faces[front]].mean(axis=1)[:, ::-1] * 255.0, 0, 255).tolist()
+    shaded = shade(colors, vertex_normals(vertices, faces))
+    fill = (shaded[faces[front]].mean(axis=1)[:, ::-1] * 255.0).tolist()
     triangles = np.rint(uv[faces[front]] - 0.5).astype(np.int32)
     for triangle, color in zip(triangles, fill, strict=True):
         cv2.fillConvexPoly(canvas, triangle, color)
@@ -226,15 +237,19 @@ def _draw_keys(canvas: UInt8[np.ndarray, "H W 3"], first: int, second: int) -> N
         draw_text(canvas, text, x + length + 12, y, 0.45, PAPER)
 
 
-def draw_distance(panel: UInt8[np.ndarray, "H W 3"], frame: ViewFrame) -> None:
+def distance_lines(frame: ViewFrame) -> list[str]:
     """The one number that the 3D view leaves out: how far away the person is, and how sure that is."""
     person = frame.estimate.person
     if person is None:
-        draw_text(panel, "nobody found", MARGIN * 2, 34, 0.6, MUTED)
-        return
+        return ["nobody found"]
     away = float(person.best.joints[0] @ person.ray)
-    draw_text(panel, f"{away:.2f} m away", MARGIN * 2, 34, 0.6, PAPER)
-    draw_text(panel, f"standard deviation {100 * person.distance_std:.0f} cm", MARGIN * 2, 56, 0.45, MUTED)
+    return [f"{away:.2f} m away", f"standard deviation {100 * person.distance_std:.0f} cm"]
+
+
+def draw_distance(panel: UInt8[np.ndarray, "H W 3"], frame: ViewFrame) -> None:
+    """Writes `distance_lines` into the upper left corner."""
+    for line, y, size, color in zip(distance_lines(frame), (34, 56), (0.6, 0.45), (PAPER, MUTED), strict=False):
+        draw_text(panel, line, 2 * MARGIN, y, size, color)
 
 
 def draw_status(text: str, width: int) -> UInt8[np.ndarray, "h width 3"]:

@@ -93,6 +93,8 @@ class Scene:
     """A sample of the hypotheses, moved along the viewing ray to the distance of the best estimate."""
     ellipsoid_joints: Int[np.ndarray, "E"]
     """Which joints carry an ellipsoid."""
+    middle: Float[np.ndarray, "3"]
+    """The point that the views are centred on."""
     T_view_cam: Float[np.ndarray, "4 4"]
     """Camera frame to the virtual camera that looks at the person from the side, also x right, y down, z forward."""
 
@@ -121,36 +123,24 @@ def std_colors(std: Float[np.ndarray, "*n"], config: ViewConfig) -> Float[np.nda
 
 
 @lru_cache(maxsize=1)
-def unit_sphere(rings: int = 14, sectors: int = 28) -> tuple[Float[np.ndarray, "M 3"], Int[np.ndarray, "T 3"]]:
-    """Points and triangles (outward) of a unit sphere: two poles and `rings - 1` circles between them."""
-    polar = np.pi * np.arange(1, rings) / rings
-    azimuth = 2 * np.pi * np.arange(sectors) / sectors
-    circles = np.stack(
-        [
-            np.outer(np.sin(polar), np.cos(azimuth)),
-            np.outer(np.sin(polar), np.sin(azimuth)),
-            np.outer(np.cos(polar), np.ones(sectors)),
-        ],
-        axis=-1,
-    ).reshape(-1, 3)
-    points = np.concatenate([[[0.0, 0.0, 1.0]], circles, [[0.0, 0.0, -1.0]]])
-    here = np.arange(sectors)
-    ahead = (here + 1) % sectors
-    last = len(points) - 1
-    start = last - sectors
-    triangles = [np.stack([np.zeros_like(here), 1 + here, 1 + ahead], axis=1)]
-    for ring in range(rings - 2):
-        a, b = 1 + ring * sectors + here, 1 + ring * sectors + ahead
-        triangles += [np.stack([a, a + sectors, b], axis=1), np.stack([b, a + sectors, b + sectors], axis=1)]
-    triangles.append(np.stack([start + here, np.full_like(here, last), start + ahead], axis=1))
-    return points, np.concatenate(triangles)
+def unit_rings(points: int = 48) -> tuple[Float[np.ndarray, "M 3"], Int[np.ndarray, "L 2"]]:
+    """Three great circles of a unit sphere, one across each axis: their points, and the lines between them."""
+    angle = 2 * np.pi * np.arange(points) / points
+    c, s, o = np.cos(angle), np.sin(angle), np.zeros(points)
+    rings = np.concatenate([np.stack(ring, axis=1) for ring in ((o, c, s), (s, o, c), (c, s, o))])
+    here = np.arange(points)
+    loop = np.stack([here, (here + 1) % points], axis=1)
+    return rings, np.concatenate([loop + points * i for i in range(3)])
 
 
-def ellipsoid(center: Float[np.ndarray, "3"], cov: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "M 3"]:
-    """Surface points p of the 90 % ellipsoid, (p - center)^T cov^-1 (p - center) = chi2_3(0.9)."""
+def ellipsoid_rings(center: Float[np.ndarray, "3"], cov: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "M 3"]:
+    """`unit_rings` on the 90 % ellipsoid: points p with (p - center)^T cov^-1 (p - center) = chi2_3(0.9).
+
+    The rings run across the ellipsoid's own axes.
+    """
     variances, axes = np.linalg.eigh(cov)
     half_axes = np.sqrt(CHI2_3_90 * np.maximum(variances, 0.0))
-    return unit_sphere()[0] @ (axes * half_axes).T + center
+    return unit_rings()[0] @ (axes * half_axes).T + center
 
 
 def ellipsoid_outline(
@@ -229,5 +219,6 @@ def build_scene(frame: ViewFrame, config: ViewConfig) -> Scene | None:
         joint_guessed=person.joint_visible < config.visible_threshold,
         skeletons=sample_skeletons(person.hypotheses, person, config.skeletons),
         ellipsoid_joints=uncertain,
+        middle=middle,
         T_view_cam=orbit_camera(middle, person.ray, config),
     )
