@@ -1,0 +1,133 @@
+"""Estimate in, bytes out: the message that `realtime/wire.py` describes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from engines.types import JOINT_NAMES, Estimate, Person
+from realtime.decode import Calibration
+from realtime.wire import FRAME, HYPOTHESIS_ARRAYS, PERSON_ARRAYS, SCHEMA, VERSION, pack
+
+_UPPER = np.array([0, 1, 2, 4, 5, 8])  # xx, xy, xz, yy, yz, zz in a row-major 3x3 matrix
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """What every message says about the stream and not about the frame."""
+
+    source: str
+    """Name of the camera or file."""
+    image_size: tuple[int, int]
+    """Width and height, px."""
+    camera_matrix: Float[np.ndarray, "3 3"]
+    camera_calibrated: bool
+    """True if `camera_matrix` was measured, False if it was assumed from a field of view."""
+    backend: str
+    calibration: Calibration | None = None
+    """None: the uncertainties are not calibrated."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Which message of which session this is, and when it was made."""
+
+    session: str
+    seq: int
+    t_publish_mono_ns: int
+    t_publish_unix_ns: int
+
+
+def encode_estimate(estimate: Estimate, info: StreamInfo, stamp: Stamp, track_id: int = 0) -> bytes:
+    """Makes one message; `people` is empty where `estimate.person` is None."""
+    data = _Data()
+    people = [] if estimate.person is None else [_person(estimate.person, track_id, data)]
+    header = {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "session": stamp.session,
+        "seq": stamp.seq,
+        "frame_id": estimate.frame_id,
+        "t_capture_mono_ns": estimate.t_capture_ns,
+        "t_capture_unix_ns": estimate.t_capture_unix_ns,
+        "t_publish_mono_ns": stamp.t_publish_mono_ns,
+        "t_publish_unix_ns": stamp.t_publish_unix_ns,
+        "media_time_s": estimate.media_time_s,
+        "frame": FRAME,
+        "source": info.source,
+        "image_size": info.image_size,
+        "camera_matrix": np.asarray(info.camera_matrix, dtype=np.float64).tolist(),
+        "camera_calibrated": info.camera_calibrated,
+        "backend": info.backend,
+        "dropped": estimate.dropped,
+        "joint_names": JOINT_NAMES,
+        "calibration": None if info.calibration is None else vars(info.calibration),
+        "people": people,
+    }
+    return pack(header, data.tobytes())
+
+
+class _Data:
+    """The arrays of one message, one after the other, each starting at a multiple of 8 bytes."""
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes | memoryview] = []
+        self._size = 0
+
+    def add(
+        self,
+        spec: Mapping[str, tuple[str, tuple[int, ...]]],
+        values: Mapping[str, np.ndarray],
+        lead: tuple[int, ...] = (),
+    ) -> dict[str, Any]:
+        """Appends all arrays of `spec` and returns the header's references to them."""
+        return {name: self._append(name, values[name], dtype, lead + shape) for name, (dtype, shape) in spec.items()}
+
+    def _append(
+        self, name: str, values: np.ndarray, dtype: str, shape: tuple[int, ...]
+    ) -> tuple[str, tuple[int, ...], int]:
+        assert values.shape == shape, f"{name} has shape {values.shape}, the stream's is {shape}"
+        chunk = np.ascontiguousarray(values, dtype)
+        offset, padding = self._size, -chunk.nbytes % 8
+        self._chunks += [chunk.data, bytes(padding)]
+        self._size += chunk.nbytes + padding
+        return dtype, shape, offset
+
+    def tobytes(self) -> bytes:
+        return b"".join(self._chunks)
+
+
+def _person(person: Person, track_id: int, data: _Data) -> dict[str, Any]:
+    best, landmarks, hypotheses = person.best, person.landmarks, person.hypotheses
+    count = len(hypotheses.weights)
+    cov = person.joint_cov.reshape(-1, 9)
+    arrays = {
+        "global_orient": best.global_orient,
+        "body_pose": best.body_pose,
+        "betas": best.betas,
+        "transl": best.transl,
+        "joints": best.joints,
+        "joint_cov": cov[:, _UPPER],
+        "joint_std": np.sqrt((cov[:, 0] + cov[:, 4] + cov[:, 8]) / 3),
+        "joint_visible": person.joint_visible,
+        "guessed": person.joint_visible < 0.5,
+        "ray": person.ray,
+        "landmarks": np.column_stack((landmarks.points, landmarks.visibility)),
+    }
+    bodies = {
+        "weights": hypotheses.weights,
+        "joints": hypotheses.joints,
+        "body_pose": hypotheses.rotvec[:, 1:].reshape(count, -1),
+        "global_orient": hypotheses.rotvec[:, 0],
+        "betas": hypotheses.betas,
+        "transl": hypotheses.transl,
+    }
+    return {
+        "track_id": track_id,
+        "score": float(landmarks.score),
+        "distance_std": float(person.distance_std),
+        "arrays": data.add(PERSON_ARRAYS, arrays),
+        "hypotheses": data.add(HYPOTHESIS_ARRAYS, bodies, lead=(count,)),
+    }

@@ -1,0 +1,120 @@
+"""Receives the stream. Needs pyzmq and msgpack and nothing else.
+
+with Subscriber() as poses:
+    for message in poses:
+        for person in message.people:
+            print(person.joints.tolist(), person.joint_std.tolist())
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from types import TracebackType
+
+import zmq
+
+from engines.errors import PenumbraError
+from realtime.decode import PoseMessage, decode
+from realtime.endpoint import DEFAULT_ENDPOINT, check_endpoint
+from realtime.wire import ANY_VERSION, MAX_MESSAGE_BYTES, MessageError, VersionError
+
+log = logging.getLogger(__name__)
+
+
+class Subscriber:
+    """One connection to one publisher. Use it from one thread."""
+
+    def __init__(
+        self, endpoint: str = DEFAULT_ENDPOINT, *, latest_only: bool = True, timeout_s: float | None = None
+    ) -> None:
+        """Connects, also before the publisher is there.
+
+        Args:
+            endpoint: `tcp://HOST:PORT` or `ipc://PATH` of a publisher.
+            latest_only: Keep only the newest message while the caller is busy. Otherwise keep up to 1000 in order.
+            timeout_s: How long `recv` waits before it raises TimeoutError. None: for ever.
+
+        Raises:
+            PenumbraError: the endpoint is malformed.
+        """
+        check_endpoint(endpoint, any_port=False)
+        self.endpoint = endpoint
+        self.timeout_s = timeout_s
+        self.received = 0
+        self.lost = 0
+        """Messages of the current session that were published after the first one received and never seen here. With
+        `latest_only` that includes those which a newer one replaced. Starts again at 0 with a new session."""
+        self.refused = 0
+        """Received, but not messages of this stream."""
+        self._session = ""
+        self._next_seq = 0
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.SUB)
+        self._socket.linger = 0
+        self._socket.setsockopt(
+            zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES
+        )  # libzmq hangs up, for good, on a peer that sends more
+        self._socket.setsockopt(zmq.IPV6, "[" in endpoint)
+        # CONFLATE keeps one message of all topics together, and one outgoing subscription (libzmq issues 1688, 4399).
+        # Both are enough: an endpoint carries one topic, the publisher filters, and this is the only subscription.
+        self._socket.setsockopt(zmq.CONFLATE, latest_only)
+        self._socket.setsockopt(zmq.SUBSCRIBE, ANY_VERSION)
+        try:
+            self._socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            raise PenumbraError(
+                f"Cannot connect to the endpoint {endpoint} ({error.strerror}); it should look like {DEFAULT_ENDPOINT}."
+            ) from error
+
+    def recv(self) -> PoseMessage:
+        """The next message, or the newest with `latest_only`. Anything else is counted in `refused` and skipped.
+
+        Raises:
+            TimeoutError: nothing came for `timeout_s`.
+            VersionError: the publisher speaks another major version.
+        """
+        deadline = None if self.timeout_s is None else time.monotonic() + self.timeout_s
+        while True:
+            self._wait(deadline)
+            try:
+                message = decode(self._socket.recv(zmq.NOBLOCK))
+            except VersionError:
+                raise
+            except MessageError as error:
+                if self.refused == 0:  # once: a stranger may send thousands
+                    log.warning("Refused what came from %s: %s", self.endpoint, error)
+                self.refused += 1
+                continue
+            self._count(message)
+            return message
+
+    def _wait(self, deadline: float | None) -> None:
+        left_ms = None if deadline is None else max(0, round(1000 * (deadline - time.monotonic())))
+        if not self._socket.poll(left_ms):
+            raise TimeoutError(
+                f"Nothing came from {self.endpoint} for {self.timeout_s} s; is Penumbra publishing there?"
+            )
+
+    def _count(self, message: PoseMessage) -> None:
+        if message.session != self._session:
+            self._session, self.lost = message.session, 0
+        else:
+            self.lost += max(0, message.seq - self._next_seq)
+        self._next_seq = message.seq + 1
+        self.received += 1
+
+    def __iter__(self) -> Iterator[PoseMessage]:
+        while True:
+            yield self.recv()
+
+    def close(self) -> None:
+        self._context.destroy(linger=0)
+
+    def __enter__(self) -> "Subscriber":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
