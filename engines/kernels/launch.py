@@ -1,0 +1,153 @@
+"""What every kernel needs around it: a quiet start of Warp, the choice of the device, buffers, and checks by name.
+
+A `Buffer` is one array that the host and the device both see. On the CPU both are the same memory. On CUDA the host
+side is pinned memory and `write` / `read` copy; a kernel chain that stays on the device, or inside a captured CUDA
+graph, uses `Buffer.array` and copies nothing.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import numpy as np
+import warp as wp
+
+from engines.errors import PenumbraError
+
+NO_DRIVER = b"Could not find or load the NVIDIA CUDA driver"
+
+
+def open_device(device: str) -> wp.Device:
+    """Start Warp, at the first call, and return the device, "cpu" or "cuda:N".
+
+    Raises:
+        PenumbraError: the device does not exist here.
+    """
+    _start_warp()
+    known = {str(found): found for found in wp.get_devices()}
+    if device not in known:
+        raise PenumbraError(
+            f"device={device!r} is not available to the kernels on this machine; choose from {', '.join(known)}."
+        )
+    return known[device]
+
+
+@cache
+def _start_warp() -> None:
+    """Initialise Warp without its greeting."""
+    wp.config.log_level = wp.LOG_WARNING
+    with _without_line(NO_DRIVER):
+        wp.init()
+
+
+def record(
+    kernel: Any, dim: int, inputs: list[Any], outputs: list[Any], device: wp.Device, *, block_dim: int
+) -> wp.Launch:
+    """Compile or load the kernel and bind its arguments once; `.launch()` then costs about 7 microseconds of Python."""
+    command = wp.launch(kernel, dim, inputs, outputs, device=device, block_dim=block_dim, record_cmd=True)
+    assert command is not None
+    return command
+
+
+@contextmanager
+def _without_line(unwanted: bytes) -> Iterator[None]:
+    """Pass on everything that native code writes to stderr meanwhile, except lines that contain `unwanted`.
+
+    Warp prints that line from C++ on every machine without a GPU and has no switch for it.
+    """
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            caught.seek(0)
+            os.write(2, b"".join(line for line in caught if unwanted not in line))
+            os.close(saved)
+
+
+def check_array(
+    name: str, value: np.ndarray, shape: tuple[int, ...], dtype: Any = np.float32, *, contiguous: bool = True
+) -> None:
+    """Refuse, by the argument's name, an array that a kernel would read wrongly or only after a hidden conversion.
+
+    Args:
+        name: what the message calls it.
+        value: the array.
+        shape: that it must have.
+        dtype: that it must have.
+        contiguous: refuse strided memory too; off for constants, which are copied once.
+
+    Raises:
+        ValueError: wrong type, dtype, shape or memory order.
+    """
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"{name} must be a NumPy array, got {type(value).__name__}")
+    if value.dtype != dtype:
+        raise ValueError(f"{name} must be {np.dtype(dtype).name}, got {value.dtype.name}")
+    if value.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {value.shape}")
+    if contiguous and not value.flags.c_contiguous:
+        raise ValueError(f"{name} must be contiguous, got strides {value.strides}")
+
+
+def check_weights(weights: np.ndarray) -> None:
+    """Refuse weights that have no mean: negative, not finite, or all zero.
+
+    Raises:
+        ValueError: as above.
+    """
+    total = float(weights.sum())
+    if not (np.isfinite(total) and total > 0.0 and float(weights.min()) >= 0.0):
+        raise ValueError(f"weights must be finite, non-negative and not all zero, got a sum of {total}")
+
+
+class Buffer:
+    """One named array, allocated once, that the host and the device both see.
+
+    Args:
+        name: what error messages call it.
+        shape: as Warp counts it, without the axes of `dtype`: (K, 24) of `wp.vec3` is (K, 24, 3) on the host.
+        dtype: a Warp scalar, vector or matrix type.
+        device: from `open_device`.
+    """
+
+    def __init__(self, name: str, shape: tuple[int, ...], dtype: Any, device: wp.Device):
+        self.name = name
+        self.array = wp.zeros(shape, dtype=dtype, device=device)
+        on_cpu = device.is_cpu
+        self._staging = self.array if on_cpu else wp.zeros(shape, dtype=dtype, device="cpu", pinned=True)
+        self._on_cpu = on_cpu
+        self._host = self._staging.numpy()  # a view, not a copy
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape on the host, the axes of vectors and matrices included."""
+        return self._host.shape
+
+    def write(self, value: np.ndarray) -> None:
+        """Check `value` and bring it to the device."""
+        check_array(self.name, value, self._host.shape, self._host.dtype)
+        if not self._on_cpu:  # the staging memory may still be feeding the last copy
+            wp.synchronize_stream(self.array.device)
+        np.copyto(self._host, value)
+        if not self._on_cpu:
+            wp.copy(self.array, self._staging)
+
+    def read(self, out: np.ndarray | None = None) -> np.ndarray:
+        """The device's present values as an array that nobody else writes to (`out`, if given)."""
+        if not self._on_cpu:
+            wp.copy(self._staging, self.array)
+            wp.synchronize_stream(self.array.device)
+        if out is None:
+            return self._host.copy()
+        check_array(f"out.{self.name}", out, self._host.shape, self._host.dtype)
+        np.copyto(out, self._host)
+        return out

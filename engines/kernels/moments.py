@@ -1,0 +1,173 @@
+"""Weighted mean and covariance of points over hypotheses, with the distance that all points share taken out first.
+
+Let r be the unit ray from the camera to point 0 (the pelvis) of hypothesis 0, d_k = x_k0 . r the distance of hypothesis
+k and w_k its weight divided by the sum of weights. Then
+
+    y_kj  = x_kj + (d_0 - d_k) r                 every pelvis as far away as that of hypothesis 0
+    mean_j = sum_k w_k y_kj                      metres
+    cov_j  = sum_k w_k (y_kj - mean_j)(y_kj - mean_j)^T     square metres, divided by the sum of weights (no n - 1)
+
+and the mean and standard deviation of d_k are given beside them. One pass with West's weighted update (Comm. ACM 22(9),
+1979), which subtracts running means and so does not cancel even in float32 at several metres; the moved points are
+never stored.
+"""
+
+# pyright: reportInvalidTypeForm=false
+# Kernels are written in Warp's language; the type checker takes them for Python.
+
+from dataclasses import dataclass
+
+import numpy as np
+import warp as wp
+from jaxtyping import Float
+
+from engines.kernels.launch import Buffer, check_array, check_weights, open_device, record
+
+wp.set_module_options({"enable_backward": False})
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Spread of J points over K hypotheses; frame and units of the points."""
+
+    mean: Float[np.ndarray, "J 3"]
+    cov: Float[np.ndarray, "J 3 3"]
+    ray: Float[np.ndarray, "3"]
+    """Unit vector to point 0 of hypothesis 0; zero if that point is the origin, and then nothing is moved."""
+    distance: Float[np.ndarray, "2"]
+    """Mean and standard deviation of point 0's distance along `ray`."""
+
+
+def weighted_moments_reference(points: Float[np.ndarray, "K J 3"], weights: Float[np.ndarray, "K"]) -> Moments:
+    """The specification, in the dtype of `points`.
+
+    Args:
+        points: joints in the camera frame, metres; point 0 is the pelvis.
+        weights: non-negative, not all zero; only their ratios matter.
+    """
+    share = weights / weights.sum()
+    length = np.linalg.norm(points[0, 0])
+    ray = points[0, 0] / (length if length > 0 else 1)
+    distance = points[:, 0] @ ray
+    moved = points + ((distance[0] - distance)[:, None] * ray)[:, None]
+    mean = np.einsum("k,kjx->jx", share, moved)
+    centred = moved - mean
+    cov = np.einsum("k,kjx,kjy->jxy", share, centred, centred)
+    mean_distance = share @ distance
+    std_distance = np.sqrt(share @ (distance - mean_distance) ** 2)
+    return Moments(mean, cov, ray, np.array([mean_distance, std_distance], points.dtype))
+
+
+@wp.func
+def gain(weight: float, total: float) -> float:
+    """Step of the running mean when `weight` has just been added to `total`; 0 / 0 counts as no step."""
+    return wp.where(total > 0.0, weight / wp.max(total, 1.0e-38), 0.0)
+
+
+@wp.kernel
+def weighted_moments_kernel(
+    # inputs
+    points: wp.array2d(dtype=wp.vec3),  # (K, J)
+    weights: wp.array(dtype=wp.float32),  # (K,)
+    # outputs
+    mean_out: wp.array(dtype=wp.vec3),  # (J,)
+    cov_out: wp.array(dtype=wp.mat33),  # (J,)
+    ray_out: wp.array(dtype=wp.vec3),  # (1,)
+    distance_out: wp.array(dtype=wp.vec2),  # (1,)
+):
+    j = wp.tid()  # parallel over points
+    ray = wp.normalize(points[0, 0])
+    distance_0 = wp.dot(points[0, 0], ray)
+    # Everything is taken relative to hypothesis 0, so that sums are of centimetres, not of metres.
+    total = wp.float32(0.0)
+    mean = wp.vec3(0.0)
+    scatter = wp.mat33(0.0)
+    mean_farther = wp.float32(0.0)
+    scatter_farther = wp.float32(0.0)
+    for k in range(points.shape[0]):
+        weight = weights[k]
+        total += weight
+        step = gain(weight, total)
+        farther = wp.dot(points[k, 0] - points[0, 0], ray)
+        delta = points[k, j] - points[0, j] - farther * ray - mean
+        mean += step * delta
+        scatter += (weight * (1.0 - step)) * wp.outer(delta, delta)
+        delta_farther = farther - mean_farther
+        mean_farther += step * delta_farther
+        scatter_farther += weight * (1.0 - step) * delta_farther * delta_farther
+    mean_out[j] = points[0, j] + mean
+    cov_out[j] = scatter / total
+    if j == 0:
+        ray_out[0] = ray
+        distance_out[0] = wp.vec2(distance_0 + mean_farther, wp.sqrt(scatter_farther / total))
+
+
+class MomentPlan:
+    """The fused operation for fixed K and J, with every buffer allocated once.
+
+    Args:
+        num_hypotheses: K.
+        num_points: J.
+        device: "cpu" or "cuda:N".
+        points: a buffer that another plan fills, for example `JointPlan.joints`; without it the plan owns one.
+    """
+
+    def __init__(self, num_hypotheses: int, num_points: int, device: str = "cpu", points: Buffer | None = None):
+        opened = open_device(device)
+        K, J = num_hypotheses, num_points
+        self.points = points if points is not None else Buffer("points", (K, J), wp.vec3, opened)
+        if self.points.shape != (K, J, 3) or self.points.array.device != opened:
+            raise ValueError(f"points must be a buffer of shape {(K, J, 3)} on {device}, got {self.points.shape}")
+        self.weights = Buffer("weights", (K,), wp.float32, opened)
+        self.mean = Buffer("mean", (J,), wp.vec3, opened)
+        self.cov = Buffer("cov", (J,), wp.mat33, opened)
+        self.ray = Buffer("ray", (1,), wp.vec3, opened)
+        self.distance = Buffer("distance", (1,), wp.vec2, opened)
+        inputs = [self.points.array, self.weights.array]
+        outputs = [b.array for b in (self.mean, self.cov, self.ray, self.distance)]
+        self._command = record(weighted_moments_kernel, J, inputs, outputs, opened, block_dim=32)
+
+    def launch(self) -> None:
+        """Run on what the buffers hold, on the current stream; copies nothing."""
+        self._command.launch()
+
+    def __call__(
+        self,
+        points: Float[np.ndarray, "K J 3"] | None,
+        weights: Float[np.ndarray, "K"],
+        *,
+        out: Moments | None = None,
+    ) -> Moments:
+        """Bring the inputs in, run, and return the results (in `out`, if given); see `weighted_moments_reference`.
+
+        Args:
+            points: None where another plan has already filled the points on the device.
+            weights: as in the reference.
+            out: arrays of the right shapes, to be overwritten.
+        """
+        if points is not None:
+            self.points.write(points)
+        self.weights.write(weights)
+        check_weights(weights)
+        self.launch()
+        if out is None:
+            return Moments(self.mean.read(), self.cov.read(), self.ray.read()[0], self.distance.read()[0])
+        check_array("out.ray", out.ray, (3,))
+        check_array("out.distance", out.distance, (2,))
+        self.mean.read(out.mean)
+        self.cov.read(out.cov)
+        self.ray.read(out.ray[None])
+        self.distance.read(out.distance[None])
+        return out
+
+
+def weighted_moments(
+    points: Float[np.ndarray, "K J 3"],
+    weights: Float[np.ndarray, "K"],
+    *,
+    out: Moments | None = None,
+    device: str = "cpu",
+) -> Moments:
+    """As `weighted_moments_reference`, in one kernel, float32. A loop keeps a `MomentPlan` instead of calling this."""
+    num_hypotheses, num_points = points.shape[:2]
+    return MomentPlan(num_hypotheses, num_points, device)(points, weights, out=out)
