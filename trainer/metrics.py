@@ -53,7 +53,11 @@ def best_of(errors: Float[Tensor, "B N"], n: int) -> Float[Tensor, "B"]:
 def contains(
     cov: Float[Tensor, "*B 3 3"], error: Float[Tensor, "*B 3"], level: float = 0.9
 ) -> Bool[Tensor, "*B"]:
-    """Whether the error lies inside the ellipsoid that should hold a share `level` of a Gaussian of this covariance."""
+    """Whether the error lies inside the ellipsoid that should hold a share `level` of a Gaussian of this covariance.
+
+    One millimetre is added to each axis: without the common distance the pelvis has no spread along the ray.
+    """
+    cov = cov + 1e-6 * torch.eye(3, dtype=cov.dtype, device=cov.device)
     squared = (error[..., None, :] @ torch.linalg.solve(cov, error[..., None]))[..., 0, 0]
     return squared <= chi_square_3(level)
 

@@ -1,0 +1,191 @@
+"""A run from its first frame to its last: open the parts, pass each estimate to everyone who asked for it.
+
+    frames -> Pipeline -> publisher, archive, recorder, window, demo score
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+
+from calib import camera
+from calib.camera import Intrinsics
+from engines.body import BodyModel
+from engines.errors import PenumbraError
+from engines.perception import open_perception
+from engines.sampler import FlowModel, open_sampler
+from engines.types import Estimate
+from realtime import demo
+from realtime.archive import Archive
+from realtime.capture import frames
+from realtime.config import RunConfig
+from realtime.decode import Calibration as StreamCalibration
+from realtime.encode import StreamInfo
+from realtime.frame import Frame
+from realtime.pipeline import Pipeline
+from realtime.publisher import Publisher
+from realtime.recorder import Recorder
+from realtime.renderer import Renderer
+from realtime.scene import Status, ViewFrame
+from realtime.smoothing import Smoother, SmoothingConfig
+from realtime.sources import Source, open_camera, open_video
+from realtime.timing import FrameRate, NS_PER_MS
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run can say at its end."""
+
+    frames: int
+    fps: float
+    timing: str
+    dropped: int
+    demo_table: str | None
+
+
+class Session:
+    """Everything that is opened before the first frame. A context manager: what was written is complete at its end."""
+
+    def __init__(self, config: RunConfig) -> None:
+        """Open all parts, the cheap ones that may refuse first.
+
+        Raises:
+            PenumbraError: one sentence about the first part that cannot do what it was asked.
+        """
+        self.config = config
+        self._stack = ExitStack()
+        try:
+            self._open()
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _open(self) -> None:
+        config, enter = self.config, self._stack.enter_context
+        if config.hypotheses < 1:
+            raise PenumbraError(f"--hypotheses must be at least 1, not {config.hypotheses}.")
+        self.source = enter(_open_source(config))
+        self.intrinsics, self.score = _open_camera_model(config, self.source)
+        if config.every_frame and self.source.live:
+            raise PenumbraError(f"--every-frame needs a recording; {self.source.name} is live and cannot wait.")
+        self.archive = enter(Archive(config.out, config.hypotheses)) if config.out else None
+        self.publisher = enter(Publisher(config.endpoint, allow_lan=config.allow_lan)) if config.endpoint else None
+        body, model = BodyModel.load(config.body), FlowModel.load(config.model)
+        self.body = body
+        sampler = open_sampler(body, config.hypotheses, config.backend, model)
+        smoother = Smoother(body, SmoothingConfig(enabled=config.smooth))
+        perception = open_perception(config.backend)
+        self.pipeline = Pipeline(perception, sampler, body, self.intrinsics, model.calibration, smoother)
+        self.renderer = Renderer(body.live.faces)
+        self.recorder = None
+        if config.record:
+            fps = self.source.fps or 30.0
+            self.recorder = enter(Recorder(config.record, self.renderer, fps, every_frame=config.every_frame))
+        self._info = _stream_info(self.source, self.intrinsics, self.pipeline, model)
+        self._model = model
+        self._rate = FrameRate()
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Ask `run` to end after the frame in hand; may be called from any thread."""
+        self._stop.set()
+
+    def run(self, show: Callable[[ViewFrame], None] | None = None) -> Outcome:
+        """Take frames until the source ends or `stop` is called.
+
+        Args:
+            show: gets every result with its mesh; must not wait.
+        """
+        count, last, start = 0, None, time.perf_counter()
+        with frames(self.source, self.config.every_frame) as stream:
+            for frame, dropped in stream:
+                last = self.pipeline(frame, dropped)
+                self._deliver(frame, last, show)
+                count += 1
+                if self._stop.is_set() or count == self.config.max_frames:
+                    break
+        fps = count / max(time.perf_counter() - start, 1e-9)
+        if self.archive is not None:
+            self.archive.meta |= self._meta(fps)
+        table = self.score.table() if self.score else None
+        return Outcome(count, fps, self.pipeline.timer.summary(), last.dropped if last else 0, table)
+
+    def _deliver(self, frame: Frame, estimate: Estimate, show: Callable[[ViewFrame], None] | None) -> None:
+        timer = self.pipeline.timer
+        if self.publisher is not None:
+            with timer.stage("publish"):
+                self.publisher.publish(estimate, self._info)
+        if self.archive is not None:
+            with timer.stage("archive"):
+                self.archive.append(estimate)
+        if self.score is not None:
+            self.score.add(estimate)
+        latency_ns = time.monotonic_ns() - estimate.t_capture_ns
+        timer.add("capture to now", latency_ns)
+        self._rate.tick()
+        if show is None and self.recorder is None:
+            return
+        status = Status(self.pipeline.backend, self._rate.fps, latency_ns / NS_PER_MS, estimate.dropped)
+        mesh = self.pipeline.mesh(estimate.person) if estimate.person else None
+        vertices, std = (mesh.vertices, mesh.std) if mesh else (None, None)
+        view = ViewFrame(frame.image, estimate, vertices, std, status, self.intrinsics.matrix)
+        if self.recorder is not None:
+            self.recorder.put(view)
+        if show is not None:
+            show(view)
+
+    def _meta(self, fps: float) -> dict[str, object]:
+        """What the archive says about the run."""
+        record = {key: value for key, value in self._model.record.items() if key != "J_template"}
+        return {
+            "backend": self.pipeline.backend,
+            "model": record,
+            "body": self.body.name,
+            "source": self.source.name,
+            "camera_matrix": self.intrinsics.matrix.tolist(),
+            "camera": self.intrinsics.source,
+            "smoothed": self.config.smooth,
+            "stages_ms": {k: {"p50": a, "p95": b} for k, (a, b) in self.pipeline.timer.percentiles_ms().items()},
+            "fps": fps,
+        }
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+
+def _open_source(config: RunConfig) -> Source:
+    if config.source is None:
+        return demo.open_demo()
+    return open_camera(config.source) if config.camera else open_video(config.source)
+
+
+def _open_camera_model(config: RunConfig, source: Source) -> tuple[Intrinsics, demo.DemoScore | None]:
+    if config.source is None:
+        truth = demo.Truth.load()
+        return truth.intrinsics(source.size), demo.DemoScore(truth)
+    if config.calib is not None:
+        return camera.load(config.calib, source.size), None
+    if config.focal is not None:
+        return camera.from_focal(source.size, config.focal), None
+    return camera.from_fov(source.size), None
+
+
+def _stream_info(source: Source, intrinsics: Intrinsics, pipeline: Pipeline, model: FlowModel) -> StreamInfo:
+    fitted = model.calibration
+    calibration = None
+    if fitted is not None:
+        share = (fitted.coverage_visible + fitted.coverage_hidden) / 2
+        calibration = StreamCalibration(model.onnx.name, fitted.data, ((0.9, share),))
+    return StreamInfo(
+        source.name, source.size, intrinsics.matrix, intrinsics.calibrated, pipeline.backend, calibration
+    )

@@ -1,0 +1,165 @@
+"""Paint the built-in demo: a person of the test split walks up and down behind a counter and a pillar.
+
+    python -m trainer.build_demo --poses runs/poses.npz
+
+Writes `realtime/assets/demo.mp4` and, beside it, the truth: joints in the camera frame, which of them are seen, the camera.
+The motion is CMU's clip 09_12, whose subject no training has seen.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tyro
+from jaxtyping import Float, UInt8
+
+from engines.body import BodyModel
+from engines.rotations import exp_so3, log_so3
+from trainer import render
+
+
+@dataclass(frozen=True)
+class DemoClipConfig:
+    """The clip. Lengths in metres; the camera stands at x = z = 0, looks along z, and y is up from the floor."""
+
+    poses: Path = Path("runs/poses.npz")
+    clip: str = "09_12"
+    frames: tuple[int, int] = (0, 300)
+    out: Path = Path("realtime/assets/demo.mp4")
+    size: tuple[int, int] = (960, 540)
+    fov_deg: float = 63.0
+    camera_height: float = 1.45
+    look_down_deg: float = 7.0
+    distance: float = 4.3
+    """To the middle of the path."""
+    seed: int = 5
+
+
+Quad = tuple[tuple[float, float, float], ...]
+_COUNTER_FRONT: Quad = ((-0.75, 0.0, 3.0), (0.45, 0.0, 3.0), (0.45, 0.92, 3.0), (-0.75, 0.92, 3.0))
+_COUNTER_TOP: Quad = ((-0.75, 0.92, 3.0), (0.45, 0.92, 3.0), (0.45, 0.92, 3.4), (-0.75, 0.92, 3.4))
+_PILLAR: Quad = ((0.95, 0.0, 3.1), (1.17, 0.0, 3.1), (1.17, 3.2, 3.1), (0.95, 3.2, 3.1))
+_PILLAR_SIDE: Quad = ((0.95, 0.0, 3.1), (0.95, 0.0, 3.3), (0.95, 3.2, 3.3), (0.95, 3.2, 3.1))
+THINGS: tuple[tuple[Quad, tuple[int, int, int]], ...] = (
+    (_COUNTER_TOP, (128, 160, 182)),
+    (_COUNTER_FRONT, (70, 96, 122)),
+    (_PILLAR_SIDE, (120, 118, 112)),
+    (_PILLAR, (168, 165, 160)),
+)
+"""What stands in front, back to front, BGR."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A camera in a room."""
+
+    config: DemoClipConfig
+
+    @property
+    def focal(self) -> float:
+        """Px."""
+        return max(self.config.size) / (2 * np.tan(np.radians(self.config.fov_deg) / 2))
+
+    @property
+    def R_cam_world(self) -> Float[np.ndarray, "3 3"]:
+        """From y up and z away from the camera (x right) to the camera frame."""
+        down = exp_so3(np.array([np.radians(self.config.look_down_deg), 0.0, 0.0]))
+        return down @ np.diag([1.0, -1.0, 1.0])
+
+    def to_camera(self, points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
+        """Room to camera frame."""
+        return (points - (0.0, self.config.camera_height, 0.0)) @ self.R_cam_world.T
+
+    def to_image(self, points_cam: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 2"]:
+        """Camera frame to px."""
+        return points_cam[:, :2] / points_cam[:, 2:] * self.focal + np.array(self.config.size) / 2
+
+    def polygon(self, quad: Quad, scale: float) -> np.ndarray:
+        """A quad of the room in px times `scale`."""
+        return np.round(self.to_image(self.to_camera(np.array(quad))) * scale).astype(np.int32)
+
+
+def motion(config: DemoClipConfig, stage: Stage) -> tuple[Float[np.ndarray, "T 24 3"], Float[np.ndarray, "T 3"]]:
+    """Poses with the orientation in the camera frame, and pelvis positions there."""
+    with np.load(config.poses) as data:
+        chosen = np.flatnonzero(data["clip"] == int(np.flatnonzero(data["clip_names"] == config.clip)[0]))
+        chosen = chosen[slice(*config.frames)]
+        rotvec, place = data["rotvec"][chosen].astype(float), data["transl"][chosen].astype(float)
+    # The clip's world is y up and right-handed; the room's has z away from the camera, hence left-handed: mirror z.
+    turn = exp_so3(np.array([0.0, np.pi / 2, 0.0]))
+    middle = (place.max(0) + place.min(0)) / 2 * (1, 0, 1)
+    room = ((place - middle) @ turn.T) * (1, 1, -1) + (0.0, 0.0, config.distance)
+    R_room_body = np.diag([1.0, 1.0, -1.0]) @ turn @ exp_so3(rotvec[:, 0])
+    rotvec[:, 0] = log_so3(stage.R_cam_world @ R_room_body)
+    return rotvec, stage.to_camera(room)
+
+
+def room(config: DemoClipConfig, stage: Stage) -> UInt8[np.ndarray, "h w 3"]:
+    """Wall, floor boards, a window and a picture frame."""
+    rng = np.random.default_rng(config.seed)
+    width, height = config.size
+    picture = np.empty((height, width, 3), np.float32)
+    picture[:] = np.linspace(205, 178, height)[:, None, None] * np.array([0.93, 0.97, 1.0])
+    picture = np.ascontiguousarray(picture.astype(np.uint8))
+    for x in np.arange(-6, 6, 0.35):
+        shade = rng.uniform(0.85, 1.0)
+        board: Quad = ((x, 0, 0.8), (x + 0.35, 0, 0.8), (x + 0.35, 0, 6.5), (x, 0, 6.5))
+        colour = (np.array([96, 128, 160]) * shade).tolist()
+        cv2.fillPoly(picture, [stage.polygon(board, 1)], colour, cv2.LINE_AA)
+    for quad, colour in (
+        (((-2.6, 1.2, 6.5), (-1.2, 1.2, 6.5), (-1.2, 2.5, 6.5), (-2.6, 2.5, 6.5)), (235, 222, 205)),
+        (((0.9, 1.5, 6.5), (1.7, 1.5, 6.5), (1.7, 2.3, 6.5), (0.9, 2.3, 6.5)), (92, 110, 84)),
+    ):
+        cv2.fillPoly(picture, [stage.polygon(quad, 1)], colour, cv2.LINE_AA)
+        cv2.polylines(picture, [stage.polygon(quad, 1)], True, (70, 82, 96), 4, cv2.LINE_AA)
+    return picture
+
+
+def build(config: DemoClipConfig) -> None:
+    """Write the clip and its truth."""
+    stage, body = Stage(config), BodyModel.load()
+    figure = render.figure(body.full.v_template, body.full.faces, body.full.weights)
+    rotvec, pelvis = motion(config, stage)
+    shaped = body.shaped(np.zeros(10))
+    behind = cv2.resize(room(config, stage), None, fx=2, fy=2)
+    writer = cv2.VideoWriter(str(config.out), cv2.VideoWriter.fourcc(*"mp4v"), 30.0, config.size)
+    joints, visible = [], []
+    for pose, place in zip(rotvec, pelvis, strict=True):
+        posed = shaped.posed(pose, place - shaped.rest_joints[0])
+        vertices = posed.vertices("full")
+        square = _paint(figure, vertices, 2 * stage.to_image(vertices), behind, config)
+        for quad, colour in THINGS:
+            cv2.fillPoly(square.image, [stage.polygon(quad, 2)], colour, cv2.LINE_AA)
+            cv2.fillPoly(square.part, [stage.polygon(quad, 2)], render.NOBODY)
+        frame = cv2.resize(square.image[: behind.shape[0]], config.size, interpolation=cv2.INTER_AREA)
+        noise = np.random.default_rng(len(joints)).normal(0, 1.5, frame.shape)
+        writer.write(np.clip(frame + noise, 0, 255).astype(np.uint8))
+        square.part[behind.shape[0] :] = render.NOBODY
+        visible.append(render.visible_joints(square.part, 2 * stage.to_image(posed.joints), reach=8))
+        joints.append(posed.joints)
+    writer.release()
+    np.savez_compressed(
+        config.out.with_suffix(".npz"),
+        joints=np.array(joints, np.float32),
+        visible=np.array(visible),
+        focal=np.float64(stage.focal),
+    )
+
+
+def _paint(
+    figure: render.Figure,
+    vertices: Float[np.ndarray, "V 3"],
+    pixels: Float[np.ndarray, "V 2"],
+    behind: UInt8[np.ndarray, "h w 3"],
+    config: DemoClipConfig,
+) -> render.Painting:
+    """Paint on a square canvas, which is what the painter knows; the same clothes in every frame."""
+    side = max(behind.shape[:2])
+    canvas = np.zeros((side, side, 3), np.uint8)
+    canvas[: behind.shape[0], : behind.shape[1]] = behind
+    return render.paint(figure, vertices, pixels, side, canvas, np.random.default_rng(config.seed))
+
+
+if __name__ == "__main__":
+    build(tyro.cli(DemoClipConfig))
