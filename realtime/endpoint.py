@@ -4,8 +4,6 @@ import ipaddress
 
 from engines.errors import PenumbraError
 
-DEFAULT_ENDPOINT = "tcp://127.0.0.1:5590"
-
 
 def check_endpoint(endpoint: str, *, any_port: bool) -> None:
     """Refuses what ZeroMQ would refuse, and a port above 65535, of which ZeroMQ silently takes the remainder.

@@ -16,8 +16,8 @@ import zmq
 from engines.errors import PenumbraError
 from engines.types import Estimate
 from realtime.encode import Stamp, StreamInfo, encode_estimate
-from realtime.endpoint import DEFAULT_ENDPOINT, check_endpoint, is_local
-from realtime.wire import MAX_MESSAGE_BYTES
+from realtime.endpoint import check_endpoint, is_local
+from realtime.wire import DEFAULT_ENDPOINT, MAX_MESSAGE_BYTES
 
 SEND_QUEUE = 32
 """Messages kept for a subscriber that is late: about a second of video, 2 MB with 100 hypotheses."""

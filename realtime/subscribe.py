@@ -16,9 +16,9 @@ from typing import Any
 
 from engines.errors import PenumbraError
 from realtime.decode import PersonMessage, PoseMessage
-from realtime.endpoint import DEFAULT_ENDPOINT, is_local
+from realtime.endpoint import is_local
 from realtime.subscriber import Subscriber
-from realtime.wire import PERSON_ARRAYS, Array, VersionError
+from realtime.wire import DEFAULT_ENDPOINT, PERSON_ARRAYS, Array, VersionError
 
 PATIENCE_S = 3.0
 CLEAR = "\033[H\033[J"
@@ -53,7 +53,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _print_messages(poses: Subscriber, count: int | None, as_json: bool) -> None:
-    second = Second(time.monotonic())
+    second = Second()
     while count is None or poses.received < count:
         try:
             message = poses.recv()
@@ -65,35 +65,37 @@ def _print_messages(poses: Subscriber, count: int | None, as_json: bool) -> None
             print(json.dumps(as_dict(message)), flush=True)
         elif second.is_over() or poses.received == count:
             print((CLEAR if sys.stdout.isatty() else "") + second.report(poses), flush=True)
-            second = Second(time.monotonic())
+            second = Second()
 
 
 @dataclass
 class Second:
     """What came since the last printout."""
 
-    start: float
-    """`time.monotonic()`, seconds."""
+    arrivals_s: list[float] = field(default_factory=list)
+    """`time.monotonic()` of each message."""
     mono_ms: list[float] = field(default_factory=list)
     unix_ms: list[float] = field(default_factory=list)
     last: PoseMessage | None = None
 
     def add(self, message: PoseMessage) -> None:
+        self.arrivals_s.append(time.monotonic())
         self.mono_ms.append((time.monotonic_ns() - message.t_capture_mono_ns) / 1e6)
         self.unix_ms.append((time.time_ns() - message.t_capture_unix_ns) / 1e6)
         self.last = message
 
     def is_over(self) -> bool:
-        return time.monotonic() - self.start >= 1.0
+        return self.arrivals_s[-1] - self.arrivals_s[0] >= 1.0
 
     def report(self, poses: Subscriber) -> str:
         assert self.last is not None
         message = self.last
-        rate = len(self.mono_ms) / max(time.monotonic() - self.start, 1e-3)
+        intervals, elapsed = len(self.arrivals_s) - 1, self.arrivals_s[-1] - self.arrivals_s[0]
+        rate = f"{intervals / elapsed:.1f}" if elapsed > 0 else "?"
         calibration = "not calibrated" if message.calibration is None else f"calibrated ({message.calibration.name})"
         lines = [
             f"{message.source}  {message.image_size[0]}x{message.image_size[1]}  {message.backend}  {calibration}",
-            f"message {message.seq}  {rate:.1f}/s  lost {poses.lost}  refused {poses.refused}  "
+            f"message {message.seq}  {rate}/s  lost {poses.lost}  refused {poses.refused}  "
             f"frames dropped before the network {message.dropped}",
             self._latency(poses.endpoint),
         ]

@@ -15,8 +15,8 @@ import zmq
 
 from engines.errors import PenumbraError
 from realtime.decode import PoseMessage, decode
-from realtime.endpoint import DEFAULT_ENDPOINT, check_endpoint
-from realtime.wire import ANY_VERSION, MAX_MESSAGE_BYTES, MessageError, VersionError
+from realtime.endpoint import check_endpoint
+from realtime.wire import ANY_VERSION, DEFAULT_ENDPOINT, MAX_MESSAGE_BYTES, MessageError, VersionError
 
 log = logging.getLogger(__name__)
 

@@ -60,6 +60,7 @@ from typing import Any
 
 import msgpack
 
+DEFAULT_ENDPOINT = "tcp://127.0.0.1:5590"
 SCHEMA = "penumbra.pose"
 VERSION = (1, 0)
 FRAME = {"name": "camera", "axes": "x right, y down, z forward", "unit": "m", "rotation": "axis-angle rad"}

@@ -10,7 +10,7 @@ from engines.types import Estimate, Hypotheses
 from realtime.decode import decode
 from realtime.encode import encode_estimate
 from realtime.publisher import Publisher
-from tests.test_stream import INFO, STAMP, make_estimate
+from tests.example_estimate import INFO, STAMP, make_estimate
 
 RUNS = 2000
 
