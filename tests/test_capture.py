@@ -180,7 +180,7 @@ class FakeClock:
         ((0.0, 0.1, 0.15, 0.4), 0.01, (0.01, 0.11, 0.16, 0.41)),  # the time stamps set the pace, not the frame rate
         ((7.0, 7.1, 7.2), 0.01, (0.01, 0.11, 0.21)),  # the first frame comes at once wherever it begins
         ((0.0, 0.1, 1e6, 1e6 + 0.1), 0.01, (0.01, 0.11, 1.12, 1.22)),  # a hole of days takes a second
-        ((0.0, 0.1, 0.2, 0.3), 0.25, (0.25, 0.5, 0.75, 1.0)),  # slow decoding delays, nothing is rushed
+        ((0.0, 0.1, 0.2, 0.3), 0.25, (0.25, 0.5, 0.75, 1.0)),  # slow decoding sets the pace
     ],
 )
 def test_recording_is_paced_by_its_time_stamps(monkeypatch, media_s, decode_s, due_s):
@@ -195,6 +195,17 @@ def test_recording_is_paced_by_its_time_stamps(monkeypatch, media_s, decode_s, d
         assert held.t_capture_unix_ns - held.t_capture_ns == 77
         got_s.append((held.t_capture_ns - start_ns) / 1e9)
     assert got_s == pytest.approx(due_s)
+
+
+def test_after_a_hiccup_the_pace_is_the_same_again(monkeypatch):
+    clock, pace = FakeClock(), capture_module._Pace()
+    monkeypatch.setattr(capture_module, "time", clock)
+    start_ns, got_s = clock.now_ns, []
+    for i, decode_s in enumerate((0.0, 0.5, 0.0, 0.0)):
+        frame = Frame(IMAGE, i, clock.now_ns, 0, 0.1 * i)
+        clock.wait(decode_s)
+        got_s.append((pace.hold(frame, clock).t_capture_ns - start_ns) / 1e9)  # type: ignore[arg-type]
+    assert got_s == pytest.approx([0.0, 0.5, 0.6, 0.7])  # nothing is rushed to catch up
 
 
 @pytest.mark.parametrize(("live", "paced", "expected"), [(False, True, 4), (False, False, 0), (True, True, 0)])
