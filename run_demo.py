@@ -1,8 +1,8 @@
 """Live 3D human pose with its uncertainty, from a webcam, a file, a stream or the built-in demo.
 
-    python run_demo.py --cam 0
-    python run_demo.py --video walk.mp4 --headless --every-frame --out walk.npz
-    python run_demo.py --demo --record demo_out.mp4
+python run_demo.py --cam 0
+python run_demo.py --video walk.mp4 --headless --every-frame --out walk.npz
+python run_demo.py --demo --record demo_out.mp4
 """
 
 import argparse
@@ -24,13 +24,25 @@ def parse(argv: list[str] | None = None) -> RunConfig:
     source.add_argument("--video", metavar="FILE|FOLDER|URL", help="video, folder of images, or RTSP/HTTP address")
     source.add_argument("--demo", action="store_true", help="the built-in clip with known truth (default)")
     add = parser.add_argument
-    add("--every-frame", action="store_true", help="look at every frame of a recording; default: keep its pace and drop")
+    add(
+        "--every-frame", action="store_true", help="look at every frame of a recording; default: keep its pace and drop"
+    )
     add("--hypotheses", type=int, default=100, metavar="K", help="bodies drawn a frame (default %(default)s)")
     add("--backend", default="auto", help="auto, openvino, onnxruntime, torch, torch-cuda or tensorrt (default auto)")
     add("--focal", type=float, metavar="PX", help="focal length; default: a field of view of 63 degrees is assumed")
     add("--calib", type=Path, metavar="FILE", help="camera calibration (JSON with matrix, size, dist)")
-    add("--body", type=Path, metavar="FILE", help="body made by python -m engines.convert_smpl; default: the built-in one")
-    add("--model", type=Path, metavar="FILE", help="flow made by python -m trainer.export_onnx; default: the built-in one")
+    add(
+        "--body",
+        type=Path,
+        metavar="FILE",
+        help="body made by python -m engines.convert_smpl; default: the built-in one",
+    )
+    add(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="flow made by python -m trainer.export_onnx; default: the built-in one",
+    )
     add("--no-smoothing", action="store_true", help="best estimate of each frame alone")
     add("--headless", action="store_true", help="no window")
     add("--record", type=Path, metavar="FILE.mp4", help="record what the window shows")
@@ -81,7 +93,7 @@ def run(config: RunConfig) -> None:
         print(outcome.demo_table)
 
 
-def _run_with_window(session, viewer):  # noqa: ANN001, ANN202 - their modules load late
+def _run_with_window(session, viewer):
     """The pipeline in a thread, the window here; whoever ends first ends the other."""
     results: list = []
     errors: list[BaseException] = []

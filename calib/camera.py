@@ -57,7 +57,9 @@ class Intrinsics:
         """Project camera-frame points (m) to image px, lens distortion included; z must be positive."""
         if self.dist:
             dist = np.array(self.dist)
-            return cv2.projectPoints(np.asarray(points_cam, float), np.zeros(3), np.zeros(3), self.matrix, dist)[0][:, 0]
+            return cv2.projectPoints(np.asarray(points_cam, float), np.zeros(3), np.zeros(3), self.matrix, dist)[0][
+                :, 0
+            ]
         return points_cam[:, :2] / points_cam[:, 2:] * (self.fx, self.fy) + (self.cx, self.cy)
 
 
@@ -99,8 +101,12 @@ def load(path: Path, size: tuple[int, int]) -> Intrinsics:
         ) from error
     scale = size[0] / made_for[0]
     if abs(size[1] / made_for[1] - scale) > 0.01 * scale:
-        raise PenumbraError(f"--calib {path} was made for {made_for[0]}x{made_for[1]} px, the picture has {size[0]}x{size[1]}.")
+        raise PenumbraError(
+            f"--calib {path} was made for {made_for[0]}x{made_for[1]} px, the picture has {size[0]}x{size[1]}."
+        )
     if not (np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0) or len(dist) not in (0, 4, 5, 8):
-        raise PenumbraError(f"--calib {path} holds impossible numbers: focal lengths must be positive, 'dist' 4, 5 or 8 long.")
+        raise PenumbraError(
+            f"--calib {path} holds impossible numbers: focal lengths must be positive, 'dist' 4, 5 or 8 long."
+        )
     fx, fy, cx, cy = (float(matrix[i, j]) * scale for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
     return Intrinsics(fx, fy, cx, cy, size, dist, source=path.name)

@@ -89,7 +89,12 @@ def _look_at(center: Float[np.ndarray, "*B 2"]) -> Float[np.ndarray, "*B 3 3"]:
 def _torso_axes(world: Float[np.ndarray, "*B 33 3"]) -> Float[np.ndarray, "*B 3 3"]:
     """Columns: the body's left, up and forward, from hips and shoulders."""
     up = world[..., TORSO[:2], :].mean(-2) - world[..., TORSO[2:], :].mean(-2)
-    left = world[..., LEFT_SHOULDER, :] - world[..., RIGHT_SHOULDER, :] + world[..., LEFT_HIP, :] - world[..., RIGHT_HIP, :]
+    left = (
+        world[..., LEFT_SHOULDER, :]
+        - world[..., RIGHT_SHOULDER, :]
+        + world[..., LEFT_HIP, :]
+        - world[..., RIGHT_HIP, :]
+    )
     up = _unit(up, fallback=(0.0, -1.0, 0.0))
     left = left - (left * up).sum(-1, keepdims=True) * up
     left = _unit(left, fallback=None, perpendicular_to=up)

@@ -51,7 +51,9 @@ class FlowModel:
             record = json.loads(path.with_suffix(".json").read_text())
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
         except (OSError, ValueError) as error:
-            raise PenumbraError(f"The model {path} needs its record {path.with_suffix('.json').name}: {error}.") from error
+            raise PenumbraError(
+                f"The model {path} needs its record {path.with_suffix('.json').name}: {error}."
+            ) from error
         if record.get("sha256") != digest:
             raise PenumbraError(f"The model {path} is not the one that {path.stem}.json describes; export it again.")
         return FlowModel(path, record)

@@ -1,6 +1,6 @@
 """One frame in, one estimate out, as a list of named steps. Everything is allocated before the first frame.
 
-    frame -> landmarks -> hypotheses -> moments -> calibration -> smoothing -> Estimate (-> mesh, if somebody looks)
+frame -> landmarks -> hypotheses -> moments -> calibration -> smoothing -> Estimate (-> mesh, if somebody looks)
 """
 
 from dataclasses import dataclass
@@ -123,5 +123,3 @@ def center_of(hypotheses: Hypotheses) -> Body:
 
 def _axis_std(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B"]:
     return np.sqrt(np.trace(cov, axis1=-2, axis2=-1) / 3)
-
-

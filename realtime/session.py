@@ -1,6 +1,6 @@
 """A run from its first frame to its last: open the parts, pass each estimate to everyone who asked for it.
 
-    frames -> Pipeline -> publisher, archive, recorder, window, demo score
+frames -> Pipeline -> publisher, archive, recorder, window, demo score
 """
 
 import logging
@@ -32,7 +32,7 @@ from realtime.renderer import Renderer
 from realtime.scene import Status, ViewFrame
 from realtime.smoothing import Smoother, SmoothingConfig
 from realtime.sources import Source, open_camera, open_video
-from realtime.timing import FrameRate, NS_PER_MS
+from realtime.timing import NS_PER_MS, FrameRate
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class Session:
         with frames(self.source, self.config.every_frame) as stream:
             for frame, dropped in stream:
                 last = self.pipeline(frame, dropped)
-                self._deliver(frame, last, show)
+                self.deliver(frame, last, show)
                 count += 1
                 if self._stop.is_set() or count == self.config.max_frames:
                     break
@@ -115,7 +115,8 @@ class Session:
         table = self.score.table() if self.score else None
         return Outcome(count, fps, self.pipeline.timer.summary(), last.dropped if last else 0, table)
 
-    def _deliver(self, frame: Frame, estimate: Estimate, show: Callable[[ViewFrame], None] | None) -> None:
+    def deliver(self, frame: Frame, estimate: Estimate, show: Callable[[ViewFrame], None] | None) -> None:
+        """Pass one estimate to everyone who asked for it."""
         timer = self.pipeline.timer
         if self.publisher is not None:
             with timer.stage("publish"):
@@ -186,6 +187,4 @@ def _stream_info(source: Source, intrinsics: Intrinsics, pipeline: Pipeline, mod
     if fitted is not None:
         share = (fitted.coverage_visible + fitted.coverage_hidden) / 2
         calibration = StreamCalibration(model.onnx.name, fitted.data, ((0.9, share),))
-    return StreamInfo(
-        source.name, source.size, intrinsics.matrix, intrinsics.calibrated, pipeline.backend, calibration
-    )
+    return StreamInfo(source.name, source.size, intrinsics.matrix, intrinsics.calibrated, pipeline.backend, calibration)

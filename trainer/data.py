@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from engines.body import BodyModel, joints_only
 from torch import Tensor
 
+from engines.body import BodyModel, joints_only
 from engines.errors import PenumbraError
 from engines.features import observe
 from engines.rotations import exp_so3, log_so3
@@ -110,13 +110,17 @@ def _mirror(raw: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     points[..., 0] = raw["size"][:, :1] - points[..., 0]
     world[..., 0] = -world[..., 0]
     per_landmark = {key: raw[key][:, landmarks] for key in ("depth", "visibility", "presence")}
-    return raw | per_landmark | {
-        "points": points,
-        "world": world,
-        "pelvis": pelvis,
-        "rotvec": mirror_pose(raw["rotvec"]),
-        "joint_visible": raw["joint_visible"][:, joints],
-    }
+    return (
+        raw
+        | per_landmark
+        | {
+            "points": points,
+            "world": world,
+            "pelvis": pelvis,
+            "rotvec": mirror_pose(raw["rotvec"]),
+            "joint_visible": raw["joint_visible"][:, joints],
+        }
+    )
 
 
 def _tensor(array: np.ndarray) -> Tensor:

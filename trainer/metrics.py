@@ -50,9 +50,7 @@ def best_of(errors: Float[Tensor, "B N"], n: int) -> Float[Tensor, "B"]:
     return errors[:, :n].min(-1).values
 
 
-def contains(
-    cov: Float[Tensor, "*B 3 3"], error: Float[Tensor, "*B 3"], level: float = 0.9
-) -> Bool[Tensor, "*B"]:
+def contains(cov: Float[Tensor, "*B 3 3"], error: Float[Tensor, "*B 3"], level: float = 0.9) -> Bool[Tensor, "*B"]:
     """Whether the error lies inside the ellipsoid that should hold a share `level` of a Gaussian of this covariance.
 
     One millimetre is added to each axis: without the common distance the pelvis has no spread along the ray.

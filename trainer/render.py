@@ -138,7 +138,11 @@ def background(size: int, rng: np.random.Generator) -> UInt8[np.ndarray, "S S 3"
     full, size = size, size // 2
     low = rng.uniform(20, 235, (rng.integers(2, 9), rng.integers(2, 9), 3))
     strength = rng.uniform(0, 0.6)
-    picture = cv2.resize((low * strength + rng.uniform(30, 225, 3) * (1 - strength)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+    picture = cv2.resize(
+        (low * strength + rng.uniform(30, 225, 3) * (1 - strength)).astype(np.float32),
+        (size, size),
+        interpolation=cv2.INTER_CUBIC,
+    )
     if rng.random() < 0.7:
         horizon = int(rng.uniform(0.4, 1.0) * size)
         picture[horizon:] = picture[horizon:] * 0.3 + rng.uniform(20, 220, 3) * 0.7
@@ -163,9 +167,7 @@ def _scribble(picture: UInt8[np.ndarray, "S S 3"], rng: np.random.Generator) -> 
         cv2.circle(picture, (x0, y0), int(rng.integers(2, size // 5)), colour, -1)
 
 
-def occlude(
-    painting: Painting, around: Float[np.ndarray, "N 2"], scale: float, rng: np.random.Generator
-) -> None:
+def occlude(painting: Painting, around: Float[np.ndarray, "N 2"], scale: float, rng: np.random.Generator) -> None:
     """Paint things in front of the body, in place.
 
     Args:
@@ -184,7 +186,9 @@ def occlude(
             axes = rng.uniform(0.05, 0.25, 2) * scale
             cv2.ellipse(mask, (center.tolist(), (2 * axes).tolist(), float(rng.uniform(0, 180))), 1, -1)
         else:
-            extent = {"box": rng.uniform(0.08, 0.5, 2), "post": (rng.uniform(0.05, 0.25), 4.0), "table": (4.0, 1.2)}[kind]
+            extent = {"box": rng.uniform(0.08, 0.5, 2), "post": (rng.uniform(0.05, 0.25), 4.0), "table": (4.0, 1.2)}[
+                kind
+            ]
             if kind == "table":  # hides everything on one side of an edge: a desk, a wall, a car
                 side = rng.choice(4, p=[0.7, 0.1, 0.1, 0.1])
                 angle = 90.0 * side + rng.normal(0, 6)
@@ -215,8 +219,9 @@ def degrade(image: UInt8[np.ndarray, "S S 3"], rng: np.random.Generator) -> UInt
     return np.clip(out, 0, 255).astype(np.uint8)
 
 
-
-def visible_joints(part: UInt8[np.ndarray, "S S"], joints_px: Float[np.ndarray, "24 2"], reach: int) -> Bool[np.ndarray, "24"]:
+def visible_joints(
+    part: UInt8[np.ndarray, "S S"], joints_px: Float[np.ndarray, "24 2"], reach: int
+) -> Bool[np.ndarray, "24"]:
     """Whether each joint's own part, or a neighbour along the skeleton, shows within `reach` px of its projection."""
     size = part.shape[0]
     visible = np.zeros(len(joints_px), bool)

@@ -15,10 +15,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tyro
-from engines.body import BodyModel
 from jaxtyping import Float
 from tqdm import tqdm
 
+from engines.body import BodyModel
 from engines.engine import open_engine
 from engines.landmarker import SIDE as CROP
 from engines.landmarker import Landmarker

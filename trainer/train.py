@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 import tyro
-from engines.body import BodyModel
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from engines.body import BodyModel
 from trainer import losses
 from trainer.data import Pairs, load
 from trainer.evaluate import Scores, evaluate
@@ -80,6 +80,8 @@ class TrainConfig:
     device: str = "cpu"
     threads: int = 2
     evaluate_every: int = 1000
+    evaluate_pairs: int = 1500
+    """Validation pairs that are scored during training."""
     checkpoint_every: int = 250
     train_shards: int | None = None
     flow: FlowConfig = field(default_factory=FlowConfig)
@@ -149,7 +151,9 @@ class Training:
         warm, last = config.warmup, config.steps
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimiser,
-            lambda step: min(1.0, (step + 1) / warm) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / last)))),
+            lambda step: (
+                min(1.0, (step + 1) / warm) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / last))))
+            ),
         )
         self.generator = torch.Generator().manual_seed(config.seed)
         self.done = 0
@@ -226,6 +230,7 @@ def run(config: TrainConfig) -> Scores:
     body = BodyModel.load()
     train = load(config.pairs / "train", body, mirror=True, shards=config.train_shards)
     val = load(config.pairs / "val", body)
+    val = val.rows(torch.linspace(0, val.count - 1, min(config.evaluate_pairs, val.count)).long())
     training = Training(config, train, body)
     config.run.mkdir(parents=True, exist_ok=True)
     record(config, train.count)

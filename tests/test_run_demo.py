@@ -1,0 +1,206 @@
+"""The command line as a user meets it: what it writes, what it imports, and one sentence for every mistake."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import run_demo
+from realtime.subscriber import Subscriber
+
+ROOT = Path(__file__).parents[1]
+FRAMES = 24
+QUIET = ["--headless", "--no-publish"]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    """The demo's first frames through the offline contract, twelve hypotheses."""
+    out = tmp_path_factory.mktemp("out") / "demo.npz"
+    arguments = [
+        "--demo",
+        "--every-frame",
+        "--out",
+        str(out),
+        "--hypotheses",
+        "12",
+        "--max-frames",
+        str(FRAMES),
+        *QUIET,
+    ]
+    assert run_demo.main(arguments) == 0
+    with np.load(out, allow_pickle=False) as data:
+        return dict(data)
+
+
+def test_the_archive_has_every_array_of_the_contract(archive: dict[str, np.ndarray]) -> None:
+    N, K = FRAMES, 12
+    shapes = {
+        "frame": (N,), "t": (N,), "found": (N,), "joints": (N, 24, 3), "joint_cov": (N, 24, 3, 3), "joint_visible": (N, 24),
+        "hypotheses": (N, K, 24, 3), "weights": (N, K), "global_orient": (N, 3), "body_pose": (N, 69), "betas": (N, 10),
+        "transl": (N, 3), "landmarks": (N, 33, 3),
+    }  # fmt: skip
+    assert {key: archive[key].shape for key in shapes} == shapes
+    assert archive["frame"].tolist() == list(range(N)) and archive["found"].all()
+    meta = json.loads(str(archive["meta"]))
+    assert len(meta["joint_names"]) == 24 and meta["K"] == K and meta["fps"] > 0
+    assert "openvino" in meta["backend"] or "onnxruntime" in meta["backend"]
+    assert meta["stages_ms"]["perception"]["p95"] >= meta["stages_ms"]["perception"]["p50"] > 0
+
+
+def test_the_person_stands_in_front_of_the_camera(archive: dict[str, np.ndarray]) -> None:
+    pelvis = archive["joints"][:, 0]
+    assert (pelvis[:, 2] > 2).all() and (pelvis[:, 2] < 8).all()
+    head, foot = archive["joints"][:, 15, 1], archive["joints"][:, 7:9, 1].mean(1)
+    assert (head < foot).all(), "y points down"
+
+
+def test_covariances_are_positive_definite_and_weights_sum_to_one(archive: dict[str, np.ndarray]) -> None:
+    assert (np.linalg.eigvalsh(archive["joint_cov"].astype(float)) > 0).all()
+    np.testing.assert_allclose(archive["weights"].sum(1), 1, rtol=1e-5)
+
+
+def test_best_estimate_is_the_body_of_its_parameters(archive: dict[str, np.ndarray]) -> None:
+    from engines.body import BodyModel, joints_only
+
+    rotvec = np.concatenate([archive["global_orient"], archive["body_pose"]], 1).reshape(-1, 24, 3)
+    joints = joints_only(BodyModel.load(), rotvec, archive["betas"], archive["transl"])
+    np.testing.assert_allclose(joints, archive["joints"], atol=2e-3)  # float32 in the file
+
+
+def test_the_demo_says_how_wrong_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_demo.main(["--demo", "--every-frame", "--max-frames", "40", "--hypotheses", "30", *QUIET]) == 0
+    printed = capsys.readouterr().out
+    for row in ("error of best estimate", "error of best hypothesis", "standard deviation", "truth in 90 % ellipsoid"):
+        assert row in printed
+
+
+def test_a_subscriber_in_another_process_gets_every_message() -> None:
+    command = [sys.executable, "run_demo.py", "--demo", "--every-frame", "--headless", "--hypotheses", "8"]
+    with Subscriber("tcp://127.0.0.1:5597", latest_only=False, timeout_s=60) as subscriber:
+        process = subprocess.Popen([*command, "--endpoint", "tcp://127.0.0.1:5597", "--max-frames", "60"], cwd=ROOT)
+        first = subscriber.recv()
+        sequence = [first.seq]
+        while first.seq + len(sequence) < 60:
+            sequence.append(subscriber.recv().seq)
+        assert process.wait(60) == 0
+    assert sequence == list(range(first.seq, 60)) and subscriber.lost == 0
+    assert len(first.people) == 1
+
+
+def test_the_cpu_run_imports_neither_torch_nor_mediapipe() -> None:
+    run_demo.main(["--demo", "--every-frame", "--max-frames", "1", *QUIET])  # imports the models if that was never done
+    code = (
+        "import sys, run_demo\n"
+        "assert run_demo.main(['--demo','--every-frame','--max-frames','2','--headless','--no-publish']) == 0\n"
+        "heavy = {'torch', 'mediapipe', 'tensorrt', 'open3d', 'jax', 'smplx', 'trainer'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_recording_headless_writes_what_the_window_would_show(tmp_path: Path) -> None:
+    record = tmp_path / "view.mp4"
+    arguments = ["--demo", "--every-frame", "--max-frames", "10", "--hypotheses", "10", "--record", str(record), *QUIET]
+    assert run_demo.main(arguments) == 0
+    capture = cv2.VideoCapture(str(record))
+    pictures = []
+    while (grabbed := capture.read())[0]:
+        pictures.append(grabbed[1])
+    assert len(pictures) == 10 and pictures[0].std() > 10
+
+
+def _video(path: Path, frames: int = 12) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (320, 240))
+    for i in range(frames):
+        writer.write(np.full((240, 320, 3), 10 * i, np.uint8))
+    writer.release()
+    return path
+
+
+def test_frames_without_anybody_keep_nan_rows(tmp_path: Path) -> None:
+    out = tmp_path / "nobody.npz"
+    arguments = ["--video", str(_video(tmp_path / "grey.mp4")), "--every-frame", "--out", str(out), *QUIET]
+    assert run_demo.main(arguments) == 0
+    with np.load(out) as data:
+        assert not data["found"].any() and np.isnan(data["joints"]).all() and len(data["frame"]) == 12
+
+
+def _mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
+    video = str(_video(folder / "fine.mp4"))
+    (folder / "empty.mp4").touch()
+    (folder / "cut.mp4").write_bytes(Path(video).read_bytes()[:200])
+    cv2.imwrite(str(folder / "picture.png"), np.zeros((64, 64, 3), np.uint8))
+    (folder / "nocalib.json").write_text("{}")
+    return {
+        "missing file": (["--video", str(folder / "nothing.mp4")], "nothing.mp4"),
+        "empty file": (["--video", str(folder / "empty.mp4")], "empty.mp4"),
+        "truncated file": (["--video", str(folder / "cut.mp4")], "cut.mp4"),
+        "picture": (["--video", str(folder / "picture.png")], "picture"),
+        "camera": (["--cam", "87"], "87"),
+        "backend": (["--video", video, "--backend", "abacus"], "abacus"),
+        "absent backend": (["--video", video, "--backend", "tensorrt"], "tensorrt"),
+        "no hypotheses": (["--video", video, "--hypotheses", "0"], "--hypotheses"),
+        "unwritable output": (["--video", video, "--out", "/proc/nowhere/out.npz"], "--out"),
+        "unwritable recording": (["--video", video, "--record", "/proc/nowhere/view.mp4"], "view.mp4"),
+        "focal": (["--video", video, "--focal", "-3"], "--focal"),
+        "calibration": (["--video", video, "--calib", str(folder / "nocalib.json")], "nocalib.json"),
+        "body": (["--video", video, "--body", video], "fine.mp4"),
+        "model": (["--video", video, "--model", str(folder / "no.onnx")], "no.onnx"),
+    }
+
+
+@pytest.mark.parametrize("mistake", [
+    "missing file", "empty file", "truncated file", "picture", "camera", "backend", "absent backend", "no hypotheses",
+    "unwritable output", "unwritable recording", "focal", "calibration", "body", "model",
+])  # fmt: skip
+def test_a_mistake_ends_with_one_sentence(mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments, named = _mistakes(tmp_path)[mistake]
+    status = run_demo.main([*arguments, "--every-frame", *QUIET])
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("run_demo.py: ")]
+    assert status == 2 and len(said) == 1 and named in said[0]
+
+
+def test_a_port_in_use_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    import zmq
+
+    with zmq.Context() as context, context.socket(zmq.PUB) as other:
+        port = other.bind_to_random_port("tcp://127.0.0.1")
+        status = run_demo.main(["--demo", "--headless", "--endpoint", f"tcp://127.0.0.1:{port}", "--max-frames", "1"])
+    assert status == 2 and str(port) in capsys.readouterr().err
+
+
+def test_a_flow_refuses_a_body_it_was_not_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from engines.body import BodyModel
+    from engines.convert_smpl import main as convert
+    from tests.synthetic_smpl import synthetic_smpl  # a body of other proportions in SMPL's format
+
+    other = tmp_path / "other.npz"
+    np.savez(other, **synthetic_smpl())
+    assert convert([str(other), "--out", str(tmp_path / "converted")]) in (0, None)
+    converted = next((tmp_path / "converted").glob("*.npz"))
+    assert BodyModel.load(converted).J_template.shape == (24, 3)
+    status = run_demo.main(["--demo", "--body", str(converted), *QUIET])
+    assert status == 2 and "trained on another body" in capsys.readouterr().err
+
+
+def test_interrupting_keeps_what_was_written(tmp_path: Path) -> None:
+    import signal
+
+    out = tmp_path / "interrupted.npz"
+    command = [sys.executable, "run_demo.py", "--demo", "--every-frame", *QUIET, "--hypotheses", "4", "--out", str(out)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    partial_grew = False
+    while process.poll() is None and not partial_grew:
+        partial_grew = any(p.stat().st_size > 50_000 for p in tmp_path.glob("*partial*"))
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and b"Traceback" not in said
+    with np.load(out) as data:
+        assert 0 < len(data["frame"]) <= 300 and data["found"].any()
