@@ -95,18 +95,19 @@ def load(path: Path, size: tuple[int, int]) -> Intrinsics:
         dist = tuple(float(value) for value in data.get("dist", ()))
     except OSError as error:
         raise PenumbraError(f"--calib {path}: {error.strerror or error}.") from error
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise PenumbraError(
             f"--calib {path} is not a calibration: expected JSON with 'matrix' (3x3), 'size' [width, height], 'dist'."
         ) from error
+    positive = min(*made_for, matrix[0, 0], matrix[1, 1]) > 0
+    if not (positive and np.isfinite((*matrix.flat, *dist)).all() and len(dist) in (0, 4, 5, 8)):
+        raise PenumbraError(
+            f"--calib {path} holds impossible numbers: 'size' and focal lengths must be positive, 'dist' 4, 5 or 8 long."
+        )
     scale = size[0] / made_for[0]
     if abs(size[1] / made_for[1] - scale) > 0.01 * scale:
         raise PenumbraError(
             f"--calib {path} was made for {made_for[0]}x{made_for[1]} px, the picture has {size[0]}x{size[1]}."
-        )
-    if not (np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0) or len(dist) not in (0, 4, 5, 8):
-        raise PenumbraError(
-            f"--calib {path} holds impossible numbers: focal lengths must be positive, 'dist' 4, 5 or 8 long."
         )
     fx, fy, cx, cy = (float(matrix[i, j]) * scale for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
     return Intrinsics(fx, fy, cx, cy, size, dist, source=path.name)

@@ -71,7 +71,7 @@ def load(record: Path) -> Calibration | None:
     try:
         data = json.loads(record.read_text())
         return Calibration.from_json(data["calibration"]) if data.get("calibration") else None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise PenumbraError(f"{record} is not a model record with a readable calibration: {error}.") from error
 
 
@@ -101,7 +101,7 @@ def fit(
     half = len(error) // 2
     first, rest = slice(None, half), slice(half, None)
     factors = [_fit_joints(error[first], cov[first], ray[first], chosen[first]) for chosen in (visible, ~visible)]
-    distance = float(np.quantile(np.abs(distance_error[first]) / distance_std[first], 0.683) / _NORMAL_68)
+    distance = float(np.quantile(np.abs(distance_error[first]) / distance_std[first], 0.68) / _NORMAL_68)
     fitted = Calibration(factors[0], factors[1], distance, data, math.nan, math.nan)
     pairs = zip(cov[rest], ray[rest], visible[rest].astype(float), strict=True)
     inside = contains(np.stack([fitted.apply(c, r, p) for c, r, p in pairs]), error[rest])

@@ -1,0 +1,145 @@
+"""Calibration: simulated errors whose true spread is known."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from calib import uncertainty
+from calib.uncertainty import Calibration
+from engines.errors import PenumbraError
+
+COUNT = 4000
+
+
+def unit(v: np.ndarray) -> np.ndarray:
+    return v / np.linalg.norm(v, axis=-1, keepdims=True)
+
+
+def simulate(
+    visible_factors: np.ndarray, hidden_factors: np.ndarray, share_visible: np.ndarray | float = 0.5, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Errors whose true standard deviation is the promised one times a factor, across and along the ray.
+
+    The promises are round across the ray and differ between pictures and joints.
+    """
+    rng = np.random.default_rng(seed)
+    ray = unit(rng.normal(0, [0.3, 0.3, 0.0], (COUNT, 3)) + [0, 0, 1])
+    along = ray[:, None, :, None] * ray[:, None, None, :]
+    across = np.eye(3) - along
+    std = np.exp(rng.normal(np.log(0.04), 0.4, (2, COUNT, 24, 1, 1)))
+    visible = rng.random((COUNT, 24)) < share_visible
+    factors = np.where(visible[..., None], visible_factors, hidden_factors)[..., None, None]
+    root = np.sqrt(std**2 + 0.004**2)  # the floor is part of the promise
+    spread = factors[..., 0, :, :] * root[0] * across + factors[..., 1, :, :] * root[1] * along
+    distance_std = rng.uniform(0.1, 0.5, COUNT)
+    return {
+        "error": (spread @ rng.standard_normal((COUNT, 24, 3, 1)))[..., 0],
+        "cov": std[0] ** 2 * across + std[1] ** 2 * along,
+        "ray": ray,
+        "visible": visible,
+        "distance_error": 1.7 * distance_std * rng.standard_normal(COUNT),
+        "distance_std": distance_std,
+    }
+
+
+@pytest.fixture(scope="module")
+def truth() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(9)
+    return rng.uniform(0.6, 1.5, (24, 2)), rng.uniform(1.5, 3.0, (24, 2))
+
+
+@pytest.fixture(scope="module")
+def fitted(truth: tuple[np.ndarray, np.ndarray]) -> Calibration:
+    return uncertainty.fit(**simulate(*truth), data="simulated")
+
+
+def test_fit_recovers_known_factors(fitted: Calibration, truth: tuple[np.ndarray, np.ndarray]) -> None:
+    # A thousand errors a joint: the 68 % quantile of a Gaussian's size has a relative error of about 3 %.
+    for found, expected in zip((fitted.visible, fitted.hidden), truth, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0.15)
+        assert np.log(found / expected).mean() == pytest.approx(0, abs=0.02)
+    assert fitted.distance == pytest.approx(1.7, rel=0.06)
+
+
+def test_held_out_coverage_is_nine_tenths(fitted: Calibration) -> None:
+    slack = 4 * math.sqrt(0.09 / (COUNT / 2 * 24 / 2)) + 0.01  # of counting, and of fitting the factors
+    assert fitted.coverage_visible == pytest.approx(0.9, abs=slack)
+    assert fitted.coverage_hidden == pytest.approx(0.9, abs=slack)
+
+
+def test_heavy_tails_are_covered_as_well() -> None:
+    sample = simulate(np.ones((24, 2)), np.ones((24, 2)))
+    tails = stats.t(3).rvs((COUNT, 24, 1), random_state=1)
+    fitted = uncertainty.fit(**sample | {"error": sample["error"] * tails}, data="heavy")
+    assert fitted.coverage_visible == pytest.approx(0.9, abs=0.02)
+
+
+def test_a_rare_joint_takes_the_factors_of_all_joints() -> None:
+    share = np.full(24, 0.5)
+    share[7] = 0.01  # about 20 sightings in the first half
+    factors = np.full((24, 2), 1.3)
+    factors[7] = 9.0
+    found = uncertainty.fit(**simulate(factors, np.ones((24, 2)), share), data="rare").visible
+    np.testing.assert_allclose(found[7], 1.3, rtol=0.1)
+
+
+def test_joints_never_seen_hidden_keep_their_promise() -> None:
+    sample = simulate(np.full((24, 2), 2.0), np.ones((24, 2)), 1.1)
+    with np.errstate(invalid="ignore"), pytest.warns(RuntimeWarning):
+        np.testing.assert_array_equal(uncertainty.fit(**sample, data="all visible").hidden, np.ones((24, 2)))
+
+
+def test_applied_covariances_are_symmetric_and_positive_definite(fitted: Calibration) -> None:
+    rng = np.random.default_rng(2)
+    root = rng.normal(0, 0.05, (24, 3, 3))
+    root[:4, :, 2] = 0  # flat ones too
+    cov = fitted.apply(root @ np.swapaxes(root, 1, 2), unit(np.array([0.2, -0.1, 1.0])), rng.random(24))
+    np.testing.assert_allclose(cov, np.swapaxes(cov, 1, 2), atol=1e-15)
+    assert np.linalg.eigvalsh(cov).min() > 1e-6
+
+
+def test_a_larger_covariance_stays_larger(fitted: Calibration) -> None:
+    rng = np.random.default_rng(3)
+    small, more = (r @ np.swapaxes(r, 1, 2) for r in rng.normal(0, 0.05, (2, 24, 3, 3)))
+    ray, p = unit(np.array([0.2, -0.1, 1.0])), rng.random(24)
+    assert np.linalg.eigvalsh(fitted.apply(small + more, ray, p) - fitted.apply(small, ray, p)).min() > -1e-12
+
+
+@pytest.mark.parametrize("p_visible", [0.0, 0.5, 1.0])
+def test_factors_stretch_across_and_along_the_ray(fitted: Calibration, p_visible: float) -> None:
+    ray, side = np.array([0.6, 0.0, 0.8]), np.array([0.8, 0.0, -0.6])
+    cov = fitted.apply(np.tile(0.09 * np.eye(3), (24, 1, 1)), ray, np.full(24, p_visible))
+    factors = fitted.visible**p_visible * fitted.hidden ** (1 - p_visible)
+    promised = 0.09 + 0.004**2
+    np.testing.assert_allclose(np.einsum("i,jik,k->j", side, cov, side), promised * factors[:, 0] ** 2)
+    np.testing.assert_allclose(np.einsum("i,jik,k->j", ray, cov, ray), promised * factors[:, 1] ** 2)
+
+
+def test_json_round_trip(fitted: Calibration, tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_text(json.dumps({"calibration": fitted.to_json()}))
+    back = uncertainty.load(tmp_path / "record.json")
+    assert back is not None
+    np.testing.assert_array_equal(back.visible, fitted.visible)
+    np.testing.assert_array_equal(back.hidden, fitted.hidden)
+    assert (back.distance, back.data, back.coverage_hidden) == (fitted.distance, "simulated", fitted.coverage_hidden)
+
+
+def test_a_record_without_calibration_gives_none_and_a_broken_one_is_refused(tmp_path: Path) -> None:
+    record = tmp_path / "record.json"
+    record.write_text("{}")
+    assert uncertainty.load(record) is None
+    for content in ("nonsense", "[]", '{"calibration": {"visible": [1], "hidden": []}}', '{"calibration": [1]}'):
+        record.write_text(content)
+        with pytest.raises(PenumbraError, match=r"record\.json is not a model record"):
+            uncertainty.load(record)
+
+
+def test_quantiles_are_the_chi_square_and_normal_ones() -> None:
+    assert pytest.approx(stats.chi2.ppf(0.9, 3), abs=5e-4) == uncertainty.ELLIPSOID_90
+    error = np.random.default_rng(4).standard_normal((30_000, 3))
+    inside = uncertainty.contains(np.broadcast_to(np.eye(3), (30_000, 3, 3)), error).mean()
+    assert inside == pytest.approx(0.9, abs=4 * math.sqrt(0.09 / 30_000))
