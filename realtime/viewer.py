@@ -35,7 +35,7 @@ from realtime.renderer import (
 )
 from realtime.scene import Scene, ViewConfig, ViewFrame, build_scene, ellipsoid_rings, unit_rings
 
-_PROBE_TIMEOUT_S = 60.0
+_PROBE_TIMEOUT_S = 120.0
 # Without a display or a driver Open3D ends the process instead of raising, so it is tried in another one first.
 # `_exit` skips Open3D's own teardown, which is of no interest here.
 _PROBE = """
@@ -159,9 +159,9 @@ class _Stage:
         self._view.scene.view.set_color_grading(grading)
         # An image widget without an image is a red field that says "Error".
         self._picture = gui.ImageWidget(o3d.geometry.Image(np.full((4, 4, 3), BACKGROUND[::-1], np.uint8)))
+        self._picture.background_color = gui.Color(*_rgba(BACKGROUND))
         self._status, self._status_bar = _label(gui, "waiting for the first picture", STATUS_BACKGROUND)
-        self._distance, self._distance_box = _label(gui, "", BACKGROUND)
-        for widget in (self._picture, self._view, self._status_bar, self._distance_box):
+        for widget in (self._picture, self._view, self._status_bar):
             self._window.add_child(widget)
         self._window.set_on_layout(self._layout)
         self._materials = _materials(rendering)
@@ -171,8 +171,7 @@ class _Stage:
         scene = build_scene(frame, self._config)
         left = np.ascontiguousarray(draw_left(frame, scene, self._config)[:, :, ::-1])
         self._picture.update_image(self._o3d.geometry.Image(left))
-        self._status.text = status_line(frame.status)
-        self._distance.text = "\n".join(distance_lines(frame))
+        self._status.text = "   |   ".join([status_line(frame.status), *distance_lines(frame)])
         for name in self._materials:
             self._view.scene.remove_geometry(name)
         if scene is not None:
@@ -245,7 +244,6 @@ class _Stage:
         left, body = round(rect.width * LEFT_SHARE), rect.height - bar
         self._picture.frame = gui.Rect(rect.x, rect.y, left, body)
         self._view.frame = gui.Rect(rect.x + left, rect.y, rect.width - left, body)
-        self._distance_box.frame = gui.Rect(rect.x + left, rect.y, rect.width - left, 2 * bar)
         self._status_bar.frame = gui.Rect(rect.x, rect.y + body, rect.width, bar)
 
 
