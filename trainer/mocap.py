@@ -27,7 +27,7 @@ CMU_FPS = 120.0
 """The rate of CMU's original AMC files, which do not state it."""
 SPLITS = ("train", "val", "test")
 _DAZ_METRES_PER_UNIT = 0.01
-_T_POSE_RAD = 0.35
+_T_POSE_RAD = 0.65  # all T-poses of CMU lie below 0.55 (their elbows are turned), all other BVH frames above 0.8
 _OVEREXTENSION_RAD = 0.35
 _SWAPPED = {"left": "right", "right": "left"}
 MIRRORED_JOINTS: tuple[int, ...] = tuple(
