@@ -146,12 +146,15 @@ def _open(model: Path, backend: str, shapes: Shapes, num_threads: int | None) ->
 
 def _choose(model: Path, shapes: Shapes) -> tuple[str, str]:
     """The backend that `auto` takes for `model`, and why, for the log."""
-    passed_over = []
+    passed_over: list[str] = []
     for name in BACKENDS:
-        refusal = why_unavailable(name) or _why_not_for(name, model, shapes)
-        if refusal is None and name != "torch":
+        if name == "torch":
+            continue
+        refusal = why_unavailable(name)
+        reason = f"no {name}" if refusal else _why_not_for(name, model, shapes)
+        if reason is None:
             return name, "; ".join([*passed_over, f"{name} is the first that works here"])
-        passed_over.append(f"no {name}")
+        passed_over.append(reason)
     raise PenumbraError("backend: auto found none to run on; get one with pip install openvino.")
 
 

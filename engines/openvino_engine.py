@@ -5,6 +5,7 @@ computes in float32 also where the processor offers bfloat16, so that its result
 compiled network is kept in a cache, from which the next start loads it.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import openvino
 
 from engines.engine import Shapes, open_dimension
+from engines.errors import PenumbraError
 from engines.models import cache_folder
 
 
@@ -52,8 +54,23 @@ def open_here(model: Path, shapes: Shapes, device: str, num_threads: int | None)
     config = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",
-        "CACHE_DIR": str(cache_folder() / "openvino"),
+        "CACHE_DIR": str(_compiled_cache()),
     }
     if num_threads is not None:
         config["INFERENCE_NUM_THREADS"] = str(num_threads)
     return OpenvinoEngine(core.compile_model(network, "CPU", config))
+
+
+def _compiled_cache() -> Path:
+    folder = cache_folder() / "openvino"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder) from error
+    if not os.access(folder, os.W_OK):
+        raise _unwritable(folder)
+    return folder
+
+
+def _unwritable(folder: Path) -> PenumbraError:
+    return PenumbraError(f"PENUMBRA_CACHE: cannot write to {folder}; name a folder that can be written to.")

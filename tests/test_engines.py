@@ -137,6 +137,24 @@ def test_auto_takes_openvino_on_a_cpu_and_says_so(
         open_engine(conv_net(tmp_path))
 
 
+def test_cache_that_cannot_be_written_or_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = conv_net(tmp_path)
+    open_engine(model, "openvino")
+    compiled = list((tmp_path / "cache" / "openvino").glob("*.blob"))
+    assert compiled, "nothing was cached"
+    for path in compiled:
+        path.write_bytes(path.read_bytes()[:100])
+    engine, oracle = open_engine(model, "openvino"), open_engine(model, "onnxruntime")
+    for each in (engine, oracle):
+        fill(dict(each.inputs), 0)
+        each.run()
+    assert_agrees(dict(engine.outputs), dict(oracle.outputs))
+    (tmp_path / "a_file").touch()
+    monkeypatch.setenv("PENUMBRA_CACHE", str(tmp_path / "a_file" / "cache"))
+    with pytest.raises(PenumbraError, match="PENUMBRA_CACHE: cannot write to .*; name a folder"):
+        open_engine(model, "openvino")
+
+
 def test_torch_refuses_an_operator_by_name(tmp_path: Path) -> None:
     with pytest.raises(PenumbraError, match=r"operator Hardmax \(node the_node\) is not in engines/torch_ops"):
         open_engine(one_op(tmp_path, "Hardmax", [1, 4]), "torch")
