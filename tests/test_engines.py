@@ -151,7 +151,7 @@ def test_cache_that_cannot_be_written_or_is_damaged(tmp_path: Path, monkeypatch:
     assert_agrees(dict(engine.outputs), dict(oracle.outputs))
     (tmp_path / "a_file").touch()
     monkeypatch.setenv("PENUMBRA_CACHE", str(tmp_path / "a_file" / "cache"))
-    with pytest.raises(PenumbraError, match="PENUMBRA_CACHE: cannot write to .*; name a folder"):
+    with pytest.raises(PenumbraError, match=r"PENUMBRA_CACHE: cannot write to .*; name a folder"):
         open_engine(model, "openvino")
 
 
