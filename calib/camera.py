@@ -109,5 +109,5 @@ def load(path: Path, size: tuple[int, int]) -> Intrinsics:
         raise PenumbraError(
             f"--calib {path} was made for {made_for[0]}x{made_for[1]} px, the picture has {size[0]}x{size[1]}."
         )
-    fx, fy, cx, cy = (float(matrix[i, j]) * scale for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    (fx, _, cx), (_, fy, cy) = (scale * matrix[:2]).tolist()
     return Intrinsics(fx, fy, cx, cy, size, dist, source=path.name)

@@ -163,7 +163,7 @@ def _open_writer(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWrit
         raise PenumbraError(
             f"--record {path}: cannot be written ({error.strerror}); choose a folder that exists and allows it."
         ) from error
-    writer = cv2.VideoWriter(str(hidden), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"mp4v"), fps, size)
+    writer = cv2.VideoWriter(str(hidden), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
     if not writer.isOpened():
         hidden.unlink()
         raise PenumbraError(

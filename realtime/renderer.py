@@ -85,7 +85,7 @@ def status_line(status: Status) -> str:
     )
 
 
-def view_intrinsics(config: ViewConfig, width: int, height: int) -> Float[np.ndarray, "3 3"]:
+def view_intrinsics(width: int, height: int) -> Float[np.ndarray, "3 3"]:
     """K of the virtual camera: `extent_m` fill the height at its distance of twice `extent_m`."""
     focal = 2.0 * height
     return np.array([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]])
@@ -99,7 +99,7 @@ def draw_view(
     if scene is None:
         return _panel_background(width, height)
     canvas = _panel_background(width * s, height * s).copy()
-    K = view_intrinsics(config, width * s, height * s)
+    K = view_intrinsics(width * s, height * s)
     R, t = scene.T_view_cam[:3, :3], scene.T_view_cam[:3, 3]
     skeletons = project(scene.skeletons @ R.T + t, K)
     draw_skeletons(canvas, skeletons, HYPOTHESIS, 0.75, width=s)
@@ -230,7 +230,7 @@ def _draw_keys(canvas: UInt8[np.ndarray, "H W 3"], first: int, second: int) -> N
         draw(canvas, np.array([first, y]), np.array([first + length, y]), bone, 2)
         draw_dot(canvas, np.array([first + length / 2, y]), 4.5, bone, hollow=hollow, width=2)
     draw_line(canvas, np.array([second, 20]), np.array([second + length, 20]), HYPOTHESIS, 1)
-    ring = cv2.ellipse2Poly((second + length // 2, 48), (length // 2, 9), 0, 0, 360, 6)
+    ring = np.array(cv2.ellipse2Poly((second + length // 2, 48), (length // 2, 9), 0, 0, 360, 6))
     cv2.polylines(canvas, [ring], True, bgr(colormap()[200] / 255.0), 1, cv2.LINE_AA)
     labels = ((first, 24, "seen"), (first, 52, "guessed"), (second, 24, "hypothesis"), (second, 52, "90 % ellipsoid"))
     for x, y, text in labels:

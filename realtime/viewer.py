@@ -145,7 +145,7 @@ class _Stage:
 
     def __init__(self, app: Any, faces: Int[np.ndarray, "F 3"], config: ViewConfig, title: str):
         import open3d as o3d
-        from open3d.visualization import gui, rendering
+        from open3d.visualization import gui, rendering  # pyright: ignore[reportAttributeAccessIssue]
 
         self._o3d, self._gui, self._app = o3d, gui, app
         self._faces, self._config = faces, config

@@ -131,7 +131,7 @@ def build(config: DemoClipConfig) -> None:
         square = _paint(figure, vertices, 2 * stage.to_image(vertices), behind, config)
         for quad, colour in THINGS:
             cv2.fillPoly(square.image, [stage.polygon(quad, 2)], colour, cv2.LINE_AA)
-            cv2.fillPoly(square.part, [stage.polygon(quad, 2)], render.NOBODY)
+            cv2.fillPoly(square.part, [stage.polygon(quad, 2)], [render.NOBODY])
         frame = cv2.resize(square.image[: behind.shape[0]], config.size, interpolation=cv2.INTER_AREA)
         noise = np.random.default_rng(len(joints)).normal(0, 1.5, frame.shape)
         writer.write(np.clip(frame + noise, 0, 255).astype(np.uint8))

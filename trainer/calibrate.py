@@ -41,7 +41,7 @@ def calibrate(flow: PoseFlow, skeleton: Skeleton, pairs: Pairs, data: str, seed:
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(1, HYPOTHESES, DIM, generator=generator)
     z[:, 0] = 0.0
-    order = torch.randperm(pairs.count, generator=generator)
+    order = torch.randperm(pairs.size, generator=generator)
     columns = [_errors(flow, skeleton, pairs.rows(index), z) for index in order.split(250)]
     error, cov, ray, visible, far, far_std = (np.concatenate(parts) for parts in zip(*columns, strict=True))
     return fit(error, cov, ray, visible.astype(bool), far, far_std, data)
@@ -50,7 +50,7 @@ def calibrate(flow: PoseFlow, skeleton: Skeleton, pairs: Pairs, data: str, seed:
 def _errors(flow: PoseFlow, skeleton: Skeleton, batch: Pairs, z: torch.Tensor) -> tuple[np.ndarray, ...]:
     """What `calib.uncertainty.fit` asks for, in the view."""
     context = flow.encoder(batch.features)
-    bodies, _ = flow.sample(context, z.expand(batch.count, -1, -1))
+    bodies, _ = flow.sample(context, z.expand(batch.size, -1, -1))
     joints = view_joints(skeleton, batch.R_anchor, batch.half, bodies)
     _, cov = moments(joints)
     ray = torch.nn.functional.normalize(joints[:, 0, 0], dim=-1)
@@ -66,7 +66,7 @@ def main(config: CalibrateConfig) -> None:
     body = BodyModel.load()
     skeleton = skeleton_of(body)
     val = load(config.pairs / "val", body)
-    data = f"{val.count} renders of CMU validation subjects through the landmark network"
+    data = f"{val.size} renders of CMU validation subjects through the landmark network"
     fitted = calibrate(flow, skeleton, val, data, config.seed)
     record = json.loads(config.record.read_text())
     record["calibration"] = fitted.to_json()

@@ -50,7 +50,7 @@ class Pairs(NamedTuple):
         return Pairs(*(field[index] for field in self))
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """N."""
         return len(self.half)
 

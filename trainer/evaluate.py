@@ -47,7 +47,7 @@ def evaluate(flow: PoseFlow, skeleton: Skeleton, pairs: Pairs, chunk: int = 250,
     flow.eval()
     z = torch.randn(1, HYPOTHESES, DIM, generator=torch.Generator().manual_seed(seed))
     z[:, 0] = 0.0
-    rows = [_score(flow, skeleton, pairs.rows(index), z) for index in torch.arange(pairs.count).split(chunk)]
+    rows = [_score(flow, skeleton, pairs.rows(index), z) for index in torch.arange(pairs.size).split(chunk)]
     columns = {name: torch.cat([row[name] for row in rows]).float() for name in rows[0]}
     return Scores(**{name: _summary(name, value) for name, value in columns.items()})
 
@@ -60,7 +60,7 @@ def _summary(name: str, values: Tensor) -> float:
 
 def _score(flow: PoseFlow, skeleton: Skeleton, batch: Pairs, z: Tensor) -> dict[str, Tensor]:
     context = flow.encoder(batch.features)
-    bodies, log_q = flow.sample(context, z.expand(batch.count, -1, -1))
+    bodies, log_q = flow.sample(context, z.expand(batch.size, -1, -1))
     joints = view_joints(skeleton, batch.R_anchor, batch.half, bodies)
     limbs, truth = joints[:, :, LIMB_JOINTS], batch.joints[:, LIMB_JOINTS]
     centered = truth - batch.joints[:, :1]

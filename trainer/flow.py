@@ -15,7 +15,7 @@ distance relative to `REACH_M / half`.
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -158,7 +158,7 @@ class PoseFlow(nn.Module):
             quarter turn off the anchor the twin branch of `so3` is left out of it (`log_prob` has both).
         """
         u, log_det = z, self.std.log().sum() + context.log_scale.sum(-1, keepdim=True)
-        for i, coupling in enumerate(self.couplings):
+        for i, coupling in enumerate(self._layers()):
             u = u[..., self.permutations[i]]
             kept, moved = u[..., : coupling.kept], u[..., coupling.kept :]
             log_scale, shift = coupling.scale_and_shift(kept, context.injected[:, i])
@@ -199,13 +199,16 @@ class PoseFlow(nn.Module):
         x = self._coordinates(bodies)
         u = ((x - self.mean) / self.std - context.shift[:, None]) * (-context.log_scale[:, None]).exp()
         log_det = context.log_scale.sum(-1, keepdim=True) + self.std.log().sum()
-        for i, coupling in reversed(list(enumerate(self.couplings))):
+        for i, coupling in reversed(list(enumerate(self._layers()))):
             kept, moved = u[..., : coupling.kept], u[..., coupling.kept :]
             log_scale, shift = coupling.scale_and_shift(kept, context.injected[:, i])
             u = torch.cat([kept, (moved - shift) * (-log_scale).exp()], -1)
             u = u[..., torch.argsort(self.permutations[i])]
             log_det = log_det + log_scale.sum(-1)
         return u, x, log_det
+
+    def _layers(self) -> list[Coupling]:
+        return [cast(Coupling, layer) for layer in self.couplings]
 
     def _coordinates(self, bodies: Bodies) -> Float[Tensor, "B S D"]:
         return torch.cat([so3.unsqueeze(bodies.y, self.radius).flatten(-2), bodies.betas, bodies.camera], -1)

@@ -184,7 +184,7 @@ def occlude(painting: Painting, around: Float[np.ndarray, "N 2"], scale: float, 
         kind = rng.choice(["box", "ellipse", "post", "table"], p=[0.35, 0.2, 0.2, 0.25])
         if kind == "ellipse":
             axes = rng.uniform(0.05, 0.25, 2) * scale
-            cv2.ellipse(mask, (center.tolist(), (2 * axes).tolist(), float(rng.uniform(0, 180))), 1, -1)
+            cv2.ellipse(mask, (center.tolist(), (2 * axes).tolist(), float(rng.uniform(0, 180))), [1], -1)
         else:
             extent = {"box": rng.uniform(0.08, 0.5, 2), "post": (rng.uniform(0.05, 0.25), 4.0), "table": (4.0, 1.2)}[
                 kind
@@ -196,7 +196,7 @@ def occlude(painting: Painting, around: Float[np.ndarray, "N 2"], scale: float, 
             else:
                 angle = rng.normal(0, 8) if kind == "post" else rng.uniform(0, 180)
             box = cv2.boxPoints((center.tolist(), (np.array(extent) * scale).tolist(), float(angle)))
-            cv2.fillPoly(mask, [np.round(box).astype(np.int32)], 1)
+            cv2.fillPoly(mask, [np.round(box).astype(np.int32)], [1])
         hidden = mask.astype(bool)
         texture = background(size, rng) if rng.random() < 0.5 else np.full_like(painting.image, rng.uniform(10, 245, 3))
         painting.image[hidden] = texture[hidden]
@@ -211,7 +211,7 @@ def degrade(image: UInt8[np.ndarray, "S S 3"], rng: np.random.Generator) -> UInt
     if rng.random() < 0.2:  # motion
         length = int(rng.integers(3, 10))
         kernel = np.zeros((length, length), np.float32)
-        cv2.line(kernel, (0, int(rng.integers(length))), (length - 1, int(rng.integers(length))), 1.0)
+        cv2.line(kernel, (0, int(rng.integers(length))), (length - 1, int(rng.integers(length))), [1.0])
         out = cv2.filter2D(out, -1, kernel / kernel.sum())
     gain = rng.uniform(0.6, 1.25) * rng.uniform(0.9, 1.1, 3)
     out = out * gain.astype(np.float32) + np.float32(rng.uniform(-15, 15))

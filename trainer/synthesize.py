@@ -122,7 +122,7 @@ def _hide_outside(part: np.ndarray, size: tuple[int, int], crop_from_image: Floa
     width, height = size
     border = np.array([[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]])
     inside = np.zeros(part.shape, np.uint8)
-    cv2.fillConvexPoly(inside, np.round(cv2.transform(border[None], crop_from_image)[0]).astype(np.int32), 1)
+    cv2.fillConvexPoly(inside, np.round(cv2.transform(border[None], crop_from_image)[0]).astype(np.int32), [1])
     part[inside == 0] = render.NOBODY
 
 
@@ -152,8 +152,8 @@ def _record(
         "visibility": found.visibility.astype(np.float32),
         "presence": found.presence.astype(np.float32),
         "world": world.astype(np.float32),
-        "score": np.float32(found.score),
-        "focal": np.float32(scene.focal),
+        "score": np.array(found.score, np.float32),
+        "focal": np.array(scene.focal, np.float32),
         "size": np.array(scene.size, np.int32),
         "rotvec": scene.rotvec.astype(np.float32),
         "betas": scene.betas.astype(np.float32),
@@ -178,7 +178,8 @@ def make_shard(config: SynthesizeConfig, index: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.tmp")
     with partial.open("wb") as file:
-        np.savez(file, **{key: np.stack([record[key] for record in records]) for key in records[0]})
+        stacked = {key: np.stack([record[key] for record in records]) for key in records[0]}
+        np.savez(file, **stacked)
     partial.replace(path)
 
 

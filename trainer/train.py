@@ -98,7 +98,7 @@ def objective(
 ) -> tuple[Tensor, Terms]:
     """The loss of a batch, and its parts."""
     context = flow.encoder(batch.features)
-    z = torch.randn(batch.count, 1 + config.samples, DIM, generator=generator).to(batch.half.device)
+    z = torch.randn(batch.size, 1 + config.samples, DIM, generator=generator).to(batch.half.device)
     z[:, 0] = 0.0
     bodies, log_q = flow.sample(context, z)
     joints = view_joints(skeleton, batch.R_anchor, batch.half, bodies)
@@ -162,7 +162,7 @@ class Training:
     def step(self) -> Terms:
         """One optimiser step on a random batch; a step whose gradient is not finite is skipped, counted and logged."""
         config = self.config
-        index = torch.randint(self.train.count, (config.batch,), generator=self.generator)
+        index = torch.randint(self.train.size, (config.batch,), generator=self.generator)
         batch = Pairs(*(part.to(config.device) for part in self.train.rows(index)))
         batch = batch._replace(features=with_noise(batch.features, config.noise, self.generator))
         self.flow.train()
@@ -230,10 +230,10 @@ def run(config: TrainConfig) -> Scores:
     body = BodyModel.load()
     train = load(config.pairs / "train", body, mirror=True, shards=config.train_shards)
     val = load(config.pairs / "val", body)
-    val = val.rows(torch.linspace(0, val.count - 1, min(config.evaluate_pairs, val.count)).long())
+    val = val.rows(torch.linspace(0, val.size - 1, min(config.evaluate_pairs, val.size)).long())
     training = Training(config, train, body)
     config.run.mkdir(parents=True, exist_ok=True)
-    record(config, train.count)
+    record(config, train.size)
     last = config.run / "last.pt"
     if last.exists():
         training.resume(last)
