@@ -1,5 +1,6 @@
-"""Training pairs in memory: the files of `trainer.synthesize` as the flow's inputs and targets."""
+"""Training pairs: the files of `trainer.synthesize` as the flow's inputs and targets."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,19 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines.body import BodyModel, joints_only
+from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.features import observe
 from engines.rotations import exp_so3, log_so3
+from trainer.augment import AugmentConfig, Raw, joints_in_camera, mirror, perturb
 from trainer.flow import Bodies
 from trainer.kinematics import camera_from_pelvis, project
-from trainer.mocap import MIRRORED_JOINTS, mirror_pose
-
-# fmt: off
-MIRRORED_LANDMARKS = (0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15, 18, 17, 20, 19, 22, 21, 24, 23, 26, 25,
-                      28, 27, 30, 29, 32, 31)
-"""Which landmark takes each one's place in a mirror."""
-# fmt: on
 
 
 class Pairs(NamedTuple):
@@ -55,13 +50,11 @@ class Pairs(NamedTuple):
         return len(self.half)
 
 
-def load(folder: Path, body: BodyModel, mirror: bool = False, shards: int | None = None) -> Pairs:
-    """Read a split's shards.
+def read(folder: Path, shards: int | None = None) -> Raw:
+    """Read a split's shards as they are stored.
 
     Args:
         folder: of `.npz` files.
-        body: turns the true parameters into joints.
-        mirror: add every pair's mirror image.
         shards: read only the first so many.
 
     Raises:
@@ -71,14 +64,29 @@ def load(folder: Path, body: BodyModel, mirror: bool = False, shards: int | None
     if not files:
         raise PenumbraError(f"{folder} holds no training pairs: run python -m trainer.synthesize first.")
     records = [dict(np.load(file)) for file in files]
-    raw = {key: np.concatenate([record[key] for record in records]) for key in records[0]}
-    parts = [_encode(raw, body)]
-    if mirror:
-        parts.append(_encode(_mirror(raw), body))
-    return Pairs(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+    return {key: np.concatenate([record[key] for record in records]) for key in records[0]}
 
 
-def _encode(raw: dict[str, np.ndarray], body: BodyModel) -> Pairs:
+def load(folder: Path, body: BodyModel, shards: int | None = None) -> Pairs:
+    """Read a split's shards as pairs. Arguments and errors as in `read`."""
+    return encode(read(folder, shards), body)
+
+
+def batches(raw: Raw, body: BodyModel, size: int, config: AugmentConfig, rng: np.random.Generator) -> Iterator[Pairs]:
+    """Random pairs without end, each perturbed anew, every second one mirrored."""
+    count = len(raw["rotvec"])
+    while True:
+        index = rng.integers(count, size=size)
+        chosen = {key: value[index] for key, value in raw.items()}
+        half = size // 2
+        straight = {key: value[:half] for key, value in chosen.items()}
+        mirrored = mirror({key: value[half:] for key, value in chosen.items()})
+        joined = {key: np.concatenate([straight[key], mirrored[key]]) for key in chosen}
+        yield encode(perturb(joined, body, config, rng), body)
+
+
+def encode(raw: Raw, body: BodyModel) -> Pairs:
+    """What the network said as features, the truth in the view that they define."""
     size, focal = raw["size"][:, None, :].astype(np.float64), raw["focal"].astype(np.float64)
     rays = (raw["points"] - size / 2) / focal[:, None, None]
     inside = ((raw["points"] >= 0) & (raw["points"] < size)).all(-1)
@@ -87,8 +95,7 @@ def _encode(raw: dict[str, np.ndarray], body: BodyModel) -> Pairs:
     R_view = np.swapaxes(view.R_cam_view, -1, -2)
     y = raw["rotvec"].astype(np.float64)
     y[:, 0] = log_so3(np.swapaxes(view.R_view_anchor, -1, -2) @ R_view @ exp_so3(y[:, 0]))
-    transl = raw["pelvis"] - body.rest_joints(raw["betas"])[:, 0]
-    joints_cam = joints_only(body, raw["rotvec"], raw["betas"], transl)
+    joints_cam = joints_in_camera(raw["rotvec"], raw["betas"], raw["pelvis"], body)
     joints, half = _tensor(joints_cam @ view.R_cam_view), _tensor(view.half)
     return Pairs(
         features=torch.from_numpy(features),
@@ -100,26 +107,6 @@ def _encode(raw: dict[str, np.ndarray], body: BodyModel) -> Pairs:
         joints=joints,
         target=project(joints[:, None], half)[:, 0],
         visible=_tensor(raw["joint_visible"]),
-    )
-
-
-def _mirror(raw: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The picture and the person in a mirror that stands upright beside them."""
-    landmarks, joints = list(MIRRORED_LANDMARKS), list(MIRRORED_JOINTS)
-    points, world, pelvis = raw["points"][:, landmarks], raw["world"][:, landmarks], raw["pelvis"] * (-1, 1, 1)
-    points[..., 0] = raw["size"][:, :1] - points[..., 0]
-    world[..., 0] = -world[..., 0]
-    per_landmark = {key: raw[key][:, landmarks] for key in ("depth", "visibility", "presence")}
-    return (
-        raw
-        | per_landmark
-        | {
-            "points": points,
-            "world": world,
-            "pelvis": pelvis,
-            "rotvec": mirror_pose(raw["rotvec"]),
-            "joint_visible": raw["joint_visible"][:, joints],
-        }
     )
 
 

@@ -15,6 +15,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 import tyro
 from torch import Tensor
@@ -23,7 +24,8 @@ from tqdm import tqdm
 
 from engines.body import BodyModel
 from trainer import losses
-from trainer.data import Pairs, load
+from trainer.augment import AugmentConfig, Raw
+from trainer.data import Pairs, batches, encode, load, read
 from trainer.evaluate import Scores, evaluate
 from trainer.flow import DIM, FlowConfig, PoseFlow
 from trainer.kinematics import Skeleton, project, view_joints
@@ -37,7 +39,7 @@ class LossConfig:
     """Weights, all per picture."""
 
     likelihood: float = 1.0
-    mhentropy: float = 0.2
+    mhentropy: float = 0.4
     """Of reprojection + prior + negative entropy together: their ratio is fixed by the theory."""
     laplace_scale: float = 0.03
     """Noise of a visible 2D joint, in units of half the person's size."""
@@ -78,7 +80,8 @@ class TrainConfig:
     """Decay of the averaged weights, which are the ones that are evaluated and shipped."""
     seed: int = 0
     device: str = "cpu"
-    threads: int = 2
+    threads: int = 1
+    """Of torch. NumPy makes the batches in the same process: set OPENBLAS_NUM_THREADS=1, or the two fight over the cores."""
     evaluate_every: int = 1000
     evaluate_pairs: int = 1500
     """Validation pairs that are scored during training."""
@@ -87,6 +90,7 @@ class TrainConfig:
     flow: FlowConfig = field(default_factory=FlowConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
 class Terms(dict[str, Tensor]):
@@ -135,12 +139,13 @@ def with_noise(features: Tensor, config: NoiseConfig, generator: torch.Generator
 class Training:
     """A run: everything that a checkpoint must hold, and the step."""
 
-    def __init__(self, config: TrainConfig, train: Pairs, body: BodyModel) -> None:
+    def __init__(self, config: TrainConfig, train: Raw, body: BodyModel) -> None:
         torch.manual_seed(config.seed)
         self.config = config
-        self.train = train
+        self.rng = np.random.default_rng(config.seed)
+        self.batches = batches(train, body, config.batch, config.augment, self.rng)
         self.flow = PoseFlow(config.flow).to(config.device)
-        self.flow.standardise(train.bodies())
+        self.flow.standardise(encode({key: value[:5000] for key, value in train.items()}, body).bodies())
         self.average = PoseFlow(config.flow).to(config.device).eval()
         self.average.load_state_dict(self.flow.state_dict())
         self.prior = PosePrior.load().to(config.device)
@@ -162,8 +167,7 @@ class Training:
     def step(self) -> Terms:
         """One optimiser step on a random batch; a step whose gradient is not finite is skipped, counted and logged."""
         config = self.config
-        index = torch.randint(self.train.size, (config.batch,), generator=self.generator)
-        batch = Pairs(*(part.to(config.device) for part in self.train.rows(index)))
+        batch = Pairs(*(part.to(config.device) for part in next(self.batches)))
         batch = batch._replace(features=with_noise(batch.features, config.noise, self.generator))
         self.flow.train()
         total, terms = objective(self.flow, self.prior, self.skeleton, batch, config.loss, self.generator)
@@ -198,6 +202,7 @@ class Training:
             "schedule": self.schedule.state_dict(),
             "generator": self.generator.get_state(),
             "torch_rng": torch.get_rng_state(),
+            "numpy_rng": json.dumps(self.rng.bit_generator.state),
             "done": self.done,
             "skipped": self.skipped,
         }
@@ -213,6 +218,7 @@ class Training:
         self.schedule.load_state_dict(state["schedule"])
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["torch_rng"])
+        self.rng.bit_generator.state = json.loads(state["numpy_rng"])
         self.done, self.skipped = state["done"], state["skipped"]
 
 
@@ -228,12 +234,12 @@ def run(config: TrainConfig) -> Scores:
     """Train, or go on; returns the last evaluation of the averaged weights on the validation split."""
     torch.set_num_threads(config.threads)
     body = BodyModel.load()
-    train = load(config.pairs / "train", body, mirror=True, shards=config.train_shards)
+    train = read(config.pairs / "train", config.train_shards)
     val = load(config.pairs / "val", body)
     val = val.rows(torch.linspace(0, val.size - 1, min(config.evaluate_pairs, val.size)).long())
     training = Training(config, train, body)
     config.run.mkdir(parents=True, exist_ok=True)
-    record(config, train.size)
+    record(config, len(train["rotvec"]))
     last = config.run / "last.pt"
     if last.exists():
         training.resume(last)
