@@ -5,18 +5,14 @@ along the viewing ray, and mends it. Applied as cov -> D cov D with D = a (I - r
 covariance stays a covariance, a larger one stays larger, and it costs a few multiplications.
 """
 
-import json
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from engines.errors import PenumbraError
+from calib.covariance import ELLIPSOID_90, ellipsoid_contains
 
-ELLIPSOID_90 = 6.2514
-"""90 % quantile of the chi-square distribution with 3 degrees of freedom."""
 _NORMAL_68 = 0.9945
 """Half-width of the interval that holds 68 % of a standard normal."""
 _FLOOR_M = 0.004
@@ -62,19 +58,6 @@ class Calibration:
         return Calibration(**fields)  # pyright: ignore[reportArgumentType]
 
 
-def load(record: Path) -> Calibration | None:
-    """The calibration in a model's record (JSON), or None if that model has none.
-
-    Raises:
-        PenumbraError: if the record cannot be read.
-    """
-    try:
-        data = json.loads(record.read_text())
-        return Calibration.from_json(data["calibration"]) if data.get("calibration") else None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise PenumbraError(f"{record} is not a model record with a readable calibration: {error}.") from error
-
-
 def fit(
     error: Float[np.ndarray, "N 24 3"],
     cov: Float[np.ndarray, "N 24 3 3"],
@@ -104,16 +87,9 @@ def fit(
     distance = float(np.quantile(np.abs(distance_error[first]) / distance_std[first], 0.68) / _NORMAL_68)
     fitted = Calibration(factors[0], factors[1], distance, data, math.nan, math.nan)
     pairs = zip(cov[rest], ray[rest], visible[rest].astype(float), strict=True)
-    inside = contains(np.stack([fitted.apply(c, r, p) for c, r, p in pairs]), error[rest])
+    inside = ellipsoid_contains(np.stack([fitted.apply(c, r, p) for c, r, p in pairs]), error[rest])
     shares = [round(float(inside[chosen[rest]].mean()), 4) for chosen in (visible, ~visible)]
     return Calibration(factors[0], factors[1], distance, data, *shares)
-
-
-def contains(
-    cov: Float[np.ndarray, "*B 3 3"], error: Float[np.ndarray, "*B 3"], squared_radius: float = ELLIPSOID_90
-) -> Bool[np.ndarray, "*B"]:
-    """Whether each error lies inside its covariance's ellipsoid."""
-    return (error * np.linalg.solve(cov, error[..., None])[..., 0]).sum(-1) <= squared_radius
 
 
 def _fit_joints(

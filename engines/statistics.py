@@ -1,24 +1,7 @@
-"""From hypotheses to statistics: the moments of the joints, and what a covariance says in other words.
-
-Covariances are of points in the camera frame, square metres. Six values stand for a symmetric matrix in the order
-xx, xy, xz, yy, yz, zz.
-"""
-
-from math import erf, exp, pi, sqrt
-
-import numpy as np
-from jaxtyping import Bool, Float
+"""From hypotheses to the moments of their joints, as they travel between stages."""
 
 from engines.kernels.moments import MomentPlan, Moments
 from engines.types import Hypotheses, JointMoments
-
-ELLIPSOID_90 = 6.251
-"""Squared Mahalanobis radius that holds 90 % of a 3-dimensional normal distribution: the upper 10 % critical value of
-chi-square with 3 degrees of freedom (NIST/SEMATECH e-Handbook of Statistical Methods, table 1.3.6.7.4)."""
-
-_ROWS, _COLUMNS = np.triu_indices(3)  # xx, xy, xz, yy, yz, zz
-_SIX_OF = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
-_FLOOR = 1e-12  # (1 micrometre)^2: no joint is known better, and a covariance of zero still contains its own mean
 
 
 def joint_moments(hypotheses: Hypotheses, plan: MomentPlan | None = None) -> JointMoments:
@@ -36,53 +19,3 @@ def joint_moments(hypotheses: Hypotheses, plan: MomentPlan | None = None) -> Joi
 def from_moments(moments: Moments) -> JointMoments:
     """What the kernel gives, as it travels between stages."""
     return JointMoments(moments.mean, moments.cov, float(moments.distance[1]), moments.ray)
-
-
-def std_from_cov(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B"]:
-    """sqrt(trace / 3), metres: the standard deviation per axis if it were the same along all of them."""
-    return np.sqrt(np.trace(cov, axis1=-2, axis2=-1) / 3)
-
-
-def six_from_cov(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 6"]:
-    """The upper triangle: xx, xy, xz, yy, yz, zz."""
-    return cov[..., _ROWS, _COLUMNS]
-
-
-def cov_from_six(six: Float[np.ndarray, "*B 6"]) -> Float[np.ndarray, "*B 3 3"]:
-    """The symmetric matrix of xx, xy, xz, yy, yz, zz."""
-    return six[..., _SIX_OF]
-
-
-def squared_mahalanobis(cov: Float[np.ndarray, "*B 3 3"], delta: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B"]:
-    """delta^T cov^-1 delta in float64, with no variance counted as less than a micrometre squared."""
-    values, axes = np.linalg.eigh(np.asarray(cov, np.float64))
-    along = np.einsum("...xi,...x->...i", axes, delta)
-    return np.sum(along**2 / np.maximum(values, _FLOOR), axis=-1)
-
-
-def ellipsoid_contains(
-    cov: Float[np.ndarray, "*B 3 3"], delta: Float[np.ndarray, "*B 3"], level: float = 0.9
-) -> Bool[np.ndarray, "*B"]:
-    """Whether each offset lies inside the ellipsoid that holds the share `level` of a normal distribution.
-
-    Args:
-        cov: of the points.
-        delta: truth minus mean, metres.
-        level: between 0 and 1, exclusive.
-    """
-    return squared_mahalanobis(cov, delta) <= chi_square_3(level)
-
-
-def chi_square_3(level: float) -> float:
-    """The quantile of chi-square with 3 degrees of freedom, by bisection of its distribution function
-
-    F(x) = erf(sqrt(x/2)) - sqrt(2x/pi) exp(-x/2).
-    """
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level must be between 0 and 1, got {level}")
-    low, high = 0.0, 100.0  # F(100) is 1 in double precision
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        below = erf(sqrt(middle / 2)) - sqrt(2 * middle / pi) * exp(-middle / 2) < level
-        low, high = (middle, high) if below else (low, middle)
-    return 0.5 * (low + high)

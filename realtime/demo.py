@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from calib.camera import Intrinsics
-from calib.uncertainty import contains
+from calib.covariance import ellipsoid_contains, std_from_cov
 from engines.types import LIMB_JOINTS, Estimate, Person
 from realtime.recordings import VideoFile
 
@@ -76,8 +76,8 @@ class DemoScore:
             "visible": self.truth.visible[frame, limbs],
             "center": center,
             "best": best,
-            "inside": contains(person.joint_cov, error)[limbs],
-            "std": np.sqrt(np.trace(person.joint_cov, axis1=-2, axis2=-1) / 3)[limbs],
+            "inside": ellipsoid_contains(person.joint_cov, error)[limbs],
+            "std": std_from_cov(person.joint_cov)[limbs],
             "reprojection": self._reprojection(person, frame)[limbs],
         }
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from calib.camera import Intrinsics
+from calib.covariance import std_from_cov
 from calib.uncertainty import Calibration
 from engines.body import BodyModel
 from engines.kernels import MomentPlan, SkinnedMesh, VertexPlan
@@ -85,7 +86,7 @@ class Pipeline:
             moments = self._moments(None, samples.hypotheses.weights)
         with self.timer.stage("calibration"):
             cov, distance_std = moments.cov.astype(float), float(moments.distance[1])
-            self._raw_std = _axis_std(cov)
+            self._raw_std = std_from_cov(cov)
             if self.calibration is not None:
                 cov = self.calibration.apply(cov, moments.ray, samples.joint_visible)
                 distance_std *= self.calibration.distance
@@ -105,7 +106,7 @@ class Pipeline:
             posed = self.body.shaped(best.betas).posed(rotvec, best.transl)
             surface = self._surface.from_source(person.hypotheses.weights[: self._surface.weights.shape[0]])
             # A vertex moves with its bones, so it takes over their correction.
-            ratio = _axis_std(person.joint_cov) / np.maximum(self._raw_std, 1e-4)
+            ratio = std_from_cov(person.joint_cov) / np.maximum(self._raw_std, 1e-4)
             return Mesh(posed.vertices("live"), surface.std * (self.body.live.weights @ ratio))
 
 
@@ -119,7 +120,3 @@ def center_of(hypotheses: Hypotheses) -> Body:
         hypotheses.transl[0].astype(float),
         hypotheses.joints[0].astype(float),
     )
-
-
-def _axis_std(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B"]:
-    return np.sqrt(np.trace(cov, axis1=-2, axis2=-1) / 3)

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from calib.covariance import chi_square_3
+
 
 class Similarity(NamedTuple):
     """x -> scale * R x + t."""
@@ -58,10 +60,3 @@ def contains(cov: Float[Tensor, "*B 3 3"], error: Float[Tensor, "*B 3"], level: 
     cov = cov + 1e-6 * torch.eye(3, dtype=cov.dtype, device=cov.device)
     squared = (error[..., None, :] @ torch.linalg.solve(cov, error[..., None]))[..., 0, 0]
     return squared <= chi_square_3(level)
-
-
-def chi_square_3(level: float) -> float:
-    """Quantile of the chi-square distribution with three degrees of freedom."""
-    from scipy.stats import chi2
-
-    return float(chi2.ppf(level, 3))

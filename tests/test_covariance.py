@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from calib import covariance
 from engines import statistics
 from engines.types import Hypotheses
 
@@ -17,39 +18,39 @@ def random_cov(count: int) -> np.ndarray:
 
 def test_chi_square_matches_scipy() -> None:
     for level in (0.01, 0.5, 0.9, 0.99, 0.99999):
-        assert statistics.chi_square_3(level) == pytest.approx(stats.chi2.ppf(level, 3), rel=1e-9)
-    assert pytest.approx(stats.chi2.ppf(0.9, 3), abs=5e-4) == statistics.ELLIPSOID_90
+        assert covariance.chi_square_3(level) == pytest.approx(stats.chi2.ppf(level, 3), rel=1e-9)
+    assert pytest.approx(stats.chi2.ppf(0.9, 3), abs=5e-4) == covariance.ELLIPSOID_90
     with pytest.raises(ValueError, match="level"):
-        statistics.chi_square_3(1.0)
+        covariance.chi_square_3(1.0)
 
 
 def test_six_values_are_the_upper_triangle_and_come_back() -> None:
     cov = random_cov(5)
-    six = statistics.six_from_cov(cov)
+    six = covariance.six_from_cov(cov)
     np.testing.assert_array_equal(six[:, 1], cov[:, 0, 1])
     np.testing.assert_array_equal(six[:, 4], cov[:, 1, 2])
-    np.testing.assert_array_equal(statistics.cov_from_six(six), np.maximum(cov, np.swapaxes(cov, 1, 2)))
+    np.testing.assert_array_equal(covariance.cov_from_six(six), np.maximum(cov, np.swapaxes(cov, 1, 2)))
 
 
 def test_std_is_that_of_an_isotropic_cloud() -> None:
-    np.testing.assert_allclose(statistics.std_from_cov(np.eye(3)[None] * 0.04), [0.2])
+    np.testing.assert_allclose(covariance.std_from_cov(np.eye(3)[None] * 0.04), [0.2])
 
 
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
 def test_ellipsoids_contain_what_they_promise(level: float) -> None:
     (cov,) = random_cov(1)
     draws = RNG.multivariate_normal(np.zeros(3), cov, size=40_000)
-    inside = statistics.ellipsoid_contains(np.broadcast_to(cov, (len(draws), 3, 3)), draws, level)
+    inside = covariance.ellipsoid_contains(np.broadcast_to(cov, (len(draws), 3, 3)), draws, level)
     assert inside.mean() == pytest.approx(level, abs=5 * np.sqrt(level * (1 - level) / len(draws)))
 
 
 def test_mahalanobis_matches_the_inverse_and_survives_a_flat_covariance() -> None:
     cov, delta = random_cov(10), RNG.normal(size=(10, 3)) * 0.05
     expected = np.einsum("bi,bij,bj->b", delta, np.linalg.inv(cov), delta)
-    np.testing.assert_allclose(statistics.squared_mahalanobis(cov, delta), expected, rtol=1e-6)
+    np.testing.assert_allclose(covariance.squared_mahalanobis(cov, delta), expected, rtol=1e-6)
     flat = np.diag([1.0, 1.0, 0.0])
-    assert statistics.ellipsoid_contains(flat, np.array([0.5, 0.5, 0.0]))
-    assert not statistics.ellipsoid_contains(flat, np.array([0.0, 0.0, 0.01]))
+    assert covariance.ellipsoid_contains(flat, np.array([0.5, 0.5, 0.0]))
+    assert not covariance.ellipsoid_contains(flat, np.array([0.0, 0.0, 0.01]))
 
 
 def test_joint_moments_keep_the_distance_apart() -> None:
