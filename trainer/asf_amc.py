@@ -44,7 +44,9 @@ def read_asf(path: Path, metres_per_unit: float = METRES_PER_UNIT) -> Asf:
     sections = _sections(path)
     for needed in ("root", "bonedata", "hierarchy"):
         if needed not in sections:
-            raise PenumbraError(f"'{path}' has no :{needed} section; give the .asf skeleton that belongs to the .amc file")
+            raise PenumbraError(
+                f"'{path}' has no :{needed} section; give the .asf skeleton that belongs to the .amc file"
+            )
     if not re.search(r"angle\s+deg", sections.get("units", "")):
         raise PenumbraError(f"'{path}' does not declare angles in degrees; only such ASF files are supported")
 
@@ -133,6 +135,8 @@ def _amc_values(path: Path, asf: Asf) -> dict[str, Float[np.ndarray, "T n"]]:
             raise PenumbraError(f"'{path}' has no root in frame {frame + 1}; it is truncated")
         for name, *numbers in filter(None, lines[start + 1 : stop]):
             if len(asf.channels.get(name, ())) != len(numbers):
-                raise PenumbraError(f"'{path}', frame {frame + 1}: '{name}' does not fit the skeleton; give the right .asf")
+                raise PenumbraError(
+                    f"'{path}', frame {frame + 1}: '{name}' does not fit the skeleton; give the right .asf"
+                )
             values[name][frame] = numbers
     return values

@@ -8,6 +8,7 @@ AMASS `.npz`. Poses are axis-angle in SMPL's joint order, radians; the world is 
 
 import csv
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,10 @@ CMU_FPS = 120.0
 SPLITS = ("train", "val", "test")
 _DAZ_METRES_PER_UNIT = 0.01
 _T_POSE_RAD = 0.65  # all T-poses of CMU lie below 0.55 (their elbows are turned), all other BVH frames above 0.8
+_LARGEST_ANGLE_RAD = {"head": 1.6, "left_ankle": 1.6, "right_ankle": 1.6, "left_wrist": 1.9, "right_wrist": 1.9}
 _OVEREXTENSION_RAD = 0.35
+_BACKWARDS = {"left_elbow": (0, 1, 0), "right_elbow": (0, -1, 0), "left_knee": (-1, 0, 0), "right_knee": (-1, 0, 0)}
+"""Axis about which each hinge would have to turn to bend the wrong way."""
 _SWAPPED = {"left": "right", "right": "left"}
 MIRRORED_JOINTS: tuple[int, ...] = tuple(
     JOINT_NAMES.index("_".join(_SWAPPED.get(word, word) for word in name.split("_"))) for name in JOINT_NAMES
@@ -75,7 +79,9 @@ def load_clip(path: str | Path, fps: float | None = None, rest: Float[np.ndarray
         elif "abdomen" in names:
             recording, mapping = read_bvh(path, _DAZ_METRES_PER_UNIT), DAZ
         else:
-            raise PenumbraError(f"'{path}' has neither CMU's MotionBuilder nor its Daz skeleton; only these BVH files are known")
+            raise PenumbraError(
+                f"'{path}' has neither CMU's MotionBuilder nor its Daz skeleton; only these BVH files are known"
+            )
     else:
         raise PenumbraError(f"'{path}' is not .amc, .bvh or .npz; convert the clip to one of these")
     rotvec, transl = retarget(recording, mapping, rest)
@@ -84,9 +90,12 @@ def load_clip(path: str | Path, fps: float | None = None, rest: Float[np.ndarray
     return Motion(rotvec, transl, fps or round(recording.fps, 3), path.stem, path.stem.split("_")[0])
 
 
+@cache
 def default_rest_joints() -> Float[np.ndarray, "24 3"]:
-    """Joints of the default body in its T-pose, metres."""
-    return BodyModel.load().rest_joints(np.zeros(NUM_BETAS)).astype(np.float64)
+    """Joints of the default body in its T-pose, metres; read once, because the body's file is large."""
+    joints = BodyModel.load().rest_joints(np.zeros(NUM_BETAS)).astype(np.float64)
+    joints.flags.writeable = False
+    return joints
 
 
 def mirror_pose(rotvec: Float[np.ndarray, "*B 24 3"]) -> Float[np.ndarray, "*B 24 3"]:
@@ -97,10 +106,10 @@ def mirror_pose(rotvec: Float[np.ndarray, "*B 24 3"]) -> Float[np.ndarray, "*B 2
 def plausible(rotvec: Float[np.ndarray, "*B 24 3"]) -> Bool[np.ndarray, "*B"]:
     """False for poses that no body takes. The recordings contain some: a foot or head turned round, elbows bent backwards."""
     ok = np.ones(rotvec.shape[:-2], bool)
-    for part, limit in (("head", 1.6), ("left_ankle", 1.6), ("right_ankle", 1.6), ("left_wrist", 1.9), ("right_wrist", 1.9)):
-        ok &= np.linalg.norm(rotvec[..., JOINT_NAMES.index(part), :], axis=-1) < limit
-    for part, component, sign in (("left_elbow", 1, 1), ("right_elbow", 1, -1), ("left_knee", 0, -1), ("right_knee", 0, -1)):
-        ok &= sign * rotvec[..., JOINT_NAMES.index(part), component] < _OVEREXTENSION_RAD
+    for name, limit in _LARGEST_ANGLE_RAD.items():
+        ok &= np.linalg.norm(rotvec[..., JOINT_NAMES.index(name), :], axis=-1) < limit
+    for name, backwards in _BACKWARDS.items():
+        ok &= rotvec[..., JOINT_NAMES.index(name), :] @ np.array(backwards) < _OVEREXTENSION_RAD
     return ok
 
 
@@ -149,8 +158,8 @@ class MocapConfig:
 def main(config: MocapConfig) -> None:
     """Writes the poses, N frames in the order of the C clips; frames that are not `plausible` are left out.
 
-    `rotvec` (N,24,3) and `transl` (N,3) float32, `clip` (N,) index into the per-clip arrays, `frame` (N,) index within the clip,
-    `split` (N,) uint8 index into `splits`, `clip_names`, `clip_subjects`, `clip_fps` (C,).
+    `rotvec` (N,24,3) and `transl` (N,3) float32, `clip` (N,) index into the per-clip arrays, `frame` (N,) index within
+    the clip, `split` (N,) uint8 index into `splits`, `clip_names`, `clip_subjects`, `clip_fps` (C,).
     """
     table = config.root / "clips.csv"
     if not table.is_file():

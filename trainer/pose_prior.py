@@ -114,7 +114,9 @@ class PriorConfig:
     seed: int = 0
 
 
-def distinct_poses(poses: Float[np.ndarray, "N 23 3"], clip: np.ndarray, step_rad: float) -> Float[np.ndarray, "M 23 3"]:
+def distinct_poses(
+    poses: Float[np.ndarray, "N 23 3"], clip: np.ndarray, step_rad: float
+) -> Float[np.ndarray, "M 23 3"]:
     """Drops frames that are almost the same as the last one kept of their clip, so that standing still does not count."""
     kept: list[int] = []
     for i in range(len(poses)):
