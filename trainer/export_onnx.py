@@ -53,7 +53,7 @@ class OnePicture(nn.Module):
 def load_run(run: Path) -> tuple[PoseFlow, dict[str, object]]:
     """The averaged weights of a run and its record."""
     facts = json.loads((run / "config.json").read_text())
-    flow = PoseFlow(FlowConfig(**facts["flow"]))
+    flow = PoseFlow(FlowConfig(**facts["starts"][-1]["config"]["flow"]))
     flow.load_state_dict(torch.load(run / "last.pt", weights_only=True)["average"])
     return flow.eval(), facts
 

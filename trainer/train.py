@@ -39,10 +39,10 @@ class LossConfig:
     """Weights, all per picture."""
 
     likelihood: float = 1.0
-    mhentropy: float = 0.4
+    mhentropy: float = 0.1
     """Of reprojection + prior + negative entropy together: their ratio is fixed by the theory."""
-    laplace_scale: float = 0.03
-    """Noise of a visible 2D joint, in units of half the person's size."""
+    laplace_scale: float = 0.05
+    """Noise of a visible 2D joint, in units of half the person's size: what the landmark network gets wrong where it sees."""
     samples: int = 3
     """Bodies drawn a picture."""
     center: float = 40.0
@@ -239,10 +239,10 @@ def run(config: TrainConfig) -> Scores:
     val = val.rows(torch.linspace(0, val.size - 1, min(config.evaluate_pairs, val.size)).long())
     training = Training(config, train, body)
     config.run.mkdir(parents=True, exist_ok=True)
-    record(config, len(train["rotvec"]))
     last = config.run / "last.pt"
     if last.exists():
         training.resume(last)
+    record(config, len(train["rotvec"]), training.done)
     writer = SummaryWriter(str(config.run))
     scores = None
     bar = tqdm(range(training.done, config.steps), initial=training.done, total=config.steps, unit="step")
@@ -265,14 +265,17 @@ def run(config: TrainConfig) -> Scores:
     return scores
 
 
-def record(config: TrainConfig, pairs: int) -> None:
-    """Write what made this run beside it."""
+def record(config: TrainConfig, pairs: int, done: int) -> None:
+    """Write what makes this run beside it, every time it is started or goes on."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip()
 
-    facts = dataclasses.asdict(config) | {"training_pairs": pairs, "commit": git("rev-parse", "HEAD")}
-    (config.run / "config.json").write_text(json.dumps(facts, indent=2, default=str))
+    path = config.run / "config.json"
+    starts = json.loads(path.read_text())["starts"] if path.exists() else []
+    facts = {"at_step": done, "training_pairs": pairs, "commit": git("rev-parse", "HEAD")}
+    starts.append(facts | {"config": dataclasses.asdict(config)})
+    path.write_text(json.dumps({"starts": starts}, indent=2, default=str))
     (config.run / "uncommitted.diff").write_text(git("diff", "HEAD") + "\n")
 
 
