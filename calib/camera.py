@@ -100,7 +100,7 @@ def load(path: Path, size: tuple[int, int]) -> Intrinsics:
             f"--calib {path} is not a calibration: expected JSON with 'matrix' (3x3), 'size' [width, height], 'dist'."
         ) from error
     positive = min(*made_for, matrix[0, 0], matrix[1, 1]) > 0
-    if not (positive and np.isfinite((*matrix.flat, *dist)).all() and len(dist) in (0, 4, 5, 8)):
+    if not (positive and np.isfinite(np.append(matrix, dist)).all() and len(dist) in (0, 4, 5, 8)):
         raise PenumbraError(
             f"--calib {path} holds impossible numbers: 'size' and focal lengths must be positive, 'dist' 4, 5 or 8 long."
         )

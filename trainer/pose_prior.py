@@ -16,7 +16,7 @@ recordings comes near half a turn, where the branches meet. Each covariance is w
 import json
 import math
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +160,7 @@ def main(config: PriorConfig) -> None:
         name: distinct_poses(rotvec[split == i], clip[split == i], config.step_rad) for i, name in enumerate(SPLITS)
     }
     moments = fit(sets["train"], config)
-    single = fit(sets["train"], PriorConfig(**(asdict(config) | {"components": 1})))
+    single = fit(sets["train"], replace(config, components=1))
     prior, gaussian = PosePrior.from_moments(**moments), PosePrior.from_moments(**single)
     record: dict[str, Any] = {
         "what": "Gaussian mixture over SMPL body pose, axis-angle; nats per pose against the Haar measure",
