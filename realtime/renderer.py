@@ -186,9 +186,11 @@ def _draw_ellipsoids(canvas: UInt8[np.ndarray, "H W 3"], scene: Scene, K: Float[
     layer = canvas.copy()
     for hull, color in hulls:
         cv2.fillConvexPoly(layer, hull, color, cv2.LINE_AA, 4)
-    cv2.addWeighted(layer, 0.14, canvas, 0.86, 0, dst=canvas)
+    cv2.addWeighted(layer, 0.12, canvas, 0.88, 0, dst=canvas)
+    np.copyto(layer, canvas)
     for hull, color in hulls:
-        cv2.polylines(canvas, [hull], True, color, _SUPERSAMPLE, cv2.LINE_AA, 4)
+        cv2.polylines(layer, [hull], True, color, _SUPERSAMPLE, cv2.LINE_AA, 4)
+    cv2.addWeighted(layer, 0.7, canvas, 0.3, 0, dst=canvas)
 
 
 def draw_text(canvas: UInt8[np.ndarray, "H W 3"], text: str, x: int, y: int, size: float, color: tuple) -> None:

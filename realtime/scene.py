@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from engines.types import Estimate, Hypotheses, Person
+from engines.types import LIMB_JOINTS, Estimate, Hypotheses, Person
 
 CHI2_3_90 = 6.251388631170325
 """90 % quantile of the chi-square distribution with three degrees of freedom."""
@@ -35,6 +35,8 @@ class ViewConfig:
     """How many hypotheses are drawn."""
     ellipsoid_min_std_cm: float = 5.0
     """A joint gets an ellipsoid when its standard deviation is above this, cm."""
+    ellipsoid_joints: tuple[int, ...] = (*LIMB_JOINTS, 15)
+    """Which joints may get one: limbs and head. Those of hands, feet and spine nearly repeat their neighbours'."""
     visible_threshold: float = 0.5
     """Below this probability of being visible a joint or landmark is drawn as a guess: hollow, dashed."""
     orbit_deg: float = 32.0
@@ -204,7 +206,8 @@ def build_scene(frame: ViewFrame, config: ViewConfig) -> Scene | None:
     if person is None:
         return None
     std = axis_std(person.joint_cov)
-    uncertain = np.flatnonzero(std * 100.0 > config.ellipsoid_min_std_cm)
+    candidates = np.array(sorted(config.ellipsoid_joints))
+    uncertain = candidates[std[candidates] * 100.0 > config.ellipsoid_min_std_cm]
     vertices = np.zeros((0, 3)) if frame.vertices is None else frame.vertices
     vertex_std = np.zeros(len(vertices)) if frame.vertex_std is None else frame.vertex_std
     assert vertices.shape == (len(vertex_std), 3), (vertices.shape, vertex_std.shape)
