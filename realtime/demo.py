@@ -1,7 +1,7 @@
 """The built-in demo: a painted clip whose truth is known, and the score of a run against it.
 
 The clip is made by `trainer.build_demo`: a person of the default body walks as a subject of the test split walked, behind
-a counter and a pillar. Distances here are in the camera frame after the pelvises have been put together.
+a counter. Distances here are in the camera frame after the pelvises have been put together.
 """
 
 from dataclasses import dataclass

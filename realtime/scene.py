@@ -17,9 +17,6 @@ from jaxtyping import Float, Int, UInt8
 
 from engines.types import LIMB_JOINTS, Estimate, Hypotheses, Person
 
-CHI2_3_90 = 6.251388631170325
-"""90 % quantile of the chi-square distribution with three degrees of freedom."""
-
 
 @dataclass(frozen=True)
 class ViewConfig:
@@ -71,7 +68,7 @@ class ViewFrame:
     vertices: Float[np.ndarray, "V 3"] | None
     """Live mesh of the best estimate, camera frame, metres. None when nobody is there or no mesh was asked for."""
     vertex_std: Float[np.ndarray, "V"] | None
-    """Calibrated standard deviation of every vertex, metres, defined as in `axis_std`."""
+    """Calibrated standard deviation of every vertex, metres, defined as in `calib.covariance.std_from_cov`."""
     status: Status
     intrinsics: Float[np.ndarray, "3 3"]
     """Pinhole matrix K of the picture, px."""
@@ -99,11 +96,6 @@ class Scene:
     """The point that the views are centred on."""
     T_view_cam: Float[np.ndarray, "4 4"]
     """Camera frame to the virtual camera that looks at the person from the side, also x right, y down, z forward."""
-
-
-def axis_std(cov: Float[np.ndarray, "*n 3 3"]) -> Float[np.ndarray, "*n"]:
-    """Standard deviation per axis, root mean square over the three axes: sqrt(trace(cov) / 3), metres."""
-    return np.sqrt(np.trace(cov, axis1=-2, axis2=-1) / 3.0)
 
 
 @lru_cache(maxsize=1)
@@ -141,7 +133,7 @@ def ellipsoid_rings(center: Float[np.ndarray, "3"], cov: Float[np.ndarray, "3 3"
     The rings run across the ellipsoid's own axes.
     """
     variances, axes = np.linalg.eigh(cov)
-    half_axes = np.sqrt(CHI2_3_90 * np.maximum(variances, 0.0))
+    half_axes = np.sqrt(ELLIPSOID_90 * np.maximum(variances, 0.0))
     return unit_rings()[0] @ (axes * half_axes).T + center
 
 
@@ -156,7 +148,7 @@ def ellipsoid_outline(
     A quadric's dual projects to the dual of its outline: C* ~ K (c c^T - chi2 cov) K^T, scaled to C*_33 = 1, is
     [[m m^T - S, m], [m^T, 1]] with the ellipse (u - m)^T S^-1 (u - m) = 1.
     """
-    dual = intrinsics @ (np.outer(center, center) - CHI2_3_90 * cov) @ intrinsics.T
+    dual = intrinsics @ (np.outer(center, center) - ELLIPSOID_90 * cov) @ intrinsics.T
     if center[2] <= 0 or dual[2, 2] <= 0:
         return None
     dual = dual / dual[2, 2]
@@ -205,7 +197,7 @@ def build_scene(frame: ViewFrame, config: ViewConfig) -> Scene | None:
     person = frame.estimate.person
     if person is None:
         return None
-    std = axis_std(person.joint_cov)
+    std = std_from_cov(person.joint_cov)
     candidates = np.array(sorted(config.ellipsoid_joints))
     uncertain = candidates[std[candidates] * 100.0 > config.ellipsoid_min_std_cm]
     vertices = np.zeros((0, 3)) if frame.vertices is None else frame.vertices

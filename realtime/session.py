@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 from calib import camera
@@ -69,6 +70,7 @@ class Session:
         config, enter = self.config, self._stack.enter_context
         if config.hypotheses < 1:
             raise PenumbraError(f"--hypotheses must be at least 1, not {config.hypotheses}.")
+        _refuse_to_overwrite(config)
         self.source = enter(_open_source(config))
         self.intrinsics, self.score = _open_camera_model(config, self.source)
         if config.every_frame and self.source.live:
@@ -162,6 +164,19 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, trace)
+
+
+def _refuse_to_overwrite(config: RunConfig) -> None:
+    """An output must not be the input, nor the other output."""
+    named = [("--video", config.source), ("--out", config.out), ("--record", config.record)]
+    taken: dict[Path, str] = {}
+    for option, value in named:
+        if value is None or (option == "--video" and config.camera):
+            continue
+        path = Path(value).resolve()
+        if path in taken:
+            raise PenumbraError(f"{option} {value} is also what {taken[path]} names; choose another file.")
+        taken[path] = option
 
 
 def _open_source(config: RunConfig) -> Source:

@@ -149,6 +149,7 @@ def _mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
         "unwritable output": (["--video", video, "--out", "/proc/nowhere/out.npz"], "--out"),
         "unwritable recording": (["--video", video, "--record", "/proc/nowhere/view.mp4"], "view.mp4"),
         "focal": (["--video", video, "--focal", "-3"], "--focal"),
+        "output over input": (["--video", video, "--record", video], "--record"),
         "calibration": (["--video", video, "--calib", str(folder / "nocalib.json")], "nocalib.json"),
         "body": (["--video", video, "--body", video], "fine.mp4"),
         "model": (["--video", video, "--model", str(folder / "no.onnx")], "no.onnx"),
@@ -157,7 +158,7 @@ def _mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
 
 @pytest.mark.parametrize("mistake", [
     "missing file", "empty file", "truncated file", "picture", "camera", "backend", "absent backend", "no hypotheses",
-    "unwritable output", "unwritable recording", "focal", "calibration", "body", "model",
+    "unwritable output", "unwritable recording", "focal", "output over input", "calibration", "body", "model",
 ])  # fmt: skip
 def test_a_mistake_ends_with_one_sentence(mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments, named = _mistakes(tmp_path)[mistake]

@@ -9,6 +9,7 @@ from example_estimate import make_estimate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calib.covariance import ELLIPSOID_90, std_from_cov
 from engines.body import BodyModel
 from engines.types import NUM_JOINTS
 from realtime.overlay import draw_dot, draw_overlay
@@ -23,11 +24,9 @@ from realtime.renderer import (
     view_intrinsics,
 )
 from realtime.scene import (
-    CHI2_3_90,
     Status,
     ViewConfig,
     ViewFrame,
-    axis_std,
     build_scene,
     colormap,
     ellipsoid_outline,
@@ -73,12 +72,12 @@ def test_ellipsoid_surface_has_the_right_mahalanobis_distance(seed: int) -> None
     cov, center = random_cov(seed), np.array([0.1, -0.2, 3.0])
     away = ellipsoid_rings(center, cov) - center
     squared = np.einsum("ni,ij,nj->n", away, np.linalg.inv(cov), away)
-    np.testing.assert_allclose(squared, CHI2_3_90, rtol=1e-6)
+    np.testing.assert_allclose(squared, ELLIPSOID_90, rtol=1e-6)
 
 
 def test_ninety_percent_of_draws_lie_in_the_ellipsoid() -> None:
     draws = np.random.default_rng(0).standard_normal((200_000, 3))
-    inside = np.mean((draws**2).sum(axis=1) < CHI2_3_90)
+    inside = np.mean((draws**2).sum(axis=1) < ELLIPSOID_90)
     assert inside == pytest.approx(0.9, abs=0.003)  # four standard errors
 
 
@@ -90,7 +89,7 @@ def test_outline_is_the_hull_of_the_projected_ellipsoid(seed: int) -> None:
     assert outline is not None
     directions = np.random.default_rng(seed).normal(size=(4000, 3))
     sphere = directions / np.linalg.norm(directions, axis=1, keepdims=True)
-    surface = sphere @ np.linalg.cholesky(CHI2_3_90 * cov).T + center
+    surface = sphere @ np.linalg.cholesky(ELLIPSOID_90 * cov).T + center
     hull = cv2.convexHull(project(surface, K).astype(np.float32))
     ellipse = outline.astype(np.float32)[:, None]
     shared, _ = cv2.intersectConvexConvex(ellipse, hull)
@@ -108,8 +107,8 @@ def test_rings_are_closed_loops_on_the_unit_sphere() -> None:
     assert (np.bincount(lines.ravel(), minlength=len(points)) == 2).all()
 
 
-def test_axis_std_of_an_isotropic_covariance() -> None:
-    assert axis_std(np.eye(3) * 0.05**2) == pytest.approx(0.05)
+def test_std_of_an_isotropic_covariance() -> None:
+    assert std_from_cov(np.eye(3) * 0.05**2) == pytest.approx(0.05)
 
 
 def test_colors_grow_lighter_with_the_standard_deviation_and_saturate() -> None:
