@@ -1,20 +1,27 @@
 """Make predicted standard deviations match errors: factors fitted on people that the trainer never saw.
 
 A flow's spread is a promise; this measures by how much it is broken, separately for each joint, seen and hidden, across and
-along the viewing ray, and mends it. Applied as cov -> D cov D with D = a (I - r r^T) + b r r^T, r the unit viewing ray, so a
-covariance stays a covariance, a larger one stays larger, and it costs a few multiplications.
+along the viewing ray, and mends it:
+
+    cov -> (s / REFERENCE_M)^(2 slope) D cov D,   D = a (I - r r^T) + b r r^T
+
+r is the unit viewing ray and s the promised standard deviation: large promises may be broken by more than small ones, which
+`slope` >= 0 takes into account. A covariance stays a covariance, a larger one stays larger, and it costs a few multiplications.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from calib.covariance import ELLIPSOID_90, ellipsoid_contains
+from calib.covariance import ELLIPSOID_90, ellipsoid_contains, squared_mahalanobis, std_from_cov
 
 _NORMAL_68 = 0.9945
 """Half-width of the interval that holds 68 % of a standard normal."""
+REFERENCE_M = 0.05
+"""The standard deviation at which `slopes` change nothing."""
+_MAX_SLOPE = 0.5
 _FLOOR_M = 0.004
 """Added to every predicted standard deviation, so that no promise is perfect: the joint's own definition is not sharper."""
 
@@ -26,6 +33,8 @@ class Calibration:
     visible: Float[np.ndarray, "24 2"]
     """For joints that are seen: across the ray, along it."""
     hidden: Float[np.ndarray, "24 2"]
+    slopes: tuple[float, float]
+    """How the factor grows with the standard deviation itself: seen, hidden."""
     distance: float
     """For the distance of the whole person."""
     data: str
@@ -43,7 +52,8 @@ class Calibration:
         along = np.outer(ray, ray)
         across = np.eye(3) - along
         D = factors[:, 0, None, None] * across + factors[:, 1, None, None] * along
-        return D @ (cov + _FLOOR_M**2 * np.eye(3)) @ D
+        slope = p_visible * self.slopes[0] + (1 - p_visible) * self.slopes[1]
+        return D @ _stretch(_floored(cov), slope) @ D
 
     def to_json(self) -> dict[str, object]:
         """Plain numbers for a record."""
@@ -55,6 +65,7 @@ class Calibration:
         fields = dict(data)
         for key in ("visible", "hidden"):
             fields[key] = np.array(fields[key], np.float64).reshape(24, 2)
+        fields["slopes"] = tuple(data["slopes"])  # pyright: ignore[reportArgumentType]
         return Calibration(**fields)  # pyright: ignore[reportArgumentType]
 
 
@@ -83,13 +94,39 @@ def fit(
     """
     half = len(error) // 2
     first, rest = slice(None, half), slice(half, None)
-    factors = [_fit_joints(error[first], cov[first], ray[first], chosen[first]) for chosen in (visible, ~visible)]
+    floored = _floored(cov)
+    groups = (visible, ~visible)
+    slopes = [_fit_slope(error[first][chosen[first]], floored[first][chosen[first]]) for chosen in groups]
+    factors = [
+        _fit_joints(error[first], _stretch(floored[first], slope), ray[first], chosen[first])
+        for slope, chosen in zip(slopes, groups, strict=True)
+    ]
     distance = float(np.quantile(np.abs(distance_error[first]) / distance_std[first], 0.68) / _NORMAL_68)
-    fitted = Calibration(factors[0], factors[1], distance, data, math.nan, math.nan)
+    fitted = Calibration(factors[0], factors[1], (slopes[0], slopes[1]), distance, data, math.nan, math.nan)
     pairs = zip(cov[rest], ray[rest], visible[rest].astype(float), strict=True)
     inside = ellipsoid_contains(np.stack([fitted.apply(c, r, p) for c, r, p in pairs]), error[rest])
     shares = [round(float(inside[chosen[rest]].mean()), 4) for chosen in (visible, ~visible)]
-    return Calibration(factors[0], factors[1], distance, data, *shares)
+    return replace(fitted, coverage_visible=shares[0], coverage_hidden=shares[1])
+
+
+def _floored(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 3 3"]:
+    return cov + _FLOOR_M**2 * np.eye(3)
+
+
+def _stretch(cov: Float[np.ndarray, "*B 3 3"], slope: float | Float[np.ndarray, "*B"]) -> Float[np.ndarray, "*B 3 3"]:
+    """Multiply standard deviations s by (s / REFERENCE_M)^slope."""
+    return cov * ((std_from_cov(cov) / REFERENCE_M) ** (2 * np.asarray(slope)))[..., None, None]
+
+
+def _fit_slope(error: Float[np.ndarray, "M 3"], cov: Float[np.ndarray, "M 3 3"], bins: int = 10) -> float:
+    """Regress the log of the factor that each tenth of the joints needs on the log of what it promised."""
+    if len(error) < 50 * bins:
+        return 0.0
+    std = std_from_cov(cov)
+    tenths = np.array_split(np.argsort(std), bins)
+    needed = [np.log(np.quantile(squared_mahalanobis(cov[i], error[i]), 0.9) / ELLIPSOID_90) / 2 for i in tenths]
+    promised = [np.log(std[i]).mean() for i in tenths]
+    return float(np.clip(np.polyfit(promised, needed, 1)[0], 0.0, _MAX_SLOPE))
 
 
 def _fit_joints(
@@ -110,7 +147,7 @@ def _pool(error: np.ndarray, cov: np.ndarray, ray: np.ndarray, chosen: np.ndarra
     joints = list(joints)
     rows = chosen[:, joints]
     rays = np.broadcast_to(ray[:, None], error[:, joints].shape)
-    return error[:, joints][rows], cov[:, joints][rows] + _FLOOR_M**2 * np.eye(3), rays[rows]
+    return error[:, joints][rows], cov[:, joints][rows], rays[rows]
 
 
 def _fit_one(

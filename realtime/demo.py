@@ -1,6 +1,6 @@
 """The built-in demo: a painted clip whose truth is known, and the score of a run against it.
 
-The clip is made by `trainer.build_demo`: a person of the default body walks as a subject of the test split walked, behind
+The clip is made by `trainer.build_demo`: a person of the default body moves as a subject of the test split moved, behind
 a counter. Distances here are in the camera frame after the pelvises have been put together.
 """
 

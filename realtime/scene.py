@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from calib.covariance import ELLIPSOID_90, std_from_cov
 from engines.types import LIMB_JOINTS, Estimate, Hypotheses, Person
 
 

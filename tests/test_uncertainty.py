@@ -112,9 +112,21 @@ def test_factors_stretch_across_and_along_the_ray(fitted: Calibration, p_visible
     ray, side = np.array([0.6, 0.0, 0.8]), np.array([0.8, 0.0, -0.6])
     cov = fitted.apply(np.tile(0.09 * np.eye(3), (24, 1, 1)), ray, np.full(24, p_visible))
     factors = fitted.visible**p_visible * fitted.hidden ** (1 - p_visible)
-    promised = 0.09 + 0.004**2
+    slope = p_visible * fitted.slopes[0] + (1 - p_visible) * fitted.slopes[1]
+    promised = (0.09 + 0.004**2) * (math.sqrt(0.09 + 0.004**2) / uncertainty.REFERENCE_M) ** (2 * slope)
     np.testing.assert_allclose(np.einsum("i,jik,k->j", side, cov, side), promised * factors[:, 0] ** 2)
     np.testing.assert_allclose(np.einsum("i,jik,k->j", ray, cov, ray), promised * factors[:, 1] ** 2)
+
+
+def test_fit_recovers_how_the_factor_grows(truth: tuple[np.ndarray, np.ndarray]) -> None:
+    ones = np.ones((24, 2))
+    data = simulate(ones, 1.6 * ones)
+    std = np.sqrt(np.trace(data["cov"], axis1=-2, axis2=-1) / 3 + 0.004**2)
+    data["error"] *= (std / uncertainty.REFERENCE_M)[..., None] ** 0.25
+    grown = uncertainty.fit(**data, data="simulated")
+    np.testing.assert_allclose(grown.slopes, 0.25, atol=0.06)
+    assert grown.coverage_visible == pytest.approx(0.9, abs=0.015)
+    assert grown.coverage_hidden == pytest.approx(0.9, abs=0.015)
 
 
 def test_json_round_trip(fitted: Calibration) -> None:
