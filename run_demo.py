@@ -10,10 +10,15 @@ import logging
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engines.errors import PenumbraError
 from realtime.config import RunConfig
 from realtime.wire import DEFAULT_ENDPOINT
+
+if TYPE_CHECKING:
+    from realtime.session import Outcome, Session
+    from realtime.viewer import Viewer
 
 
 def parse(argv: list[str] | None = None) -> RunConfig:
@@ -93,9 +98,9 @@ def run(config: RunConfig) -> None:
         print(outcome.demo_table)
 
 
-def _run_with_window(session, viewer):
+def _run_with_window(session: "Session", viewer: "Viewer") -> "Outcome":
     """The pipeline in a thread, the window here; whoever ends first ends the other."""
-    results: list = []
+    results: list[Outcome] = []
     errors: list[BaseException] = []
 
     def work() -> None:
