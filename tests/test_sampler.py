@@ -1,0 +1,134 @@
+"""The live sampler draws what the trainer draws, and refuses models that do not fit."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from random_pairs import random_flow, records
+
+from calib.camera import Intrinsics
+from calib.uncertainty import Calibration
+from engines.body import BodyModel
+from engines.engine import open_engine
+from engines.errors import PenumbraError
+from engines.features import NUM_FEATURES
+from engines.sampler import DIM, FlowModel, Sampler, open_sampler
+from engines.types import Landmarks, Roi
+from trainer import data, export_onnx
+from trainer.kinematics import view_joints
+from trainer.train import skeleton_of
+
+K = 9
+
+
+@pytest.fixture(scope="module")
+def model(body: BodyModel, tmp_path_factory: pytest.TempPathFactory) -> FlowModel:
+    folder = tmp_path_factory.mktemp("model")
+    run = folder / "run"
+    run.mkdir()
+    flow = random_flow(seed=3)
+    torch.save({"average": flow.state_dict()}, run / "last.pt")
+    (run / "config.json").write_text(json.dumps({"starts": [{"config": {"flow": vars(flow.config)}}]}))
+    (run / "scores.json").write_text("{}")
+    export_onnx.main(export_onnx.ExportConfig(run, folder / "flow.onnx"))
+    return FlowModel.load(folder / "flow.onnx")
+
+
+def landmarks(raw: dict[str, np.ndarray], i: int) -> tuple[Landmarks, Intrinsics]:
+    arrays = (raw[key][i].astype(float) for key in ("points", "depth", "visibility", "presence", "world"))
+    focal = float(raw["focal"][i])
+    return Landmarks(*arrays, 1.0, Roi(np.zeros(2), 1.0, 0.0)), Intrinsics(focal, focal, 640.0, 360.0, (1280, 720))
+
+
+def test_live_hypotheses_are_the_trainers(body: BodyModel, model: FlowModel) -> None:
+    raw = records(3, 5, body)
+    pairs, flow = data.encode(raw, body), random_flow(seed=3)
+    sampler = open_sampler(body, K, "onnxruntime", model)
+    z = torch.from_numpy(sampler.engine.inputs["z"].copy())
+    with torch.no_grad():
+        context = flow.encoder(pairs.features)
+        drawn, log_q = flow.sample(context, z[None].expand(3, -1, -1))
+        in_view = view_joints(skeleton_of(body), pairs.R_anchor, pairs.half, drawn).numpy()
+    for i in range(3):
+        found, intrinsics = landmarks(raw, i)
+        samples = sampler(found, intrinsics)
+        center = in_view[i, :, :1]
+        scale = np.linalg.norm(center, axis=-1, keepdims=True)  # an untrained flow also draws people 100 m away
+        lengths = np.linalg.norm(samples.hypotheses.joints, axis=-1)
+        np.testing.assert_allclose(lengths, np.linalg.norm(in_view[i], axis=-1), rtol=1e-4)
+        apart = np.linalg.norm(np.diff(samples.hypotheses.joints, axis=1), axis=-1)
+        np.testing.assert_allclose(apart, np.linalg.norm(np.diff(in_view[i], axis=1), axis=-1), atol=1e-4 * scale.max())
+        np.testing.assert_allclose(samples.hypotheses.log_q, log_q[i], atol=0.02)
+        np.testing.assert_allclose(samples.joint_visible, torch.sigmoid(context.visible_logits[i]), atol=1e-4)
+
+
+def test_parameters_reproduce_the_joints(body: BodyModel, model: FlowModel) -> None:
+    drawn = open_sampler(body, K, "onnxruntime", model)(*landmarks(records(1, 6, body), 0)).hypotheses
+    posed = body.shaped(drawn.betas).posed(drawn.rotvec, drawn.transl)
+    scale = np.linalg.norm(drawn.joints, axis=-1).max()
+    np.testing.assert_allclose(posed.joints, drawn.joints, atol=2e-6 * max(scale, 5.0) * 3)
+    assert drawn.weights.sum() == pytest.approx(1) and drawn.rotvec.shape == (K, 24, 3)
+
+
+def test_the_noise_is_kept_and_hypothesis_zero_is_the_center(body: BodyModel, model: FlowModel) -> None:
+    sampler, other = (open_sampler(body, count, "onnxruntime", model) for count in (K, 3))
+    z = sampler.engine.inputs["z"]
+    assert z.shape == (K, DIM) and (z[0] == 0).all() and (np.abs(z[1:]).max(-1) > 1).all()
+    person = landmarks(records(1, 6, body), 0)
+    first, elsewhere, again = sampler(*person), other(*person), sampler(*person)
+    np.testing.assert_array_equal(first.hypotheses.joints, again.hypotheses.joints)
+    np.testing.assert_allclose(elsewhere.hypotheses.joints[0], first.hypotheses.joints[0], rtol=1e-4)
+
+
+def test_results_are_not_overwritten_by_the_next_frame(body: BodyModel, model: FlowModel) -> None:
+    sampler, raw = open_sampler(body, K, "onnxruntime", model), records(2, 6, body)
+    first = sampler(*landmarks(raw, 0))
+    before = {name: value.copy() for name, value in vars(first.hypotheses).items()}
+    visible = first.joint_visible.copy()
+    second = sampler(*landmarks(raw, 1))
+    assert not np.allclose(second.hypotheses.joints, before["joints"])
+    for name, value in before.items():
+        np.testing.assert_array_equal(getattr(first.hypotheses, name), value)
+    np.testing.assert_array_equal(first.joint_visible, visible)
+
+
+def test_another_body_is_refused(body: BodyModel, model: FlowModel) -> None:
+    child = replace(body, name="child", J_template=0.8 * body.J_template)
+    with pytest.raises(PenumbraError, match=r"flow\.onnx was trained on another body than child"):
+        open_sampler(child, K, "onnxruntime", model)
+    model.check_body(replace(body, J_template=body.J_template + np.float32(1.0)))  # only where its origin is
+
+
+@pytest.mark.parametrize("count", [0, -3])
+def test_no_hypotheses_are_refused(body: BodyModel, model: FlowModel, count: int) -> None:
+    with pytest.raises(PenumbraError, match=rf"--hypotheses must be at least 1, not {count}"):
+        open_sampler(body, count, "onnxruntime", model)
+
+
+def test_a_graph_and_a_record_that_do_not_belong_together_are_refused(model: FlowModel, tmp_path: Path) -> None:
+    graph = tmp_path / "flow.onnx"
+    graph.write_bytes(model.onnx.read_bytes() + b"\0")
+    with pytest.raises(PenumbraError, match=r"needs its record flow\.json"):
+        FlowModel.load(graph)
+    graph.with_suffix(".json").write_text("not json")
+    with pytest.raises(PenumbraError, match=r"needs its record flow\.json"):
+        FlowModel.load(graph)
+    graph.with_suffix(".json").write_text(json.dumps(model.record))
+    with pytest.raises(PenumbraError, match="is not the one that"):
+        FlowModel.load(graph)
+
+
+def test_calibration_comes_from_the_record(model: FlowModel) -> None:
+    assert model.calibration is None
+    stored = Calibration(np.full((24, 2), 1.1), np.full((24, 2), 2.2), (0.0, 0.1), 1.5, "here", 0.9, 0.91).to_json()
+    read = replace(model, record=model.record | {"calibration": stored}).calibration
+    assert read is not None and read.distance == 1.5 and read.slopes == (0.0, 0.1) and (read.hidden == 2.2).all()
+
+
+def test_features_and_noise_have_the_stated_sizes(model: FlowModel, body: BodyModel) -> None:
+    engine = open_engine(model.onnx, "onnxruntime", {"z": (2, DIM)})
+    assert engine.inputs["features"].shape == (1, NUM_FEATURES)
+    assert Sampler(engine, body, 2).joints is not None
