@@ -11,8 +11,10 @@ from scipy.spatial.transform import Rotation
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
+from engines.landmarker import SIDE, decode
+from engines.roi import crop_to_image
 from engines.rotations import exp_so3, geodesic_angle
-from engines.types import JOINT_NAMES, LIMB_JOINTS, PARENTS
+from engines.types import JOINT_NAMES, LIMB_JOINTS, PARENTS, Roi
 from trainer import data, render, scenes, synthesize
 from trainer.scenes import UPPER_BODY, Scene, SceneConfig
 from trainer.synthesize import Painter, SynthesizeConfig
@@ -198,6 +200,23 @@ def test_landmarks_lie_near_the_true_joints_when_nothing_hides_them(
         depths.append(pairs.y[0, 0].norm().item())
     assert torch.cat(misses).median() < 0.05  # of the person's size
     assert np.median(depths) < 0.6  # the torso's world landmarks give the orientation
+
+
+def test_what_is_found_in_a_crop_is_recorded_as_the_live_landmarker_would_give_it() -> None:
+    rng = np.random.default_rng(0)
+    roi = Roi(np.array([600.0, 300.0]), 512.0, 0.4)
+    outputs = {
+        "landmarks": rng.uniform(20, 230, (1, 195)),
+        "heatmap": np.full((1, 64, 64, 39), -9.0),  # certain of nothing: landmarks stay where they are
+        "world": rng.normal(0, 0.3, (1, 117)),
+        "score": np.array([0.9]),
+    }
+    upright = Roi(np.array([SIDE / 2, SIDE / 2]), SIDE, 0.0)
+    in_crop, _ = decode(outputs, upright, crop_to_image(upright, SIDE))
+    live, _ = decode(outputs, roi, crop_to_image(roi, SIDE))
+    record = synthesize._record(standing(0), in_crop, synthesize._crop_from_image(roi, SIDE), np.ones(24, bool))
+    for key in ("points", "depth", "world", "visibility", "presence"):
+        np.testing.assert_allclose(record[key], getattr(live, key), rtol=1e-5, atol=1e-4, err_msg=key)
 
 
 def test_a_pair_records_the_scene_it_was_made_from(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
