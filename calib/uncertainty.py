@@ -9,7 +9,6 @@ r is the unit viewing ray and s the promised standard deviation: large promises 
 `slope` >= 0 takes into account. A covariance stays a covariance, a larger one stays larger, and it costs a few multiplications.
 """
 
-import math
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -39,9 +38,9 @@ class Calibration:
     """For the distance of the whole person."""
     data: str
     """What it was fitted on, for people to read."""
-    coverage_visible: float
-    """Share of true joints inside the calibrated 90 % ellipsoid, on data kept out of the fit."""
-    coverage_hidden: float
+    coverage_visible: float | None
+    """Share of true joints inside the calibrated 90 % ellipsoid, on other people than it was fitted on; None: unknown."""
+    coverage_hidden: float | None
 
     def apply(
         self, cov: Float[np.ndarray, "24 3 3"], ray: Float[np.ndarray, "3"], p_visible: Float[np.ndarray, "24"]
@@ -61,7 +60,11 @@ class Calibration:
 
     @staticmethod
     def from_json(data: dict[str, object]) -> "Calibration":
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`.
+
+        Raises:
+            KeyError, TypeError, ValueError: if it is not what `to_json` gave.
+        """
         fields = dict(data)
         for key in ("visible", "hidden"):
             fields[key] = np.array(fields[key], np.float64).reshape(24, 2)
@@ -69,44 +72,53 @@ class Calibration:
         return Calibration(**fields)  # pyright: ignore[reportArgumentType]
 
 
-def fit(
-    error: Float[np.ndarray, "N 24 3"],
-    cov: Float[np.ndarray, "N 24 3 3"],
-    ray: Float[np.ndarray, "N 3"],
-    visible: Bool[np.ndarray, "N 24"],
-    distance_error: Float[np.ndarray, "N"],
-    distance_std: Float[np.ndarray, "N"],
-    data: str,
-) -> Calibration:
-    """Fit on the first half of the people, state the coverage on the second.
+@dataclass(frozen=True)
+class Errors:
+    """What a flow promised and what came of it, N pictures."""
+
+    error: Float[np.ndarray, "N 24 3"]
+    """Truth minus best estimate, metres, the common distance removed from both."""
+    cov: Float[np.ndarray, "N 24 3 3"]
+    """Uncalibrated covariances, square metres."""
+    ray: Float[np.ndarray, "N 3"]
+    """Unit viewing rays."""
+    visible: Bool[np.ndarray, "N 24"]
+    """The true visibility, which is what the two sets of factors are for."""
+    distance_error: Float[np.ndarray, "N"]
+    """Truth minus estimate of the distance along the ray, metres."""
+    distance_std: Float[np.ndarray, "N"]
+    """Its uncalibrated standard deviation."""
+
+
+def fit(errors: Errors, data: str) -> Calibration:
+    """Fit the factors; `measure` then states what they are worth on other people.
 
     Each factor first brings 68 % of the errors along its axis within one standard deviation; then both axes of a joint
     are scaled together until its 90 % ellipsoid holds 90 % of the errors.
 
     Args:
-        error: truth minus best estimate, metres, the common distance removed from both.
-        cov: uncalibrated covariances, square metres.
-        ray: unit viewing rays.
-        visible: the true visibility, which is what the two sets of factors are for.
-        distance_error: truth minus estimate of the distance along the ray, metres.
-        distance_std: its uncalibrated standard deviation.
-        data: what this is, for the record.
+        errors: of people whom the trainer never saw.
+        data: what these are, for the record.
     """
-    half = len(error) // 2
-    first, rest = slice(None, half), slice(half, None)
-    floored = _floored(cov)
-    groups = (visible, ~visible)
-    slopes = [_fit_slope(error[first][chosen[first]], floored[first][chosen[first]]) for chosen in groups]
+    cov, groups = _floored(errors.cov), (errors.visible, ~errors.visible)
+    slopes = [_fit_slope(errors.error[chosen], cov[chosen]) for chosen in groups]
     factors = [
-        _fit_joints(error[first], _stretch(floored[first], slope), ray[first], chosen[first])
+        _fit_joints(errors.error, _stretch(cov, slope), errors.ray, chosen)
         for slope, chosen in zip(slopes, groups, strict=True)
     ]
-    distance = float(np.quantile(np.abs(distance_error[first]) / distance_std[first], 0.68) / _NORMAL_68)
-    fitted = Calibration(factors[0], factors[1], (slopes[0], slopes[1]), distance, data, math.nan, math.nan)
-    pairs = zip(cov[rest], ray[rest], visible[rest].astype(float), strict=True)
-    inside = ellipsoid_contains(np.stack([fitted.apply(c, r, p) for c, r, p in pairs]), error[rest])
-    shares = [round(float(inside[chosen[rest]].mean()), 4) for chosen in (visible, ~visible)]
-    return replace(fitted, coverage_visible=shares[0], coverage_hidden=shares[1])
+    distance = float(np.quantile(np.abs(errors.distance_error) / errors.distance_std, 0.68) / _NORMAL_68)
+    return Calibration(factors[0], factors[1], (slopes[0], slopes[1]), distance, data, None, None)
+
+
+def measure(calibration: Calibration, errors: Errors) -> Calibration:
+    """The calibration with the coverage that it reaches on `errors`, which should not be those it was fitted on."""
+    rows = zip(errors.cov, errors.ray, errors.visible.astype(float), strict=True)
+    calibrated = np.stack([calibration.apply(cov, ray, p) for cov, ray, p in rows])
+    inside = ellipsoid_contains(calibrated, errors.error)
+    shares = [
+        round(float(inside[chosen].mean()), 4) if chosen.any() else None for chosen in (errors.visible, ~errors.visible)
+    ]
+    return replace(calibration, coverage_visible=shares[0], coverage_hidden=shares[1])
 
 
 def _floored(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 3 3"]:

@@ -60,9 +60,19 @@ class FlowModel:
 
     @property
     def calibration(self) -> Calibration | None:
-        """How its spread is to be corrected; None if that was never measured."""
+        """How its spread is to be corrected; None if that was never measured.
+
+        Raises:
+            PenumbraError: if the record's calibration cannot be read.
+        """
         stored = self.record.get("calibration")
-        return Calibration.from_json(stored) if stored else None
+        try:
+            return Calibration.from_json(stored) if stored else None
+        except (KeyError, TypeError, ValueError) as error:
+            name = self.onnx.with_suffix(".json").name
+            raise PenumbraError(
+                f"{name} holds no readable calibration; run python -m trainer.calibrate again."
+            ) from error
 
     def check_body(self, body: BodyModel) -> None:
         """Refuse a body that the flow was not trained on.

@@ -200,6 +200,7 @@ def _stream_info(source: Source, intrinsics: Intrinsics, pipeline: Pipeline, mod
     fitted = model.calibration
     calibration = None
     if fitted is not None:
-        share = (fitted.coverage_visible + fitted.coverage_hidden) / 2
-        calibration = StreamCalibration(model.onnx.name, fitted.data, ((0.9, share),))
+        shares = [share for share in (fitted.coverage_visible, fitted.coverage_hidden) if share is not None]
+        levels = ((0.9, sum(shares) / len(shares)),) if shares else ()
+        calibration = StreamCalibration(model.onnx.name, fitted.data, levels)
     return StreamInfo(source.name, source.size, intrinsics.matrix, intrinsics.calibrated, pipeline.backend, calibration)

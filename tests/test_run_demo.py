@@ -177,9 +177,10 @@ def test_a_port_in_use_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_flow_refuses_a_body_it_was_not_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from synthetic_smpl import synthetic_smpl  # a body of other proportions in SMPL's format
+
     from engines.body import BodyModel
     from engines.convert_smpl import main as convert
-    from synthetic_smpl import synthetic_smpl  # a body of other proportions in SMPL's format
 
     other = tmp_path / "other.npz"
     np.savez(other, **synthetic_smpl())

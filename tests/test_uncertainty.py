@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from calib import uncertainty
-from calib.uncertainty import Calibration
+from calib.uncertainty import Calibration, Errors
 
 COUNT = 4000
 
@@ -20,7 +20,7 @@ def unit(v: np.ndarray) -> np.ndarray:
 
 def simulate(
     visible_factors: np.ndarray, hidden_factors: np.ndarray, share_visible: np.ndarray | float = 0.5, seed: int = 0
-) -> dict[str, np.ndarray]:
+) -> Errors:
     """Errors whose true standard deviation is the promised one times a factor, across and along the ray.
 
     The promises are round across the ray and differ between pictures and joints.
@@ -35,14 +35,14 @@ def simulate(
     root = np.sqrt(std**2 + 0.004**2)  # the floor is part of the promise
     spread = factors[..., 0, :, :] * root[0] * across + factors[..., 1, :, :] * root[1] * along
     distance_std = rng.uniform(0.1, 0.5, COUNT)
-    return {
-        "error": (spread @ rng.standard_normal((COUNT, 24, 3, 1)))[..., 0],
-        "cov": std[0] ** 2 * across + std[1] ** 2 * along,
-        "ray": ray,
-        "visible": visible,
-        "distance_error": 1.7 * distance_std * rng.standard_normal(COUNT),
-        "distance_std": distance_std,
-    }
+    return Errors(
+        error=(spread @ rng.standard_normal((COUNT, 24, 3, 1)))[..., 0],
+        cov=std[0] ** 2 * across + std[1] ** 2 * along,
+        ray=ray,
+        visible=visible,
+        distance_error=1.7 * distance_std * rng.standard_normal(COUNT),
+        distance_std=distance_std,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,8 @@ def truth() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def fitted(truth: tuple[np.ndarray, np.ndarray]) -> Calibration:
-    return uncertainty.fit(**simulate(*truth), data="simulated")
+    other_people = simulate(*truth, seed=1)
+    return uncertainty.measure(uncertainty.fit(simulate(*truth), data="simulated"), other_people)
 
 
 def test_fit_recovers_known_factors(fitted: Calibration, truth: tuple[np.ndarray, np.ndarray]) -> None:
@@ -73,23 +74,25 @@ def test_held_out_coverage_is_nine_tenths(fitted: Calibration) -> None:
 def test_heavy_tails_are_covered_as_well() -> None:
     sample = simulate(np.ones((24, 2)), np.ones((24, 2)))
     tails = stats.t(3).rvs((COUNT, 24, 1), random_state=1)
-    fitted = uncertainty.fit(**sample | {"error": sample["error"] * tails}, data="heavy")
+    heavy = replace(sample, error=sample.error * tails)
+    fitted = uncertainty.measure(uncertainty.fit(heavy, data="heavy"), heavy)
     assert fitted.coverage_visible == pytest.approx(0.9, abs=0.02)
 
 
 def test_a_rare_joint_takes_the_factors_of_all_joints() -> None:
     share = np.full(24, 0.5)
-    share[7] = 0.01  # about 20 sightings in the first half
+    share[7] = 0.01  # about 40 sightings
     factors = np.full((24, 2), 1.3)
     factors[7] = 9.0
-    found = uncertainty.fit(**simulate(factors, np.ones((24, 2)), share), data="rare").visible
+    found = uncertainty.fit(simulate(factors, np.ones((24, 2)), share), data="rare").visible
     np.testing.assert_allclose(found[7], 1.3, rtol=0.1)
 
 
 def test_joints_never_seen_hidden_keep_their_promise() -> None:
     sample = simulate(np.full((24, 2), 2.0), np.ones((24, 2)), 1.1)
-    with np.errstate(invalid="ignore"), pytest.warns(RuntimeWarning):
-        np.testing.assert_array_equal(uncertainty.fit(**sample, data="all visible").hidden, np.ones((24, 2)))
+    fitted = uncertainty.measure(uncertainty.fit(sample, data="all visible"), sample)
+    np.testing.assert_array_equal(fitted.hidden, np.ones((24, 2)))
+    assert fitted.coverage_hidden is None
 
 
 def test_applied_covariances_are_symmetric_and_positive_definite(fitted: Calibration) -> None:
@@ -123,9 +126,9 @@ def test_factors_stretch_across_and_along_the_ray(fitted: Calibration, p_visible
 def test_fit_recovers_how_the_factor_grows(truth: tuple[np.ndarray, np.ndarray]) -> None:
     ones = np.ones((24, 2))
     data = simulate(ones, 1.6 * ones)
-    std = np.sqrt(np.trace(data["cov"], axis1=-2, axis2=-1) / 3 + 0.004**2)
-    data["error"] *= (std / uncertainty.REFERENCE_M)[..., None] ** 0.25
-    grown = uncertainty.fit(**data, data="simulated")
+    std = np.sqrt(np.trace(data.cov, axis1=-2, axis2=-1) / 3 + 0.004**2)
+    data = replace(data, error=data.error * (std / uncertainty.REFERENCE_M)[..., None] ** 0.25)
+    grown = uncertainty.measure(uncertainty.fit(data, data="simulated"), data)
     np.testing.assert_allclose(grown.slopes, 0.25, atol=0.06)
     assert grown.coverage_visible == pytest.approx(0.9, abs=0.015)
     assert grown.coverage_hidden == pytest.approx(0.9, abs=0.015)
