@@ -1,6 +1,6 @@
 """The built-in demo: a painted clip whose truth is known, and the score of a run against it.
 
-The clip is made by `trainer.build_demo`: a person of the default body moves as a subject of the test split moved, behind
+The clip is made by `trainer.build_demo`: a person of the default body walks as a subject of the test split walked, behind
 a counter. Distances here are in the camera frame after the pelvises have been put together.
 """
 
@@ -105,6 +105,7 @@ class DemoScore:
             ("truth in 90 % ellipsoid", "inside", 100, np.mean, "%"),
             ("reprojection", "reprojection", 100, np.mean, "% of height"),
         ):
-            values = "".join(f"{scale * reduce(data[key][group]):10.1f}" for group in groups)
+            chosen = [data[key][group] for group in groups]
+            values = "".join(f"{scale * reduce(part):10.1f}" if part.size else f"{'-':>10}" for part in chosen)
             lines.append(f"{name:28}{values}  {unit}")
         return "\n".join(lines)

@@ -1,9 +1,9 @@
-"""Paint the built-in demo: a person of the test split dribbles sideways behind a counter and back.
+"""Paint the built-in demo: a person of the test split walks up to a counter and back.
 
     python -m trainer.build_demo --poses runs/poses.npz
 
 Writes `realtime/assets/demo.mp4` and, beside it, the truth: joints in the camera frame, which of them are seen, the camera.
-The motion is CMU's clips 06_08 and 06_09, each played forwards and then backwards; no training has seen their subject.
+The motion is from CMU's clip 06_01, played forwards and then backwards; no training has seen its subject.
 """
 
 from dataclasses import dataclass
@@ -24,25 +24,35 @@ class DemoClipConfig:
     """The clip. Lengths in metres; the camera stands at x = z = 0, looks along z, and y is up from the floor."""
 
     poses: Path = Path("runs/poses.npz")
-    clips: tuple[str, ...] = ("06_08", "06_09")
+    clip: str = "06_01"
+    frames: tuple[int, int] = (30, 123)
+    """The part of the clip that is played, forwards and then backwards."""
+    turn_deg: float = 20.0
+    """Turns the clip's world about the vertical; at 0 the person walks straight towards the camera."""
+    counter_height: float = 0.95
+    counter_reach: tuple[float, float] = (-0.85, 0.65)
+    """Its ends, left and right of the camera."""
+    counter_depth: tuple[float, float] = (2.3, 2.65)
+    """Its front and back."""
     out: Path = Path("realtime/assets/demo.mp4")
     size: tuple[int, int] = (960, 540)
     fov_deg: float = 63.0
     camera_height: float = 1.45
     look_down_deg: float = 7.0
-    distance: float = 4.3
+    distance: float = 4.5
     """To the middle of the path."""
     seed: int = 5
 
 
 Quad = tuple[tuple[float, float, float], ...]
-_COUNTER_FRONT: Quad = ((-1.0, 0.0, 3.0), (0.9, 0.0, 3.0), (0.9, 0.86, 3.0), (-1.0, 0.86, 3.0))
-_COUNTER_TOP: Quad = ((-1.0, 0.86, 3.0), (0.9, 0.86, 3.0), (0.9, 0.86, 3.4), (-1.0, 0.86, 3.4))
-THINGS: tuple[tuple[Quad, tuple[int, int, int]], ...] = (
-    (_COUNTER_TOP, (128, 160, 182)),
-    (_COUNTER_FRONT, (70, 96, 122)),
-)
-"""What stands in front, back to front, BGR."""
+
+
+def things(config: DemoClipConfig) -> tuple[tuple[Quad, tuple[int, int, int]], ...]:
+    """What stands in front, back to front, with colours (BGR): a counter."""
+    (left, right), (near, far), top = config.counter_reach, config.counter_depth, config.counter_height
+    upper = ((left, top, near), (right, top, near), (right, top, far), (left, top, far))
+    front = ((left, 0.0, near), (right, 0.0, near), (right, top, near), (left, top, near))
+    return (upper, (128, 160, 182)), (front, (70, 96, 122))
 
 
 @dataclass(frozen=True)
@@ -78,12 +88,12 @@ class Stage:
 def motion(config: DemoClipConfig, stage: Stage) -> tuple[Float[np.ndarray, "T 24 3"], Float[np.ndarray, "T 3"]]:
     """Poses with the orientation in the camera frame, and pelvis positions there."""
     with np.load(config.poses) as data:
-        numbers = [int(np.flatnonzero(data["clip_names"] == name)[0]) for name in config.clips]
-        there = [np.flatnonzero(data["clip"] == number) for number in numbers]
-        chosen = np.concatenate([np.concatenate([frames, frames[::-1]]) for frames in there])
+        there = np.flatnonzero(data["clip"] == int(np.flatnonzero(data["clip_names"] == config.clip)[0]))
+        there = there[slice(*config.frames)]
+        chosen = np.concatenate([there, there[::-1]])
         rotvec, place = data["rotvec"][chosen].astype(float), data["transl"][chosen].astype(float)
     # The clip's world is y up and right-handed; the room's has z away from the camera, hence left-handed: mirror z.
-    turn = exp_so3(np.array([0.0, np.pi / 2, 0.0]))
+    turn = exp_so3(np.array([0.0, np.radians(config.turn_deg), 0.0]))
     middle = (place.max(0) + place.min(0)) / 2 * (1, 0, 1)
     room = ((place - middle) @ turn.T) * (1, 1, -1) + (0.0, 0.0, config.distance)
     R_room_body = np.diag([1.0, 1.0, -1.0]) @ turn @ exp_so3(rotvec[:, 0])
@@ -125,7 +135,7 @@ def build(config: DemoClipConfig) -> None:
         posed = shaped.posed(pose, place - shaped.rest_joints[0])
         vertices = posed.vertices("full")
         square = _paint(figure, vertices, 2 * stage.to_image(vertices), behind, config)
-        for quad, colour in THINGS:
+        for quad, colour in things(config):
             cv2.fillPoly(square.image, [stage.polygon(quad, 2)], colour, cv2.LINE_AA)
             cv2.fillPoly(square.part, [stage.polygon(quad, 2)], [render.NOBODY])
         frame = cv2.resize(square.image[: behind.shape[0]], config.size, interpolation=cv2.INTER_AREA)
