@@ -7,6 +7,7 @@ python run_demo.py --demo --record demo_out.mp4
 
 import argparse
 import logging
+import re
 import sys
 import threading
 from pathlib import Path
@@ -127,6 +128,16 @@ def main(argv: list[str] | None = None) -> int:
         run(parse(argv))
     except PenumbraError as error:
         print(f"run_demo.py: {error}", file=sys.stderr)
+        return 2
+    except ImportError as error:
+        library = re.search(r"lib[\w.+-]+\.so[.\d]*", str(error))
+        if library is None:
+            raise
+        print(
+            f"run_demo.py: the system library {library[0]} is missing; on Debian or Ubuntu: "
+            "apt-get install libgl1 libglib2.0-0.",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

@@ -167,6 +167,14 @@ def test_a_mistake_ends_with_one_sentence(mistake: str, tmp_path: Path, capsys: 
     assert status == 2 and len(said) == 1 and named in said[0]
 
 
+def test_a_missing_system_library_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(config: object) -> None:
+        raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr(run_demo, "run", broken)
+    assert run_demo.main(["--demo"]) == 2 and "libGL.so.1" in capsys.readouterr().err
+
+
 def test_a_port_in_use_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     import zmq
 
