@@ -21,6 +21,8 @@ _NORMAL_68 = 0.9945
 REFERENCE_M = 0.05
 """The standard deviation at which `slopes` change nothing."""
 _MAX_SLOPE = 0.5
+_MIN_FACTOR = 0.25
+"""Smallest factor: the pelvis, whose distance is kept apart, has no error along its ray, and still a promise to keep."""
 _FLOOR_M = 0.004
 """Added to every predicted standard deviation, so that no promise is perfect: the joint's own definition is not sharper."""
 
@@ -174,7 +176,8 @@ def _fit_one(
     # Two of three axes lie across the ray; a Rayleigh variable is below 1.5096 with probability 0.68.
     a = np.quantile(np.linalg.norm(across, axis=-1) / np.sqrt(var_across), 0.68) / 1.5096
     b = np.quantile(np.abs(along) / np.sqrt(var_along), 0.68) / _NORMAL_68
+    a, b = max(a, _MIN_FACTOR), max(b, _MIN_FACTOR)
     outer = ray[:, :, None] * ray[:, None, :]
     D = a * (np.eye(3) - outer) + b * outer
     squared = (error * np.linalg.solve(D @ cov @ D, error[..., None])[..., 0]).sum(-1)
-    return np.array([a, b]) * np.sqrt(np.quantile(squared, 0.9) / ELLIPSOID_90)
+    return np.maximum(np.array([a, b]) * np.sqrt(np.quantile(squared, 0.9) / ELLIPSOID_90), _MIN_FACTOR)
