@@ -68,11 +68,11 @@ class Backend:
 
 # fmt: off
 BACKENDS: dict[str, Backend] = {
-    "tensorrt": Backend("engines.tensorrt_engine", ("tensorrt", "cuda"), "pip install 'penumbra[trt]'", True),
-    "torch-cuda": Backend("engines.torch_engine", ("torch", "onnx"), "pip install 'penumbra[torch]'", True),
+    "tensorrt": Backend("engines.tensorrt_engine", ("tensorrt", "cuda"), "pip install -e '.[trt]'", True),
+    "torch-cuda": Backend("engines.torch_engine", ("torch", "onnx"), "pip install -e '.[torch]'", True),
     "openvino": Backend("engines.openvino_engine", ("openvino",), "pip install openvino"),
     "onnxruntime": Backend("engines.onnxruntime_engine", ("onnxruntime",), "pip install onnxruntime"),
-    "torch": Backend("engines.torch_engine", ("torch", "onnx"), "pip install 'penumbra[torch]'"),
+    "torch": Backend("engines.torch_engine", ("torch", "onnx"), "pip install -e '.[torch]'"),
 }
 # fmt: on
 """In the order in which `auto` prefers them. It never takes "torch": on a CPU the two before it are faster."""

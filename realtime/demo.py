@@ -16,7 +16,7 @@ from calib.covariance import ellipsoid_contains, std_from_cov
 from engines.types import LIMB_JOINTS, Estimate, Person
 from realtime.recordings import VideoFile
 
-NAME = "demo"
+NAME = "built-in demo"
 
 
 def clip_path() -> Path:
@@ -27,7 +27,9 @@ def clip_path() -> Path:
 
 def open_demo() -> VideoFile:
     """The clip as a source."""
-    return VideoFile.open_local(clip_path())
+    video = VideoFile.open_local(clip_path())
+    video.name = NAME  # not where it was installed
+    return video
 
 
 @dataclass(frozen=True)
