@@ -1,0 +1,87 @@
+"""Scoring on several cameras: triangulation and alignment against points that are known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from calib.camera import Intrinsics
+from engines.types import Landmarks, Roi
+from trainer.footage import JOINT_OF, FootageConfig, Look, View, read_rig, reference, score, triangulate
+
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "multiview" / "post_optimization"
+
+
+def ring(count: int = 4) -> list[View]:
+    """Cameras with lens distortion around a point three metres in front of the first."""
+    views = []
+    for angle in np.linspace(0, 1.5, count):
+        R = Rotation.from_euler("y", angle).as_matrix()
+        center = np.array([0.0, 0.0, 3.0])
+        camera = Intrinsics(900, 905, 640, 350, (1280, 720), (-0.2, 0.05, 0.001, -0.002, 0.01), "test")
+        views.append(View(camera, R, center - R @ center, Path()))
+    return views
+
+
+def project(view: View, world: np.ndarray) -> np.ndarray:
+    return view.intrinsics.project(world @ view.R.T + view.t)
+
+
+def test_triangulation_finds_the_point_through_distorting_lenses() -> None:
+    world = np.array([0.2, -0.3, 3.1])
+    points = np.array([project(view, world[None])[0] for view in ring()])
+    found = triangulate(points, ring(), 0.5)
+    assert found is not None
+    np.testing.assert_allclose(found, world, atol=2e-4)
+
+
+def test_views_that_disagree_give_nothing() -> None:
+    points = np.array([project(view, np.array([[0.2, -0.3, 3.1]]))[0] for view in ring()])
+    points[1] += 150
+    assert triangulate(points, ring(), 40.0) is None
+
+
+def looks(views: list[View], body: np.ndarray) -> list[Look]:
+    """Perfect estimates of a body of random joints, each in its own camera's frame."""
+    rng = np.random.default_rng(0)
+    found = []
+    for view in views:
+        points = np.zeros((33, 2))
+        points[list(JOINT_OF)] = project(view, body[list(JOINT_OF.values())])
+        ones = np.ones(33)
+        landmarks = Landmarks(
+            points, 0 * ones, ones, ones, rng.normal(0, 0.3, (33, 3)), 1.0, Roi(np.zeros(2), 1.0, 0.0)
+        )
+        joints = body @ view.R.T + view.t
+        hypotheses = joints + rng.normal(0, 0.05, (20, 24, 3))
+        found.append(Look(landmarks, joints, hypotheses, np.tile(1e-4 * np.eye(3), (24, 1, 1))))
+    return found
+
+
+def test_a_perfect_estimate_scores_zero_and_a_bad_one_does_not() -> None:
+    views, rng = ring(), np.random.default_rng(1)
+    body = rng.normal((0, 0, 3), 0.3, (24, 3))
+    seen = looks(views, body)
+    truth = reference(seen, views, FootageConfig(()))
+    assert set(truth) == set(JOINT_OF)
+    result = score(seen[2], truth)
+    assert result["best estimate"] < 1 and result["inside"] == 1
+    assert 20 < result["best hypothesis"] < 100 and result["landmark network"] > 100
+
+
+def test_hidden_landmarks_do_not_count() -> None:
+    views, rng = ring(), np.random.default_rng(2)
+    seen = looks(views, rng.normal((0, 0, 3), 0.3, (24, 3)))
+    for one in seen[:3]:
+        one.landmarks.visibility[15] = 0.1
+    assert 15 not in reference(seen, views, FootageConfig(()))
+
+
+def test_a_caliscope_folder_is_read() -> None:
+    if not SHARED.is_dir():
+        pytest.skip("the shared multi-view footage is not here")
+    views, instants = read_rig(SHARED)
+    assert len(views) == 4 and len(instants) > 20 and all(len(frames) == 4 for frames in instants)
+    for view in views:
+        np.testing.assert_allclose(view.R @ view.R.T, np.eye(3), atol=1e-6)
