@@ -1,6 +1,6 @@
 """From hypotheses to the moments of their joints, as they travel between stages."""
 
-from engines.kernels.moments import MomentPlan, Moments
+from engines.kernels.moments import MomentPlan
 from engines.types import Hypotheses, JointMoments
 
 
@@ -13,9 +13,5 @@ def joint_moments(hypotheses: Hypotheses, plan: MomentPlan | None = None) -> Joi
     """
     num_hypotheses, num_joints = hypotheses.joints.shape[:2]
     plan = plan or MomentPlan(num_hypotheses, num_joints)
-    return from_moments(plan(hypotheses.joints, hypotheses.weights))
-
-
-def from_moments(moments: Moments) -> JointMoments:
-    """What the kernel gives, as it travels between stages."""
+    moments = plan(hypotheses.joints, hypotheses.weights)
     return JointMoments(moments.mean, moments.cov, float(moments.distance[1]), moments.ray)

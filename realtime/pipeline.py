@@ -15,6 +15,7 @@ from engines.body import BodyModel
 from engines.kernels import MomentPlan, SkinnedMesh, VertexPlan
 from engines.perception import Perception
 from engines.sampler import Sampler
+from engines.statistics import joint_moments
 from engines.types import NUM_JOINTS, Body, Estimate, Hypotheses, Landmarks, Person
 from realtime.frame import Frame
 from realtime.smoothing import Smoother
@@ -83,15 +84,16 @@ class Pipeline:
         with self.timer.stage("sampling"):
             samples = self.sampler(landmarks, self.intrinsics)
         with self.timer.stage("moments"):
-            moments = self._moments(None, samples.hypotheses.weights)
+            moments = joint_moments(samples.hypotheses, self._moments)
         with self.timer.stage("calibration"):
-            cov, distance_std = moments.cov.astype(float), float(moments.distance[1])
+            cov, distance_std = moments.cov.astype(float), moments.distance_std
             self._raw_std = std_from_cov(cov)
             if self.calibration is not None:
                 cov = self.calibration.apply(cov, moments.ray, samples.joint_visible)
                 distance_std *= self.calibration.distance
             if not self.intrinsics.calibrated:
-                distance_std = float(np.hypot(distance_std, ASSUMED_FOCAL_ERROR * moments.distance[0]))
+                distance = float(samples.hypotheses.joints[0, 0] @ moments.ray)
+                distance_std = float(np.hypot(distance_std, ASSUMED_FOCAL_ERROR * distance))
         with self.timer.stage("smoothing"):
             best = self.smoother(center_of(samples.hypotheses), frame.media_time_s)
         return Person(

@@ -24,9 +24,9 @@ from tqdm import tqdm
 from calib.camera import Intrinsics
 from calib.covariance import ellipsoid_contains
 from engines.body import BodyModel
-from engines.kernels import weighted_moments
 from engines.perception import Perception, open_perception
 from engines.sampler import FlowModel, Sampler, open_sampler
+from engines.statistics import joint_moments
 from engines.types import Landmarks
 from trainer.metrics import mpjpe, procrustes
 
@@ -97,7 +97,7 @@ def look(view: View, perception: Perception, sampler: Sampler, model: FlowModel)
             looks.append(None)
             continue
         samples = sampler(landmarks, view.intrinsics)
-        moments = weighted_moments(samples.hypotheses.joints, samples.hypotheses.weights)
+        moments = joint_moments(samples.hypotheses)
         cov = moments.cov.astype(float)
         if model.calibration is not None:
             cov = model.calibration.apply(cov, moments.ray.astype(float), samples.joint_visible)
