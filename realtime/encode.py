@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from calib.covariance import six_from_cov, std_from_cov
 from engines.types import JOINT_NAMES, Estimate, Person
 from realtime.decode import Calibration
 from realtime.wire import FRAME, HYPOTHESIS_ARRAYS, PERSON_ARRAYS, SCHEMA, VERSION, pack
-
-_UPPER = np.array([0, 1, 2, 4, 5, 8])  # xx, xy, xz, yy, yz, zz in a row-major 3x3 matrix
 
 
 @dataclass(frozen=True)
@@ -102,15 +101,14 @@ class _Data:
 def _person(person: Person, track_id: int, data: _Data) -> dict[str, Any]:
     best, landmarks, hypotheses = person.best, person.landmarks, person.hypotheses
     count = len(hypotheses.weights)
-    cov = person.joint_cov.reshape(-1, 9)
     arrays = {
         "global_orient": best.global_orient,
         "body_pose": best.body_pose,
         "betas": best.betas,
         "transl": best.transl,
         "joints": best.joints,
-        "joint_cov": cov[:, _UPPER],
-        "joint_std": np.sqrt((cov[:, 0] + cov[:, 4] + cov[:, 8]) / 3),
+        "joint_cov": six_from_cov(person.joint_cov),
+        "joint_std": std_from_cov(person.joint_cov),
         "joint_visible": person.joint_visible,
         "guessed": person.joint_visible < 0.5,
         "ray": person.ray,

@@ -3,7 +3,7 @@
 frame -> landmarks -> hypotheses -> moments -> calibration -> smoothing -> Estimate (-> mesh, if somebody looks)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Float
@@ -23,6 +23,8 @@ from realtime.timing import StageTimer
 
 MESH_HYPOTHESES = 50
 """How many hypotheses the mesh's colours are made of: half the cost, hardly another colour."""
+MIN_DRAWN = 50
+"""Bodies that are drawn at least, however few are asked for: the spread of one or two would promise what nobody knows."""
 ASSUMED_FOCAL_ERROR = 0.12
 """Relative standard deviation of a focal length that nobody measured (fields of view of 55 to 75 degrees, see
 `calib.camera.DEFAULT_FOV_DEG`). The distance to the person is proportional to it."""
@@ -49,7 +51,19 @@ class Pipeline:
         intrinsics: Intrinsics,
         calibration: Calibration | None,
         smoother: Smoother,
+        published: int | None = None,
     ) -> None:
+        """Take the parts.
+
+        Args:
+            perception: finds the landmarks.
+            sampler: draws the bodies that the moments are taken of.
+            body: the one that the sampler draws.
+            intrinsics: of the pictures.
+            calibration: of the sampler's spread; None leaves it as it is.
+            smoother: of the best estimate.
+            published: how many of the drawn bodies the estimates carry; all when None.
+        """
         self.perception = perception
         self.sampler = sampler
         self.body = body
@@ -58,10 +72,14 @@ class Pipeline:
         self.smoother = smoother
         self.timer = StageTimer()
         plan, K = sampler.joints, sampler.joints.num_hypotheses
+        self.published = K if published is None else published
+        assert 1 <= self.published <= K, f"{self.published} of {K} hypotheses"
         self._moments = MomentPlan(K, NUM_JOINTS, plan.device, points=plan.joints)
         live = body.live
         arrays = (a.astype(np.float32) for a in (live.v_template, live.shapedirs, live.weights))
-        self._surface = VertexPlan(SkinnedMesh(*arrays), min(K, MESH_HYPOTHESES), plan.device, source=plan)
+        count = min(K, MESH_HYPOTHESES)
+        self._surface = VertexPlan(SkinnedMesh(*arrays), count, plan.device, source=plan)
+        self._surface_weights = np.full(count, 1.0 / count, np.float32)
         self._raw_std = np.ones(NUM_JOINTS)
 
     @property
@@ -96,9 +114,8 @@ class Pipeline:
                 distance_std = float(np.hypot(distance_std, ASSUMED_FOCAL_ERROR * distance))
         with self.timer.stage("smoothing"):
             best = self.smoother(center_of(samples.hypotheses), frame.media_time_s)
-        return Person(
-            landmarks, samples.hypotheses, best, cov, distance_std, moments.ray.astype(float), samples.joint_visible
-        )
+        hypotheses = first(samples.hypotheses, self.published)
+        return Person(landmarks, hypotheses, best, cov, distance_std, moments.ray.astype(float), samples.joint_visible)
 
     def mesh(self, person: Person) -> Mesh:
         """The surface of the person that was estimated last, for who looks at it."""
@@ -106,10 +123,17 @@ class Pipeline:
             best = person.best
             rotvec = np.concatenate([best.global_orient, best.body_pose]).reshape(NUM_JOINTS, 3)
             posed = self.body.shaped(best.betas).posed(rotvec, best.transl)
-            surface = self._surface.from_source(person.hypotheses.weights[: self._surface.weights.shape[0]])
+            surface = self._surface.from_source(self._surface_weights)
             # A vertex moves with its bones, so it takes over their correction.
             ratio = std_from_cov(person.joint_cov) / np.maximum(self._raw_std, 1e-4)
             return Mesh(posed.vertices("live"), surface.std * (self.body.live.weights @ ratio))
+
+
+def first(hypotheses: Hypotheses, count: int) -> Hypotheses:
+    """The first `count` of equally weighted draws: still draws, still equally weighted."""
+    kept = {field.name: getattr(hypotheses, field.name)[:count] for field in fields(hypotheses)}
+    kept["weights"] = kept["weights"] / kept["weights"].sum()
+    return Hypotheses(**kept)
 
 
 def center_of(hypotheses: Hypotheses) -> Body:

@@ -26,7 +26,7 @@ from realtime.config import RunConfig
 from realtime.decode import Calibration as StreamCalibration
 from realtime.encode import StreamInfo
 from realtime.frame import Frame
-from realtime.pipeline import Pipeline
+from realtime.pipeline import MIN_DRAWN, Pipeline
 from realtime.publisher import Publisher
 from realtime.recorder import Recorder
 from realtime.renderer import Renderer
@@ -70,6 +70,12 @@ class Session:
         config, enter = self.config, self._stack.enter_context
         if config.hypotheses < 1:
             raise PenumbraError(f"--hypotheses must be at least 1, not {config.hypotheses}.")
+        if config.max_frames is not None and config.max_frames < 1:
+            raise PenumbraError(f"--max-frames must be at least 1, not {config.max_frames}.")
+        if config.calib is not None and config.focal is not None:
+            raise PenumbraError("--focal and --calib both say what the camera is; give one of them.")
+        if config.source is None and (config.calib is not None or config.focal is not None):
+            raise PenumbraError("--focal and --calib are for your own pictures; the demo brings its own camera.")
         _refuse_to_overwrite(config)
         self.source = enter(_open_source(config))
         self.intrinsics, self.score = _open_camera_model(config, self.source)
@@ -79,10 +85,12 @@ class Session:
         self.publisher = enter(Publisher(config.endpoint, allow_lan=config.allow_lan)) if config.endpoint else None
         body, model = BodyModel.load(config.body), FlowModel.load(config.model)
         self.body = body
-        sampler = open_sampler(body, config.hypotheses, config.backend, model)
+        sampler = open_sampler(body, max(config.hypotheses, MIN_DRAWN), config.backend, model)
         smoother = Smoother(body, SmoothingConfig(enabled=config.smooth))
         perception = open_perception(config.backend)
-        self.pipeline = Pipeline(perception, sampler, body, self.intrinsics, model.calibration, smoother)
+        self.pipeline = Pipeline(
+            perception, sampler, body, self.intrinsics, model.calibration, smoother, published=config.hypotheses
+        )
         self.renderer = Renderer(body.live.faces)
         self.recorder = None
         if config.record:

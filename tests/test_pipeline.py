@@ -17,7 +17,7 @@ from realtime.frame import Frame
 from realtime.pipeline import Pipeline
 from realtime.smoothing import Smoother, SmoothingConfig
 
-K = 40
+K = 60
 
 
 @pytest.fixture(scope="module")

@@ -74,6 +74,18 @@ def test_best_estimate_is_the_body_of_its_parameters(archive: dict[str, np.ndarr
     np.testing.assert_allclose(joints, archive["joints"], atol=2e-3)  # float32 in the file
 
 
+def test_few_hypotheses_do_not_make_it_look_certain(tmp_path: Path) -> None:
+    spread = []
+    for count in ("1", "50"):
+        out = tmp_path / f"{count}.npz"
+        arguments = ["--demo", "--every-frame", "--out", str(out), "--hypotheses", count, "--max-frames", "3", *QUIET]
+        assert run_demo.main(arguments) == 0
+        with np.load(out) as data:
+            assert data["hypotheses"].shape[1] == int(count) and data["weights"].sum(1) == pytest.approx(np.ones(3))
+            spread.append(data["joint_cov"])
+    np.testing.assert_allclose(spread[0], spread[1], rtol=1e-5)
+
+
 def test_the_demo_says_how_wrong_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_demo.main(["--demo", "--every-frame", "--max-frames", "40", "--hypotheses", "30", *QUIET]) == 0
     printed = capsys.readouterr().out
@@ -150,6 +162,9 @@ def _mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
         "unwritable output": (["--video", video, "--out", "/proc/nowhere/out.npz"], "--out"),
         "unwritable recording": (["--video", video, "--record", "/proc/nowhere/view.mp4"], "view.mp4"),
         "focal": (["--video", video, "--focal", "-3"], "--focal"),
+        "no frames": (["--video", video, "--max-frames", "0"], "--max-frames"),
+        "two cameras": (["--video", video, "--focal", "900", "--calib", str(folder / "nocalib.json")], "--calib"),
+        "camera of the demo": (["--demo", "--focal", "900"], "--focal"),
         "output over input": (["--video", video, "--record", video], "--record"),
         "calibration": (["--video", video, "--calib", str(folder / "nocalib.json")], "nocalib.json"),
         "body": (["--video", video, "--body", video], "fine.mp4"),
@@ -159,7 +174,8 @@ def _mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
 
 @pytest.mark.parametrize("mistake", [
     "missing file", "empty file", "truncated file", "picture", "camera", "backend", "absent backend", "no hypotheses",
-    "unwritable output", "unwritable recording", "focal", "output over input", "calibration", "body", "model",
+    "unwritable output", "unwritable recording", "focal", "no frames", "two cameras", "camera of the demo",
+    "output over input", "calibration", "body", "model",
 ])  # fmt: skip
 def test_a_mistake_ends_with_one_sentence(mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments, named = _mistakes(tmp_path)[mistake]

@@ -10,6 +10,7 @@ goes on where it stopped, and any number of processes gives the same data.
 import multiprocessing
 import os
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -183,15 +184,11 @@ def make_shard(config: SynthesizeConfig, index: int) -> None:
     partial.replace(path)
 
 
-_opened: dict[str, Painter] = {}
-
-
+@cache
 def _painter() -> Painter:
     """This process's painter."""
-    if "painter" not in _opened:
-        cv2.setNumThreads(1)
-        _opened["painter"] = Painter.open()
-    return _opened["painter"]
+    cv2.setNumThreads(1)
+    return Painter.open()
 
 
 def _poses(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
