@@ -5,7 +5,8 @@ The network sees a rotated square of the picture as 256 by 256 pixels and return
 - `landmarks`: 39 times (x, y, z, visibility, presence): crop px, crop px, crop px, logit, logit;
 - `score`: the probability that there is a person;
 - `heatmap`: 64 by 64 cells over the crop with 39 logits each, one per landmark, that sharpen x and y;
-- `world`: 39 times (x, y, z) in metres, origin between the hips, in the axes of the rotated crop.
+- `world`: 39 times (x, y, z) in metres, origin between the hips, in the axes of the rotated crop;
+- `map`: 4 by 4 cells with 288 features each, from which its last stage makes landmarks and world.
 
 Landmarks 33 and 34 are the centre and the rim of the circle around the body: the region for the next frame. The other
 extra ones are not used. Facts from mediapipe's `pose_landmark` module.
@@ -66,6 +67,7 @@ def decode(outputs: Mapping[str, np.ndarray], roi: Roi, to_image: Float[np.ndarr
         world=world @ _turn(roi.rotation).T,
         score=float(outputs["score"].item()),
         roi=roi,
+        map=outputs["map"][0].copy(),
     )
     return landmarks, roi_from_points(in_image[_CENTER], in_image[_RIM])
 

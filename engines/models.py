@@ -11,9 +11,9 @@ import importlib.util
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 
 from engines.errors import PenumbraError
 
@@ -30,6 +30,8 @@ class Network:
     """Path inside the mediapipe package."""
     outputs: Mapping[int, str]
     """Position of an output in the file to its name in the ONNX graph; what is not listed is left out."""
+    inner: Mapping[int, str] = field(default_factory=dict)
+    """Number of a tensor inside the file to its name: what the file does not give as an output."""
 
 
 DETECTOR = Network(
@@ -40,17 +42,18 @@ LANDMARKER = Network(
     "modules/pose_landmark/pose_landmark_full.tflite",
     # Output 2, the person's silhouette, costs a quarter of the time and nobody here reads it.
     {0: "landmarks", 1: "score", 3: "heatmap", 4: "world"},  # (1, 195), (1, 1), (1, 64, 64, 39), (1, 117)
+    {316: "map"},  # (1, 4, 4, 288): what the last stage, which makes landmarks and world, starts from
 )
 
 
 def detector_model() -> Path:
     """The pose detector as ONNX: `image` (1, 3, 224, 224) RGB in [-1, 1] to `boxes` and `scores`."""
-    return import_once(tflite_path(DETECTOR), DETECTOR.outputs)
+    return import_once(tflite_path(DETECTOR), DETECTOR.outputs, DETECTOR.inner)
 
 
 def landmarker_model() -> Path:
     """The full pose landmarker as ONNX: `image` (1, 3, 256, 256) RGB in [0, 1] to the outputs of `LANDMARKER`."""
-    return import_once(tflite_path(LANDMARKER), LANDMARKER.outputs)
+    return import_once(tflite_path(LANDMARKER), LANDMARKER.outputs, LANDMARKER.inner)
 
 
 def tflite_path(network: Network) -> Path:
@@ -58,21 +61,27 @@ def tflite_path(network: Network) -> Path:
     return _in_mediapipe(network.file)
 
 
-def import_once(tflite: Path, outputs: Mapping[int, str], cache: Path | None = None) -> Path:
+def import_once(
+    tflite: Path,
+    outputs: Mapping[int, str],
+    inner: Mapping[int, str] = MappingProxyType({}),
+    cache: Path | None = None,
+) -> Path:
     """The ONNX translation of `tflite`, made now if the cache does not have it.
 
     Args:
         tflite: A TFLite file.
         outputs: Which outputs to keep, and their names.
+        inner: Which inner tensors to keep as well, and their names.
         cache: Folder to keep it in; None means the default one.
     """
     data = tflite.read_bytes()
-    key = hashlib.sha256(data + repr((IMPORTER_VERSION, sorted(outputs.items()))).encode()).hexdigest()
+    key = hashlib.sha256(data + repr((IMPORTER_VERSION, sorted(outputs.items()), sorted(inner.items()))).encode()).hexdigest()
     path = (cache or cache_folder()) / f"{tflite.stem}-{key[:16]}.onnx"
     if not path.exists():
         from engines.tflite_import import import_tflite  # It needs onnx, which later runs do without.
 
-        _write_atomically(path, import_tflite(data, load_schema(), outputs).SerializeToString())
+        _write_atomically(path, import_tflite(data, load_schema(), outputs, inner).SerializeToString())
     return path
 
 

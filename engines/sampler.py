@@ -28,6 +28,8 @@ from engines.types import Hypotheses, Landmarks
 
 NOISE_SEED = 20231002
 DIM = 24 * 3 + 10 + 3
+MAP = "map"
+"""Input of a flow that looks at the landmark network's feature map too."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,9 @@ class Sampler:
         """Draw. The arrays in the result are its own."""
         features, view = look(landmarks, intrinsics)
         self.engine.inputs["features"][0] = features
+        if MAP in self.engine.inputs:
+            assert landmarks.map is not None, "this flow looks at the landmark network's feature map"
+            self.engine.inputs[MAP][0] = landmarks.map
         self.engine.run()
         out = self.engine.outputs
         R_left = (view.R_cam_view @ view.R_view_anchor).astype(np.float32)

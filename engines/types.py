@@ -56,6 +56,8 @@ class Landmarks:
     """Probability that there is a person in the crop at all."""
     roi: Roi
     """The crop that these were found in."""
+    map: Float[np.ndarray, "4 4 288"] | None = None
+    """The landmark network's feature map before its last stage, rows first; None where another network was used."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class BothRuntimes:
         self.outputs = outputs
         self.interpreter = litert.Interpreter(str(path))
         self.interpreter.allocate_tensors()
-        translated = models.import_once(path, outputs, cache)
+        translated = models.import_once(path, outputs, cache=cache)
         self.session = onnxruntime.InferenceSession(str(translated), providers=["CPUExecutionProvider"])
 
     def __call__(self, picture: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -116,8 +116,8 @@ def test_detector_agrees(detector: BothRuntimes, source: Any) -> None:
 def test_the_runtime_model_leaves_out_what_nobody_reads(cache: Path) -> None:
     onnx = pytest.importorskip("onnx")
     path = models.tflite_path(models.LANDMARKER)
-    whole = onnx.load(models.import_once(path, LANDMARKER_OUTPUTS, cache))
-    lean = onnx.load(models.import_once(path, models.LANDMARKER.outputs, cache))
+    whole = onnx.load(models.import_once(path, LANDMARKER_OUTPUTS, cache=cache))
+    lean = onnx.load(models.import_once(path, models.LANDMARKER.outputs, cache=cache))
     assert [output.name for output in lean.graph.output] == ["landmarks", "score", "heatmap", "world"]
     assert len(lean.graph.node) < len(whole.graph.node)
 
@@ -187,11 +187,11 @@ def test_the_cache_is_keyed_by_the_files_hash(tmp_path: Path) -> None:
     for path, tail in ((copy, b""), (changed, b"\x00")):
         path.parent.mkdir()
         path.write_bytes(original.read_bytes() + tail)  # Bytes after the end are allowed and mean nothing.
-    first = models.import_once(original, DETECTOR_OUTPUTS, tmp_path)
+    first = models.import_once(original, DETECTOR_OUTPUTS, cache=tmp_path)
     written = first.stat().st_mtime_ns
-    assert models.import_once(copy, DETECTOR_OUTPUTS, tmp_path) == first
+    assert models.import_once(copy, DETECTOR_OUTPUTS, cache=tmp_path) == first
     assert first.stat().st_mtime_ns == written
-    second = models.import_once(changed, DETECTOR_OUTPUTS, tmp_path)
+    second = models.import_once(changed, DETECTOR_OUTPUTS, cache=tmp_path)
     assert second != first
     assert second.read_bytes() == first.read_bytes()
     assert not list(tmp_path.glob("*.part"))
@@ -200,7 +200,7 @@ def test_the_cache_is_keyed_by_the_files_hash(tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(PenumbraError, match="PENUMBRA_CACHE"):
-        models.import_once(models.tflite_path(models.DETECTOR), DETECTOR_OUTPUTS, tmp_path / "file" / "cache")
+        models.import_once(models.tflite_path(models.DETECTOR), DETECTOR_OUTPUTS, cache=tmp_path / "file" / "cache")
 
 
 def test_a_missing_mediapipe_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,10 @@ of poses and shapes instead of a single one, with failures that are still the ne
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from engines.body import BodyModel, joints_only
+from engines.landmarker import SIDE as CROP
 from engines.rotations import exp_so3, log_so3
 from trainer.mocap import MIRRORED_JOINTS, mirror_pose
 
@@ -68,15 +69,28 @@ def perturb(raw: Raw, body: BodyModel, config: AugmentConfig, rng: np.random.Gen
 
 
 def mirror(raw: Raw) -> Raw:
-    """The picture and the person in a mirror that stands upright beside them."""
+    """The picture and the person in a mirror that stands upright beside them. Its feature map nobody knows: it has none."""
     landmarks, joints = list(MIRRORED_LANDMARKS), list(MIRRORED_JOINTS)
     points, world = raw["points"][:, landmarks], raw["world"][:, landmarks]
     points[..., 0] = raw["size"][:, :1] - points[..., 0]
     world[..., 0] = -world[..., 0]
     changed = {key: raw[key][:, landmarks] for key in ("depth", "visibility", "presence")}
     changed |= {"points": points, "world": world, "pelvis": raw["pelvis"] * np.array([-1, 1, 1], np.float32)}
+    left, top, right, bottom = raw["window"].T
+    changed |= {"window": np.stack([raw["size"][:, 0] - right, top, raw["size"][:, 0] - left, bottom], -1)}
+    changed |= {"crop_from_image": _mirrored_crop(raw["crop_from_image"], raw["size"])}
     changed |= {"rotvec": mirror_pose(raw["rotvec"]), "joint_visible": raw["joint_visible"][:, joints]}
-    return raw | changed
+    return {key: value for key, value in raw.items() if key != "map"} | changed
+
+
+def _mirrored_crop(crop_from_image: Float[np.ndarray, "N 2 3"], size: Int[np.ndarray, "N 2"]) -> np.ndarray:
+    """The map into the mirrored crop from the mirrored picture."""
+    out = crop_from_image.copy()
+    out[:, 0, 2] = CROP - (out[:, 0, 0] * size[:, 0] + out[:, 0, 2])
+    out[:, 1, 2] += out[:, 1, 0] * size[:, 0]
+    out[:, 1, 0] = -out[:, 1, 0]
+    out[:, 0, 1] = -out[:, 0, 1]
+    return out
 
 
 def joints_in_camera(

@@ -1,6 +1,5 @@
 """Training pairs: the files of `trainer.synthesize` as the flow's inputs and targets."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +11,8 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.features import observe
 from engines.rotations import exp_so3, log_so3
-from trainer.augment import AugmentConfig, Raw, joints_in_camera, mirror, perturb
-from trainer.flow import Bodies
+from trainer.augment import Raw, joints_in_camera
+from trainer.bodies import Bodies
 from trainer.kinematics import camera_from_pelvis, project
 
 
@@ -21,10 +20,14 @@ class Pairs(NamedTuple):
     """N pairs; every field's first axis is N."""
 
     features: Tensor
+    map: Tensor
+    """(N, 4, 4, 288) the landmark network's feature map, zeros where it is missing; (N, 0) where none was asked for."""
     R_anchor: Tensor
     """(N, 3, 3), body axes in the view."""
     half: Tensor
     """(N,) size of the person on the plane z = 1."""
+    crop_from_view: Tensor
+    """(N, 3, 3) homography from points of the view to px of the 256 px crop that the landmark network saw."""
     y: Tensor
     """(N, 24, 3) true rotations, row 0 relative to the anchor."""
     betas: Tensor
@@ -43,6 +46,10 @@ class Pairs(NamedTuple):
     def rows(self, index: Tensor) -> "Pairs":
         """Some of the pairs."""
         return Pairs(*(field[index] for field in self))
+
+    def to(self, device: torch.device | str) -> "Pairs":
+        """The same pairs on a device."""
+        return Pairs(*(field.to(device) for field in self))
 
     @property
     def size(self) -> int:
@@ -67,29 +74,17 @@ def read(folder: Path, shards: int | None = None) -> Raw:
     return {key: np.concatenate([record[key] for record in records]) for key in records[0]}
 
 
-def load(folder: Path, body: BodyModel, shards: int | None = None) -> Pairs:
+def load(folder: Path, body: BodyModel, shards: int | None = None, with_map: bool = False) -> Pairs:
     """Read a split's shards as pairs. Arguments and errors as in `read`."""
-    return encode(read(folder, shards), body)
+    return encode(read(folder, shards), body, with_map)
 
 
-def batches(raw: Raw, body: BodyModel, size: int, config: AugmentConfig, rng: np.random.Generator) -> Iterator[Pairs]:
-    """Random pairs without end, each perturbed anew, every second one mirrored."""
-    count = len(raw["rotvec"])
-    while True:
-        index = rng.integers(count, size=size)
-        chosen = {key: value[index] for key, value in raw.items()}
-        half = size // 2
-        straight = {key: value[:half] for key, value in chosen.items()}
-        mirrored = mirror({key: value[half:] for key, value in chosen.items()})
-        joined = {key: np.concatenate([straight[key], mirrored[key]]) for key in chosen}
-        yield encode(perturb(joined, body, config, rng), body)
-
-
-def encode(raw: Raw, body: BodyModel) -> Pairs:
+def encode(raw: Raw, body: BodyModel, with_map: bool = False) -> Pairs:
     """What the network said as features, the truth in the view that they define."""
     size, focal = raw["size"][:, None, :].astype(np.float64), raw["focal"].astype(np.float64)
     rays = (raw["points"] - size / 2) / focal[:, None, None]
-    inside = ((raw["points"] >= 0) & (raw["points"] < size)).all(-1)
+    low, high = raw["window"][:, None, :2], raw["window"][:, None, 2:]
+    inside = ((raw["points"] >= low) & (raw["points"] < high)).all(-1)
     depth = raw["depth"] / focal[:, None]
     features, view = observe(rays, depth, inside, raw["visibility"], raw["presence"], raw["world"].astype(np.float64))
     R_view = np.swapaxes(view.R_cam_view, -1, -2)
@@ -97,10 +92,13 @@ def encode(raw: Raw, body: BodyModel) -> Pairs:
     y[:, 0] = log_so3(np.swapaxes(view.R_view_anchor, -1, -2) @ R_view @ exp_so3(y[:, 0]))
     joints_cam = joints_in_camera(raw["rotvec"], raw["betas"], raw["pelvis"], body)
     joints, half = _tensor(joints_cam @ view.R_cam_view), _tensor(view.half)
+    maps = raw["map"] if with_map else np.zeros((len(focal), 0), np.float16)
     return Pairs(
         features=torch.from_numpy(features),
+        map=torch.from_numpy(maps),
         R_anchor=_tensor(view.R_view_anchor),
         half=half,
+        crop_from_view=_tensor(_homography(raw) @ view.R_cam_view),
         y=_tensor(y),
         betas=_tensor(raw["betas"]),
         camera=camera_from_pelvis(joints[:, 0], half),
@@ -108,6 +106,16 @@ def encode(raw: Raw, body: BodyModel) -> Pairs:
         target=project(joints[:, None], half)[:, 0],
         visible=_tensor(raw["joint_visible"]),
     )
+
+
+def _homography(raw: Raw) -> np.ndarray:
+    """(N, 3, 3) from points of the camera to px of the crop."""
+    K = np.zeros((len(raw["focal"]), 3, 3))
+    K[:, 0, 0] = K[:, 1, 1] = raw["focal"]
+    K[:, :2, 2] = raw["size"] / 2
+    K[:, 2, 2] = 1.0
+    last = np.broadcast_to([0.0, 0.0, 1.0], (len(K), 1, 3))
+    return np.concatenate([raw["crop_from_image"], last], 1) @ K
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -2,9 +2,9 @@
 
     python -m trainer.export_onnx --run runs/first
 
-The graph takes `features` (1, F) and the noise `z` (K, D), K open, and returns `tangent` (K, 24, 3), `betas` (K, 10),
-`camera` (K, 3), `log_q` (K,) and `visible` (24,). The noise is an input, so the same `z` gives the same bodies on every
-engine, and neighbouring frames give neighbouring bodies.
+The graph takes `features` (1, F), where the encoder sees it `map` (1, 4, 4, 288), and the noise `z` (K, D), K open, and
+returns `tangent` (K, 24, 3), `betas` (K, 10), `camera` (K, 3), `log_q` (K,) and `visible` (24,). The noise is an input, so
+the same `z` gives the same bodies on every engine, and neighbouring frames give neighbouring bodies.
 """
 
 import hashlib
@@ -19,9 +19,13 @@ import tyro
 from torch import Tensor, nn
 
 from engines.body import BodyModel
-from trainer.flow import DIM, FlowConfig, PoseFlow
+from engines.errors import PenumbraError
+from engines.features import NUM_FEATURES
+from trainer.flow import DIM, PoseFlow
+from trainer.methods.mhentropy import MHEntropy
+from trainer.runs import load_method
 
-INPUTS = ("features", "z")
+INPUTS = ("features", "map", "z")
 OUTPUTS = ("tangent", "betas", "camera", "log_q", "visible")
 TOLERANCE = 2e-4
 """Largest difference between torch and ONNX Runtime that is put down to float32, in rad, m or nats per 100."""
@@ -42,20 +46,24 @@ class OnePicture(nn.Module):
         super().__init__()
         self.flow = flow
 
-    def forward(self, features: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, features: Tensor, map: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """See the module's docstring for names and shapes."""
-        context = self.flow.encoder(features)
+        context = self.flow.look(features, map)
         bodies, log_q = self.flow.sample(context, z[None])
         visible = torch.sigmoid(context.visible_logits)[0]
         return bodies.y[0], bodies.betas[0], bodies.camera[0], log_q[0], visible
 
 
-def load_run(run: Path) -> tuple[PoseFlow, dict[str, object]]:
-    """The averaged weights of a run and its record."""
-    facts = json.loads((run / "config.json").read_text())
-    flow = PoseFlow(FlowConfig(**facts["starts"][-1]["config"]["flow"]))
-    flow.load_state_dict(torch.load(run / "last.pt", weights_only=True)["average"])
-    return flow.eval(), facts
+def load_flow(run: Path) -> PoseFlow:
+    """The averaged weights of a run.
+
+    Raises:
+        PenumbraError: if it was another method's.
+    """
+    method = load_method(run)
+    if not isinstance(method, MHEntropy):
+        raise PenumbraError(f"--run: {run} trained {type(method).__name__}; the live system runs mhentropy only.")
+    return method.flow
 
 
 def export(flow: PoseFlow, out: Path) -> float:
@@ -65,16 +73,19 @@ def export(flow: PoseFlow, out: Path) -> float:
         RuntimeError: if that is more than rounding.
     """
     torch.manual_seed(0)
-    features, z = torch.randn(1, flow.config.features), torch.randn(5, DIM)
+    features, map, z = torch.randn(1, NUM_FEATURES), 6 * torch.rand(1, 4, 4, 288), torch.randn(5, DIM)
     module = OnePicture(flow).eval()
     names = {"input_names": list(INPUTS), "output_names": list(OUTPUTS)}
     open_axes = {"z": {0: "K"}, **{name: {0: "K"} for name in OUTPUTS[:-1]}}
-    torch.onnx.export(module, (features, z), str(out), dynamic_axes=open_axes, opset_version=17, dynamo=False, **names)
+    torch.onnx.export(
+        module, (features, map, z), str(out), dynamic_axes=open_axes, opset_version=17, dynamo=False, **names
+    )
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     z = torch.randn(64, DIM)
     with torch.no_grad():
-        expected = module(features, z)
-    actual = session.run(None, {"features": features.numpy(), "z": z.numpy()})
+        expected = module(features, map, z)
+    given = {"features": features.numpy(), "map": map.numpy(), "z": z.numpy()}
+    actual = session.run(None, {value.name: given[value.name] for value in session.get_inputs()})
     scale = {"log_q": 100.0}
     worst = max(
         float(np.abs(a - e.numpy()).max()) / scale.get(name, 1.0)
@@ -87,8 +98,8 @@ def export(flow: PoseFlow, out: Path) -> float:
 
 def main(config: ExportConfig) -> None:
     """Export and record."""
-    flow, facts = load_run(config.run)
-    worst = export(flow, config.out)
+    worst = export(load_flow(config.run), config.out)
+    facts = json.loads((config.run / "config.json").read_text())
     scores = json.loads((config.run / "scores.json").read_text())
     record = {
         "file": config.out.name,

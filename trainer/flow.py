@@ -6,11 +6,8 @@ $x$ = (24 x 3 rotation coordinates, 10 betas, 3 camera numbers) and maps noise $
     z -> affine couplings (scale and shift depend on the context) -> affine by context -> standardise -> x -> SO(3)
 
 Every log-determinant depends on the picture through the context, so the volume of the posterior does too: an entropy term
-reaches the encoder, and what is hidden can spread while what is seen does not. `trainer.so3` has the rotation part.
-
-The rotations are relative: row 0 to the torso's axes guessed by the landmark network (`engines.features.View`), rows 1..23
-SMPL's `body_pose`. The camera numbers place the pelvis in the view: (x, y) in units of `View.half`, and the log of its
-distance relative to `REACH_M / half`.
+reaches the encoder, and what is hidden can spread while what is seen does not. `trainer.so3` has the rotation part,
+`trainer.bodies` says what the numbers mean.
 """
 
 import math
@@ -21,9 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from engines.features import NUM_FEATURES
 from engines.types import NUM_BETAS, NUM_JOINTS
 from trainer import so3
+from trainer.bodies import Bodies
+from trainer.encoder import Encoder, EncoderConfig
 
 ROT = 3 * NUM_JOINTS
 DIM = ROT + NUM_BETAS + 3
@@ -33,28 +31,13 @@ DIM = ROT + NUM_BETAS + 3
 class FlowConfig:
     """Sizes of the network."""
 
-    features: int = NUM_FEATURES
-    width: int = 512
-    """Width of the context encoder."""
-    blocks: int = 3
-    """Residual blocks in the context encoder."""
     couplings: int = 8
     hidden: int = 192
     """Width inside a coupling: this is paid for every hypothesis, the encoder only once a frame."""
-    dropout: float = 0.1
     max_log_scale: float = 2.0
     """Bound of a coupling's log scale."""
     seed: int = 7
     """Draws the fixed permutations between couplings."""
-
-
-class Bodies(NamedTuple):
-    """Bodies in the view, (B, S, ...)."""
-
-    y: Float[Tensor, "B S 24 3"]
-    """Rotation vectors: row 0 relative to the anchor."""
-    betas: Float[Tensor, "B S 10"]
-    camera: Float[Tensor, "B S 3"]
 
 
 class Context(NamedTuple):
@@ -67,36 +50,20 @@ class Context(NamedTuple):
     visible_logits: Float[Tensor, "B 24"]
 
 
-class Encoder(nn.Module):
-    """Features to context: a residual MLP, then one linear layer for all consumers."""
+class Conditioner(nn.Module):
+    """One linear layer from the encoder's vector to everything that the flow takes from the picture."""
 
-    def __init__(self, config: FlowConfig) -> None:
+    def __init__(self, config: FlowConfig, width: int) -> None:
         super().__init__()
         self.config = config
-        self.first = nn.Linear(config.features, config.width)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.LayerNorm(config.width),
-                nn.Linear(config.width, config.width),
-                nn.SiLU(),
-                nn.Dropout(config.dropout),
-                nn.Linear(config.width, config.width),
-            )
-            for _ in range(config.blocks)
-        )
-        self.norm = nn.LayerNorm(config.width)
-        self.inject = nn.Linear(config.width, config.couplings * 2 * config.hidden)
-        self.affine = nn.Linear(config.width, 2 * DIM)
-        self.visible = nn.Linear(config.width, NUM_JOINTS)
+        self.inject = nn.Linear(width, config.couplings * 2 * config.hidden)
+        self.affine = nn.Linear(width, 2 * DIM)
+        self.visible = nn.Linear(width, NUM_JOINTS)
         nn.init.zeros_(self.affine.weight)
         nn.init.zeros_(self.affine.bias)
 
-    def forward(self, features: Float[Tensor, "B F"]) -> Context:
-        """Encode a batch of pictures."""
-        h = self.first(features)
-        for block in self.blocks:
-            h = h + block(h)
-        h = nn.functional.silu(self.norm(h))
+    def forward(self, h: Float[Tensor, "B W"]) -> Context:
+        """The context of a batch of pictures."""
         injected = self.inject(h).unflatten(-1, (self.config.couplings, 2, self.config.hidden))
         shift, raw = self.affine(h).chunk(2, -1)
         return Context(injected, shift, _soft_bound(raw - 1.0, 5.0), self.visible(h))
@@ -131,10 +98,11 @@ class PoseFlow(nn.Module):
     radius: Tensor
     permutations: Tensor
 
-    def __init__(self, config: FlowConfig | None = None) -> None:
+    def __init__(self, config: FlowConfig, encoder: EncoderConfig) -> None:
         super().__init__()
-        self.config = config or FlowConfig()
-        self.encoder = Encoder(self.config)
+        self.config = config
+        self.encoder = Encoder(encoder)
+        self.conditioner = Conditioner(config, encoder.width)
         self.couplings = nn.ModuleList(Coupling(self.config) for _ in range(self.config.couplings))
         self.register_buffer("mean", torch.zeros(DIM))
         self.register_buffer("std", torch.ones(DIM))
@@ -143,6 +111,10 @@ class PoseFlow(nn.Module):
         generator = torch.Generator().manual_seed(self.config.seed)
         order = [torch.randperm(DIM, generator=generator) for _ in range(self.config.couplings)]
         self.register_buffer("permutations", torch.stack(order))
+
+    def look(self, features: Float[Tensor, "B F"], map: Float[Tensor, "B 4 4 288"]) -> Context:
+        """What a batch of pictures says."""
+        return self.conditioner(self.encoder(features, map))
 
     def standardise(self, bodies: Bodies) -> None:
         """Take mean and spread of the flow's coordinates from a sample of bodies (B, 1, ...)."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from engines.features import REACH_M
 from engines.types import NUM_JOINTS, PARENTS
 from trainer import so3
-from trainer.flow import Bodies
+from trainer.bodies import Bodies
 
 
 class Skeleton(NamedTuple):

@@ -79,6 +79,13 @@ class PosePrior:
         fields = (self.log_weights, self.means, self.whitening, self.log_det)
         return PosePrior(*(tensor.to(target) for tensor in fields))
 
+    def sample(self, count: int, generator: torch.Generator) -> Float[Tensor, "N 23 3"]:
+        """Draw poses as rotation vectors."""
+        component = torch.multinomial(self.log_weights.exp().cpu(), count, replacement=True, generator=generator)
+        noise = torch.randn(count, 69, 1, generator=generator)
+        moved = torch.linalg.solve_triangular(self.whitening.cpu()[component], noise, upper=False)[..., 0]
+        return (self.means.cpu()[component] + moved).unflatten(-1, (23, 3))
+
     def log_prob_axis_angle(self, rotvec: Float[Tensor, "*B 23 3"]) -> Float[Tensor, "*B"]:
         """Log density of the coordinates themselves, with respect to d^69 y."""
         y = rotvec.flatten(-2)

@@ -14,6 +14,16 @@ from engines.types import NUM_BETAS
 UPPER_BODY = (12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23)
 """Joints above the spine: neck, collars and what hangs on them."""
 
+WHOLE = "whole"
+_LEGS, _ARMS, _HEAD = (1, 2, 4, 5, 7, 8, 10, 11), (16, 17, 18, 19, 20, 21, 22, 23), (12, 15)
+CROPS = {
+    WHOLE: tuple(range(24)),
+    "legs": _ARMS + _HEAD,
+    "arms and head": _LEGS,
+    "arms": _LEGS + _HEAD,
+}
+"""What a crop takes away, and the joints that it keeps. "arms" is what ambiguous H36M calls "head": its code deletes arms."""
+
 
 @dataclass(frozen=True)
 class SceneConfig:
@@ -32,6 +42,8 @@ class SceneConfig:
     """Standard deviation of a small random rotation that is added to every body joint."""
     truncate: float = 0.3
     """How often the picture's border may cut the person."""
+    crops: tuple[float, float, float, float] = (0.85, 0.06, 0.05, 0.04)
+    """How often each of `CROPS` is cut out of the picture."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,8 @@ class Scene:
     """Camera frame."""
     focal: float
     size: tuple[int, int]
+    crop: str = WHOLE
+    """Which of `CROPS` was cut out of the picture."""
 
 
 def draw(
@@ -65,7 +79,24 @@ def draw(
     pose[0] = log_so3(_camera_from_world(config, rng) @ exp_so3(pose[0]))
     size = ((1280, 720), (640, 480), (720, 1280), (720, 720))[rng.choice(4, p=[0.45, 0.25, 0.2, 0.1])]
     focal = max(size) / (2 * np.tan(np.radians(rng.uniform(*config.fov_deg)) / 2))
-    return Scene(pose, rng.normal(0, 1, NUM_BETAS), _place(size, focal, config, rng), float(focal), size)
+    crop = rng.choice(list(CROPS), p=config.crops)
+    pelvis = _place(size, focal, config, rng)
+    return Scene(pose, rng.normal(0, 1, NUM_BETAS), pelvis, float(focal), size, str(crop))
+
+
+def window(scene: Scene, joints_px: Float[np.ndarray, "24 2"]) -> Float[np.ndarray, "4"]:
+    """The part of the picture that is there: left, top, right, bottom, px.
+
+    A crop is the tight square about the joints that it keeps, as in ambiguous H36M (Biggs et al., 3D Multi-bodies, 2020), so
+    other joints are hidden only where they really fall outside it.
+    """
+    right, bottom = scene.size
+    if scene.crop == WHOLE:
+        return np.array([0.0, 0.0, right, bottom])
+    kept = joints_px[list(CROPS[scene.crop])]
+    middle, half = (kept.min(0) + kept.max(0)) / 2, np.ptp(kept, axis=0).max() / 2
+    low, high = np.maximum(middle - half, 0.0), np.minimum(middle + half, [right, bottom])
+    return np.concatenate([low, high])
 
 
 def _pick(poses: Float[np.ndarray, "N 24 3"], clip: Int[np.ndarray, "N"], rng: np.random.Generator) -> np.ndarray:

@@ -30,6 +30,25 @@ def exp(y: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3 3"]:
     return torch.eye(3, dtype=y.dtype, device=y.device) + a * K + b * (K @ K)
 
 
+def log(R: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 3"]:
+    """The rotation vector of length at most pi, through the unit quaternion; gradients are finite below half a turn.
+
+    The quaternion comes from the row of the 4x4 outer product with the largest diagonal, which never divides by a small number.
+    """
+    m = R.flatten(-2).unbind(-1)
+    trace = m[0] + m[4] + m[8]
+    diagonal = torch.stack([1 + trace, 1 + 2 * m[0] - trace, 1 + 2 * m[4] - trace, 1 + 2 * m[8] - trace], -1)
+    a, b, c = m[7] - m[5], m[2] - m[6], m[3] - m[1]
+    d, e, f = m[1] + m[3], m[2] + m[6], m[5] + m[7]
+    w, x, y, z = diagonal.unbind(-1)
+    rows = torch.stack([w, a, b, c, a, x, d, e, b, d, y, f, c, e, f, z], -1).unflatten(-1, (4, 4))
+    best = diagonal.argmax(-1)[..., None, None].expand(*diagonal.shape[:-1], 1, 4)
+    q = torch.nn.functional.normalize(rows.gather(-2, best)[..., 0, :], dim=-1)
+    q = torch.where(q[..., :1] < 0, -q, q)
+    half_sine = (q[..., 1:].square().sum(-1, keepdim=True) + 1e-14).sqrt()
+    return q[..., 1:] * (2 * torch.atan2(half_sine, q[..., :1]) / half_sine)
+
+
 def hat(y: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3 3"]:
     """The cross-product matrix of y."""
     x, y_, z = y.unbind(-1)

@@ -27,7 +27,7 @@ from engines.models import landmarker_model
 from engines.roi import crop_to_image
 from engines.types import Landmarks, Roi
 from trainer import render
-from trainer.scenes import Scene, SceneConfig, draw
+from trainer.scenes import CROPS, Scene, SceneConfig, draw, window
 
 SHARD = 500
 OVERSAMPLE = 2
@@ -73,7 +73,8 @@ class Painter:
             return None
         joints_px = _to_image(posed.joints, scene)
         roi = _region(joints_px, rng)
-        painting = self._paint(scene, posed.vertices("live"), joints_px, roi, rng)
+        there = window(scene, joints_px)
+        painting = self._paint(scene, posed.vertices("live"), joints_px, roi, there, rng)
         found, _ = self.landmarker(painting.image, Roi(np.array([CROP / 2, CROP / 2]), CROP, 0.0))
         if found.score < 0.5:
             return None
@@ -81,10 +82,16 @@ class Painter:
         reach = round(0.016 * CROP * OVERSAMPLE)
         crop_px = OVERSAMPLE * cv2.transform(joints_px[None], crop_from_image)[0]
         visible = render.visible_joints(painting.part, crop_px, reach)
-        return _record(scene, found, crop_from_image, visible)
+        return _record(scene, there, found, crop_from_image, visible)
 
     def _paint(
-        self, scene: Scene, vertices: np.ndarray, joints_px: np.ndarray, roi: Roi, rng: np.random.Generator
+        self,
+        scene: Scene,
+        vertices: np.ndarray,
+        joints_px: np.ndarray,
+        roi: Roi,
+        there: np.ndarray,
+        rng: np.random.Generator,
     ) -> render.Painting:
         size = CROP * OVERSAMPLE
         crop_from_image = _crop_from_image(roi, size)
@@ -93,9 +100,9 @@ class Painter:
         painting = render.paint(self.figure, vertices, pixels, size, behind, rng)
         crop_px = cv2.transform(joints_px[None], crop_from_image)[0]
         render.occlude(painting, crop_px, 0.75 * size, rng)
-        _hide_outside(painting.part, scene.size, crop_from_image)
+        _hide_outside(painting.part, there, crop_from_image)
         small = cv2.resize(painting.image, (CROP, CROP), interpolation=cv2.INTER_AREA)
-        small = _repeat_border(small, scene.size, _crop_from_image(roi, CROP))
+        small = _repeat_border(small, there, _crop_from_image(roi, CROP))
         return render.Painting(render.degrade(small, rng), painting.part)
 
 
@@ -118,34 +125,38 @@ def _crop_from_image(roi: Roi, size: int) -> Float[np.ndarray, "2 3"]:
     return cv2.invertAffineTransform(crop_to_image(roi, size))
 
 
-def _hide_outside(part: np.ndarray, size: tuple[int, int], crop_from_image: Float[np.ndarray, "2 3"]) -> None:
+def _hide_outside(part: np.ndarray, there: Float[np.ndarray, "4"], crop_from_image: Float[np.ndarray, "2 3"]) -> None:
     """Nothing is visible beyond the picture's border."""
-    width, height = size
-    border = np.array([[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]])
+    left, top, right, bottom = there
+    border = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
     inside = np.zeros(part.shape, np.uint8)
     cv2.fillConvexPoly(inside, np.round(cv2.transform(border[None], crop_from_image)[0]).astype(np.int32), [1])
     part[inside == 0] = render.NOBODY
 
 
-def _repeat_border(image: np.ndarray, size: tuple[int, int], crop_from_image: Float[np.ndarray, "2 3"]) -> np.ndarray:
+def _repeat_border(
+    image: np.ndarray, there: Float[np.ndarray, "4"], crop_from_image: Float[np.ndarray, "2 3"]
+) -> np.ndarray:
     """Beyond the picture's border repeat its last pixels, as the landmark network's own cropping does."""
+    left, top, right, bottom = there
     axis = np.arange(len(image), dtype=np.float32) + 0.5
     m = cv2.invertAffineTransform(crop_from_image).astype(np.float32)
-    x = np.clip(axis[None] * m[0, 0] + axis[:, None] * m[0, 1] + m[0, 2], 0.5, size[0] - 0.5)
-    y = np.clip(axis[None] * m[1, 0] + axis[:, None] * m[1, 1] + m[1, 2], 0.5, size[1] - 0.5)
+    x = np.clip(axis[None] * m[0, 0] + axis[:, None] * m[0, 1] + m[0, 2], left + 0.5, right - 0.5)
+    y = np.clip(axis[None] * m[1, 0] + axis[:, None] * m[1, 1] + m[1, 2], top + 0.5, bottom - 0.5)
     m = crop_from_image.astype(np.float32)
     u, v = x * m[0, 0] + y * m[0, 1] + (m[0, 2] - 0.5), x * m[1, 0] + y * m[1, 1] + (m[1, 2] - 0.5)
     return cv2.remap(image, u, v, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _record(
-    scene: Scene, found: Landmarks, crop_from_image: Float[np.ndarray, "2 3"], visible: np.ndarray
+    scene: Scene, there: np.ndarray, found: Landmarks, crop_from_image: Float[np.ndarray, "2 3"], visible: np.ndarray
 ) -> dict[str, np.ndarray]:
     """One pair: what the network said, in the picture's own px, and the truth."""
     image_from_crop = cv2.invertAffineTransform(crop_from_image)
     linear = image_from_crop[:, :2]
     scale = np.sqrt(np.linalg.det(linear))
     world = found.world.copy()
+    assert found.map is not None
     world[:, :2] = world[:, :2] @ (linear / scale).T
     return {
         "points": cv2.transform(found.points.astype(np.float64)[None], image_from_crop)[0].astype(np.float32),
@@ -156,6 +167,10 @@ def _record(
         "score": np.array(found.score, np.float32),
         "focal": np.array(scene.focal, np.float32),
         "size": np.array(scene.size, np.int32),
+        "window": there.astype(np.float32),
+        "crop": np.array(list(CROPS).index(scene.crop), np.int8),
+        "crop_from_image": crop_from_image.astype(np.float32),
+        "map": found.map.astype(np.float16),
         "rotvec": scene.rotvec.astype(np.float32),
         "betas": scene.betas.astype(np.float32),
         "pelvis": scene.pelvis.astype(np.float32),
@@ -201,7 +216,7 @@ def _make(job: tuple[SynthesizeConfig, int]) -> None:
     make_shard(*job)
 
 
-def main(config: SynthesizeConfig) -> None:
+def synthesize(config: SynthesizeConfig) -> None:
     """Make all shards of a split."""
     jobs = [(config, index) for index in range(config.shards)]
     with multiprocessing.get_context("spawn").Pool(config.processes) as pool:
@@ -210,4 +225,4 @@ def main(config: SynthesizeConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(SynthesizeConfig))
+    synthesize(tyro.cli(SynthesizeConfig))

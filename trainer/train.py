@@ -1,65 +1,56 @@
-"""Train the flow.
+"""Train a method.
 
-    python -m trainer.train --pairs runs/pairs --run runs/first
+    python -m trainer.train --run runs/mine
+    python -m trainer.train --method prohmr --supervision 2d-vis --run runs/prohmr
 
-The objective is MHEntropy's three terms on samples of the flow (visible 2D, prior, entropy), the likelihood of the true body,
-a distance for the flow's centre (the best estimate that users read) and a cross-entropy for visibility. A run folder holds the
-configuration, the commit, TensorBoard logs and `last.pt`, from which a run that was killed goes on.
+One process on a CPU, or many GPUs on many nodes: the same command with `--devices` and `--nodes`, or under `torchrun`
+(Lightning Fabric takes care of processes, devices and gradients). What a step draws depends on the seed and the step only, so
+neither the number of processes nor a kill changes the result. A run folder holds the configuration, the commit,
+TensorBoard logs with pictures, and `last.pt`, from which a run that was killed goes on.
 """
 
+import copy
 import dataclasses
-import json
 import logging
 import math
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 import tyro
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from engines.body import BodyModel
-from trainer import losses
+from trainer import runs
 from trainer.augment import AugmentConfig, Raw
-from trainer.data import Pairs, batches, encode, load, read
-from trainer.evaluate import Scores, evaluate
-from trainer.flow import DIM, FlowConfig, PoseFlow
-from trainer.kinematics import Skeleton, project, view_joints
+from trainer.chance import Chance
+from trainer.data import Pairs, load, read
+from trainer.encoder import EncoderConfig
+from trainer.methods.method import Known, Supervision, Terms
+from trainer.methods.registry import MethodConfigs, Name, build
+from trainer.pictures import samples_against_truth
+from trainer.pool import Pool
 from trainer.pose_prior import PosePrior
+from trainer.score import Scores, score
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Weights, all per picture."""
-
-    likelihood: float = 1.0
-    mhentropy: float = 0.1
-    """Of reprojection + prior + negative entropy together: their ratio is fixed by the theory."""
-    laplace_scale: float = 0.05
-    """Noise of a visible 2D joint, in units of half the person's size: what the landmark network gets wrong where it sees."""
-    samples: int = 3
-    """Bodies drawn a picture."""
-    center: float = 40.0
-    """Of the flow's centre, per metre of mean joint distance."""
-    visible: float = 4.0
 
 
 @dataclass(frozen=True)
 class NoiseConfig:
     """Standard deviations added to the input: renders are cleaner than the world."""
 
-    points: float = 0.012
+    points: float = 0.006
     """Of half the person's size."""
-    depth: float = 0.05
-    world: float = 0.015
+    depth: float = 0.025
+    world: float = 0.008
     """Metres."""
-    confidence: float = 0.1
+    confidence: float = 0.05
     """Of visibility and presence, in [-1, 1]."""
 
 
@@ -67,10 +58,17 @@ class NoiseConfig:
 class TrainConfig:
     """One run."""
 
+    method: Name = "mhentropy"
+    supervision: Supervision = "3d"
     pairs: Path = Path("runs/pairs")
     run: Path = Path("runs/first")
+    weak: Path | None = None
+    """Folder of `trainer.video_pairs`: unlabelled real video, whose visible 2D landmarks supervise as under `2d-vis`."""
+    weak_batch: int = 64
+    weak_weight: float = 0.1
     steps: int = 12_000
     batch: int = 256
+    """Over all processes."""
     learning_rate: float = 6e-4
     warmup: int = 300
     weight_decay: float = 0.02
@@ -78,102 +76,66 @@ class TrainConfig:
     """Largest gradient norm."""
     ema: float = 0.999
     """Decay of the averaged weights, which are the ones that are evaluated and shipped."""
+    epoch: int = 2000
+    """Steps after which the pairs are perturbed anew."""
     seed: int = 0
-    device: str = "cpu"
+    accelerator: str = "cpu"
+    devices: int = 1
+    """Processes a node."""
+    nodes: int = 1
     threads: int = 1
     """Of torch. NumPy makes the batches in the same process: set OPENBLAS_NUM_THREADS=1, or the two fight over the cores."""
-    evaluate_every: int = 1000
-    evaluate_pairs: int = 1500
+    evaluate_every: int = 2000
+    evaluate_pairs: int = 1000
     """Validation pairs that are scored during training."""
-    checkpoint_every: int = 250
+    checkpoint_every: int = 500
     train_shards: int | None = None
-    flow: FlowConfig = field(default_factory=FlowConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    methods: MethodConfigs = field(default_factory=MethodConfigs)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
-class Terms(dict[str, Tensor]):
-    """Named parts of the loss, batch means, before their weights."""
-
-
-def objective(
-    flow: PoseFlow, prior: PosePrior, skeleton: Skeleton, batch: Pairs, config: LossConfig, generator: torch.Generator
-) -> tuple[Tensor, Terms]:
-    """The loss of a batch, and its parts."""
-    context = flow.encoder(batch.features)
-    z = torch.randn(batch.size, 1 + config.samples, DIM, generator=generator).to(batch.half.device)
-    z[:, 0] = 0.0
-    bodies, log_q = flow.sample(context, z)
-    joints = view_joints(skeleton, batch.R_anchor, batch.half, bodies)
-    drawn = type(bodies)(*(part[:, 1:] for part in bodies))
-    projected = project(joints[:, 1:], batch.half)
-    terms = Terms(
-        likelihood=losses.likelihood(flow.log_prob(context, batch.bodies())[:, 0]),
-        reprojection=losses.reprojection(projected, batch.target, batch.visible, config.laplace_scale),
-        pose_prior=losses.pose_prior(prior.log_prob(drawn.y[..., 1:, :])),
-        shape_prior=losses.shape_prior(drawn.betas),
-        negative_entropy=losses.negative_entropy(log_q[:, 1:]),
-        center=losses.joint_distance(joints[:, 0], batch.joints),
-        visible=losses.visibility(context.visible_logits, batch.visible),
-    )
-    terms = Terms({name: value.mean() for name, value in terms.items()})
-    kl = terms["reprojection"] + terms["pose_prior"] + terms["shape_prior"] + terms["negative_entropy"]
-    total = (
-        config.likelihood * terms["likelihood"]
-        + config.mhentropy * kl
-        + config.center * terms["center"]
-        + config.visible * terms["visible"]
-    )
-    return total, terms
-
-
-def with_noise(features: Tensor, config: NoiseConfig, generator: torch.Generator) -> Tensor:
+def with_noise(features: Tensor, config: NoiseConfig, chance: Chance) -> Tensor:
     """Perturb features (their order is `engines.features.observe`'s); each picture has its own strength."""
     widths = ((66, config.points), (33, config.depth), (66, config.confidence), (33, 0.0), (99, config.world), (3, 0.0))
     std = torch.cat([torch.full((width,), value) for width, value in widths]).to(features.device)
-    strength = 2 * torch.rand(len(features), 1, generator=generator).to(features.device)
-    return features + strength * std * torch.randn(features.shape, generator=generator).to(features.device)
+    count = len(features)
+    return features + 2 * chance.uniform(count, 1) * std * chance.normal(count, features.shape[1])
 
 
 class Training:
     """A run: everything that a checkpoint must hold, and the step."""
 
-    def __init__(self, config: TrainConfig, train: Raw, body: BodyModel) -> None:
+    def __init__(
+        self, config: TrainConfig, train: Raw, body: BodyModel, fabric: Fabric, weak: Pairs | None = None
+    ) -> None:
+        assert config.batch % fabric.world_size == 0, "the batch must divide among the processes"
         torch.manual_seed(config.seed)
-        self.config = config
-        self.rng = np.random.default_rng(config.seed)
-        self.batches = batches(train, body, config.batch, config.augment, self.rng)
-        self.flow = PoseFlow(config.flow).to(config.device)
-        self.flow.standardise(encode({key: value[:5000] for key, value in train.items()}, body).bodies())
-        self.average = PoseFlow(config.flow).to(config.device).eval()
-        self.average.load_state_dict(self.flow.state_dict())
-        self.prior = PosePrior.load().to(config.device)
-        self.skeleton = skeleton_of(body, config.device)
-        self.optimiser = torch.optim.AdamW(
-            self.flow.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
+        self.config, self.fabric, self.body, self.weak = config, fabric, body, weak
+        self.train = train
+        self.pool, self.epoch = None, -1
+        known = Known(body, PosePrior.load())
+        method = build(config.method, config.supervision, known, config.methods, config.encoder)
+        method.prepare(self._pool(0).batch(torch.arange(min(5000, len(train["rotvec"])))))
+        self.average = copy.deepcopy(method).eval().requires_grad_(False).to(fabric.device)
+        optimiser = torch.optim.AdamW(
+            method.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
         )
-        warm, last = config.warmup, config.steps
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimiser,
-            lambda step: (
-                min(1.0, (step + 1) / warm) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / last))))
-            ),
-        )
-        self.generator = torch.Generator().manual_seed(config.seed)
-        self.done = 0
-        self.skipped = 0
+        self.method, self.optimiser = fabric.setup(method, optimiser)
+        self.done, self.skipped = 0, 0
 
     def step(self) -> Terms:
         """One optimiser step on a random batch; a step whose gradient is not finite is skipped, counted and logged."""
-        config = self.config
-        batch = Pairs(*(part.to(config.device) for part in next(self.batches)))
-        batch = batch._replace(features=with_noise(batch.features, config.noise, self.generator))
-        self.flow.train()
-        total, terms = objective(self.flow, self.prior, self.skeleton, batch, config.loss, self.generator)
+        config, fabric = self.config, self.fabric
+        chance = Chance(config.seed, self.done, fabric.global_rank, fabric.world_size, fabric.device)
+        torch.manual_seed(config.seed * 1_000_003 + self.done * fabric.world_size + fabric.global_rank)  # dropout
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.learning_rate * rate(self.done, config.warmup, config.steps)
+        self.method.train()
         self.optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.flow.parameters(), config.clip)
+        terms = self._backward(chance)
+        norm = torch.nn.utils.clip_grad_norm_(self.method.parameters(), config.clip)
         terms["gradient"] = norm
         if torch.isfinite(norm):
             self.optimiser.step()
@@ -182,27 +144,52 @@ class Training:
             self.skipped += 1
             bad = [name for name, value in terms.items() if not torch.isfinite(value)]
             log.warning("step %d skipped: gradient is %s, not finite: %s", self.done, norm.item(), bad)
-        self.schedule.step()
         self.done += 1
         return terms
+
+    def _backward(self, chance: Chance) -> Terms:
+        """Gradients of the labelled batch, and of the unlabelled one if there is one."""
+        config = self.config
+        rows = config.batch // self.fabric.world_size
+        pool = self._pool(self.done // config.epoch)
+        batch = self._noisy(pool.batch(chance.rows(pool.size, rows)), chance)
+        with self.fabric.no_backward_sync(self.method, enabled=self.weak is not None):
+            total, terms = self.method(batch, chance)
+            self.fabric.backward(total)
+        if self.weak is not None:
+            count = config.weak_batch // self.fabric.world_size
+            weak = self._noisy(self.weak.rows(chance.rows(self.weak.size, count)), chance)
+            total, more = self.method(weak, chance, "2d-vis")
+            self.fabric.backward(config.weak_weight * total)
+            terms |= {f"weak_{name}": value for name, value in more.items()}
+        return Terms({name: value.detach() for name, value in terms.items()})
+
+    def _noisy(self, batch: Pairs, chance: Chance) -> Pairs:
+        batch = batch.to(self.fabric.device)
+        return batch._replace(features=with_noise(batch.features, self.config.noise, chance))
+
+    def _pool(self, epoch: int) -> Pool:
+        if self.pool is None or epoch != self.epoch:
+            config = self.config
+            self.pool = Pool(self.train, self.body, config.augment, config.seed, epoch, config.encoder.map)
+            self.epoch = epoch
+        return self.pool
 
     @torch.no_grad()
     def _follow(self) -> None:
         """Move the averaged weights."""
         decay = min(self.config.ema, (1 + self.done) / (10 + self.done))
-        for mean, now in zip(self.average.parameters(), self.flow.parameters(), strict=True):
+        for mean, now in zip(self.average.parameters(), self.method.module.parameters(), strict=True):
             mean.lerp_(now, 1 - decay)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint; a kill in the middle leaves the previous one."""
+        """Write a checkpoint from the first process; a kill in the middle leaves the previous one."""
+        if not self.fabric.is_global_zero:
+            return
         state = {
-            "flow": self.flow.state_dict(),
+            "method": self.method.module.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "generator": self.generator.get_state(),
-            "torch_rng": torch.get_rng_state(),
-            "numpy_rng": json.dumps(self.rng.bit_generator.state),
             "done": self.done,
             "skipped": self.skipped,
         }
@@ -210,73 +197,84 @@ class Training:
         path.with_suffix(".tmp").replace(path)
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint."""
-        state = torch.load(path, weights_only=True)
-        self.flow.load_state_dict(state["flow"])
+        """Go on from a checkpoint, whatever number of processes wrote it."""
+        state = torch.load(path, weights_only=True, map_location=self.fabric.device)
+        self.method.module.load_state_dict(state["method"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.generator.set_state(state["generator"])
-        torch.set_rng_state(state["torch_rng"])
-        self.rng.bit_generator.state = json.loads(state["numpy_rng"])
         self.done, self.skipped = state["done"], state["skipped"]
 
 
-def skeleton_of(body: BodyModel, device: str = "cpu") -> Skeleton:
-    """The joints-only part of a body model as tensors."""
-    return Skeleton(
-        torch.tensor(body.J_template, dtype=torch.float32, device=device),
-        torch.tensor(body.J_shapedirs, dtype=torch.float32, device=device),
-    )
+def rate(step: int, warmup: int, steps: int) -> float:
+    """Share of the learning rate: a linear start, then half a cosine down to a hundredth."""
+    return min(1.0, (step + 1) / warmup) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
 
 
 def run(config: TrainConfig) -> Scores:
-    """Train, or go on; returns the last evaluation of the averaged weights on the validation split."""
+    """Train, or go on; returns the last scores of the averaged weights on the validation split."""
     torch.set_num_threads(config.threads)
+    many = config.devices * config.nodes > 1
+    strategy = DDPStrategy(find_unused_parameters=True) if many else "auto"
+    fabric = Fabric(accelerator=config.accelerator, strategy=strategy, devices=config.devices, num_nodes=config.nodes)
+    fabric.launch()
     body = BodyModel.load()
     train = read(config.pairs / "train", config.train_shards)
-    val = load(config.pairs / "val", body)
-    val = val.rows(torch.linspace(0, val.size - 1, min(config.evaluate_pairs, val.size)).long())
-    training = Training(config, train, body)
+    weak = load(config.weak, body, with_map=config.encoder.map) if config.weak else None
+    training = Training(config, train, body, fabric, weak)
     config.run.mkdir(parents=True, exist_ok=True)
     last = config.run / "last.pt"
     if last.exists():
         training.resume(last)
-    record(config, len(train["rotvec"]), training.done)
-    writer = SummaryWriter(str(config.run))
-    scores = None
-    bar = tqdm(range(training.done, config.steps), initial=training.done, total=config.steps, unit="step")
+    if fabric.is_global_zero:
+        runs.record(config, config.run, len(train["rotvec"]), training.done)
+    watch = Watch(config, body) if fabric.is_global_zero else None
+    bar = tqdm(
+        range(training.done, config.steps),
+        initial=training.done,
+        total=config.steps,
+        unit="step",
+        disable=watch is None,
+    )
     for _ in bar:
         terms = training.step()
-        if training.done % 50 == 0:
+        if watch is not None and training.done % 50 == 0:
             bar.set_postfix({name: f"{value.item():.2f}" for name, value in terms.items()})
-            for name, value in terms.items():
-                writer.add_scalar(f"train/{name}", value.item(), training.done)
+            watch.terms(training, terms)
         if training.done % config.checkpoint_every == 0 or training.done == config.steps:
             training.save(last)
-        if training.done % config.evaluate_every == 0 or training.done == config.steps:
-            scores = evaluate(training.average, training.skeleton, val)
-            tqdm.write(f"step {training.done}: {scores}")
-            for name, value in dataclasses.asdict(scores).items():
-                writer.add_scalar(f"val/{name}", value, training.done)
-    if scores is None:
-        scores = evaluate(training.average, training.skeleton, val)
-    (config.run / "scores.json").write_text(json.dumps(dataclasses.asdict(scores), indent=2))
-    return scores
+        if watch is not None and training.done % config.evaluate_every == 0:
+            tqdm.write(f"step {training.done}: {watch.scores(training)}")
+        fabric.barrier()
+    scores = watch.scores(training) if watch is not None else None
+    if watch is not None:
+        runs.write_scores(config.run, dataclasses.asdict(watch.last))
+    return scores or Scores.unknown()
 
 
-def record(config: TrainConfig, pairs: int, done: int) -> None:
-    """Write what makes this run beside it, every time it is started or goes on."""
+class Watch:
+    """What people look at while it runs: numbers and pictures for TensorBoard."""
 
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip()
+    def __init__(self, config: TrainConfig, body: BodyModel) -> None:
+        val = load(config.pairs / "val", body, with_map=config.encoder.map)
+        self.val = val.rows(torch.linspace(0, val.size - 1, min(config.evaluate_pairs, val.size)).long())
+        self.writer = SummaryWriter(str(config.run))
+        self.last = Scores.unknown()
 
-    path = config.run / "config.json"
-    starts = json.loads(path.read_text())["starts"] if path.exists() else []
-    facts = {"at_step": done, "training_pairs": pairs, "commit": git("rev-parse", "HEAD")}
-    starts.append(facts | {"config": dataclasses.asdict(config)})
-    path.write_text(json.dumps({"starts": starts}, indent=2, default=str))
-    (config.run / "uncommitted.diff").write_text(git("diff", "HEAD") + "\n")
+    def terms(self, training: Training, terms: Terms) -> None:
+        """Log the parts of the loss."""
+        for name, value in terms.items():
+            self.writer.add_scalar(f"train/{name}", value.item(), training.done)
+        self.writer.add_scalar("train/skipped", training.skipped, training.done)
+
+    def scores(self, training: Training) -> Scores:
+        """Log scores and pictures of the averaged weights on validation pairs."""
+        self.last = score(training.average, self.val)
+        for name, value in dataclasses.asdict(self.last).items():
+            if value is not None:
+                self.writer.add_scalar(f"val/{name}", value, training.done)
+        picture = samples_against_truth(training.average, self.val.rows(torch.arange(min(6, self.val.size))))
+        self.writer.add_image("val/samples", np.ascontiguousarray(picture[..., ::-1]), training.done, dataformats="HWC")
+        return self.last
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""How good a flow is on pairs with known truth."""
+"""A short score of a method on pairs with known truth, for training; `trainer.evaluate` makes the tables."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from engines.types import LIMB_JOINTS
+from trainer.chance import Chance
 from trainer.data import Pairs
-from trainer.flow import DIM, PoseFlow
-from trainer.kinematics import Skeleton, project, view_joints
+from trainer.kinematics import project
+from trainer.methods.method import Method
 from trainer.metrics import best_of, contains, mpjpe, pa_mpjpe
 
 HYPOTHESES = 100
@@ -18,50 +19,53 @@ HYPOTHESES = 100
 class Scores:
     """Means over pictures. Distances in millimetres; joints are the 12 of the limbs."""
 
-    nll: float
-    """Negative log density of the true body, nats."""
-    entropy: float
-    center_mpjpe: float
-    """Of the flow's centre, pelvises together."""
-    center_pa: float
-    """Of the flow's centre, after Procrustes alignment."""
-    mean_pa: float
+    nll: float | None
+    """Negative log density of the true body, nats; None where the method has no density."""
+    entropy: float | None
+    """Mean negative log density of the method's own samples, nats; None where it has no density."""
+    center_mpjpe: float | None
+    """Of the best estimate, pelvises together."""
+    center_pa: float | None
+    """Of the best estimate, after Procrustes alignment."""
+    mean_pa: float | None
     """Of the mean of the hypotheses' joints, after Procrustes alignment."""
-    best_pa: float
+    best_pa: float | None
     """Of the best of 100 hypotheses, after Procrustes alignment."""
-    coverage_visible: float
+    coverage_visible: float | None
     """Share of true visible joints inside their raw 90 % ellipsoid, the common distance removed."""
-    coverage_hidden: float
-    std_visible: float
+    coverage_hidden: float | None
+    std_visible: float | None
     """Median standard deviation of visible joints."""
-    std_hidden: float
-    reprojection: float
+    std_hidden: float | None
+    reprojection: float | None
     """Mean distance of hypotheses' visible joints to the truth in the picture, % of the person's size."""
-    visible_accuracy: float
-    """Share of joints whose visibility is told right, %."""
+
+    @staticmethod
+    def unknown() -> "Scores":
+        """Before anything was scored."""
+        return Scores(*[None] * len(fields(Scores)))
 
 
 @torch.no_grad()
-def evaluate(flow: PoseFlow, skeleton: Skeleton, pairs: Pairs, chunk: int = 250, seed: int = 1) -> Scores:
-    """Score a flow on pairs; the same seed draws the same noise."""
-    flow.eval()
-    z = torch.randn(1, HYPOTHESES, DIM, generator=torch.Generator().manual_seed(seed))
-    z[:, 0] = 0.0
-    rows = [_score(flow, skeleton, pairs.rows(index), z) for index in torch.arange(pairs.size).split(chunk)]
+def score(method: Method, pairs: Pairs, chunk: int = 250, seed: int = 1) -> Scores:
+    """Score a method on pairs; the same seed draws the same noise."""
+    method.eval()
+    chunks = torch.arange(pairs.size).split(chunk)
+    rows = [_score(method, pairs.rows(index), Chance(seed, i)) for i, index in enumerate(chunks)]
     columns = {name: torch.cat([row[name] for row in rows]).float() for name in rows[0]}
     return Scores(**{name: _summary(name, value) for name, value in columns.items()})
 
 
-def _summary(name: str, values: Tensor) -> float:
+def _summary(name: str, values: Tensor) -> float | None:
     """Medians for standard deviations, means for the rest; entries that do not apply are NaN."""
-    value = values.nanmedian() if name.startswith("std") else values.nanmean()
-    return round(value.item(), 3)
+    value = (values.nanmedian() if name.startswith("std") else values.nanmean()).item()
+    return None if value != value else round(value, 3)
 
 
-def _score(flow: PoseFlow, skeleton: Skeleton, batch: Pairs, z: Tensor) -> dict[str, Tensor]:
-    context = flow.encoder(batch.features)
-    bodies, log_q = flow.sample(context, z.expand(batch.size, -1, -1))
-    joints = view_joints(skeleton, batch.R_anchor, batch.half, bodies)
+def _score(method: Method, batch: Pairs, chance: Chance) -> dict[str, Tensor]:
+    batch = batch._replace(map=batch.map.float())
+    drawn = method.draw(batch, HYPOTHESES, chance)
+    joints = method.known.joints(batch, drawn.bodies)
     limbs, truth = joints[:, :, LIMB_JOINTS], batch.joints[:, LIMB_JOINTS]
     centered = truth - batch.joints[:, :1]
     pa = 1000 * pa_mpjpe(limbs, truth[:, None].expand_as(limbs))
@@ -72,9 +76,10 @@ def _score(flow: PoseFlow, skeleton: Skeleton, batch: Pairs, z: Tensor) -> dict[
     seen = batch.visible[:, LIMB_JOINTS].bool()
     miss = (project(joints, batch.half) - batch.target[:, None]).norm(dim=-1).mean(1)[:, LIMB_JOINTS]
     nan = torch.full_like(std, torch.nan)
+    log_prob = method.log_prob(batch)
     return {
-        "nll": -flow.log_prob(context, batch.bodies())[:, 0],
-        "entropy": -log_q[:, 1:].mean(1),
+        "nll": -log_prob if log_prob is not None else nan[:, 0],
+        "entropy": -drawn.log_q[:, 1:].mean(1) if drawn.log_q is not None else nan[:, 0],
         "center_mpjpe": 1000 * mpjpe(limbs[:, 0] - joints[:, 0, :1], centered),
         "center_pa": pa[:, 0],
         "mean_pa": 1000 * pa_mpjpe(mean[:, LIMB_JOINTS], truth),
@@ -84,7 +89,6 @@ def _score(flow: PoseFlow, skeleton: Skeleton, batch: Pairs, z: Tensor) -> dict[
         "std_visible": torch.where(seen, std, nan).flatten(),
         "std_hidden": torch.where(seen, nan, std).flatten(),
         "reprojection": torch.where(seen, 50 * miss, nan).flatten(),
-        "visible_accuracy": 100.0 * ((context.visible_logits > 0) == batch.visible.bool()).float().mean(-1),
     }
 
 

@@ -1,0 +1,57 @@
+"""Bodies in the view: what every method draws, in torch.
+
+Rotations are relative: row 0 to the torso's axes guessed by the landmark network (`engines.features.View`), rows 1..23 are
+SMPL's `body_pose`. The camera numbers place the pelvis in the view: (x, y) in units of `View.half`, and the log of its
+distance relative to `REACH_M / half`.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engines.types import NUM_JOINTS
+from trainer import so3
+
+SIX = 6 * NUM_JOINTS
+NUMBERS = SIX + 10 + 3
+"""Length of a body as plain numbers: 24 rotations in 6D, betas, camera."""
+
+
+class Bodies(NamedTuple):
+    """S bodies for each of B pictures."""
+
+    y: Float[Tensor, "B S 24 3"]
+    """Rotation vectors: row 0 relative to the anchor."""
+    betas: Float[Tensor, "B S 10"]
+    camera: Float[Tensor, "B S 3"]
+
+    def at(self, index: int | slice) -> "Bodies":
+        """Some of the bodies of each picture."""
+        chosen = slice(index, index + 1) if isinstance(index, int) else index
+        return Bodies(*(part[:, chosen] for part in self))
+
+
+def rotations_from_six(six: Float[Tensor, "*B 6"]) -> Float[Tensor, "*B 3 3"]:
+    """Gram-Schmidt on two columns (Zhou et al., On the Continuity of Rotation Representations, 2019)."""
+    a, b = six[..., :3], six[..., 3:]
+    x = torch.nn.functional.normalize(a, dim=-1)
+    y = torch.nn.functional.normalize(b - (x * b).sum(-1, keepdim=True) * x, dim=-1)
+    return torch.stack([x, y, torch.linalg.cross(x, y)], -1)
+
+
+def bodies_from_numbers(numbers: Float[Tensor, "B S 157"]) -> Bodies:
+    """Bodies from plain numbers, as regressors give them; the camera's distance is kept within a factor of 20."""
+    six = numbers[..., :SIX].unflatten(-1, (NUM_JOINTS, 6))
+    camera = numbers[..., SIX + 10 :]
+    camera = torch.cat([camera[..., :2], 3.0 * torch.tanh(camera[..., 2:] / 3.0)], -1)
+    return Bodies(so3.log(rotations_from_six(six)), numbers[..., SIX : SIX + 10], camera)
+
+
+def numbers_from_bodies(bodies: Bodies) -> Float[Tensor, "B S 157"]:
+    """The inverse of `bodies_from_numbers`."""
+    R = so3.exp(bodies.y)
+    six = torch.cat([R[..., 0], R[..., 1]], -1).flatten(-2)
+    far = 3.0 * torch.atanh((bodies.camera[..., 2:] / 3.0).clamp(-0.999, 0.999))
+    return torch.cat([six, bodies.betas, bodies.camera[..., :2], far], -1)

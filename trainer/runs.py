@@ -1,0 +1,63 @@
+"""What a run folder says about itself: configuration, commit and data of every start, and the scores at its end."""
+
+import dataclasses
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dacite
+import torch
+
+from engines.body import BodyModel
+from engines.errors import PenumbraError
+from trainer.methods.method import Known, Method
+from trainer.methods.registry import build
+from trainer.pose_prior import PosePrior
+
+if TYPE_CHECKING:
+    from trainer.train import TrainConfig
+
+
+def record(config: "TrainConfig", run: Path, pairs: int, done: int) -> None:
+    """Write what makes this run beside it, every time it is started or goes on."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip()
+
+    path = run / "config.json"
+    starts = json.loads(path.read_text())["starts"] if path.exists() else []
+    facts = {"at_step": done, "training_pairs": pairs, "commit": git("rev-parse", "HEAD")}
+    starts.append(facts | {"config": dataclasses.asdict(config)})
+    path.write_text(json.dumps({"starts": starts}, indent=2, default=str))
+    (run / "uncommitted.diff").write_text(git("diff", "HEAD") + "\n")
+
+
+def write_scores(run: Path, scores: dict[str, float | None]) -> None:
+    """The last evaluation."""
+    (run / "scores.json").write_text(json.dumps(scores, indent=2))
+
+
+def load_config(run: Path) -> "TrainConfig":
+    """The configuration of a run's last start.
+
+    Raises:
+        PenumbraError: if the folder holds no run.
+    """
+    from trainer.train import TrainConfig  # it needs this module
+
+    path = run / "config.json"
+    if not path.exists():
+        raise PenumbraError(f"{run} holds no run: train one with python -m trainer.train --run {run}.")
+    data = json.loads(path.read_text())["starts"][-1]["config"]
+    return dacite.from_dict(TrainConfig, data, dacite.Config(cast=[Path, tuple]))
+
+
+def load_method(run: Path) -> Method:
+    """A trained method with its averaged weights, ready to be drawn from. Errors as in `load_config`."""
+    config = load_config(run)
+    known = Known(BodyModel.load(), PosePrior.load())
+    method = build(config.method, config.supervision, known, config.methods, config.encoder)
+    state: dict[str, Any] = torch.load(run / "last.pt", weights_only=True, map_location="cpu")
+    method.load_state_dict(state["average"])
+    return method.eval().requires_grad_(False)
