@@ -56,6 +56,11 @@ def crop_to_image(roi: Roi, side: float) -> Float[np.ndarray, "2 3"]:
     return np.column_stack([linear, corner])
 
 
+def image_to_crop(roi: Roi, side: float) -> Float[np.ndarray, "2 3"]:
+    """The inverse of `crop_to_image`."""
+    return cv2.invertAffineTransform(crop_to_image(roi, side))
+
+
 def apply_affine(matrix: Float[np.ndarray, "2 3"], points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:
     """Map points."""
     return points @ matrix[:, :2].T + matrix[:, 2]

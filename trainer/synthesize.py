@@ -24,7 +24,7 @@ from engines.engine import open_engine
 from engines.landmarker import SIDE as CROP
 from engines.landmarker import Landmarker
 from engines.models import landmarker_model
-from engines.roi import crop_to_image
+from engines.roi import image_to_crop
 from engines.types import Landmarks, Roi
 from trainer import render
 from trainer.scenes import CROPS, Scene, SceneConfig, draw, window
@@ -78,7 +78,7 @@ class Painter:
         found, _ = self.landmarker(painting.image, Roi(np.array([CROP / 2, CROP / 2]), CROP, 0.0))
         if found.score < 0.5:
             return None
-        crop_from_image = _crop_from_image(roi, CROP)
+        crop_from_image = image_to_crop(roi, CROP)
         reach = round(0.016 * CROP * OVERSAMPLE)
         crop_px = OVERSAMPLE * cv2.transform(joints_px[None], crop_from_image)[0]
         visible = render.visible_joints(painting.part, crop_px, reach)
@@ -94,7 +94,7 @@ class Painter:
         rng: np.random.Generator,
     ) -> render.Painting:
         size = CROP * OVERSAMPLE
-        crop_from_image = _crop_from_image(roi, size)
+        crop_from_image = image_to_crop(roi, size)
         pixels = cv2.transform(_to_image(vertices, scene)[None], crop_from_image)[0]
         behind = render.background(size, rng)
         painting = render.paint(self.figure, vertices, pixels, size, behind, rng)
@@ -102,7 +102,7 @@ class Painter:
         render.occlude(painting, crop_px, 0.75 * size, rng)
         _hide_outside(painting.part, there, crop_from_image)
         small = cv2.resize(painting.image, (CROP, CROP), interpolation=cv2.INTER_AREA)
-        small = _repeat_border(small, there, _crop_from_image(roi, CROP))
+        small = _repeat_border(small, there, image_to_crop(roi, CROP))
         return render.Painting(render.degrade(small, rng), painting.part)
 
 
@@ -118,11 +118,6 @@ def _region(joints_px: Float[np.ndarray, "24 2"], rng: np.random.Generator) -> R
     rotation = np.arctan2(up[0], -up[1]) + rng.normal(0, 0.1)
     center = hips + rng.normal(0, 0.06, 2) * radius
     return Roi(center, float(2 * 1.25 * radius * np.exp(rng.normal(0, 0.12))), float(rotation))
-
-
-def _crop_from_image(roi: Roi, size: int) -> Float[np.ndarray, "2 3"]:
-    """Affine map from image px to the px of a crop of `size`."""
-    return cv2.invertAffineTransform(crop_to_image(roi, size))
 
 
 def _hide_outside(part: np.ndarray, there: Float[np.ndarray, "4"], crop_from_image: Float[np.ndarray, "2 3"]) -> None:

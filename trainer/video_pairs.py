@@ -1,0 +1,132 @@
+"""Unlabelled real video as training pairs without truth: what is known is where the landmark network sees limb joints.
+
+    python -m trainer.video_pairs --videos a.mp4 b.mp4 --out runs/video
+
+With `python -m trainer.train --weak runs/video` these supervise as MHEntropy does under `2d-vis`: visible 2D, prior, entropy. The
+network thus learns that real pictures, too, are to be explained, and gets no answer to copy where nothing is seen.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import tyro
+from tqdm import tqdm
+
+from calib.camera import Intrinsics, from_fov
+from engines.body import BodyModel
+from engines.errors import PenumbraError
+from engines.landmarker import SIDE as CROP
+from engines.perception import Perception, open_perception
+from engines.roi import image_to_crop
+from engines.types import NUM_JOINTS, Landmarks
+from trainer.augment import Raw
+from trainer.data import Pairs, encode, read
+
+JOINT_OF = {11: 16, 12: 17, 13: 18, 14: 19, 15: 20, 16: 21, 25: 4, 26: 5, 27: 7, 28: 8}
+"""The SMPL joint of each landmark that supervises. Hips are left out: the network's lie centimetres from SMPL's."""
+
+
+@dataclass(frozen=True)
+class VideoConfig:
+    """What to watch."""
+
+    videos: tuple[Path, ...]
+    out: Path = Path("runs/video")
+    every: int = 2
+    """Keep one frame in so many."""
+    min_visibility: float = 0.8
+    """Of a landmark that supervises."""
+
+
+def watch(video: Path, perception: Perception, every: int) -> list[dict[str, np.ndarray]]:
+    """What the landmark network says about a video's frames.
+
+    Raises:
+        PenumbraError: if the video cannot be read.
+    """
+    perception.reset()
+    capture = cv2.VideoCapture(str(video))
+    if not capture.isOpened():
+        raise PenumbraError(f"--videos: cannot read {video}; name a video file.")
+    records: list[dict[str, np.ndarray]] = []
+    number = 0
+    while (grabbed := capture.read())[0]:
+        height, width = grabbed[1].shape[:2]
+        landmarks = perception(grabbed[1])
+        if landmarks is not None and number % every == 0:
+            records.append(_record(landmarks, from_fov((width, height))))
+        number += 1
+    return records
+
+
+def _record(found: Landmarks, intrinsics: Intrinsics) -> dict[str, np.ndarray]:
+    """The fields of `trainer.synthesize`'s records that do not need truth."""
+    assert found.map is not None
+    width, height = intrinsics.size
+    return {
+        "points": found.points.astype(np.float32),
+        "depth": found.depth.astype(np.float32),
+        "visibility": found.visibility.astype(np.float32),
+        "presence": found.presence.astype(np.float32),
+        "world": found.world.astype(np.float32),
+        "focal": np.array(intrinsics.fx, np.float32),
+        "size": np.array(intrinsics.size, np.int32),
+        "window": np.array([0, 0, width, height], np.float32),
+        "crop_from_image": image_to_crop(found.roi, CROP).astype(np.float32),
+        "map": found.map.astype(np.float16),
+    }
+
+
+def load_video(folder: Path, body: BodyModel, with_map: bool = False, min_visibility: float = 0.8) -> Pairs:
+    """Video shards as pairs whose 3D fields mean nothing; `target` and `visible` hold what may supervise.
+
+    Raises:
+        PenumbraError: if there is no shard.
+    """
+    raw = read(folder)
+    count = len(raw["focal"])
+    nowhere = {
+        "rotvec": np.zeros((count, NUM_JOINTS, 3), np.float32),
+        "betas": np.zeros((count, 10), np.float32),
+        "pelvis": np.tile(np.array([0, 0, 3], np.float32), (count, 1)),
+        "joint_visible": np.zeros((count, NUM_JOINTS), np.float32),
+    }
+    pairs = encode(raw | nowhere, body, with_map)
+    return pairs._replace(**_seen(raw, pairs, min_visibility))
+
+
+def _seen(raw: Raw, pairs: Pairs, min_visibility: float) -> dict[str, torch.Tensor]:
+    """Where the landmarks that count lie in the view, in units of `half`."""
+    target, visible = torch.zeros_like(pairs.target), torch.zeros_like(pairs.visible)
+    size = raw["size"][:, None]
+    inside = ((raw["points"] > 0) & (raw["points"] < size)).all(-1)
+    one = np.ones((len(size), len(JOINT_OF), 1))
+    in_image = np.concatenate([raw["points"][:, list(JOINT_OF)], one], -1)
+    in_crop = np.einsum("nij,nkj->nki", raw["crop_from_image"], in_image)
+    view_from_crop = np.linalg.inv(pairs.crop_from_view.double().numpy())
+    in_view = np.einsum("nij,nkj->nki", view_from_crop, np.concatenate([in_crop, one], -1))
+    flat = in_view[..., :2] / in_view[..., 2:] / pairs.half.double().numpy()[:, None, None]
+    joints = list(JOINT_OF.values())
+    target[:, joints] = torch.from_numpy(flat).float()
+    sure = (raw["visibility"] >= min_visibility) & inside
+    visible[:, joints] = torch.from_numpy(sure[:, list(JOINT_OF)]).float()
+    return {"target": target, "visible": visible}
+
+
+def main(config: VideoConfig) -> None:
+    """Watch every video and store what was seen."""
+    perception = open_perception()
+    config.out.mkdir(parents=True, exist_ok=True)
+    for video in tqdm(config.videos, unit="video"):
+        records = watch(video, perception, config.every)
+        if records:
+            stacked = {key: np.stack([record[key] for record in records]) for key in records[0]}
+            np.savez(config.out / f"{video.stem}.npz", **stacked)
+        print(f"{video.name}: {len(records)} pictures with a person")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(VideoConfig))
