@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from engines.rotations import exp_so3, log_so3
-from engines.types import JOINT_NAMES, NUM_BETAS, NUM_JOINTS
+from engines.types import JOINT_NAMES, NUM_BETAS
 from trainer.asf_amc import METRES_PER_UNIT, read_amc, read_asf
 from trainer.bvh import joint_names, read_bvh
+from trainer.datasets.amass import read_amass
 from trainer.retarget import ASF, DAZ, MOTIONBUILDER, retarget
 
 CMU_FPS = 120.0
@@ -68,7 +68,8 @@ def load_clip(path: str | Path, fps: float | None = None, rest: Float[np.ndarray
     if not path.is_file():
         raise PenumbraError(f"there is no motion capture file '{path}'")
     if path.suffix == ".npz":
-        return _load_amass(path, fps)
+        rotvec, transl, rate = read_amass(path, fps)
+        return Motion(rotvec, transl, rate, path.stem, path.parent.name)
     rest = default_rest_joints() if rest is None else rest
     if path.suffix == ".amc":
         recording, mapping = read_amc(path, read_asf(_asf_beside(path)), fps or CMU_FPS), ASF
@@ -124,24 +125,6 @@ def _asf_beside(path: Path) -> Path:
 def _is_t_pose(rotvec: Float[np.ndarray, "24 3"]) -> bool:
     limbs = [JOINT_NAMES.index(f"{side}_{part}") for side in _SWAPPED for part in ("hip", "knee", "shoulder", "elbow")]
     return bool((np.linalg.norm(rotvec[limbs], axis=-1) < _T_POSE_RAD).all())
-
-
-def _load_amass(path: Path, fps: float | None) -> Motion:
-    """AMASS: z-up world; 156 (SMPL+H) and 165 (SMPL-X) numbers a frame share SMPL's first 22 joints, 72 is SMPL itself."""
-    with np.load(path, allow_pickle=False) as file:
-        missing = {"poses", "trans"} - set(file.files)
-        rate = next((float(file[key]) for key in ("mocap_framerate", "mocap_frame_rate") if key in file.files), fps)
-        if missing or rate is None:
-            raise PenumbraError(f"'{path}' lacks {sorted(missing) or 'mocap_framerate'}; give an AMASS motion file")
-        poses, trans = file["poses"].astype(np.float64), file["trans"].astype(np.float64)
-    if poses.ndim != 2 or poses.shape[1] not in (72, 156, 165):
-        raise PenumbraError(f"'{path}' has poses of shape {poses.shape}; AMASS has 72, 156 or 165 numbers a frame")
-    known = 24 if poses.shape[1] == 72 else 22
-    rotvec = np.zeros((len(poses), NUM_JOINTS, 3))
-    rotvec[:, :known] = poses[:, : 3 * known].reshape(-1, known, 3)
-    R_yup_zup = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
-    rotvec[:, 0] = log_so3(R_yup_zup @ exp_so3(rotvec[:, 0]))
-    return Motion(rotvec, trans @ R_yup_zup.T, fps or rate, path.stem, path.parent.name)
 
 
 @dataclass(frozen=True)
