@@ -1,4 +1,4 @@
-"""ProHMR's and SPIN's files as people have them, made small: every column arrives where it belongs, and wrong ones are named."""
+"""ProHMR's and SPIN's files as people have them, made small: columns arrive where they belong, wrong ones are named."""
 
 from pathlib import Path
 
@@ -61,8 +61,8 @@ def test_the_skeletons_have_their_lengths_and_every_limb_joint() -> None:
     # From the sources: OpenPose's right wrist and left ankle, LSP's right ankle and H36M's root.
     assert COCO_18[4] == BODY_25[4] == "right_wrist" and COCO_18[13] == BODY_25[14] == "left_ankle"
     assert BODY_25[8] == "mid_hip" and EXTRA_19[0] == "right_ankle" and EXTRA_19[14] == "pelvis"
-    # Without the middle of the hips the first 14 of both OpenPose skeletons are the same.
-    assert COCO_18 == tuple(name for name in BODY_25 if name != "mid_hip")[:18]
+    # But for the middle of the hips and the feet both OpenPose skeletons are the same.
+    assert tuple(name for name in BODY_25 if name != "mid_hip")[:18] == COCO_18
 
 
 def test_joints_are_found_by_name_and_the_more_confident_of_two_counts() -> None:
@@ -216,7 +216,7 @@ def test_human36m_is_found_by_the_usual_names_in_either_form(tmp_path: Path) -> 
     assert open_dataset("h36m", tmp_path / "h36m_valid_protocol2.npz", "test").source.name == "h36m_valid_protocol2.npz"
     with pytest.raises(PenumbraError, match="has none of h36m_mosh_train"):
         open_dataset("h36m", tmp_path, "train")
-    with pytest.raises(PenumbraError, match="--split p3 is not one of Human3.6M's"):
+    with pytest.raises(PenumbraError, match=r"--split p3 is not one of Human3\.6M's"):
         open_dataset("h36m", tmp_path, "p3")
 
 
@@ -240,5 +240,5 @@ def test_datasets_are_opened_by_name(tmp_path: Path) -> None:
         open_dataset("amass", tmp_path, "test")
     with pytest.raises(PenumbraError, match="--dataset coco is unknown; there are 3dpw, h36m, prohmr"):
         open_dataset("coco", tmp_path, "test")
-    with pytest.raises(PenumbraError, match="--root .*nowhere does not exist"):
+    with pytest.raises(PenumbraError, match=r"--root .*nowhere does not exist"):
         open_dataset("3dpw", tmp_path / "nowhere", "test")
