@@ -1,0 +1,304 @@
+r"""HuManiFlow (Sengupta et al., CVPR 2023): each joint's rotation given those above it, as small flows on $SO(3)$.
+
+$$q(R_{1..23}, \beta \mid I) = q(\beta \mid I) \prod_k q(R_k \mid R_{\text{above } k}, \beta, I)$$
+
+The shape is a diagonal Gaussian; global orientation and camera are regressed, the same for all hypotheses. A joint's flow works
+in $\mathbb{R}^3$: noise, two conditional couplings (a rational-quadratic spline, Durkan et al. 2019, then scale and shift), the
+radial tanh and the exponential map of `trainer.so3`. Its ball has radius $\pi$ (the original: $1.5 \pi$), so every rotation has
+one pre-image and the density is exact. The original walks through 23 joints one by one; here all joints at the same depth
+of the tree go together, each with its own weights.
+
+Tensors inside the flow have the joint first: (n joints, M = B S bodies, numbers).
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from zuko.transforms import MonotonicRQSTransform
+
+from engines.types import NUM_BETAS, NUM_JOINTS, PARENTS
+from trainer import losses, so3
+from trainer.bodies import Bodies, rotations_from_six
+from trainer.chance import Chance
+from trainer.data import Pairs
+from trainer.encoder import Encoder, EncoderConfig
+from trainer.methods.method import Drawn, EvidenceConfig, Known, Method, Supervision, Terms
+
+JOINTS = NUM_JOINTS - 1
+DIM = NUM_BETAS + 3 * JOINTS
+REST = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+"""No rotation, in 6D."""
+
+
+def _above(joint: int) -> list[int]:
+    """Body joints above one, its parent first; both counted from 0 below the root."""
+    parent = PARENTS[joint + 1] - 1
+    return [] if parent < 0 else [parent, *_above(parent)]
+
+
+ABOVE = tuple(_above(k) for k in range(JOINTS))
+DEEPEST = max(map(len, ABOVE))
+_DEPTH = [len(above) for above in ABOVE]
+assert sorted(_DEPTH) == _DEPTH, "joints of one depth must be neighbours"
+LEVELS = tuple(slice(_DEPTH.index(d), _DEPTH.index(d) + _DEPTH.count(d)) for d in range(DEEPEST + 1))
+ALL = slice(0, JOINTS)
+
+
+@dataclass(frozen=True)
+class PartsConfig:
+    """Sizes of the joints' flows, the original's."""
+
+    shared: int = 256
+    context: int = 64
+    hidden: int = 32
+    couplings: int = 2
+    bins: int = 8
+    bound: float = 5.0
+    """The spline bends inside [-bound, bound], in standard deviations of the joint's coordinates."""
+
+
+@dataclass(frozen=True)
+class HuManiFlowConfig:
+    """Weights, all per picture."""
+
+    parts: PartsConfig = field(default_factory=PartsConfig)
+    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
+    samples: int = 3
+    """Bodies drawn a picture, beside the point estimate; the original draws 8."""
+    likelihood: float = 1.0
+    """Under `3d`: of pose and shape."""
+    beside: float = 0.2
+    """Under `3d`: of the reprojection of point estimate and samples; about the original's ratio for errors of 12 px."""
+    orientation: float = 85.0
+    """Under `3d`: of the squared Frobenius distance of the global rotation: the original's ratio to the likelihood."""
+    camera: float = 20.0
+    """Under `3d`: of the squared distance of the camera numbers."""
+
+
+class Picture(NamedTuple):
+    """What a picture says, computed once for all its hypotheses."""
+
+    h: Float[Tensor, "B W"]
+    root: Float[Tensor, "B 3 3"]
+    camera: Float[Tensor, "B 3"]
+    betas: Float[Tensor, "B 10"]
+    log_std: Float[Tensor, "B 10"]
+
+
+class PerJoint(nn.Module):
+    """A linear layer for each joint."""
+
+    def __init__(self, inputs: int, outputs: int, zero: bool = False) -> None:
+        super().__init__()
+        bound = 0.0 if zero else 1 / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.empty(JOINTS, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(JOINTS, 1, outputs))
+
+    def forward(self, u: Float[Tensor, "n M I"], joints: slice) -> Float[Tensor, "n M O"]:
+        """Apply the layers of some joints; where `u` is shorter than the weights, what it lacks counts as zero."""
+        return torch.baddbmm(self.bias[joints], u, self.weight[joints, : u.shape[-1]])
+
+
+class Coupling(nn.Module):
+    """One of three numbers bends, scales and shifts the other two."""
+
+    def __init__(self, config: PartsConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.first = PerJoint(1 + config.context, config.hidden)
+        self.second = PerJoint(config.hidden, config.hidden)
+        self.last = PerJoint(config.hidden, 2 * (3 * config.bins + 1), zero=True)
+
+    def forward(self, u: Float[Tensor, "n M 3"], context: Tensor, joints: slice) -> tuple[Tensor, Tensor]:
+        """Towards coordinates; also the log volume."""
+        kept, moved = u.roll(1, -1).split([1, 2], -1)
+        spline, log_scale, shift = self._bend(kept, context, joints)
+        bent, log_slope = spline.call_and_ladj(moved)
+        return torch.cat([kept, bent * log_scale.exp() + shift], -1), (log_slope + log_scale).sum(-1)
+
+    def inverse(self, u: Float[Tensor, "n M 3"], context: Tensor, joints: slice) -> tuple[Tensor, Tensor]:
+        """Towards noise; also the log volume of `forward` there."""
+        kept, moved = u.split([1, 2], -1)
+        spline, log_scale, shift = self._bend(kept, context, joints)
+        straight = cast(Tensor, spline.inv((moved - shift) * (-log_scale).exp()))
+        _, log_slope = spline.call_and_ladj(straight)
+        return torch.cat([kept, straight], -1).roll(-1, -1), (log_slope + log_scale).sum(-1)
+
+    def _bend(
+        self, kept: Float[Tensor, "n M 1"], context: Float[Tensor, "n M C"], joints: slice
+    ) -> tuple[MonotonicRQSTransform, Tensor, Tensor]:
+        h = nn.functional.elu(self.first(torch.cat([kept, context], -1), joints))
+        h = nn.functional.elu(self.second(h, joints))
+        bins = self.config.bins
+        widths, heights, slopes, raw, shift = (
+            self.last(h, joints).unflatten(-1, (2, -1)).split([bins, bins, bins - 1, 1, 1], -1)
+        )
+        spline = MonotonicRQSTransform(widths, heights, slopes, bound=self.config.bound)
+        return spline, 4.0 * torch.tanh(raw[..., 0] / 4.0), shift[..., 0]
+
+
+class PartsFlow(nn.Module):
+    """q(pose, shape | picture), and the regressed orientation and camera."""
+
+    mean: Tensor
+    std: Tensor
+    radius: Tensor
+    above: Tensor
+    has_above: Tensor
+
+    def __init__(self, config: PartsConfig, encoder: EncoderConfig) -> None:
+        super().__init__()
+        self.encoder = Encoder(encoder)
+        self.heads = nn.Linear(encoder.width, 6 + 3 + 2 * NUM_BETAS)
+        with torch.no_grad():
+            self.heads.weight.mul_(0.02)
+            self.heads.bias.zero_()[:6] = torch.tensor(REST)
+        self.from_picture = nn.Linear(encoder.width, config.shared)
+        self.from_rest = nn.Linear(NUM_BETAS + 9 + 3, config.shared)
+        self.from_shared = nn.Linear(config.shared, JOINTS * config.context)
+        self.from_above = PerJoint(9 * DEEPEST, config.context)
+        self.couplings = nn.ModuleList(Coupling(config) for _ in range(config.couplings))
+        self.register_buffer("mean", torch.zeros(JOINTS, 3))
+        self.register_buffer("std", torch.ones(JOINTS, 3))
+        self.register_buffer("radius", torch.tensor(math.pi))
+        padded = torch.tensor([above + [0] * (DEEPEST - len(above)) for above in ABOVE])
+        self.register_buffer("above", padded, persistent=False)
+        there = torch.arange(DEEPEST) < torch.tensor(_DEPTH)[:, None]
+        self.register_buffer("has_above", there[..., None, None], persistent=False)
+
+    def look(self, batch: Pairs) -> Picture:
+        """What a batch of pictures says."""
+        h = self.encoder(batch.features, batch.map)
+        six, camera, betas, raw = self.heads(h).split([6, 3, NUM_BETAS, NUM_BETAS], -1)
+        camera = torch.cat([camera[:, :2], 3.0 * torch.tanh(camera[:, 2:] / 3.0)], -1)
+        return Picture(h, rotations_from_six(six), camera, betas, 4.0 * torch.tanh(raw / 4.0))
+
+    @torch.no_grad()
+    def standardise(self, pose: Float[Tensor, "N 23 3"]) -> None:
+        """Take mean and spread of the joints' coordinates from a sample of poses."""
+        x = so3.unsqueeze(pose, self.radius)
+        self.mean.copy_(x.mean(0))
+        self.std.copy_(x.std(0).clamp_min(1e-2))
+
+    def sample(self, picture: Picture, z: Float[Tensor, "B S 79"]) -> tuple[Bodies, Float[Tensor, "B S"]]:
+        """Map noise to bodies, from the root outwards, and give their log density as `log_prob` does."""
+        count = z.shape[1]
+        betas = picture.betas[:, None] + picture.log_std[:, None].exp() * z[..., :NUM_BETAS]
+        u = z[..., NUM_BETAS:].unflatten(-1, (JOINTS, 3)).flatten(0, 1).transpose(0, 1)
+        shared = self._shared(picture, betas)
+        levels: list[Tensor] = []
+        rotations = u.new_zeros(0, u.shape[1], 9)
+        log_det = -picture.log_std.sum(-1)[:, None].expand(-1, count).flatten()
+        for depth, joints in enumerate(LEVELS):
+            context = self._context(shared, rotations[self.above[joints, :depth]], joints)
+            v = u[joints]
+            for coupling in self._couplings():
+                v, volume = coupling(v, context, joints)
+                log_det = log_det - volume.sum(0)
+            x = v * self.std[joints, None] + self.mean[joints, None]
+            y = so3.squeeze(x, self.radius)
+            log_det = log_det - self._log_volume(x, y, joints).sum(0)
+            levels.append(y)
+            rotations = torch.cat([rotations, so3.exp(y).flatten(-2)])
+        pose = torch.cat(levels).transpose(0, 1).unflatten(0, (-1, count))
+        root = so3.log(picture.root)[:, None, None].expand(-1, count, -1, -1)
+        bodies = Bodies(torch.cat([root, pose], -2), betas, picture.camera[:, None].expand(-1, count, -1))
+        return bodies, _log_normal(z) + log_det.unflatten(0, (-1, count))
+
+    def log_prob(self, picture: Picture, bodies: Bodies) -> Float[Tensor, "B S"]:
+        """Exact log density of the 23 rotations (Haar measure) and betas; all joints at once.
+
+        Orientation and camera have no density here: those of `bodies` are not looked at, the regressed ones are used.
+        """
+        count = bodies.betas.shape[1]
+        y = bodies.y[..., 1:, :].flatten(0, 1).transpose(0, 1)
+        rotations = so3.exp(y).flatten(-2)
+        # (23, deepest, M, 9); joints with fewer above them have zeros there, which add nothing.
+        above = rotations[self.above] * self.has_above
+        context = self._context(self._shared(picture, bodies.betas), above, ALL)
+        x = so3.unsqueeze(y, self.radius)
+        v, log_det = (x - self.mean[:, None]) / self.std[:, None], -self._log_volume(x, y, ALL)
+        for coupling in reversed(self._couplings()):
+            v, volume = coupling.inverse(v, context, ALL)
+            log_det = log_det - volume
+        pose = (_log_normal(v) + log_det).sum(0).unflatten(0, (-1, count))
+        noise = (bodies.betas - picture.betas[:, None]) * (-picture.log_std[:, None]).exp()
+        return pose + _log_normal(noise) - picture.log_std.sum(-1, keepdim=True)
+
+    def _log_volume(self, x: Float[Tensor, "n M 3"], y: Float[Tensor, "n M 3"], joints: slice) -> Float[Tensor, "n M"]:
+        """Of standardised coordinates to rotations."""
+        stretch = self.std[joints].log().sum(-1, keepdim=True)
+        return stretch + so3.squeeze_log_det(x, self.radius) + so3.exp_log_det(y)
+
+    def _shared(self, picture: Picture, betas: Float[Tensor, "B S 10"]) -> Float[Tensor, "23 M C"]:
+        """What all joints see, as each of them takes it: picture, shape, orientation and camera."""
+        same = torch.cat([picture.root.flatten(-2), picture.camera], -1)[:, None].expand(-1, betas.shape[1], -1)
+        h = self.from_picture(picture.h)[:, None] + self.from_rest(torch.cat([betas, same], -1))
+        taken = self.from_shared(nn.functional.elu(h)).flatten(0, 1)
+        return taken.unflatten(-1, (JOINTS, -1)).transpose(0, 1)
+
+    def _context(self, shared: Tensor, above: Float[Tensor, "n A M 9"], joints: slice) -> Float[Tensor, "n M C"]:
+        """What some joints' flows are told, from the rotations above them."""
+        return nn.functional.elu(shared[joints] + self.from_above(above.transpose(1, 2).flatten(-2), joints))
+
+    def _couplings(self) -> list[Coupling]:
+        return [cast(Coupling, layer) for layer in self.couplings]
+
+
+class HuManiFlow(Method):
+    """The flow along the tree and its objective."""
+
+    def __init__(
+        self, supervision: Supervision, known: Known, config: HuManiFlowConfig, encoder: EncoderConfig
+    ) -> None:
+        super().__init__(supervision, known)
+        self.config = config
+        self.flow = PartsFlow(config.parts, encoder)
+
+    def prepare(self, some: Pairs) -> None:
+        """Take the scales of the joints' coordinates: from true poses under `3d`, else from the pose prior."""
+        if self.supervision == "3d":
+            self.flow.standardise(some.y[:, 1:])
+        else:
+            generator = torch.Generator().manual_seed(0)
+            self.flow.standardise(self.known.prior.sample(some.size, generator))
+
+    def forward(self, batch: Pairs, chance: Chance) -> tuple[Tensor, Terms]:
+        """Reprojection of point estimate and samples, with priors under `2d-vis` and the likelihood under `3d`."""
+        config = self.config
+        picture = self.flow.look(batch)
+        z = chance.normal(batch.size, 1 + config.samples, DIM)
+        z[:, 0] = 0.0
+        bodies, _ = self.flow.sample(picture, z)
+        joints = self.known.joints(batch, bodies)
+        if self.supervision == "2d-vis":
+            return self.known.evidence(batch, bodies, joints, config.evidence)
+        R_true = so3.exp(batch.y[:, 0])
+        terms = Terms(
+            reprojection=self.known.reprojection(batch, joints, config.evidence).mean(),
+            likelihood=losses.likelihood(self.flow.log_prob(picture, batch.bodies())[:, 0]).mean(),
+            orientation=(picture.root - R_true).square().sum((-1, -2)).mean(),
+            camera=(picture.camera - batch.camera).square().sum(-1).mean(),
+        )
+        total = config.likelihood * terms["likelihood"] + config.beside * terms["reprojection"]
+        return total + config.orientation * terms["orientation"] + config.camera * terms["camera"], terms
+
+    def draw(self, batch: Pairs, count: int, chance: Chance) -> Drawn:
+        """Noise through the flow; number 0 is zeros pushed through, each joint given the others' point estimate.
+
+        The density is that of the 23 body rotations and betas; orientation and camera are the same for all hypotheses and
+        add nothing to it. So it ranks the hypotheses of one picture, but does not compare with methods that doubt those too,
+        and for the same reason this method has no `log_prob` of whole bodies.
+        """
+        z = chance.normal(batch.size, count, DIM)
+        z[:, 0] = 0.0
+        bodies, log_q = self.flow.sample(self.flow.look(batch), z)
+        return Drawn(bodies, log_q)
+
+
+def _log_normal(z: Tensor) -> Tensor:
+    return -0.5 * (z * z).sum(-1) - 0.5 * z.shape[-1] * math.log(2 * math.pi)
