@@ -1,0 +1,148 @@
+"""What a second camera is worth as evidence, on real footage: hypotheses of one view, landmarks of another.
+
+    python -m trainer.second_view --folders RECORDING [RECORDING ...]
+
+Every ordered pair of cameras of a rig: hypotheses are drawn from the first picture alone and reweighted by the landmarks of
+the second. The reference is triangulated from the *other* cameras, so that evidence and reference share no picture (they
+share the landmark network and its habits). Nothing is turned or scaled: errors are in the first camera's frame as they
+are ("absolute"), after the means of the scored joints are put together ("relative"), and, to compare, after Procrustes
+alignment ("aligned"). Folders as in `trainer.footage`.
+"""
+
+import json
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import tyro
+from jaxtyping import Float
+from tqdm import tqdm
+
+from engines.body import BodyModel
+from engines.evidence.evidence import best, effective_sample_size, posterior_moments, reweight
+from engines.evidence.second_view import SCALE, SecondView
+from engines.perception import Perception, open_perception
+from engines.sampler import FlowModel, Sampler, open_sampler
+from engines.types import Hypotheses
+from trainer.footage import JOINT_OF, FootageConfig, Look, View, read_rig, reference
+from trainer.metrics import pa_mpjpe
+
+
+@dataclass(frozen=True)
+class SecondViewConfig:
+    """What to measure."""
+
+    folders: tuple[Path, ...]
+    model: Path | None = None
+    """A flow made by `trainer.export_onnx`; None for the shipped one."""
+    hypotheses: int = 100
+    every: int = 4
+    """Score one instant in so many; all frames are looked at, because the landmark network tracks."""
+    scale: float = SCALE
+    """Of the second view's Laplace distribution, share of the person's size."""
+    min_effective: float = 10.0
+    """Temper the evidence until so many hypotheses are left in effect; 1 takes it at its word."""
+    min_joints: int = 5
+
+
+@dataclass(frozen=True)
+class Drawn(Look):
+    """A look with all of its bodies."""
+
+    bodies: Hypotheses
+
+
+def draw(view: View, perception: Perception, sampler: Sampler) -> list[Drawn | None]:
+    """Hypotheses of every frame of a view, each for itself."""
+    perception.reset()
+    capture, drawn = cv2.VideoCapture(str(view.video)), []
+    while (grabbed := capture.read())[0]:
+        landmarks = perception(grabbed[1])
+        if landmarks is None:
+            drawn.append(None)
+            continue
+        bodies = sampler(landmarks, view.intrinsics).hypotheses
+        cov = posterior_moments(bodies).cov
+        drawn.append(Drawn(landmarks, bodies.joints[0].astype(float), bodies.joints, cov, bodies))
+    return drawn
+
+
+def between(first: View, second: View) -> Float[np.ndarray, "4 4"]:
+    """T_second_first of two calibrated cameras."""
+    T = np.eye(4)
+    T[:3, :3] = second.R @ first.R.T
+    T[:3, 3] = second.t - T[:3, :3] @ first.t
+    return T
+
+
+def errors(joints: Float[np.ndarray, "J 3"], truth: Float[np.ndarray, "J 3"]) -> dict[str, float]:
+    """Mean distances, millimetres; see the module."""
+    centred = joints - joints.mean(0) + truth.mean(0)
+    return {
+        "absolute": 1000 * float(np.linalg.norm(joints - truth, axis=1).mean()),
+        "relative": 1000 * float(np.linalg.norm(centred - truth, axis=1).mean()),
+        "aligned": 1000 * pa_mpjpe(torch.tensor(joints), torch.tensor(truth)).item(),
+    }
+
+
+def score(
+    first: Drawn, evidence: SecondView, truth: dict[int, Float[np.ndarray, "3"]], min_effective: float
+) -> dict[str, float]:
+    """Errors of one pair at one instant; `truth` by landmark, in the first camera's frame, metres."""
+    target = np.stack(list(truth.values()))
+    chosen = [JOINT_OF[landmark] for landmark in truth]
+    posterior = reweight(first.bodies, evidence, min_effective=min_effective)
+    estimates = {
+        "one view, centre": first.joints,
+        "one view, mean": posterior_moments(first.bodies).mean,
+        "two views, top": best(posterior).joints,
+        "two views, mean": posterior_moments(posterior).mean,
+    }
+    row = {"effective": effective_sample_size(posterior)}
+    for name, joints in estimates.items():
+        row |= {f"{name}: {kind}": value for kind, value in errors(joints[chosen], target).items()}
+    every = [errors(joints[chosen].astype(float), target) for joints in first.bodies.joints]
+    row |= {f"best possible: {kind}": min(one[kind] for one in every) for kind in every[0]}
+    return row
+
+
+def score_instant(looks: list[Drawn], views: list[View], config: SecondViewConfig) -> list[dict[str, float]]:
+    """All ordered pairs of one instant whose remaining cameras see enough."""
+    rows, limits = [], FootageConfig(config.folders, min_joints=config.min_joints)
+    for i, j in permutations(range(len(views)), 2):
+        others = [k for k in range(len(views)) if k not in (i, j)]
+        world = reference([looks[k] for k in others], [views[k] for k in others], limits)
+        if len(world) < config.min_joints:
+            continue
+        truth = {landmark: views[i].R @ point + views[i].t for landmark, point in world.items()}
+        T = between(views[i], views[j])
+        evidence = SecondView.of(looks[j].landmarks, views[j].intrinsics, T, config.scale)
+        rows.append(score(looks[i], evidence, truth, config.min_effective))
+    return rows
+
+
+def main(config: SecondViewConfig) -> None:
+    """Print the means over all pairs and instants."""
+    model = FlowModel.load(config.model)
+    perception, sampler = open_perception(), open_sampler(BodyModel.load(), config.hypotheses, model=model)
+    rows: list[dict[str, float]] = []
+    for folder in config.folders:
+        views, instants = read_rig(folder)
+        drawn = [draw(view, perception, sampler) for view in tqdm(views, desc=folder.name, unit="view")]
+        for frames in instants[:: config.every]:
+            looks = [drawn[i][frame] if frame < len(drawn[i]) else None for i, frame in sorted(frames.items())]
+            there = [one for one in looks if one is not None]
+            if len(there) == len(views):
+                rows += score_instant(there, views, config)
+    if not rows:
+        print("no instant has enough joints that the remaining views agree on")
+        return
+    means = {key: round(float(np.mean([row[key] for row in rows])), 1) for key in rows[0]}
+    print(json.dumps(means | {"pairs": len(rows)}, indent=2))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(SecondViewConfig))
