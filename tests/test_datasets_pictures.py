@@ -46,13 +46,14 @@ class Mirage:
 
     def __init__(self, points: np.ndarray, scores: list[float]) -> None:
         self.points, self.scores, self.regions = points, scores, []
+        self.depth = np.random.default_rng(1).normal(0, 50, 33)
 
     def __call__(self, image: np.ndarray, roi: Roi) -> tuple[Landmarks, Roi]:
         self.regions.append(roi)
         rng = np.random.default_rng(0)
         score = self.scores[len(self.regions) - 1]
         half, world = np.full(33, 0.5), rng.normal(0, 0.3, (33, 3))
-        found = Landmarks(self.points, rng.normal(0, 50, 33), half, half, world, score, roi, np.ones((4, 4, 288)))
+        found = Landmarks(self.points, self.depth, half, half, world, score, roi, np.ones((4, 4, 288)))
         return found, Roi(roi.center + 5, roi.size * 1.1, 0.2)
 
 
@@ -134,8 +135,9 @@ def test_pairs_use_the_true_camera_although_they_store_a_centred_one(
 
 
 def test_what_is_recorded_has_the_painters_form(shaken: tuple[People, np.ndarray], body: BodyModel) -> None:
-    looked, _ = seen(*shaken, [0.9, 0.9])
+    looked, mirage = seen(*shaken, [0.9, 0.9])
     record = looked.raw
+    np.testing.assert_allclose(record["depth"][0] / record["focal"][0], mirage.depth / WIDE.fx, rtol=1e-5)
     np.testing.assert_allclose(record["pelvis"], [[0.1, -0.1, 4.0]], atol=1e-5)
     assert looked.placed == ("keypoints",) and looked.rows.tolist() == [0]
     np.testing.assert_allclose(record["rotvec"][0], standing(), atol=1e-6)
