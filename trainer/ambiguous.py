@@ -21,7 +21,8 @@ from trainer.augment import JOINT_OF_LANDMARK, Raw, joints_in_camera
 from trainer.scenes import SceneConfig
 from trainer.synthesize import SynthesizeConfig, synthesize
 
-SCENE = SceneConfig(swap_upper=0.0, jitter_rad=0.0, truncate=0.0, crops=(0.1, 0.3, 0.3, 0.3))
+AMBIGUOUS = SceneConfig(swap_upper=0.0, jitter_rad=0.0, truncate=0.0, crops=(0.1, 0.3, 0.3, 0.3))
+CLEAR = SceneConfig(swap_upper=0.0, jitter_rad=0.0, truncate=0.0, crops=(1.0, 0.0, 0.0, 0.0), things=False)
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class AmbiguousConfig:
     """Of 500 pictures."""
     processes: int = 2
     seed: int = 2023
+    clear: bool = False
+    """Make the same without crops and things in front, as H36M beside ambiguous H36M."""
 
 
 def exact(raw: Raw, body: BodyModel) -> Raw:
@@ -59,8 +62,8 @@ def exact(raw: Raw, body: BodyModel) -> Raw:
 
 def main(config: AmbiguousConfig) -> None:
     """Make the benchmark's shards in `out/split`."""
-    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    synthesize(SynthesizeConfig(**fields, scene=SCENE))
+    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config) if field.name != "clear"}
+    synthesize(SynthesizeConfig(**fields, scene=CLEAR if config.clear else AMBIGUOUS))
 
 
 if __name__ == "__main__":

@@ -54,8 +54,14 @@ def load_config(run: Path) -> "TrainConfig":
 
 
 def load_method(run: Path) -> Method:
-    """A trained method with its averaged weights, ready to be drawn from. Errors as in `load_config`."""
+    """A trained method with its averaged weights, ready to be drawn from.
+
+    Raises:
+        PenumbraError: if the folder holds no run, or one without a checkpoint yet.
+    """
     config = load_config(run)
+    if not (run / "last.pt").exists():
+        raise PenumbraError(f"{run} holds no checkpoint yet: let python -m trainer.train --run {run} reach its first.")
     known = Known(BodyModel.load(), PosePrior.load())
     method = build(config.method, config.supervision, known, config.methods, config.encoder)
     state: dict[str, Any] = torch.load(run / "last.pt", weights_only=True, map_location="cpu")

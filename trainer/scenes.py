@@ -44,6 +44,8 @@ class SceneConfig:
     """How often the picture's border may cut the person."""
     crops: tuple[float, float, float, float] = (0.85, 0.06, 0.05, 0.04)
     """How often each of `CROPS` is cut out of the picture."""
+    things: bool = True
+    """Whether things may stand in front."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Scene:
     size: tuple[int, int]
     crop: str = WHOLE
     """Which of `CROPS` was cut out of the picture."""
+    things: bool = True
+    """Whether things may stand in front."""
 
 
 def draw(
@@ -81,7 +85,7 @@ def draw(
     focal = max(size) / (2 * np.tan(np.radians(rng.uniform(*config.fov_deg)) / 2))
     crop = rng.choice(list(CROPS), p=config.crops)
     pelvis = _place(size, focal, config, rng)
-    return Scene(pose, rng.normal(0, 1, NUM_BETAS), pelvis, float(focal), size, str(crop))
+    return Scene(pose, rng.normal(0, 1, NUM_BETAS), pelvis, float(focal), size, str(crop), config.things)
 
 
 def window(scene: Scene, joints_px: Float[np.ndarray, "24 2"]) -> Float[np.ndarray, "4"]:

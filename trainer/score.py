@@ -50,8 +50,11 @@ class Scores:
 def score(method: Method, pairs: Pairs, chunk: int = 250, seed: int = 1) -> Scores:
     """Score a method on pairs; the same seed draws the same noise."""
     method.eval()
+    device = method.known.J_template.device
     chunks = torch.arange(pairs.size).split(chunk)
-    rows = [_score(method, pairs.rows(index), Chance(seed, i)) for i, index in enumerate(chunks)]
+    rows = [
+        _score(method, pairs.rows(index).to(device), Chance(seed, i, device=device)) for i, index in enumerate(chunks)
+    ]
     columns = {name: torch.cat([row[name] for row in rows]).float() for name in rows[0]}
     return Scores(**{name: _summary(name, value) for name, value in columns.items()})
 
@@ -63,14 +66,13 @@ def _summary(name: str, values: Tensor) -> float | None:
 
 
 def _score(method: Method, batch: Pairs, chance: Chance) -> dict[str, Tensor]:
-    batch = batch._replace(map=batch.map.float())
     drawn = method.draw(batch, HYPOTHESES, chance)
     joints = method.known.joints(batch, drawn.bodies)
     limbs, truth = joints[:, :, LIMB_JOINTS], batch.joints[:, LIMB_JOINTS]
     centered = truth - batch.joints[:, :1]
     pa = 1000 * pa_mpjpe(limbs, truth[:, None].expand_as(limbs))
     mean, cov = moments(joints)
-    error = _same_distance(batch.joints[:, None], joints[:, 0])[:, 0] - joints[:, 0]
+    error = same_distance(batch.joints[:, None], joints[:, 0])[:, 0] - joints[:, 0]
     inside = contains(cov, error)[:, LIMB_JOINTS].float()
     std = 1000 * (cov.diagonal(dim1=-2, dim2=-1).mean(-1)).sqrt()[:, LIMB_JOINTS]
     seen = batch.visible[:, LIMB_JOINTS].bool()
@@ -97,13 +99,13 @@ def moments(joints: Tensor) -> tuple[Tensor, Tensor]:
 
     What `engines.kernels.moments` does for one picture; here batched and differentiable.
     """
-    level = _same_distance(joints, joints[:, 0])
+    level = same_distance(joints, joints[:, 0])
     mean = level.mean(1)
     spread = level - mean[:, None]
     return mean, torch.einsum("bsja,bsjc->bjac", spread, spread) / joints.shape[1]
 
 
-def _same_distance(joints: Tensor, reference: Tensor) -> Tensor:
+def same_distance(joints: Tensor, reference: Tensor) -> Tensor:
     """Shift bodies (B, S, J, 3) along the ray of the reference's pelvis until the pelvises are equally far."""
     ray = torch.nn.functional.normalize(reference[:, 0], dim=-1)
     along = ((joints[:, :, 0] - reference[:, None, 0]) * ray[:, None]).sum(-1)

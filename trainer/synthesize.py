@@ -76,7 +76,7 @@ class Painter:
         there = window(scene, joints_px)
         painting = self._paint(scene, posed.vertices("live"), joints_px, roi, there, rng)
         found, _ = self.landmarker(painting.image, Roi(np.array([CROP / 2, CROP / 2]), CROP, 0.0))
-        if found.score < 0.5:
+        if found.score < 0.5 or (there[2:] - there[:2]).min() < 1:  # what a crop keeps may lie outside the picture
             return None
         crop_from_image = image_to_crop(roi, CROP)
         reach = round(0.016 * CROP * OVERSAMPLE)
@@ -99,7 +99,8 @@ class Painter:
         behind = render.background(size, rng)
         painting = render.paint(self.figure, vertices, pixels, size, behind, rng)
         crop_px = cv2.transform(joints_px[None], crop_from_image)[0]
-        render.occlude(painting, crop_px, 0.75 * size, rng)
+        if scene.things:
+            render.occlude(painting, crop_px, 0.75 * size, rng)
         _hide_outside(painting.part, there, crop_from_image)
         small = cv2.resize(painting.image, (CROP, CROP), interpolation=cv2.INTER_AREA)
         small = _repeat_border(small, there, image_to_crop(roi, CROP))

@@ -13,6 +13,7 @@ import copy
 import dataclasses
 import logging
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,12 +21,14 @@ import numpy as np
 import torch
 import tyro
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from engines.body import BodyModel
+from engines.errors import PenumbraError
 from trainer import runs
 from trainer.augment import AugmentConfig, Raw
 from trainer.chance import Chance
@@ -37,6 +40,7 @@ from trainer.pictures import samples_against_truth
 from trainer.pool import Pool
 from trainer.pose_prior import PosePrior
 from trainer.score import Scores, score
+from trainer.video_pairs import load_video
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +114,7 @@ class Training:
     def __init__(
         self, config: TrainConfig, train: Raw, body: BodyModel, fabric: Fabric, weak: Pairs | None = None
     ) -> None:
-        assert config.batch % fabric.world_size == 0, "the batch must divide among the processes"
+        _check(config, fabric.world_size)
         torch.manual_seed(config.seed)
         self.config, self.fabric, self.body, self.weak = config, fabric, body, weak
         self.train = train
@@ -205,21 +209,42 @@ class Training:
         self.done, self.skipped = state["done"], state["skipped"]
 
 
+def _fabric(config: TrainConfig) -> Fabric:
+    """The engine for as many processes as torchrun started, else as the configuration asks for."""
+    devices, nodes = config.devices, config.nodes
+    if TorchElasticEnvironment.detect():
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    strategy = DDPStrategy(find_unused_parameters=True) if devices * nodes > 1 else "auto"
+    return Fabric(accelerator=config.accelerator, strategy=strategy, devices=devices, num_nodes=nodes)
+
+
+def _check(config: TrainConfig, processes: int) -> None:
+    """Refuse what cannot be trained.
+
+    Raises:
+        PenumbraError: if a batch does not divide among the processes, or the method cannot use unlabelled video.
+    """
+    for name, batch in (("--batch", config.batch), ("--weak-batch", config.weak_batch)):
+        if batch % processes != 0:
+            raise PenumbraError(f"{name} {batch} does not divide among {processes} processes; choose a multiple.")
+    if config.weak is not None and config.method != "mhentropy":
+        raise PenumbraError(f"--weak: {config.method} cannot learn from unlabelled video; leave it out.")
+
+
 def rate(step: int, warmup: int, steps: int) -> float:
     """Share of the learning rate: a linear start, then half a cosine down to a hundredth."""
-    return min(1.0, (step + 1) / warmup) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
+    return min(1.0, (step + 1) / max(warmup, 1)) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
 
 
 def run(config: TrainConfig) -> Scores:
     """Train, or go on; returns the last scores of the averaged weights on the validation split."""
     torch.set_num_threads(config.threads)
-    many = config.devices * config.nodes > 1
-    strategy = DDPStrategy(find_unused_parameters=True) if many else "auto"
-    fabric = Fabric(accelerator=config.accelerator, strategy=strategy, devices=config.devices, num_nodes=config.nodes)
+    fabric = _fabric(config)
     fabric.launch()
     body = BodyModel.load()
     train = read(config.pairs / "train", config.train_shards)
-    weak = load(config.weak, body, with_map=config.encoder.map) if config.weak else None
+    weak = load_video(config.weak, body, config.encoder.map) if config.weak else None
     training = Training(config, train, body, fabric, weak)
     config.run.mkdir(parents=True, exist_ok=True)
     last = config.run / "last.pt"

@@ -2,8 +2,8 @@
 
     python -m trainer.video_pairs --videos a.mp4 b.mp4 --out runs/video
 
-With `python -m trainer.train --weak runs/video` these supervise as MHEntropy does under `2d-vis`: visible 2D, prior, entropy. The
-network thus learns that real pictures, too, are to be explained, and gets no answer to copy where nothing is seen.
+With `python -m trainer.train --weak runs/video` these supervise as MHEntropy does under `2d-vis`: visible 2D, prior, entropy.
+The network thus learns that real pictures, too, are to be explained, and gets no answer to copy where nothing is seen.
 """
 
 from dataclasses import dataclass

@@ -64,7 +64,14 @@ class MHEntropy(Method):
         return Bodies(torch.cat([root, y], 1)[:, None], betas, 0.3 * camera)
 
     def forward(self, batch: Pairs, chance: Chance, supervision: Supervision | None = None) -> tuple[Tensor, Terms]:
-        """The objective of a batch; `supervision` says if this batch has less truth than the others."""
+        """The objective of a batch.
+
+        Args:
+            batch: pictures with what is known about them.
+            chance: of this step.
+            supervision: given where this batch has less truth than the others. What such a batch calls visible is what
+                supervises, not what can be seen, so the visibility is not learnt from it.
+        """
         config = self.config
         context = self.flow.look(batch.features, batch.map)
         z = chance.normal(batch.size, 1 + config.samples, DIM)
@@ -76,7 +83,8 @@ class MHEntropy(Method):
         terms["negative_entropy"] = losses.negative_entropy(log_q[:, 1:]).mean()
         terms["visible"] = losses.visibility(context.visible_logits, batch.visible).mean()
         kl = evidence + config.entropy * terms["negative_entropy"]
-        total = config.visible * terms["visible"]
+        # Times nothing rather than left out: processes that share gradients must agree on which weights have one.
+        total = (config.visible if supervision is None else 0.0) * terms["visible"]
         if (supervision or self.supervision) == "2d-vis":
             center, _ = self.known.evidence(batch, bodies.at(0), joints[:, :1], config.evidence)
             terms["center"] = center

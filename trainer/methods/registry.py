@@ -1,25 +1,48 @@
 """Every method by name, with its configuration."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from trainer.encoder import EncoderConfig
+from trainer.methods.cvae import CVAE, CVAEConfig
 from trainer.methods.hmr import HMR, HMRConfig
+from trainer.methods.humaniflow import HuManiFlow, HuManiFlowConfig
+from trainer.methods.mdn import MDN, MDNConfig
 from trainer.methods.method import Known, Method, Supervision
 from trainer.methods.mhentropy import MHEntropy, MHEntropyConfig
+from trainer.methods.multibodies import MultiBodies, MultiBodiesConfig
+from trainer.methods.prohmr import ProHMR, ProHMRConfig
+from trainer.methods.spin import SPIN, SPINConfig
 
-Name = Literal["mhentropy", "hmr"]
+Name = Literal["hmr", "spin", "mdn", "cvae", "multibodies", "prohmr", "humaniflow", "mhentropy"]
+NAMES: tuple[Name, ...] = get_args(Name)
+"""In the order of the tables."""
 
 
 @dataclass(frozen=True)
 class MethodConfigs:
     """One configuration a method; only the chosen method's is used."""
 
-    mhentropy: MHEntropyConfig = field(default_factory=MHEntropyConfig)
     hmr: HMRConfig = field(default_factory=HMRConfig)
+    spin: SPINConfig = field(default_factory=SPINConfig)
+    mdn: MDNConfig = field(default_factory=MDNConfig)
+    cvae: CVAEConfig = field(default_factory=CVAEConfig)
+    multibodies: MultiBodiesConfig = field(default_factory=MultiBodiesConfig)
+    prohmr: ProHMRConfig = field(default_factory=ProHMRConfig)
+    humaniflow: HuManiFlowConfig = field(default_factory=HuManiFlowConfig)
+    mhentropy: MHEntropyConfig = field(default_factory=MHEntropyConfig)
 
 
-_CLASSES: dict[Name, type[Method]] = {"mhentropy": MHEntropy, "hmr": HMR}
+_CLASSES: dict[Name, type[Method]] = {
+    "hmr": HMR,
+    "spin": SPIN,
+    "mdn": MDN,
+    "cvae": CVAE,
+    "multibodies": MultiBodies,
+    "prohmr": ProHMR,
+    "humaniflow": HuManiFlow,
+    "mhentropy": MHEntropy,
+}
 
 
 def build(name: Name, supervision: Supervision, known: Known, configs: MethodConfigs, encoder: EncoderConfig) -> Method:

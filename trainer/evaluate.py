@@ -1,0 +1,110 @@
+"""Score trained methods and print the tables.
+
+    python -m trainer.evaluate --runs runs/table/*
+    python -m trainer.evaluate --runs runs/mine --dataset 3dpw --root /data/3DPW
+
+Without `--dataset` the benchmarks are the folders of `trainer.ambiguous`: clear and ambiguous CMU. Everything goes to
+`--out`: the tables as Markdown, every run's values as JSON. Runs that differ in nothing but their seed share a row.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+from tqdm import tqdm
+
+from engines.body import BodyModel
+from engines.landmarker import open_landmarker
+from trainer import tables
+from trainer.ambiguous import exact
+from trainer.data import Pairs, encode, read
+from trainer.datasets.open import open_dataset
+from trainer.datasets.pictures import look
+from trainer.measure import MeasureConfig, measure
+from trainer.runs import load_config, load_method
+from trainer.tables import Measured
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What to score, on what."""
+
+    runs: tuple[Path, ...]
+    """Folders of `trainer.train`."""
+    out: Path = Path("runs/tables")
+    clear: Path = Path("runs/clear/test")
+    ambiguous: Path = Path("runs/ambiguous/test")
+    shown: Literal["rendered", "exact"] = "rendered"
+    """Landmarks as the landmark network saw them, or exact projections with a visibility mask."""
+    dataset: str | None = None
+    """3dpw, h36m or prohmr instead of the benchmarks."""
+    root: Path | None = None
+    """Where that dataset lies."""
+    split: str = "test"
+    images: Path | None = None
+    """Where its pictures lie, if not under `root`."""
+    pictures: int | None = None
+    """Score the first so many only."""
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+
+
+def benchmarks(config: EvaluateConfig, body: BodyModel) -> dict[str, Pairs]:
+    """The pairs of every benchmark, by name, with feature maps."""
+    if config.dataset is not None:
+        if config.root is None:
+            raise SystemExit("--root: say where the dataset lies.")
+        people = open_dataset(config.dataset, config.root, config.split, config.images)
+        looked = look(people, open_landmarker(), body)
+        print(looked.summary())
+        return {config.dataset: encode(looked.raw, body, with_map=True)}
+    raws = {"CMU": read(config.clear), "ambiguous CMU": read(config.ambiguous)}
+    if config.shown == "exact":
+        return {name: encode(exact(raw, body), body) for name, raw in raws.items()}
+    return {name: encode(raw, body, with_map=True) for name, raw in raws.items()}
+
+
+def measure_run(run: Path, sets: dict[str, Pairs], config: MeasureConfig) -> list[Measured]:
+    """One run on every benchmark."""
+    facts, method = load_config(run), load_method(run)
+    return [
+        Measured(facts.method, facts.supervision, facts.seed, name, measure(method, pairs, config))
+        for name, pairs in sets.items()
+    ]
+
+
+def report(measured: list[Measured]) -> str:
+    """All tables as Markdown."""
+    names = list(dict.fromkeys(one.benchmark for one in measured))
+    hardest = names[-1]
+    return "\n".join(
+        (
+            tables.render("PA-MPJPE of the best hypothesis (mm)", tables.table_2(names), measured),
+            tables.render(f"Diversity on {hardest}, n = 25", tables.table_3(hardest), measured),
+            tables.render(f"Uncertainty on {hardest}, as given", tables.table_trust(hardest), measured),
+        )
+    )
+
+
+def main(config: EvaluateConfig) -> None:
+    """Measure, print, save."""
+    torch.set_num_threads(1)
+    body = BodyModel.load()
+    sets = {
+        name: pairs.rows(torch.arange(min(pairs.size, config.pictures or pairs.size)))
+        for name, pairs in benchmarks(config, body).items()
+    }
+    config.out.mkdir(parents=True, exist_ok=True)
+    measured: list[Measured] = []
+    for run in tqdm(config.runs, unit="run"):
+        measured += measure_run(run, sets, config.measure)
+        (config.out / "values.json").write_text(json.dumps([asdict(one) for one in measured], indent=2) + "\n")
+    text = report(measured)
+    (config.out / "tables.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(EvaluateConfig))

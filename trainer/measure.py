@@ -1,0 +1,152 @@
+"""Everything that the tables say about one method on one benchmark.
+
+Joints are the 12 of the limbs. Pixels are those of the 256 px crop that the landmark network saw. Uncertainty is the method's
+own: no calibration, the common distance along the viewing ray removed (see the README).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from calib import reliability
+from calib.covariance import squared_mahalanobis
+from engines.body import BodyModel
+from engines.types import LIMB_JOINTS
+from trainer import metrics
+from trainer.chance import Chance
+from trainer.data import Pairs
+from trainer.methods.method import Method
+from trainer.score import same_distance
+
+BEST_OF = (1, 5, 10, 25, 100)
+_CHUNK = 200
+
+
+@dataclass(frozen=True)
+class MeasureConfig:
+    """How it is measured."""
+
+    hypotheses: int = 100
+    diverse: int = 25
+    """Hypotheses that AH, WH, PJD and RD are taken of."""
+    quantised_pictures: int = 300
+    """Pictures that the quantised selection is done on: its k-means is slow."""
+    confident_share: float = 0.8
+    """Share of joints that count as confident."""
+    wrong_m: float = 0.15
+    """An error from which a joint is wrong, metres."""
+    floor_m: float = 0.004
+    """Added to every axis of a covariance: a method without spread would have none."""
+    seed: int = 11
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Hypotheses of all pictures beside the truth; limb joints, metres, pelvises of every body at the origin, or px."""
+
+    joints: Float[Tensor, "B N J 3"]
+    truth: Float[Tensor, "B J 3"]
+    pixels: Float[Tensor, "B N J 2"]
+    truth_pixels: Float[Tensor, "B J 2"]
+    level: Float[Tensor, "B N J 3"]
+    """In the view, all bodies as far as the best estimate."""
+    level_truth: Float[Tensor, "B J 3"]
+    visible: Float[Tensor, "B J"]
+
+
+@torch.no_grad()
+def judge(method: Method, pairs: Pairs, config: MeasureConfig) -> Judged:
+    """Draw hypotheses for every picture."""
+    parts = [
+        _judge(method, pairs.rows(rows), Chance(config.seed, i), config.hypotheses)
+        for i, rows in enumerate(torch.arange(pairs.size).split(_CHUNK))
+    ]
+    return Judged(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+
+def _judge(method: Method, batch: Pairs, chance: Chance, count: int) -> tuple[Tensor, ...]:
+    batch = batch._replace(map=batch.map.float())
+    joints = method.known.joints(batch, method.draw(batch, count, chance).bodies)
+    truth, limbs = batch.joints[:, None], list(LIMB_JOINTS)
+    return (
+        (joints - joints[:, :, :1])[:, :, limbs],
+        (truth - truth[:, :, :1])[:, 0, limbs],
+        _crop_px(batch.crop_from_view, joints)[:, :, limbs],
+        _crop_px(batch.crop_from_view, truth)[:, 0, limbs],
+        same_distance(joints, joints[:, 0])[:, :, limbs],
+        same_distance(truth, joints[:, 0])[:, 0, limbs],
+        batch.visible[:, limbs].bool(),
+    )
+
+
+def _crop_px(H: Float[Tensor, "B 3 3"], points: Float[Tensor, "B S J 3"]) -> Float[Tensor, "B S J 2"]:
+    homogeneous = torch.einsum("bij,bskj->bski", H, points)
+    return homogeneous[..., :2] / homogeneous[..., 2:].clamp_min(0.05)
+
+
+def measure(method: Method, pairs: Pairs, config: MeasureConfig) -> dict[str, float | None]:
+    """All values of one method; None where one does not apply."""
+    judged = judge(method, pairs, config)
+    values = accuracy(judged, config) | diversity(judged, config) | trust(judged, config)
+    return {name: None if value != value else round(value, 4) for name, value in values.items()}
+
+
+def accuracy(judged: Judged, config: MeasureConfig) -> dict[str, float]:
+    """Of one estimate and of the best of n; millimetres."""
+    truth = judged.truth[:, None].expand_as(judged.joints)
+    pa, raw = 1000 * metrics.pa_mpjpe(judged.joints, truth), 1000 * metrics.mpjpe(judged.joints, truth)
+    values = {f"pa_best_{n}": metrics.best_of(pa, n).mean().item() for n in BEST_OF if n <= config.hypotheses}
+    values |= {f"mpjpe_best_{n}": metrics.best_of(raw, n).mean().item() for n in BEST_OF if n <= config.hypotheses}
+    some = slice(0, config.quantised_pictures)
+    for n in (5, 10, 25):
+        chosen = metrics.quantise(judged.joints[some], n)
+        values[f"pa_quantised_{n}"] = pa[some].gather(1, chosen).min(1).values.mean().item()
+    return values
+
+
+def diversity(judged: Judged, config: MeasureConfig) -> dict[str, float]:
+    """Agreement on what is seen, difference in what is not."""
+    some, seen = slice(0, config.diverse), judged.visible.bool()
+    errors = metrics.pixel_errors(judged.pixels[:, some], judged.truth_pixels)
+    pjd_2d, pjd_3d = metrics.pjd(judged.pixels[:, some]), 1000 * metrics.pjd(judged.joints[:, some])
+    worst = metrics.worst_of(metrics.per_picture(errors, seen))
+    return {
+        "ah_px": metrics.group_mean(errors, seen).item(),
+        "wh_px": metrics.weighted_mean(worst, seen.sum(-1)).item(),
+        "pjd_2d_visible_px": metrics.group_mean(pjd_2d, seen).item(),
+        "pjd_3d_hidden_mm": metrics.group_mean(pjd_3d, ~seen).item(),
+        "rd": metrics.rd(pjd_2d, pjd_3d, seen, ~seen).item(),
+        "consistency_px": metrics.sample_input_consistency(judged.pixels[:, 1:], judged.truth_pixels, seen).item(),
+        "spread_visible_mm": 1000 * metrics.group_mean(metrics.sample_diversity(judged.joints), seen).item(),
+        "spread_hidden_mm": 1000 * metrics.group_mean(metrics.sample_diversity(judged.joints), ~seen).item(),
+    }
+
+
+def trust(judged: Judged, config: MeasureConfig) -> dict[str, float]:
+    """How far the spread can be trusted."""
+    center = judged.level[:, 0]
+    spread = judged.level - center[:, None]
+    cov = torch.einsum("bnja,bnjc->bjac", spread, spread) / spread.shape[1] + config.floor_m**2 * torch.eye(3)
+    error = (judged.level_truth - center).norm(dim=-1)
+    std = (cov.diagonal(dim1=-2, dim2=-1).sum(-1) / 3).sqrt()
+    d2 = squared_mahalanobis(cov.double().numpy(), (judged.level_truth - center).double().numpy())
+    everywhere, seen = torch.ones_like(judged.visible, dtype=torch.bool), judged.visible.bool()
+    tau = metrics.operating_point(std, everywhere, config.confident_share)
+    rates = metrics.error_rates(error, std, everywhere, config.wrong_m, tau)
+    values = {
+        "nll": metrics.gaussian_nll(center, cov, judged.level_truth).mean().item(),
+        "energy_mm": 1000 * metrics.energy_score(judged.level, judged.level_truth).mean().item(),
+        "confident_error": 100 * rates.confident_error,
+        "ece": float(reliability.expected_calibration_error(d2)),
+        "ause": float(reliability.sparsification(error.flatten().numpy(), std.flatten().numpy()).ause),
+        "spearman": metrics.spearman_within_joint(std, error, everywhere).value.nanmean().item(),
+    }
+    for name, group in (("", everywhere), ("_visible", seen), ("_hidden", ~seen)):
+        shares = reliability.coverage(d2[group.numpy()])
+        values |= {
+            f"coverage_{100 * level:.0f}{name}": 100 * float(share)
+            for level, share in zip(reliability.LEVELS, shares, strict=True)
+        }
+    return values

@@ -1,0 +1,111 @@
+"""The tables from one command: train every method under each supervision with three seeds, then score them all.
+
+    python -m trainer.reproduce
+
+Every run trains on the same pairs with the same encoder for the same number of steps. What is finished is not trained again,
+what was killed goes on, and the scoring starts when the last run ends.
+"""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+from tqdm import tqdm
+
+from trainer import evaluate
+from trainer.methods.registry import NAMES
+
+WEAK = ("mhentropy", "prohmr", "hmr")
+"""Methods that the paper lists under `2d-vis`."""
+
+
+@dataclass(frozen=True)
+class ReproduceConfig:
+    """How much of it."""
+
+    pairs: Path = Path("runs/pairs")
+    out: Path = Path("runs/table")
+    seeds: int = 3
+    steps: int = 2000
+    batch: int = 128
+    processes: int = 2
+    """Runs at a time, one core each."""
+    only_train: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run."""
+
+    method: str
+    supervision: str
+    seed: int
+
+    def folder(self, out: Path) -> Path:
+        """Where it is kept."""
+        return out / f"{self.supervision}_{self.method}_{self.seed}"
+
+
+def jobs(seeds: int) -> list[Job]:
+    """All runs, the first seed of everything first."""
+    return [
+        Job(method, supervision, seed)
+        for seed in range(seeds)
+        for supervision, methods in (("2d-vis", WEAK), ("3d", tuple(reversed(NAMES))))
+        for method in methods
+    ]
+
+
+def command(job: Job, config: ReproduceConfig) -> list[str]:
+    """The same sizes for every method."""
+    # fmt: off
+    return [
+        sys.executable, "-m", "trainer.train",
+        "--method", job.method, "--supervision", job.supervision, "--seed", str(job.seed),
+        "--pairs", str(config.pairs), "--run", str(job.folder(config.out)),
+        "--steps", str(config.steps), "--batch", str(config.batch), "--warmup", "200", "--learning-rate", "1e-3",
+        "--ema", "0.995", "--evaluate-every", str(config.steps), "--evaluate-pairs", "500",
+        "--encoder.width", "384", "--encoder.blocks", "2",
+        "--methods.mhentropy.flow.couplings", "6", "--methods.mhentropy.flow.hidden", "128",
+    ]
+    # fmt: on
+
+
+def finished(run: Path, steps: int) -> bool:
+    """Whether a run needs nothing more."""
+    last = run / "last.pt"
+    return (run / "scores.json").exists() and torch.load(last, weights_only=True)["done"] >= steps
+
+
+def train(job: Job, config: ReproduceConfig) -> None:
+    """Train one run in a process of its own, its output beside it."""
+    run = job.folder(config.out)
+    if finished(run, config.steps):
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    with (run / "log.txt").open("a") as log:
+        subprocess.run(command(job, config), env=environment, stdout=log, stderr=log, check=True)
+
+
+def main(config: ReproduceConfig) -> None:
+    """Train all, then score all.
+
+    Raises:
+        subprocess.CalledProcessError: if a run failed; its `log.txt` says why.
+    """
+    todo = jobs(config.seeds)
+    with ThreadPoolExecutor(config.processes) as pool:
+        for _ in tqdm(pool.map(lambda job: train(job, config), todo), total=len(todo), unit="run"):
+            pass
+    if not config.only_train:
+        evaluate.main(evaluate.EvaluateConfig(runs=tuple(job.folder(config.out) for job in todo)))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(ReproduceConfig))

@@ -1,0 +1,104 @@
+"""Numbers of many runs as the tables of the MHEntropy paper, mean and spread over seeds.
+
+Table 2: PA-MPJPE of the best of 25 hypotheses. Table 3: how well hypotheses agree with what is visible, and how much they
+differ where nothing is. A third table says how far each method's uncertainty can be trusted.
+"""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from trainer.methods.registry import NAMES
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run on one benchmark."""
+
+    method: str
+    supervision: str
+    seed: int
+    benchmark: str
+    values: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table."""
+
+    title: str
+    benchmark: str
+    value: str
+    digits: int = 1
+
+
+def table_2(benchmarks: Sequence[str]) -> list[Column]:
+    """One hypothesis, and the best of 25 random ones, on every benchmark."""
+    return [
+        Column(f"{benchmark}, {title}", benchmark, value)
+        for benchmark in benchmarks
+        for title, value in (("n = 1", "pa_best_1"), ("n = 25", "pa_best_25"), ("quantised 25", "pa_quantised_25"))
+    ]
+
+
+def table_3(benchmark: str) -> list[Column]:
+    """Diversity, on the ambiguous benchmark."""
+    return [
+        Column("AH (px)", benchmark, "ah_px", 2),
+        Column("WH (px)", benchmark, "wh_px", 2),
+        Column("PJD 2D visible (px)", benchmark, "pjd_2d_visible_px", 2),
+        Column("PJD 3D hidden (mm)", benchmark, "pjd_3d_hidden_mm", 2),
+        Column("RD", benchmark, "rd", 3),
+    ]
+
+
+def table_trust(benchmark: str) -> list[Column]:
+    """Uncertainty as the method gives it, before any calibration."""
+    shares = [Column(f"inside {level} %", benchmark, f"coverage_{level}", 1) for level in (50, 68, 90, 95)]
+    return [
+        Column("NLL / coordinate", benchmark, "nll", 2),
+        *shares,
+        Column("ECE", benchmark, "ece", 3),
+        Column("AUSE", benchmark, "ause", 3),
+        Column("energy score (mm)", benchmark, "energy_mm"),
+        Column("confident errors (%)", benchmark, "confident_error", 1),
+    ]
+
+
+def render(title: str, columns: Sequence[Column], measured: Sequence[Measured]) -> str:
+    """A Markdown table, one row a method, `mean ± standard deviation` over seeds."""
+    rows: dict[tuple[str, str], list[Measured]] = defaultdict(list)
+    for one in measured:
+        rows[one.supervision, one.method].append(one)
+    order = sorted(rows, key=lambda key: (key[0], NAMES.index(key[1])))
+    head = ["supervision", "method", "seeds", *(column.title for column in columns)]
+    lines = [f"**{title}**", "", _line(head), _line(["---"] * len(head))]
+    for key in order:
+        seeds = len({one.seed for one in rows[key]})
+        lines.append(_line([*key, str(seeds), *(_cell(column, rows[key]) for column in columns)]))
+    return "\n".join(lines) + "\n"
+
+
+def ratio(
+    measured: Sequence[Measured], chosen: Callable[[Measured], bool], other: Callable[[Measured], bool], value: str
+) -> float:
+    """Mean of a value over some runs, divided by that over others."""
+    means = [
+        statistics.fmean(v for one in measured if which(one) and (v := one.values[value]) is not None)
+        for which in (chosen, other)
+    ]
+    return means[0] / means[1]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cell(column: Column, runs: Sequence[Measured]) -> str:
+    values = [one.values[column.value] for one in runs if one.benchmark == column.benchmark]
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    mean = f"{statistics.fmean(known):.{column.digits}f}"
+    return mean if len(known) == 1 else f"{mean} ± {statistics.stdev(known):.{column.digits}f}"
