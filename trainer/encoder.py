@@ -55,7 +55,8 @@ class Encoder(nn.Module):
         h = self.first(features)
         if self.config.map:
             there = (map != 0).any(-1).any(-1).any(-1, keepdim=True)
-            h = h + there * self.from_map(self.stage(map))
+            stored = map if map.dtype == features.dtype else map.to(features.dtype)  # a cast would be exported, too
+            h = h + there * self.from_map(self.stage(stored))
         for block in self.blocks:
             h = h + block(h)
         return nn.functional.silu(self.norm(h))

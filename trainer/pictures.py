@@ -20,8 +20,10 @@ def samples_against_truth(method: Method, batch: Pairs, count: int = 20, seed: i
 
     Truth is white (a hidden joint is a ring), the best estimate green, the other hypotheses blue.
     """
-    drawn = method.draw(batch, count, Chance(seed, 0))
-    joints = method.known.joints(batch, drawn.bodies)
+    device = method.known.J_template.device
+    on_device = batch.to(device)
+    drawn = method.draw(on_device, count, Chance(seed, 0, device=device))
+    joints = method.known.joints(on_device, drawn.bodies).cpu()
     rows = []
     for i in range(batch.size):
         truth, bodies, H = batch.joints[i].numpy(), joints[i].numpy(), batch.crop_from_view[i].numpy()

@@ -234,7 +234,9 @@ def _check(config: TrainConfig, processes: int) -> None:
 
 def rate(step: int, warmup: int, steps: int) -> float:
     """Share of the learning rate: a linear start, then half a cosine down to a hundredth."""
-    return min(1.0, (step + 1) / max(warmup, 1)) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
+    return min(1.0, (step + 1) / max(warmup, 1)) * (
+        0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+    )
 
 
 def run(config: TrainConfig) -> Scores:
