@@ -1,25 +1,37 @@
-"""Training pairs without rendering: random bodies, whose landmarks are their joints plus noise.
+"""Training pairs without rendering: random bodies, whose landmarks are their joints plus noise; and tiny methods.
 
 `records` has the form of a file of `trainer.synthesize`, `pairs` that of `trainer.data`.
 """
 
+import dataclasses
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from engines.body import BodyModel, joints_only
+from engines.roi import image_to_crop
 from engines.rotations import exp_so3, log_so3
+from engines.types import Roi
 from trainer import data
 from trainer.augment import JOINT_OF_LANDMARK
+from trainer.encoder import EncoderConfig
 from trainer.flow import FlowConfig, PoseFlow
+from trainer.methods.method import Known, Supervision
+from trainer.methods.mhentropy import MHEntropy, MHEntropyConfig
+from trainer.methods.registry import MethodConfigs
 from trainer.pose_prior import PosePrior
+from trainer.train import TrainConfig
 
-TINY = FlowConfig(width=32, blocks=1, couplings=3, hidden=16)
+TINY = FlowConfig(couplings=3, hidden=16)
+TINY_ENCODER = EncoderConfig(width=32, blocks=1)
+TINY_MAP_ENCODER = EncoderConfig(width=32, blocks=1, map=True)
 
 
 def records(count: int, seed: int, body: BodyModel, noise_px: float = 2.0) -> dict[str, np.ndarray]:
-    """People who face the camera within a quarter turn, 3 to 5 m away."""
+    """People who face the camera within a quarter turn, 3 to 5 m away, in turned crops."""
     rng = np.random.default_rng(seed)
     focal, size = rng.uniform(700, 900, count).astype(np.float32), np.tile([1280, 720], (count, 1)).astype(np.int32)
     rotvec = rng.normal(0, 0.25, (count, 24, 3))
@@ -34,6 +46,8 @@ def records(count: int, seed: int, body: BodyModel, noise_px: float = 2.0) -> di
     marks = joints[:, JOINT_OF_LANDMARK].astype(np.float64)
     hips = marks[:, 23:25].mean(1, keepdims=True)
     points = marks[..., :2] / marks[..., 2:] * focal[:, None, None] + size[:, None] / 2
+    turned = rng.normal(0, 0.3, count)
+    rois = [Roi(p.mean(0), 2.5 * float(np.ptp(p)), float(r)) for p, r in zip(points, turned, strict=True)]
     return {
         "points": (points + rng.normal(0, noise_px, points.shape)).astype(np.float32),
         "depth": ((marks - hips)[..., 2] * focal[:, None] / hips[..., 2]).astype(np.float32),
@@ -43,6 +57,10 @@ def records(count: int, seed: int, body: BodyModel, noise_px: float = 2.0) -> di
         "score": np.ones(count, np.float32),
         "focal": focal,
         "size": size,
+        "window": np.column_stack([np.zeros((count, 2)), size]).astype(np.float32),
+        "crop": np.zeros(count, np.int8),
+        "crop_from_image": np.stack([image_to_crop(roi, 256) for roi in rois]).astype(np.float32),
+        "map": rng.uniform(0.1, 6.0, (count, 4, 4, 288)).astype(np.float16),
         "rotvec": rotvec.astype(np.float32),
         "betas": betas,
         "pelvis": pelvis,
@@ -50,9 +68,15 @@ def records(count: int, seed: int, body: BodyModel, noise_px: float = 2.0) -> di
     }
 
 
-def pairs(count: int, seed: int, body: BodyModel) -> data.Pairs:
-    """The same as the flow's inputs and targets."""
-    return data.encode(records(count, seed, body), body)
+def pairs(count: int, seed: int, body: BodyModel, with_map: bool = False) -> data.Pairs:
+    """The same as a method's inputs and targets."""
+    return data.encode(records(count, seed, body), body, with_map)
+
+
+def unlabelled(raw: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What `trainer.video_pairs` would have stored: the same without any truth."""
+    truth = {"rotvec", "betas", "pelvis", "joint_visible", "score", "crop"}
+    return {key: value for key, value in raw.items() if key not in truth}
 
 
 def prior() -> PosePrior:
@@ -60,14 +84,41 @@ def prior() -> PosePrior:
     return PosePrior.from_moments(torch.ones(1), torch.zeros(1, 69), 0.1 * torch.eye(69)[None])
 
 
-def random_flow(seed: int, spread: float = 0.3) -> PoseFlow:
+def known(body: BodyModel) -> Known:
+    """What is known beforehand, with the round prior."""
+    return Known(body, prior())
+
+
+def random_flow(seed: int, spread: float = 0.3, encoder: EncoderConfig = TINY_ENCODER) -> PoseFlow:
     """A tiny flow whose last layers, which start at zero, are filled, so that the picture matters everywhere."""
     torch.manual_seed(seed)
-    flow = PoseFlow(TINY)
+    flow = PoseFlow(TINY, encoder)
+    layers = [flow.conditioner.affine, *(coupling.last for coupling in flow.couplings)]
     with torch.no_grad():
-        for layer in (flow.encoder.affine, *(coupling.last for coupling in flow.couplings)):
+        for layer in layers + ([flow.encoder.from_map] if encoder.map else []):
             layer.weight.normal_(0, spread / math.sqrt(layer.in_features))
             layer.bias.normal_(0, spread)
         flow.mean.normal_(0, 0.3)
         flow.std.uniform_(0.3, 0.7)
     return flow.eval()
+
+
+def mhentropy(body: BodyModel, flow: PoseFlow, supervision: Supervision = "3d", **weights: float) -> MHEntropy:
+    """The method around a flow, with other weights where they are given."""
+    config = MHEntropyConfig(flow=flow.config, **weights)  # pyright: ignore[reportArgumentType]
+    method = MHEntropy(supervision, known(body), config, flow.encoder.config)
+    method.flow = flow
+    return method.eval()
+
+
+def stored_run(run: Path, method: MHEntropy) -> TrainConfig:
+    """Write a finished run whose averaged weights are `method`'s; its raw weights are others."""
+    run.mkdir()
+    encoder = method.flow.encoder.config
+    config = TrainConfig(run=run, encoder=encoder, methods=MethodConfigs(mhentropy=method.config))
+    starts = [{"commit": "old", "config": {}}, {"commit": "abc", "config": dataclasses.asdict(config)}]
+    (run / "config.json").write_text(json.dumps({"starts": starts}, default=str))
+    (run / "scores.json").write_text(json.dumps({"mean_pa": 51.0}))
+    raw = {name: value + 1 for name, value in method.state_dict().items()}
+    torch.save({"method": raw, "average": method.state_dict(), "done": 1, "skipped": 0}, run / "last.pt")
+    return config

@@ -1,5 +1,6 @@
 """The exported graph is the flow, on every engine, for every number of hypotheses."""
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -7,27 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from random_pairs import TINY, random_flow
+from random_pairs import TINY_ENCODER, TINY_MAP_ENCODER, known, mhentropy, random_flow, stored_run
 
 from engines.body import BodyModel
 from engines.engine import open_engine
+from engines.errors import PenumbraError
+from engines.features import NUM_FEATURES
 from engines.sampler import FlowModel
 from trainer import export_onnx
 from trainer.export_onnx import OUTPUTS, ExportConfig, OnePicture
 from trainer.flow import DIM, PoseFlow
+from trainer.methods.hmr import HMR, HMRConfig
+from trainer.train import TrainConfig
 
 SCALE = {"log_q": 100.0}  # a sum of hundreds of terms
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the user's cache alone."""
-    monkeypatch.setenv("PENUMBRA_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="module")
-def flow() -> PoseFlow:
-    return random_flow(seed=3)
+@pytest.fixture(scope="module", params=[TINY_ENCODER, TINY_MAP_ENCODER], ids=["landmarks", "map"])
+def flow(request: pytest.FixtureRequest) -> PoseFlow:
+    return random_flow(seed=3, encoder=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +38,22 @@ def graph(flow: PoseFlow, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("K", [1, 7])
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_engines_compute_what_torch_computes(flow: PoseFlow, graph: Path, backend: str, K: int) -> None:
+def test_engines_compute_what_torch_computes(
+    flow: PoseFlow, graph: Path, backend: str, K: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENUMBRA_CACHE", str(tmp_path))  # leave the user's compiled networks alone
     engine = open_engine(graph, backend, {"z": (K, DIM)}, num_threads=1)
+    assert ("map" in engine.inputs) == flow.encoder.config.map
     generator = torch.Generator().manual_seed(K)
-    for _ in range(2):
-        features = torch.randn(1, TINY.features, generator=generator)
+    for strength in (6.0, 0.0):  # the second picture has no map
+        features = torch.randn(1, NUM_FEATURES, generator=generator)
+        map = strength * torch.rand(1, 4, 4, 288, generator=generator)
         z = torch.randn(K, DIM, generator=generator)
         with torch.no_grad():
-            expected = dict(zip(OUTPUTS, OnePicture(flow)(features, z), strict=True))
-        engine.inputs["features"][...], engine.inputs["z"][...] = features, z
+            expected = dict(zip(OUTPUTS, OnePicture(flow)(features, map, z), strict=True))
+        given = {"features": features, "map": map, "z": z}
+        for name, value in engine.inputs.items():
+            value[...] = given[name]
         engine.run()
         assert set(engine.outputs) == set(OUTPUTS)
         for name, value in expected.items():
@@ -63,15 +69,10 @@ def test_a_graph_that_differs_from_torch_is_not_accepted(
         export_onnx.export(flow, tmp_path / "flow.onnx")
 
 
-def test_export_takes_the_averaged_weights_and_records_them(body: BodyModel, flow: PoseFlow, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    run.mkdir()
-    starts = [{"commit": "old", "config": {"flow": {}}}, {"commit": "abc", "config": {"flow": vars(TINY)}}]
-    (run / "config.json").write_text(json.dumps({"starts": starts}))
-    (run / "scores.json").write_text(json.dumps({"mean_pa": 51.0}))
-    states = {"flow": random_flow(seed=8).state_dict(), "average": flow.state_dict()}
-    torch.save(states, run / "last.pt")
-    export_onnx.main(ExportConfig(run, tmp_path / "flow.onnx"))
+def test_export_takes_the_averaged_weights_and_records_them(body: BodyModel, tmp_path: Path) -> None:
+    flow = random_flow(seed=3)
+    stored_run(tmp_path / "run", mhentropy(body, flow))
+    export_onnx.main(ExportConfig(tmp_path / "run", tmp_path / "flow.onnx"))
     model = FlowModel.load(tmp_path / "flow.onnx")
     assert model.record["sha256"] == hashlib.sha256(model.onnx.read_bytes()).hexdigest()
     assert model.record["trained"]["starts"][-1]["commit"] == "abc" and model.record["validation"] == {"mean_pa": 51.0}
@@ -79,5 +80,18 @@ def test_export_takes_the_averaged_weights_and_records_them(body: BodyModel, flo
     engine = open_engine(model.onnx, "onnxruntime", {"z": (1, DIM)})
     engine.run()
     with torch.no_grad():
-        expected = OnePicture(flow)(torch.zeros(1, TINY.features), torch.zeros(1, DIM))[0]
+        nothing = torch.zeros(1, NUM_FEATURES), torch.zeros(1, 4, 4, 288), torch.zeros(1, DIM)
+        expected = OnePicture(flow)(*nothing)[0]
     np.testing.assert_allclose(engine.outputs["tangent"], expected, atol=1e-4)
+
+
+def test_another_method_is_not_exported(body: BodyModel, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        json.dumps(
+            {"starts": [{"config": dataclasses.asdict(TrainConfig(method="hmr", encoder=TINY_ENCODER))}]}, default=str
+        )
+    )
+    method = HMR("3d", known(body), HMRConfig(), TINY_ENCODER)
+    torch.save({"average": method.state_dict()}, tmp_path / "last.pt")
+    with pytest.raises(PenumbraError, match="trained HMR; the live system runs mhentropy only"):
+        export_onnx.load_flow(tmp_path)

@@ -4,10 +4,14 @@ import math
 
 import pytest
 import torch
-from random_pairs import TINY, random_flow
+from random_pairs import TINY, TINY_ENCODER, random_flow
 
+from engines.features import NUM_FEATURES
 from trainer import so3
-from trainer.flow import DIM, ROT, Bodies, Context, PoseFlow
+from trainer.bodies import Bodies
+from trainer.flow import DIM, ROT, Context, PoseFlow
+
+NO_MAP = torch.zeros(1, 0)
 
 
 def randomised(seed: int = 0) -> PoseFlow:
@@ -15,7 +19,7 @@ def randomised(seed: int = 0) -> PoseFlow:
 
 
 def contexts(flow: PoseFlow, count: int = 3) -> Context:
-    return flow.encoder(noise(count, flow.config.features, seed=11))
+    return flow.look(noise(count, NUM_FEATURES, seed=11), NO_MAP)
 
 
 def noise(*shape: int, seed: int = 1) -> torch.Tensor:
@@ -65,9 +69,8 @@ def test_volume_matches_autograd() -> None:
 
 def root_only(spread: float) -> tuple[PoseFlow, Context]:
     """A flow without couplings whose numbers are independent: the root's density stands alone."""
-    flow = PoseFlow(TINY).double().eval()  # output layers are zero: u = z exp(log_scale)
-    features = torch.zeros(1, flow.config.features, dtype=torch.float64)
-    context = flow.encoder(features)
+    flow = PoseFlow(TINY, TINY_ENCODER).double().eval()  # output layers are zero: u = z exp(log_scale)
+    context = flow.look(torch.zeros(1, NUM_FEATURES, dtype=torch.float64), NO_MAP)
     shift, log_scale = context.shift.clone(), torch.zeros_like(context.log_scale)
     shift[:, :3] = torch.tensor([0.8, -1.5, 0.6])  # about a third of a turn from the anchor: both branches matter
     log_scale[:, :3] = math.log(spread)
@@ -145,8 +148,8 @@ def test_body_joints_near_half_a_turn_have_a_finite_density() -> None:
 
 def test_entropy_depends_on_the_picture() -> None:
     flow = randomised()
-    features = noise(4, flow.config.features).requires_grad_()
-    _, log_q = flow.sample(flow.encoder(features), noise(1, 50, DIM).expand(4, -1, -1))
+    features = noise(4, NUM_FEATURES).requires_grad_()
+    _, log_q = flow.sample(flow.look(features, NO_MAP), noise(1, 50, DIM).expand(4, -1, -1))
     mean = log_q.mean(1)
     assert mean.std() > 0.1
     mean.sum().backward()
@@ -165,7 +168,7 @@ def test_gradients_of_the_density_reach_every_weight() -> None:
 
 
 def test_an_untrained_flow_reproduces_the_spread_it_was_standardised_on() -> None:
-    flow = PoseFlow(TINY).double().eval()
+    flow = PoseFlow(TINY, TINY_ENCODER).double().eval()
     bodies = Bodies(0.4 * noise(400, 1, 24, 3) + 0.2, 2 * noise(400, 1, 10, seed=2), 0.1 * noise(400, 1, 3, seed=3))
     flow.standardise(bodies)
     x = torch.cat([so3.unsqueeze(bodies.y, flow.radius).flatten(-2), bodies.betas, bodies.camera], -1)[:, 0]

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from random_pairs import known
 from scipy.spatial.transform import Rotation
 
 from engines.body import BodyModel, joints_only
 from engines.features import View
 from engines.rotations import exp_so3, log_so3
 from engines.sampler import pelvis_in_camera
-from trainer.flow import Bodies
+from trainer.bodies import Bodies
 from trainer.kinematics import camera_from_pelvis, pelvis_in_view, project, relative_joints, view_joints
-from trainer.train import skeleton_of
 
 B, S = 3, 5
 
@@ -34,7 +34,7 @@ def drawn() -> Bodies:
 
 def test_view_joints_taken_to_the_camera_are_those_of_the_body(body: BodyModel, view: View, drawn: Bodies) -> None:
     in_view = view_joints(
-        skeleton_of(body), torch.tensor(view.R_view_anchor).float(), torch.tensor(view.half).float(), drawn
+        known(body).skeleton, torch.tensor(view.R_view_anchor).float(), torch.tensor(view.half).float(), drawn
     )
     for i in range(B):
         rotvec, betas = drawn.y[i].double().numpy(), drawn.betas[i].numpy()
@@ -47,7 +47,7 @@ def test_view_joints_taken_to_the_camera_are_those_of_the_body(body: BodyModel, 
 
 
 def test_relative_joints_have_the_pelvis_at_zero_and_bones_of_constant_length(body: BodyModel, drawn: Bodies) -> None:
-    skeleton = skeleton_of(body)
+    skeleton = known(body).skeleton
     joints = relative_joints(skeleton, torch.eye(3).expand(B, 1, 3, 3), drawn.y, drawn.betas)
     straight = relative_joints(skeleton, torch.eye(3).expand(B, 1, 3, 3), torch.zeros_like(drawn.y), drawn.betas)
     assert (joints[..., 0, :] == 0).all()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from random_pairs import random_flow, records
+from random_pairs import TINY_ENCODER, TINY_MAP_ENCODER, mhentropy, random_flow, records, stored_run
 
 from calib.camera import Intrinsics
 from calib.uncertainty import Calibration
@@ -18,40 +18,43 @@ from engines.features import NUM_FEATURES
 from engines.sampler import DIM, FlowModel, Sampler, open_sampler
 from engines.types import Landmarks, Roi
 from trainer import data, export_onnx
-from trainer.kinematics import view_joints
-from trainer.train import skeleton_of
+from trainer.encoder import EncoderConfig
+from trainer.methods.mhentropy import MHEntropy
 
 K = 9
 
 
+def trained(body: BodyModel, encoder: EncoderConfig = TINY_ENCODER) -> MHEntropy:
+    return mhentropy(body, random_flow(seed=3, encoder=encoder))
+
+
+def exported(folder: Path, method: MHEntropy) -> FlowModel:
+    stored_run(folder / "run", method)
+    export_onnx.main(export_onnx.ExportConfig(folder / "run", folder / "flow.onnx"))
+    return FlowModel.load(folder / "flow.onnx")
+
+
 @pytest.fixture(scope="module")
 def model(body: BodyModel, tmp_path_factory: pytest.TempPathFactory) -> FlowModel:
-    folder = tmp_path_factory.mktemp("model")
-    run = folder / "run"
-    run.mkdir()
-    flow = random_flow(seed=3)
-    torch.save({"average": flow.state_dict()}, run / "last.pt")
-    (run / "config.json").write_text(json.dumps({"starts": [{"config": {"flow": vars(flow.config)}}]}))
-    (run / "scores.json").write_text("{}")
-    export_onnx.main(export_onnx.ExportConfig(run, folder / "flow.onnx"))
-    return FlowModel.load(folder / "flow.onnx")
+    return exported(tmp_path_factory.mktemp("model"), trained(body))
 
 
 def landmarks(raw: dict[str, np.ndarray], i: int) -> tuple[Landmarks, Intrinsics]:
     arrays = (raw[key][i].astype(float) for key in ("points", "depth", "visibility", "presence", "world"))
     focal = float(raw["focal"][i])
-    return Landmarks(*arrays, 1.0, Roi(np.zeros(2), 1.0, 0.0)), Intrinsics(focal, focal, 640.0, 360.0, (1280, 720))
+    found = Landmarks(*arrays, 1.0, Roi(np.zeros(2), 1.0, 0.0), raw["map"][i].astype(np.float32))
+    return found, Intrinsics(focal, focal, 640.0, 360.0, (1280, 720))
 
 
-def test_live_hypotheses_are_the_trainers(body: BodyModel, model: FlowModel) -> None:
+def assert_live_is_trained(body: BodyModel, model: FlowModel, method: MHEntropy, with_map: bool) -> None:
     raw = records(3, 5, body)
-    pairs, flow = data.encode(raw, body), random_flow(seed=3)
+    pairs = data.encode(raw, body, with_map)
     sampler = open_sampler(body, K, "onnxruntime", model)
     z = torch.from_numpy(sampler.engine.inputs["z"].copy())
     with torch.no_grad():
-        context = flow.encoder(pairs.features)
-        drawn, log_q = flow.sample(context, z[None].expand(3, -1, -1))
-        in_view = view_joints(skeleton_of(body), pairs.R_anchor, pairs.half, drawn).numpy()
+        context = method.flow.look(pairs.features, pairs.map)
+        drawn, log_q = method.flow.sample(context, z[None].expand(3, -1, -1))
+        in_view = method.known.joints(pairs, drawn).numpy()
     for i in range(3):
         found, intrinsics = landmarks(raw, i)
         samples = sampler(found, intrinsics)
@@ -63,6 +66,23 @@ def test_live_hypotheses_are_the_trainers(body: BodyModel, model: FlowModel) -> 
         np.testing.assert_allclose(apart, np.linalg.norm(np.diff(in_view[i], axis=1), axis=-1), atol=1e-4 * scale.max())
         np.testing.assert_allclose(samples.hypotheses.log_q, log_q[i], atol=0.02)
         np.testing.assert_allclose(samples.joint_visible, torch.sigmoid(context.visible_logits[i]), atol=1e-4)
+
+
+def test_live_hypotheses_are_the_trainers(body: BodyModel, model: FlowModel) -> None:
+    assert_live_is_trained(body, model, trained(body), with_map=False)
+
+
+def test_a_flow_that_sees_the_map_is_given_it(body: BodyModel, tmp_path: Path) -> None:
+    method = trained(body, TINY_MAP_ENCODER)
+    model = exported(tmp_path, method)
+    assert_live_is_trained(body, model, method, with_map=True)
+    found, intrinsics = landmarks(records(1, 5, body), 0)
+    sampler = open_sampler(body, K, "onnxruntime", model)
+    other = replace(found, map=found.map * 0)
+    drawn = [sampler(person, intrinsics).hypotheses.joints for person in (found, other)]
+    assert np.abs(drawn[0] - drawn[1]).max() > 1e-3
+    with pytest.raises(AssertionError, match="feature map"):
+        sampler(replace(found, map=None), intrinsics)
 
 
 def test_parameters_reproduce_the_joints(body: BodyModel, model: FlowModel) -> None:
