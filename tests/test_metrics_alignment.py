@@ -1,4 +1,4 @@
-"""Metrics: scipy as the oracle, known similarities recovered, coverage by simulation."""
+"""Alignment: scipy as the oracle, known similarities recovered, errors by hand."""
 
 import math
 
@@ -74,23 +74,38 @@ def test_mpjpe_is_the_mean_distance() -> None:
     assert metrics.mpjpe(joints, truth).tolist() == [3.0]
 
 
-def test_more_hypotheses_are_never_worse() -> None:
-    errors = torch.rand(30, 100, generator=GENERATOR)
-    best = torch.stack([metrics.best_of(errors, n) for n in range(1, 101)])
-    assert (best[1:] <= best[:-1]).all()
-    torch.testing.assert_close(best[0], errors[:, 0])
-    torch.testing.assert_close(best[-1], errors.min(-1).values)
+def test_pa_removes_a_similarity_that_mpjpe_counts() -> None:
+    truth = torch.tensor([[[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]]])
+    quarter_turn = 2 * truth[..., [1, 0, 2]] * torch.tensor([-1.0, 1, 1]) + torch.tensor([0.0, 0, 5])
+    assert metrics.pa_mpjpe(quarter_turn, truth).item() == pytest.approx(0, abs=1e-6)
+    # each joint is at twice a perpendicular unit vector, five further back: sqrt(1 + 4 + 25)
+    assert metrics.mpjpe(quarter_turn, truth).item() == pytest.approx(math.sqrt(30), rel=1e-6)
 
 
-@pytest.mark.parametrize("level", [0.5, 0.9])
-def test_ellipsoids_hold_their_share_of_a_gaussian(level: float) -> None:
-    count, root = 20_000, 0.05 * cloud(3) + 0.05 * torch.eye(3, dtype=torch.float64)
-    error = cloud(count) @ root.mT
-    share = metrics.contains((root @ root.mT).expand(count, 3, 3), error, level).double().mean().item()
-    assert share == pytest.approx(level, abs=4 * math.sqrt(level * (1 - level) / count))
+def test_pa_of_a_stretched_pair_by_hand() -> None:
+    # +-1 on x and +-1 on y against +-1 and +-2: the best scale is (2 + 4) / 4 = 1.5, which leaves every joint 0.5 off
+    points = torch.tensor([[[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]]])
+    truth = points * torch.tensor([1.0, 2, 1])
+    torch.testing.assert_close(metrics.pa_joint_errors(points, truth), torch.full((1, 4), 0.5))
+    assert metrics.pa_mpjpe(points, truth).item() == pytest.approx(0.5)
+    torch.testing.assert_close(metrics.joint_errors(points, truth), torch.tensor([[0.0, 0, 1, 1]]))
 
 
-def test_a_flat_covariance_contains_what_is_within_a_millimetre() -> None:
-    flat = torch.diag(torch.tensor([0.01, 0.01, 0.0]))
-    assert metrics.contains(flat, torch.tensor([0.0, 0.0, 0.002]))
-    assert not metrics.contains(flat, torch.tensor([0.0, 0.0, 0.003]))
+def test_centred_puts_the_root_at_the_origin() -> None:
+    joints = torch.tensor([[1.0, 2, 3], [2, 2, 2]])
+    assert metrics.centred(joints).tolist() == [[0, 0, 0], [1, 0, -1]]
+    assert metrics.centred(joints, root=1).tolist() == [[-1, 0, 1], [0, 0, 0]]
+
+
+def test_pve_puts_pelvises_together() -> None:
+    truth = torch.tensor([[[0.0, 0, 0], [0, 0, 1]]])
+    pelvis = torch.tensor([[0.0, 0, 0.5]])
+    moved = truth + torch.tensor([3.0, -1, 2])
+    assert metrics.pve(moved, truth, pelvis + torch.tensor([3.0, -1, 2]), pelvis).item() == pytest.approx(0, abs=1e-6)
+    bent = truth + torch.tensor([[[0.0, 0, 0], [0.3, 0.4, 0]]])  # one of two vertices half a metre off
+    assert metrics.pve(bent, truth, pelvis, pelvis).item() == pytest.approx(0.25)
+    assert metrics.pve(truth, truth, pelvis + torch.tensor([0.0, 2, 0]), pelvis).item() == pytest.approx(2)
+
+
+def test_the_package_exports_what_it_lists() -> None:
+    assert all(hasattr(metrics, name) for name in metrics.__all__)

@@ -1,0 +1,72 @@
+"""How far a body is from the truth: as it stands, and after the similarity that brings it closest.
+
+`PA` means after Procrustes alignment: rotation, scale and translation (Gower, Generalized Procrustes Analysis, 1975).
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Similarity(NamedTuple):
+    """x -> scale * R x + t."""
+
+    R: Float[Tensor, "*B 3 3"]
+    scale: Float[Tensor, "*B"]
+    t: Float[Tensor, "*B 3"]
+
+    def apply(self, points: Float[Tensor, "*B J 3"]) -> Float[Tensor, "*B J 3"]:
+        """Move points."""
+        return self.scale[..., None, None] * points @ self.R.mT + self.t[..., None, :]
+
+
+def procrustes(points: Float[Tensor, "*B J 3"], truth: Float[Tensor, "*B J 3"]) -> Similarity:
+    """The similarity without reflection that minimises the squared distance of `points` to `truth`."""
+    mean_p, mean_t = points.mean(-2, keepdim=True), truth.mean(-2, keepdim=True)
+    p, t = points - mean_p, truth - mean_t
+    U, S, Vt = torch.linalg.svd(t.mT @ p)
+    sign = torch.ones_like(S)
+    sign[..., 2] = torch.sign(torch.linalg.det(U @ Vt))
+    R = (U * sign[..., None, :]) @ Vt
+    scale = (S * sign).sum(-1) / (p * p).sum((-1, -2)).clamp_min(1e-12)
+    return Similarity(R, scale, (mean_t - scale[..., None, None] * mean_p @ R.mT)[..., 0, :])
+
+
+def centred(joints: Float[Tensor, "*B J D"], root: int = 0) -> Float[Tensor, "*B J D"]:
+    """Joints relative to joint number `root`, the pelvis unless told otherwise."""
+    return joints - joints[..., root : root + 1, :]
+
+
+def joint_errors(joints: Float[Tensor, "*B J 3"], truth: Float[Tensor, "*B J 3"]) -> Float[Tensor, "*B J"]:
+    """The distance of each joint as given; put pelvises together first (`centred`) where the field does so."""
+    return (joints - truth).norm(dim=-1)
+
+
+def pa_joint_errors(joints: Float[Tensor, "*B J 3"], truth: Float[Tensor, "*B J 3"]) -> Float[Tensor, "*B J"]:
+    """The distance of each joint after the Procrustes alignment of all of them."""
+    return joint_errors(procrustes(joints, truth).apply(joints), truth)
+
+
+def mpjpe(joints: Float[Tensor, "*B J 3"], truth: Float[Tensor, "*B J 3"]) -> Float[Tensor, "*B"]:
+    """Mean distance over joints as given; put pelvises together first (`centred`) where the field does so."""
+    return joint_errors(joints, truth).mean(-1)
+
+
+def pa_mpjpe(joints: Float[Tensor, "*B J 3"], truth: Float[Tensor, "*B J 3"]) -> Float[Tensor, "*B"]:
+    """Mean distance over joints after Procrustes alignment."""
+    return pa_joint_errors(joints, truth).mean(-1)
+
+
+def pve(
+    vertices: Float[Tensor, "*B V 3"],
+    truth: Float[Tensor, "*B V 3"],
+    pelvis: Float[Tensor, "*B 3"],
+    true_pelvis: Float[Tensor, "*B 3"],
+) -> Float[Tensor, "*B"]:
+    """Mean distance over vertices (per-vertex error) with pelvises put together.
+
+    As 3DPW's and EMDB's tables have it; HuManiFlow's plain PVE leaves pelvises where they are.
+    """
+    return joint_errors(vertices - pelvis[..., None, :], truth - true_pelvis[..., None, :]).mean(-1)
