@@ -55,7 +55,7 @@ def looks(views: list[View], body: np.ndarray) -> list[Look]:
         )
         joints = body @ view.R.T + view.t
         hypotheses = joints + rng.normal(0, 0.05, (20, 24, 3))
-        found.append(Look(landmarks, joints, hypotheses, np.tile(1e-4 * np.eye(3), (24, 1, 1))))
+        found.append(Look(landmarks, joints, hypotheses, np.tile(1e-4 * np.eye(3), (24, 1, 1)), np.ones(24)))
     return found
 
 
@@ -66,8 +66,8 @@ def test_a_perfect_estimate_scores_zero_and_a_bad_one_does_not() -> None:
     truth = reference(seen, views, FootageConfig(()))
     assert set(truth) == set(JOINT_OF)
     result = score(seen[2], truth)
-    assert result["best estimate"] < 1 and result["inside"] == 1
-    assert 20 < result["best hypothesis"] < 100 and result["landmark network"] > 100
+    assert result.best_estimate < 1 and result.inside.all() and result.seen.all()
+    assert 20 < result.best_hypothesis < 100 and result.landmark_network > 100
 
 
 def test_hidden_landmarks_do_not_count() -> None:

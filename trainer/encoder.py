@@ -54,9 +54,16 @@ class Encoder(nn.Module):
         """Encode a batch of pictures; an all-zero map counts as missing, and without `config.map` it is not looked at."""
         h = self.first(features)
         if self.config.map:
-            there = (map != 0).any(-1).any(-1).any(-1, keepdim=True)
-            stored = map if map.dtype == features.dtype else map.to(features.dtype)  # a cast would be exported, too
-            h = h + there * self.from_map(self.stage(stored))
+            h = h + self._from_map(map if map.dtype == features.dtype else map.to(features.dtype))
         for block in self.blocks:
             h = h + block(h)
         return nn.functional.silu(self.norm(h))
+
+    def _from_map(self, map: Float[Tensor, "B 4 4 288"]) -> Float[Tensor, "B W"]:
+        """What the last stage makes of the maps that are there, nothing for the others."""
+        there = (map != 0).flatten(1).any(-1)
+        if not self.training:
+            return there[:, None] * self.from_map(self.stage(map))
+        rows = there.nonzero()[:, 0]  # half of a training batch has none: do not compute what is thrown away
+        out = map.new_zeros(len(map), self.config.width)
+        return out.index_put((rows,), self.from_map(self.stage(map[rows])))

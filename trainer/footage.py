@@ -18,17 +18,20 @@ import cv2
 import numpy as np
 import torch
 import tyro
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
+from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from calib.camera import Intrinsics
-from calib.covariance import ellipsoid_contains
+from calib.covariance import ellipsoid_contains, std_from_cov
+from calib.uncertainty import Calibration
 from engines.body import BodyModel
+from engines.errors import PenumbraError
 from engines.perception import Perception, open_perception
 from engines.sampler import FlowModel, Sampler, open_sampler
 from engines.statistics import joint_moments
 from engines.types import Landmarks
-from trainer.metrics import mpjpe, procrustes
+from trainer.metrics import pa_mpjpe, procrustes
 
 JOINT_OF = {11: 16, 12: 17, 13: 18, 14: 19, 15: 20, 16: 21, 23: 1, 24: 2, 25: 4, 26: 5, 27: 7, 28: 8}
 """The SMPL joint of each limb landmark."""
@@ -39,6 +42,8 @@ class FootageConfig:
     """What to score on."""
 
     folders: tuple[Path, ...]
+    models: tuple[Path, ...] = ()
+    """Exported flows to compare; the shipped one when there are none."""
     hypotheses: int = 100
     min_visibility: float = 0.7
     """Of a landmark, for its view to count."""
@@ -65,6 +70,25 @@ class Look:
     joints: Float[np.ndarray, "24 3"]
     hypotheses: Float[np.ndarray, "K 24 3"]
     cov: Float[np.ndarray, "24 3 3"]
+    joint_visible: Float[np.ndarray, "24"]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One view of one instant against the reference, after Procrustes alignment; n joints, millimetres."""
+
+    best_estimate: float
+    best_hypothesis: float
+    landmark_network: float
+    joints: Int[np.ndarray, "n"]
+    """SMPL joint numbers."""
+    error: Float[np.ndarray, "n"]
+    std: Float[np.ndarray, "n"]
+    """Root mean square over the axes."""
+    inside: Bool[np.ndarray, "n"]
+    """Whether the 90 % ellipsoid holds the reference."""
+    seen: Bool[np.ndarray, "n"]
+    """Whether the joint is likelier visible than hidden in this view, as the flow says."""
 
 
 def read_rig(folder: Path) -> tuple[list[View], list[dict[int, int]]]:
@@ -87,22 +111,24 @@ def read_rig(folder: Path) -> tuple[list[View], list[dict[int, int]]]:
     return views, [frames for _, frames in sorted(instants.items()) if len(frames) == len(views)]
 
 
-def look(view: View, perception: Perception, sampler: Sampler, model: FlowModel) -> list[Look | None]:
-    """Estimate every frame of a view, each for itself."""
+def watch(view: View, perception: Perception) -> list[Landmarks | None]:
+    """What the landmark network says about every frame of a view."""
     perception.reset()
-    capture, looks = cv2.VideoCapture(str(view.video)), []
+    capture, found = cv2.VideoCapture(str(view.video)), []
     while (grabbed := capture.read())[0]:
-        landmarks = perception(grabbed[1])
-        if landmarks is None:
-            looks.append(None)
-            continue
-        samples = sampler(landmarks, view.intrinsics)
-        moments = joint_moments(samples.hypotheses)
-        cov = moments.cov.astype(float)
-        if model.calibration is not None:
-            cov = model.calibration.apply(cov, moments.ray.astype(float), samples.joint_visible)
-        looks.append(Look(landmarks, samples.hypotheses.joints[0].astype(float), samples.hypotheses.joints, cov))
-    return looks
+        found.append(perception(grabbed[1]))
+    return found
+
+
+def look(landmarks: Landmarks, intrinsics: Intrinsics, sampler: Sampler, calibration: Calibration | None) -> Look:
+    """Estimate one frame of one view, for itself."""
+    samples = sampler(landmarks, intrinsics)
+    moments = joint_moments(samples.hypotheses)
+    cov = moments.cov.astype(float)
+    if calibration is not None:
+        cov = calibration.apply(cov, moments.ray.astype(float), samples.joint_visible)
+    joints = samples.hypotheses.joints
+    return Look(landmarks, joints[0].astype(float), joints, cov, samples.joint_visible)
 
 
 def triangulate(
@@ -142,8 +168,8 @@ def _sees(one: Look, view: View, landmark: int, config: FootageConfig) -> bool:
     return bool(one.landmarks.visibility[landmark] >= config.min_visibility and 0 < x < width and 0 < y < height)
 
 
-def score(one: Look, truth: dict[int, np.ndarray]) -> dict[str, float]:
-    """Errors of one view of one instant after Procrustes alignment, millimetres."""
+def score(one: Look, truth: dict[int, np.ndarray]) -> Scored:
+    """Errors of one view of one instant."""
     target = torch.tensor(np.stack(list(truth.values())))
     joints = [JOINT_OF[landmark] for landmark in truth]
     center = torch.tensor(one.joints[joints])
@@ -152,36 +178,81 @@ def score(one: Look, truth: dict[int, np.ndarray]) -> dict[str, float]:
     fit = procrustes(center, target)
     error = (fit.apply(center) - target).numpy()
     turn = fit.scale.item() * fit.R.numpy()
-    inside = ellipsoid_contains(turn @ one.cov[joints] @ turn.T, error)
-    targets = target.expand_as(samples)
+    cov = turn @ one.cov[joints] @ turn.T
+    return Scored(
+        best_estimate=1000 * float(np.linalg.norm(error, axis=-1).mean()),
+        best_hypothesis=1000 * pa_mpjpe(samples, target.expand_as(samples)).min().item(),
+        landmark_network=1000 * pa_mpjpe(world, target).item(),
+        joints=np.array(joints),
+        error=1000 * np.linalg.norm(error, axis=-1),
+        std=1000 * std_from_cov(cov),
+        inside=ellipsoid_contains(cov, error),
+        seen=one.joint_visible[joints] > 0.5,
+    )
+
+
+def summary(scored: list[Scored]) -> dict[str, float | int | None]:
+    """Means over pictures and joints; Spearman's correlation of standard deviation and error within each joint, averaged."""
+    joint, error, std, inside, seen = (
+        np.concatenate([getattr(one, name) for one in scored]) for name in ("joints", "error", "std", "inside", "seen")
+    )
+    within = [
+        float(spearmanr(std[joint == j], error[joint == j]).statistic)
+        for j in np.unique(joint)
+        if (joint == j).sum() > 10
+    ]
     return {
-        "best estimate": 1000 * float(np.linalg.norm(error, axis=-1).mean()),
-        "best hypothesis": 1000 * mpjpe(procrustes(samples, targets).apply(samples), targets).min().item(),
-        "landmark network": 1000 * mpjpe(procrustes(world, target).apply(world), target).item(),
-        "inside": float(inside.mean()),
-        "joints": float(len(truth)),
+        "best estimate": round(float(np.mean([one.best_estimate for one in scored])), 2),
+        "best hypothesis": round(float(np.mean([one.best_hypothesis for one in scored])), 2),
+        "landmark network": round(float(np.mean([one.landmark_network for one in scored])), 2),
+        "inside, seen": round(float(inside[seen].mean()), 3),
+        "inside, hidden": round(float(inside[~seen].mean()), 3) if not seen.all() else None,
+        "hidden joints": int((~seen).sum()),
+        "spearman": round(float(np.mean(within)), 3) if within else None,
+        "joints a picture": round(len(joint) / len(scored), 2),
+        "pictures": len(scored),
     }
 
 
+Footage = tuple[list[View], list[dict[int, int]], list[list[Landmarks | None]]]
+
+
+def score_footage(
+    footage: Footage, sampler: Sampler, calibration: Calibration | None, config: FootageConfig
+) -> list[Scored]:
+    """Every view of every instant at which all views see somebody and enough joints are agreed upon."""
+    views, instants, found = footage
+    scored: list[Scored] = []
+    for frames in instants:
+        there = [found[i][frame] if frame < len(found[i]) else None for i, frame in sorted(frames.items())]
+        if any(landmarks is None for landmarks in there):
+            continue
+        looks = [
+            look(landmarks, view.intrinsics, sampler, calibration)
+            for landmarks, view in zip(there, views, strict=True)
+            if landmarks is not None
+        ]
+        truth = reference(looks, views, config)
+        if len(truth) >= config.min_joints:
+            scored += [score(one, truth) for one in looks]
+    return scored
+
+
 def main(config: FootageConfig) -> None:
-    """Print the mean over all views and instants."""
-    model = FlowModel.load()
-    perception, sampler = open_perception(), open_sampler(BodyModel.load(), config.hypotheses, model=model)
-    rows: list[dict[str, float]] = []
+    """Print the means over all views and instants, a model at a time."""
+    perception = open_perception()
+    footage: list[Footage] = []
     for folder in config.folders:
         views, instants = read_rig(folder)
-        seen = [look(view, perception, sampler, model) for view in tqdm(views, desc=folder.name, unit="view")]
-        for frames in instants:
-            looks = [seen[i][frame] if frame < len(seen[i]) else None for i, frame in sorted(frames.items())]
-            there = [one for one in looks if one is not None]
-            truth = reference(there, views, config) if len(there) == len(views) else {}
-            if len(truth) >= config.min_joints:
-                rows += [score(one, truth) for one in there]
-    if not rows:
-        print("no instant has enough joints that the views agree on")
-        return
-    means = {key: round(float(np.mean([row[key] for row in rows])), 3) for key in rows[0]}
-    print(json.dumps(means | {"pictures": len(rows)}, indent=2))
+        found = [watch(view, perception) for view in tqdm(views, desc=folder.name, unit="view")]
+        footage.append((views, instants, found))
+    for path in config.models or (None,):
+        model = FlowModel.load(path)
+        sampler = open_sampler(BodyModel.load(), config.hypotheses, model=model)
+        scored = [one for part in footage for one in score_footage(part, sampler, model.calibration, config)]
+        if not scored:
+            raise PenumbraError("--folders: no instant has enough joints that the views agree on.")
+        print(json.dumps({"model": str(path or "shipped")} | summary(scored), indent=2))
 
 
 if __name__ == "__main__":

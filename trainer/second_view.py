@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 import tyro
@@ -26,8 +25,8 @@ from engines.evidence.evidence import best, effective_sample_size, posterior_mom
 from engines.evidence.second_view import SCALE, SecondView
 from engines.perception import Perception, open_perception
 from engines.sampler import FlowModel, Sampler, open_sampler
-from engines.types import Hypotheses
-from trainer.footage import JOINT_OF, FootageConfig, Look, View, read_rig, reference
+from engines.types import Hypotheses, Landmarks
+from trainer.footage import JOINT_OF, FootageConfig, Look, View, read_rig, reference, watch
 from trainer.metrics import pa_mpjpe
 
 
@@ -57,17 +56,15 @@ class Drawn(Look):
 
 def draw(view: View, perception: Perception, sampler: Sampler) -> list[Drawn | None]:
     """Hypotheses of every frame of a view, each for itself."""
-    perception.reset()
-    capture, drawn = cv2.VideoCapture(str(view.video)), []
-    while (grabbed := capture.read())[0]:
-        landmarks = perception(grabbed[1])
-        if landmarks is None:
-            drawn.append(None)
-            continue
-        bodies = sampler(landmarks, view.intrinsics).hypotheses
-        cov = posterior_moments(bodies).cov
-        drawn.append(Drawn(landmarks, bodies.joints[0].astype(float), bodies.joints, cov, bodies))
-    return drawn
+    found = watch(view, perception)
+    return [_draw(landmarks, view, sampler) if landmarks is not None else None for landmarks in found]
+
+
+def _draw(landmarks: Landmarks, view: View, sampler: Sampler) -> Drawn:
+    samples = sampler(landmarks, view.intrinsics)
+    bodies = samples.hypotheses
+    cov = posterior_moments(bodies).cov
+    return Drawn(landmarks, bodies.joints[0].astype(float), bodies.joints, cov, samples.joint_visible, bodies)
 
 
 def between(first: View, second: View) -> Float[np.ndarray, "4 4"]:
