@@ -6,7 +6,8 @@ The shape is a diagonal Gaussian; global orientation and camera are regressed, t
 in $\mathbb{R}^3$: noise, two conditional couplings (a rational-quadratic spline, Durkan et al. 2019, then scale and shift), the
 radial tanh and the exponential map of `trainer.so3`. Its ball has radius $\pi$ (the original: $1.5 \pi$), so every rotation has
 one pre-image and the density is exact. The original walks through 23 joints one by one; here all joints at the same depth
-of the tree go together, each with its own weights.
+of the tree go together, each with its own weights, and the shape enters beside the rotations above, so that most of the
+work is done once a picture.
 
 Tensors inside the flow have the joint first: (n joints, M = B S bodies, numbers).
 """
@@ -82,7 +83,8 @@ class HuManiFlowConfig:
 class Picture(NamedTuple):
     """What a picture says, computed once for all its hypotheses."""
 
-    h: Float[Tensor, "B W"]
+    shared: Float[Tensor, "23 B C"]
+    """What each joint takes from the picture, its orientation and camera included."""
     root: Float[Tensor, "B 3 3"]
     camera: Float[Tensor, "B 3"]
     betas: Float[Tensor, "B 10"]
@@ -157,10 +159,9 @@ class PartsFlow(nn.Module):
         with torch.no_grad():
             self.heads.weight.mul_(0.02)
             self.heads.bias.zero_()[:6] = torch.tensor(REST)
-        self.from_picture = nn.Linear(encoder.width, config.shared)
-        self.from_rest = nn.Linear(NUM_BETAS + 9 + 3, config.shared)
+        self.from_picture = nn.Linear(encoder.width + 9 + 3, config.shared)
         self.from_shared = nn.Linear(config.shared, JOINTS * config.context)
-        self.from_above = PerJoint(9 * DEEPEST, config.context)
+        self.from_body = PerJoint(NUM_BETAS + 9 * DEEPEST, config.context)
         self.couplings = nn.ModuleList(Coupling(config) for _ in range(config.couplings))
         self.register_buffer("mean", torch.zeros(JOINTS, 3))
         self.register_buffer("std", torch.ones(JOINTS, 3))
@@ -175,7 +176,10 @@ class PartsFlow(nn.Module):
         h = self.encoder(batch.features, batch.map)
         six, camera, betas, raw = self.heads(h).split([6, 3, NUM_BETAS, NUM_BETAS], -1)
         camera = torch.cat([camera[:, :2], 3.0 * torch.tanh(camera[:, 2:] / 3.0)], -1)
-        return Picture(h, rotations_from_six(six), camera, betas, 4.0 * torch.tanh(raw / 4.0))
+        root = rotations_from_six(six)
+        shared = nn.functional.elu(self.from_picture(torch.cat([h, root.flatten(-2), camera], -1)))
+        taken = self.from_shared(shared).unflatten(-1, (JOINTS, -1)).transpose(0, 1)
+        return Picture(taken, root, camera, betas, 4.0 * torch.tanh(raw / 4.0))
 
     @torch.no_grad()
     def standardise(self, pose: Float[Tensor, "N 23 3"]) -> None:
@@ -189,25 +193,25 @@ class PartsFlow(nn.Module):
         count = z.shape[1]
         betas = picture.betas[:, None] + picture.log_std[:, None].exp() * z[..., :NUM_BETAS]
         u = z[..., NUM_BETAS:].unflatten(-1, (JOINTS, 3)).flatten(0, 1).transpose(0, 1)
-        shared = self._shared(picture, betas)
-        levels: list[Tensor] = []
+        coordinates: list[Tensor] = []
+        volumes: list[Tensor] = []
         rotations = u.new_zeros(0, u.shape[1], 9)
-        log_det = -picture.log_std.sum(-1)[:, None].expand(-1, count).flatten()
         for depth, joints in enumerate(LEVELS):
-            context = self._context(shared, rotations[self.above[joints, :depth]], joints)
+            context = self._context(picture, betas, rotations[self.above[joints, :depth]], joints)
             v = u[joints]
             for coupling in self._couplings():
                 v, volume = coupling(v, context, joints)
-                log_det = log_det - volume.sum(0)
+                volumes.append(volume)
             x = v * self.std[joints, None] + self.mean[joints, None]
-            y = so3.squeeze(x, self.radius)
-            log_det = log_det - self._log_volume(x, y, joints).sum(0)
-            levels.append(y)
-            rotations = torch.cat([rotations, so3.exp(y).flatten(-2)])
-        pose = torch.cat(levels).transpose(0, 1).unflatten(0, (-1, count))
+            coordinates.append(x)
+            rotations = torch.cat([rotations, so3.exp(so3.squeeze(x, self.radius)).flatten(-2)])
+        x = torch.cat(coordinates)
+        y = so3.squeeze(x, self.radius)
+        volume = (torch.cat(volumes).sum(0) + self._log_volume(x, y).sum(0)).unflatten(0, (-1, count))
         root = so3.log(picture.root)[:, None, None].expand(-1, count, -1, -1)
-        bodies = Bodies(torch.cat([root, pose], -2), betas, picture.camera[:, None].expand(-1, count, -1))
-        return bodies, _log_normal(z) + log_det.unflatten(0, (-1, count))
+        pose = torch.cat([root, y.transpose(0, 1).unflatten(0, (-1, count))], -2)
+        bodies = Bodies(pose, betas, picture.camera[:, None].expand(-1, count, -1))
+        return bodies, _log_normal(z) - picture.log_std.sum(-1, keepdim=True) - volume
 
     def log_prob(self, picture: Picture, bodies: Bodies) -> Float[Tensor, "B S"]:
         """Exact log density of the 23 rotations (Haar measure) and betas; all joints at once.
@@ -219,9 +223,9 @@ class PartsFlow(nn.Module):
         rotations = so3.exp(y).flatten(-2)
         # (23, deepest, M, 9); joints with fewer above them have zeros there, which add nothing.
         above = rotations[self.above] * self.has_above
-        context = self._context(self._shared(picture, bodies.betas), above, ALL)
+        context = self._context(picture, bodies.betas, above, ALL)
         x = so3.unsqueeze(y, self.radius)
-        v, log_det = (x - self.mean[:, None]) / self.std[:, None], -self._log_volume(x, y, ALL)
+        v, log_det = (x - self.mean[:, None]) / self.std[:, None], -self._log_volume(x, y)
         for coupling in reversed(self._couplings()):
             v, volume = coupling.inverse(v, context, ALL)
             log_det = log_det - volume
@@ -229,21 +233,19 @@ class PartsFlow(nn.Module):
         noise = (bodies.betas - picture.betas[:, None]) * (-picture.log_std[:, None]).exp()
         return pose + _log_normal(noise) - picture.log_std.sum(-1, keepdim=True)
 
-    def _log_volume(self, x: Float[Tensor, "n M 3"], y: Float[Tensor, "n M 3"], joints: slice) -> Float[Tensor, "n M"]:
+    def _log_volume(self, x: Float[Tensor, "23 M 3"], y: Float[Tensor, "23 M 3"]) -> Float[Tensor, "23 M"]:
         """Of standardised coordinates to rotations."""
-        stretch = self.std[joints].log().sum(-1, keepdim=True)
+        stretch = self.std.log().sum(-1, keepdim=True)
         return stretch + so3.squeeze_log_det(x, self.radius) + so3.exp_log_det(y)
 
-    def _shared(self, picture: Picture, betas: Float[Tensor, "B S 10"]) -> Float[Tensor, "23 M C"]:
-        """What all joints see, as each of them takes it: picture, shape, orientation and camera."""
-        same = torch.cat([picture.root.flatten(-2), picture.camera], -1)[:, None].expand(-1, betas.shape[1], -1)
-        h = self.from_picture(picture.h)[:, None] + self.from_rest(torch.cat([betas, same], -1))
-        taken = self.from_shared(nn.functional.elu(h)).flatten(0, 1)
-        return taken.unflatten(-1, (JOINTS, -1)).transpose(0, 1)
-
-    def _context(self, shared: Tensor, above: Float[Tensor, "n A M 9"], joints: slice) -> Float[Tensor, "n M C"]:
-        """What some joints' flows are told, from the rotations above them."""
-        return nn.functional.elu(shared[joints] + self.from_above(above.transpose(1, 2).flatten(-2), joints))
+    def _context(
+        self, picture: Picture, betas: Float[Tensor, "B S 10"], above: Float[Tensor, "n A M 9"], joints: slice
+    ) -> Float[Tensor, "n M C"]:
+        """What some joints' flows are told: the picture, the shape and the rotations above them."""
+        shape = betas.flatten(0, 1).expand(len(above), -1, -1)
+        body = self.from_body(torch.cat([shape, above.transpose(1, 2).flatten(-2)], -1), joints)
+        both = body.unflatten(1, betas.shape[:2]) + picture.shared[joints, :, None]
+        return nn.functional.elu(both).flatten(1, 2)
 
     def _couplings(self) -> list[Coupling]:
         return [cast(Coupling, layer) for layer in self.couplings]
