@@ -70,6 +70,11 @@ def test_one_hypothesis_of_each_cluster_is_kept_wherever_the_pelvis_is() -> None
     assert metrics.quantise(clusters(), 4).tolist() == [[0, 1, 2, 3]]
 
 
+def test_joints_relative_to_a_pelvis_that_is_not_among_them_are_taken_as_they_are() -> None:
+    relative = metrics.centred(clusters())[:, :, 1:]  # the hand alone
+    assert metrics.quantise(relative, 4, root=None).tolist() == [[0, 1, 2, 3]]
+
+
 def test_nearest_to_the_centre_is_kept() -> None:
     order = torch.tensor([0, *range(21, 0, -1)])  # the middles are the last three now
     assert metrics.quantise(clusters()[:, order], 4).tolist() == [[0, 19, 20, 21]]

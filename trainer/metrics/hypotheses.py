@@ -60,7 +60,7 @@ def quantise(
     n: int,
     weights: Float[Tensor, "B N"] | None = None,
     seed: int = 0,
-    root: int = 0,
+    root: int | None = 0,
 ) -> Int[Tensor, "B n"]:
     """The n hypotheses that stand for all N, as 3D Multi-bodies chooses them: numbers of hypotheses, all different.
 
@@ -75,13 +75,13 @@ def quantise(
         weights: how much each hypothesis pulls on the centres, for instance its prior likelihood; that of hypothesis 0
             is not used. None is the same for all.
         seed: of k-means' first centres.
-        root: the joint that is the pelvis.
+        root: the joint that is the pelvis; None where joints are relative to it already and it is not among them.
     """
     count = joints.shape[1]
     assert 1 <= n <= count, f"{n} of {count} hypotheses"
     if n in (1, count):
         return torch.arange(n, device=joints.device).expand(len(joints), n)
-    others = centred(joints[:, 1:], root).flatten(2).double().cpu().numpy()
+    others = (joints[:, 1:] if root is None else centred(joints[:, 1:], root)).flatten(2).double().cpu().numpy()
     pull = None if weights is None else weights[:, 1:].double().cpu().numpy()
     rows = [_representatives(x, n - 1, None if pull is None else pull[i], seed) for i, x in enumerate(others)]
     chosen = torch.from_numpy(np.stack(rows)).to(joints.device) + 1
