@@ -184,7 +184,7 @@ class PartsFlow(nn.Module):
     @torch.no_grad()
     def standardise(self, pose: Float[Tensor, "N 23 3"]) -> None:
         """Take mean and spread of the joints' coordinates from a sample of poses."""
-        x = so3.unsqueeze(pose, self.radius)
+        x = so3.unsqueeze(pose.to(self.mean), self.radius)
         self.mean.copy_(x.mean(0))
         self.std.copy_(x.std(0).clamp_min(1e-2))
 
