@@ -73,7 +73,7 @@ class FlowModel:
         except (KeyError, TypeError, ValueError) as error:
             name = self.onnx.with_suffix(".json").name
             raise PenumbraError(
-                f"{name} holds no readable calibration; run python -m trainer.calibrate again."
+                f"{name} holds no readable calibration; run python -m calib.uncertainty again."
             ) from error
 
     def check_body(self, body: BodyModel) -> None:
@@ -110,9 +110,7 @@ class Sampler:
     def __init__(self, engine: Engine, body: BodyModel, num_hypotheses: int, device: str = "cpu") -> None:
         self.engine = engine
         self.joints = JointPlan(skeleton_of(body), num_hypotheses, device)
-        z = np.random.default_rng(NOISE_SEED).standard_normal((num_hypotheses, DIM), np.float32)
-        z[0] = 0.0
-        engine.inputs["z"][...] = z
+        engine.inputs["z"][...] = noise(num_hypotheses)
         self._weights = np.full(num_hypotheses, 1.0 / num_hypotheses, np.float32)
 
     def __call__(self, landmarks: Landmarks, intrinsics: Intrinsics) -> Samples:
@@ -132,6 +130,13 @@ class Sampler:
             rotvec, out["betas"].copy(), posed.transl, posed.joints, out["log_q"].copy(), self._weights.copy()
         )
         return Samples(hypotheses, out["visible"].astype(np.float64))
+
+
+def noise(count: int) -> Float[np.ndarray, "K D"]:
+    """What every frame's hypotheses are made from; number 0 is zero."""
+    z = np.random.default_rng(NOISE_SEED).standard_normal((count, DIM), np.float32)
+    z[0] = 0.0
+    return z
 
 
 def look(landmarks: Landmarks, intrinsics: Intrinsics) -> tuple[Float[np.ndarray, "F"], View]:

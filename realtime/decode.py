@@ -38,6 +38,12 @@ class Calibration:
     """What it was fitted on."""
     levels: tuple[tuple[float, float], ...]
     """Nominal and measured coverage, such as (0.9, 0.91)."""
+    measured_on: str = ""
+    visible_levels: tuple[tuple[float, float], ...] = ()
+    """As `levels`, for joints that were truly visible; empty where nothing was measured."""
+    hidden_levels: tuple[tuple[float, float], ...] = ()
+    radii: tuple[tuple[float, float, float], ...] = ()
+    """Level, squared Mahalanobis radius that holds it for seen joints, for hidden ones."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ class PoseMessage:
 
 
 def decode(message: bytes | memoryview) -> PoseMessage:
-    """Reads and checks one message; every array lies inside it. What version 1.0 does not define is skipped.
+    """Reads and checks one message; every array lies inside it. What version 1.1 does not define is skipped.
 
     Raises:
         VersionError: another major version.
@@ -158,8 +164,22 @@ def _calibration(header: "_Fields") -> Calibration | None:
     if header.get("calibration", dict, type(None)) is None:
         return None
     fields = header.fields("calibration")
-    levels = tuple((row[0], row[1]) for row in fields.rows("levels", None, 2))
-    return Calibration(name=fields.text("name"), data=fields.text("data"), levels=levels)
+    known = Calibration(fields.text("name"), fields.text("data"), _pairs(fields, "levels"))
+    if "measured_on" not in fields.values:  # version 1.0
+        return known
+    return Calibration(
+        known.name,
+        known.data,
+        known.levels,
+        measured_on=fields.text("measured_on"),
+        visible_levels=_pairs(fields, "visible_levels"),
+        hidden_levels=_pairs(fields, "hidden_levels"),
+        radii=tuple((row[0], row[1], row[2]) for row in fields.rows("radii", None, 3)),
+    )
+
+
+def _pairs(fields: "_Fields", key: str) -> tuple[tuple[float, float], ...]:
+    return tuple((row[0], row[1]) for row in fields.rows(key, None, 2))
 
 
 @dataclass(frozen=True)

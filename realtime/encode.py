@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from calib import uncertainty
 from calib.covariance import six_from_cov, std_from_cov
 from engines.types import JOINT_NAMES, Estimate, Person
 from realtime.decode import Calibration
@@ -37,6 +38,24 @@ class Stamp:
     seq: int
     t_publish_mono_ns: int
     t_publish_unix_ns: int
+
+
+def describe(name: str, fitted: uncertainty.Calibration) -> Calibration:
+    """What the stream says about the calibration of the model `name`."""
+    reached = fitted.reached
+
+    def levels(shares: tuple[float, ...] | None) -> tuple[tuple[float, float], ...]:
+        return () if reached is None or shares is None else tuple(zip(reached.levels, shares, strict=True))
+
+    return Calibration(
+        name,
+        fitted.data,
+        levels=levels(reached and reached.coverage),
+        measured_on=reached.data if reached else "",
+        visible_levels=levels(reached and reached.coverage_visible),
+        hidden_levels=levels(reached and reached.coverage_hidden),
+        radii=tuple((level, seen, hidden) for level, seen, hidden in fitted.radii.tolist()),
+    )
 
 
 def encode_estimate(estimate: Estimate, info: StreamInfo, stamp: Stamp, track_id: int = 0) -> bytes:

@@ -23,8 +23,7 @@ from realtime import demo
 from realtime.archive import Archive
 from realtime.capture import frames
 from realtime.config import RunConfig
-from realtime.decode import Calibration as StreamCalibration
-from realtime.encode import StreamInfo
+from realtime.encode import StreamInfo, describe
 from realtime.frame import Frame
 from realtime.pipeline import MIN_DRAWN, Pipeline
 from realtime.publisher import Publisher
@@ -206,9 +205,5 @@ def _open_camera_model(config: RunConfig, source: Source) -> tuple[Intrinsics, d
 
 def _stream_info(source: Source, intrinsics: Intrinsics, pipeline: Pipeline, model: FlowModel) -> StreamInfo:
     fitted = model.calibration
-    calibration = None
-    if fitted is not None:
-        shares = [share for share in (fitted.coverage_visible, fitted.coverage_hidden) if share is not None]
-        levels = ((0.9, sum(shares) / len(shares)),) if shares else ()
-        calibration = StreamCalibration(model.onnx.name, fitted.data, levels)
+    calibration = None if fitted is None else describe(model.onnx.name, fitted)
     return StreamInfo(source.name, source.size, intrinsics.matrix, intrinsics.calibrated, pipeline.backend, calibration)

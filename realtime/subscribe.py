@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from engines.errors import PenumbraError
-from realtime.decode import PersonMessage, PoseMessage
+from realtime.decode import Calibration, PersonMessage, PoseMessage
 from realtime.endpoint import is_local
 from realtime.subscriber import Subscriber
 from realtime.wire import DEFAULT_ENDPOINT, PERSON_ARRAYS, Array, VersionError
@@ -92,7 +92,7 @@ class Second:
         message = self.last
         intervals, elapsed = len(self.arrivals_s) - 1, self.arrivals_s[-1] - self.arrivals_s[0]
         rate = f"{intervals / elapsed:.1f}" if elapsed > 0 else "?"
-        calibration = "not calibrated" if message.calibration is None else f"calibrated ({message.calibration.name})"
+        calibration = "not calibrated" if message.calibration is None else _in_words(message.calibration)
         lines = [
             f"{message.source}  {message.image_size[0]}x{message.image_size[1]}  {message.backend}  {calibration}",
             f"message {message.seq}  {rate}/s  lost {poses.lost}  refused {poses.refused}  "
@@ -124,6 +124,12 @@ def person_lines(person: PersonMessage, names: tuple[str, ...]) -> list[str]:
             for name, (x, y, z), std, guessed in rows
         ),
     ]
+
+
+def _in_words(calibration: Calibration) -> str:
+    """Such as: calibrated (flow.onnx: 90 % ellipsoids hold 89 %)."""
+    measured = [f"{nominal:.0%} ellipsoids hold {share:.0%}" for nominal, share in calibration.levels if nominal == 0.9]
+    return f"calibrated ({': '.join([calibration.name, *measured])})"
 
 
 def as_dict(message: PoseMessage) -> dict[str, Any]:

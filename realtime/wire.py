@@ -36,8 +36,16 @@ Header fields:
     backend            what ran the networks
     dropped            frames of the source that were never looked at, since the start
     joint_names        24 names, the order of every axis of length 24
-    calibration        nil: the uncertainties are not calibrated; else {"name", "data", "levels"}: the calibration's
-                       name, what it was fitted on, and a list of [nominal, measured] coverage, such as [0.9, 0.91]
+    calibration        nil: the uncertainties are not calibrated; else a map:
+        name               of the model
+        data               what it was fitted on
+        levels             list of [nominal, measured] coverage of true joints, such as [0.9, 0.91]; measured on other people
+        measured_on        (1.1) which ones
+        visible_levels     (1.1) the same list for joints that were truly visible
+        hidden_levels      (1.1) and for hidden ones; a list is empty where nothing was measured
+        radii              (1.1) rows of [level, seen, hidden]: the squared Mahalanobis radius of `joint_cov` that holds the
+                           share `level` of joints with joint_visible 1 and 0; between, seen^v * hidden^(1 - v). Errors have
+                           heavier tails than a normal distribution; at 0.9 the radius is the normal one, 6.25
     people             list of maps, empty when nobody is there: a message comes for every frame
 
 Each person:
@@ -49,6 +57,8 @@ Each person:
     hypotheses         map from the names of `HYPOTHESIS_ARRAYS` to [dtype, shape, offset], K bodies each
 
 `joint_cov` has the distance kept apart: with it, the covariance is `joint_cov + distance_std^2 * ray * ray^T`.
+From 1.1 on the hypotheses are calibrated as well: about their mean they have, up to some percent, the covariance `joint_cov`.
+Where the camera is assumed, `distance_std` includes what that may be wrong by; the hypotheses are for `camera_matrix`.
 `global_orient`, `body_pose`, `betas` and `transl` mean what they mean in smplx.
 """
 
@@ -62,7 +72,7 @@ import msgpack
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5590"
 SCHEMA = "penumbra.pose"
-VERSION = (1, 0)
+VERSION = (1, 1)
 FRAME = {"name": "camera", "axes": "x right, y down, z forward", "unit": "m", "rotation": "axis-angle rad"}
 TOPIC = b"pose.v%d" % VERSION[0]
 ANY_VERSION = b"pose.v"

@@ -9,16 +9,28 @@ from example_estimate import INFO, STAMP, encoded, make_estimate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calib import uncertainty
+from calib.uncertainty import Reached
 from engines.types import JOINT_NAMES
 from realtime import wire
 from realtime.decode import Calibration, decode
-from realtime.encode import encode_estimate
+from realtime.encode import describe, encode_estimate
 from realtime.wire import HYPOTHESIS_ARRAYS, PERSON_ARRAYS, MessageError, VersionError
+
+CALIBRATION = Calibration(
+    "elbow",
+    "held-out renders",
+    ((0.5, 0.48), (0.9, 0.91)),
+    "other people's renders",
+    ((0.5, 0.49), (0.9, 0.92)),
+    (),
+    ((0.5, 1.25, 1.5), (0.9, 6.25, 6.5)),
+)
 
 
 def test_every_field_survives() -> None:
     estimate = make_estimate(frame_id=41)
-    info = replace(INFO, calibration=Calibration("elbow", "held-out renders", ((0.5, 0.48), (0.9, 0.91))))
+    info = replace(INFO, calibration=CALIBRATION)
     message = decode(encode_estimate(estimate, info, STAMP, track_id=2))
 
     assert (message.session, message.seq, message.frame_id, message.dropped) == ("0" * 32, 7, 41, 3)
@@ -99,6 +111,33 @@ def test_the_layout_is_the_documented_one() -> None:
     assert np.frombuffer(message[at : at + 4], "<f4")[0] == np.float32(estimate.person.best.joints[15, 1])
 
 
+def test_a_publisher_of_version_1_0_says_less_about_its_calibration() -> None:
+    old = {"name": "elbow", "data": "held-out renders", "levels": [[0.9, 0.91]]}
+    message = decode(encoded(version=[1, 0], calibration=old))
+    assert message.calibration == Calibration("elbow", "held-out renders", ((0.9, 0.91),))
+
+
+def test_the_stream_says_what_the_calibration_reached() -> None:
+    reached = Reached(
+        "others", (0.5, 0.9), (0.49, 0.89), (0.5, 0.91), None, (0.6, 0.9), 0.01, 0.02, None, 0.1, 0.3, 0.31, 0.6, 0.9
+    )
+    radii = np.array([[0.5, 1.25, 1.5], [0.9, 6.25, 6.5]])
+    fitted = uncertainty.Calibration(np.ones((24, 2)), np.ones((24, 2)), (0, 0), 1.0, radii, "some people", reached)
+    levels = ((0.5, 0.49), (0.9, 0.89))
+    said = Calibration(
+        "flow.onnx",
+        "some people",
+        levels,
+        "others",
+        ((0.5, 0.5), (0.9, 0.91)),
+        (),
+        ((0.5, 1.25, 1.5), (0.9, 6.25, 6.5)),
+    )
+    assert describe("flow.onnx", fitted) == said
+    unmeasured = describe("flow.onnx", replace(fitted, reached=None))
+    assert unmeasured == replace(said, levels=(), measured_on="", visible_levels=())
+
+
 def test_what_a_newer_minor_version_adds_is_skipped() -> None:
     header, data = wire.unpack(encode_estimate(make_estimate(), INFO, STAMP))
     header |= {"version": [1, 9], "mood": {"deep": [None, 1.5]}}
@@ -131,6 +170,7 @@ def test_another_major_version_is_named(message: bytes) -> None:
         ({"joint_names": ["a"]}, "'joint_names' with the wrong number"),
         ({"frame": {}}, "'frame' of the header has no 'name'"),
         ({"calibration": {"name": "x", "data": "y", "levels": [[1]]}}, "'levels' with the wrong number"),
+        ({"calibration": vars(CALIBRATION) | {"radii": [[0.5, 1.0]]}}, "'radii' with the wrong number"),
         ({"people": {}}, "'people' of type dict"),
         ({"people": [3]}, "person 0 is not a map"),
     ],

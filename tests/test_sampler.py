@@ -143,7 +143,8 @@ def test_a_graph_and_a_record_that_do_not_belong_together_are_refused(model: Flo
 
 def test_calibration_comes_from_the_record(model: FlowModel) -> None:
     assert model.calibration is None
-    stored = Calibration(np.full((24, 2), 1.1), np.full((24, 2), 2.2), (0.0, 0.1), 1.5, "here", 0.9, 0.91).to_json()
+    radii = np.array([[0.5, 2.0, 2.1], [0.9, 6.2, 6.3]])
+    stored = Calibration(np.full((24, 2), 1.1), np.full((24, 2), 2.2), (0.0, 0.1), 1.5, radii, "here").to_json()
     read = replace(model, record=model.record | {"calibration": stored}).calibration
     assert read is not None and read.distance == 1.5 and read.slopes == (0.0, 0.1) and (read.hidden == 2.2).all()
 

@@ -1,13 +1,12 @@
-"""Measure how far an exported flow's spread can be trusted, on people it was not trained on, and store the correction.
+"""Write down what a trained flow promises and what comes of it, on people whom it was not trained on.
 
-    python -m trainer.calibrate --run runs/first --pairs runs/pairs
+    python -m trainer.calibrate --run runs/mine --pairs runs/pairs --out runs/mine/errors
+    python -m calib.uncertainty --fit runs/mine/errors/val_errors.npz --measure runs/mine/errors/test_errors.npz \
+        --record engines/assets/flow.json --figures runs/mine/errors
 
-Fits `calib.uncertainty` on the validation subjects' pairs and adds it to the model's record with the coverage that it reaches
-on the test subjects' pairs, beside the other scores there.
+The second command fits on the validation subjects, measures on the test subjects and stores the result with the model.
 """
 
-import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,66 +14,77 @@ import numpy as np
 import torch
 import tyro
 
-from calib.uncertainty import Errors, fit, measure
+from calib.errors import Errors
 from engines.body import BodyModel
-from trainer.data import Pairs, load
-from trainer.evaluate import HYPOTHESES, evaluate, moments
-from trainer.export_onnx import load_run
-from trainer.flow import DIM, PoseFlow
+from engines.features import LIMBS
+from engines.sampler import noise
+from trainer.augment import JOINT_OF_LANDMARK, Raw
+from trainer.data import Pairs, encode, read
+from trainer.export_onnx import load_flow
+from trainer.flow import PoseFlow
 from trainer.kinematics import Skeleton, view_joints
-from trainer.train import skeleton_of
+from trainer.runs import load_method
+from trainer.score import moments
+
+HYPOTHESES = 100
 
 
 @dataclass(frozen=True)
 class CalibrateConfig:
-    """What to calibrate, and on what."""
+    """What to look at, and where to write."""
 
     run: Path = Path("runs/first")
     pairs: Path = Path("runs/pairs")
-    record: Path = Path("engines/assets/flow.json")
-    seed: int = 3
+    """Holds `val` and `test`."""
+    out: Path = Path("runs/errors")
+    """Gets `val_errors.npz` and `test_errors.npz`."""
 
 
 @torch.no_grad()
-def errors_of(flow: PoseFlow, skeleton: Skeleton, pairs: Pairs, seed: int) -> Errors:
-    """Run the flow on pairs and compare with their truth."""
-    z = torch.randn(1, HYPOTHESES, DIM, generator=torch.Generator().manual_seed(seed))
-    z[:, 0] = 0.0
-    chunks = torch.arange(pairs.size).split(250)
+def errors_of(flow: PoseFlow, skeleton: Skeleton, raw: Raw, body: BodyModel, data: str, chunk: int = 250) -> Errors:
+    """Run the flow on stored pairs, with the noise of the live system, and compare with their truth.
+
+    Args:
+        flow: in evaluation mode.
+        skeleton: of `body`.
+        raw: as stored.
+        body: that the pairs were made with.
+        data: what they are, for the record.
+        chunk: pictures at a time.
+    """
+    pairs, z = encode(raw, body, with_map=True), torch.from_numpy(noise(HYPOTHESES))
+    chunks = torch.arange(pairs.size).split(chunk)
     columns = zip(*(_errors(flow, skeleton, pairs.rows(index), z) for index in chunks), strict=True)
-    error, cov, ray, visible, far, far_std = (np.concatenate(parts) for parts in columns)
-    return Errors(error, cov, ray, visible.astype(bool), far, far_std)
+    error, cov, ray, p_visible, far, far_std = (np.concatenate(parts) for parts in columns)
+    seen = np.full((pairs.size, 24), np.nan)
+    for landmark in LIMBS:
+        seen[:, JOINT_OF_LANDMARK[landmark]] = raw["visibility"][:, landmark]
+    return Errors(error, cov, ray, pairs.visible.numpy() > 0.5, p_visible, seen, far, far_std, data)
 
 
 def _errors(flow: PoseFlow, skeleton: Skeleton, batch: Pairs, z: torch.Tensor) -> tuple[np.ndarray, ...]:
-    """What `calib.uncertainty.fit` asks for, in the view."""
-    context = flow.encoder(batch.features)
-    bodies, _ = flow.sample(context, z.expand(batch.size, -1, -1))
-    joints = view_joints(skeleton, batch.R_anchor, batch.half, bodies)
+    """Error, covariance, ray, probability of being visible, and the distance's error and spread, in the view."""
+    context = flow.look(batch.features, batch.map.float())
+    bodies, _ = flow.sample(context, z[None].expand(batch.size, -1, -1))
+    joints = view_joints(skeleton, batch.R_anchor, batch.half, bodies).double()
     _, cov = moments(joints)
     ray = torch.nn.functional.normalize(joints[:, 0, 0], dim=-1)
     far = ((batch.joints[:, 0] - joints[:, 0, 0]) * ray).sum(-1)
-    far_std = (joints[:, :, 0] * ray[:, None]).sum(-1).std(-1)
+    far_std = (joints[:, :, 0] * ray[:, None]).sum(-1).std(-1, correction=0)
     error = batch.joints - far[:, None, None] * ray[:, None] - joints[:, 0]
-    return tuple(part.double().numpy() for part in (error, cov, ray, batch.visible, far, far_std))
+    return tuple(part.double().numpy() for part in (error, cov, ray, context.visible_logits.sigmoid(), far, far_std))
 
 
 def main(config: CalibrateConfig) -> None:
-    """Add the calibration and the test scores to the record."""
-    flow, _ = load_run(config.run)
-    body = BodyModel.load()
-    skeleton = skeleton_of(body)
-    val, test = (load(config.pairs / split, body) for split in ("val", "test"))
-    data = f"{val.size} renders of CMU validation subjects through the landmark network"
-    fitted = fit(errors_of(flow, skeleton, val, config.seed), data)
-    fitted = measure(fitted, errors_of(flow, skeleton, test, config.seed))
-    record = json.loads(config.record.read_text())
-    record["calibration"] = fitted.to_json()
-    record["test"] = dataclasses.asdict(evaluate(flow, skeleton, test))
-    config.record.write_text(json.dumps(record, indent=2) + "\n")
-    print(f"on {test.size} renders of test subjects the 90 % ellipsoids hold")
-    print(f"{fitted.coverage_visible:.1%} of seen and {fitted.coverage_hidden:.1%} of hidden joints")
-    print(json.dumps(record["test"], indent=2))
+    """Write both files."""
+    flow, skeleton, body = load_flow(config.run), load_method(config.run).known.skeleton, BodyModel.load()
+    for split, who in (("val", "validation"), ("test", "test")):
+        raw = read(config.pairs / split)
+        data = f"{len(raw['rotvec'])} renders of CMU {who} subjects through the landmark network"
+        path = config.out / f"{split}_errors.npz"
+        errors_of(flow, skeleton, raw, body, data).save(path)
+        print(f"{path}: {data}")
+    print(f"next: python -m calib.uncertainty --fit {config.out}/val_errors.npz --measure {config.out}/test_errors.npz")
 
 
 if __name__ == "__main__":
