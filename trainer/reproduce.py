@@ -12,16 +12,18 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 import tyro
 from tqdm import tqdm
 
 from trainer import evaluate
-from trainer.methods.registry import NAMES
+from trainer.methods.method import Supervision
+from trainer.methods.registry import NAMES, Name
 
-WEAK = ("mhentropy", "prohmr", "hmr")
-"""Methods that the paper lists under `2d-vis`."""
+FIRST: tuple[Name, ...] = ("prohmr", "mhentropy", "hmr")
+"""Methods that the paper lists under both supervisions; the others only have 3d."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class ReproduceConfig:
 class Job:
     """One run."""
 
-    method: str
-    supervision: str
+    method: Name
+    supervision: Supervision
     seed: int
 
     def folder(self, out: Path) -> Path:
@@ -52,13 +54,10 @@ class Job:
 
 
 def jobs(seeds: int) -> list[Job]:
-    """All runs, the first seed of everything first."""
-    return [
-        Job(method, supervision, seed)
-        for seed in range(seeds)
-        for supervision, methods in (("2d-vis", WEAK), ("3d", tuple(reversed(NAMES))))
-        for method in methods
-    ]
+    """All runs: what the paper compares under both supervisions first, then the others, a seed at a time."""
+    both = [Job(m, s, seed) for seed in range(seeds) for s in get_args(Supervision) for m in FIRST]
+    others = [Job(m, "3d", seed) for seed in range(seeds) for m in NAMES if m not in FIRST]
+    return both + others
 
 
 def command(job: Job, config: ReproduceConfig) -> list[str]:
