@@ -23,7 +23,7 @@ def drawn(body: BodyModel, views: list[View]) -> list[Drawn]:
         joints = bodies.joints @ view.R.T + view.t
         joints += np.random.default_rng(6).normal(0, 0.2, (200, 1, 1)) * joints[:1, :1] / 3
         own = replace(bodies, joints=joints)
-        found.append(Drawn(one.landmarks, joints[0], joints, np.zeros((24, 3, 3)), own))
+        found.append(Drawn(one.landmarks, joints[0], joints, np.zeros((24, 3, 3)), np.ones(24), own))
     return found
 
 
