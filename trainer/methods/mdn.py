@@ -1,0 +1,153 @@
+r"""Mixture density network (Li and Lee, CVPR 2019): a few Gaussians a picture.
+
+A component is a body $m_k$ and a standard deviation for each of 85 directions away from it: three a rotation, ten betas,
+three camera numbers. A body's rotations $R$ are $\xi_k = \log(R_k^\top R)$ away, so against the Haar measure
+
+$$q(R, \ldots) = \sum_k w_k\, \mathcal{N}(\xi_k; 0, \sigma_k^2) \prod_j \frac{\theta_{kj}^2}{2 - 2\cos\theta_{kj}},
+\qquad \theta_{kj} = \|\xi_{kj}\|.$$
+
+It counts one logarithm of each rotation, the shortest; standard deviations are bounded so that the others, half a turn
+away and more, do not matter. The original's components are isotropic and hold 3D joints.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from trainer import losses, so3
+from trainer.bodies import NUMBERS, Bodies, bodies_from_numbers
+from trainer.chance import Chance
+from trainer.data import Pairs
+from trainer.encoder import EncoderConfig
+from trainer.flow import DIM, ROT
+from trainer.methods.choice import evidence_of_each, pick
+from trainer.methods.hmr import Regressor
+from trainer.methods.method import Drawn, EvidenceConfig, Known, Method, Supervision, Terms
+
+_LEAST = 0.02
+_MOST_ROTATION, _MOST_OTHER = 0.7, 2.0
+"""Bounds of a component's standard deviations. At 0.7 rad one rotation in 6000 is drawn more than half a turn away."""
+
+
+@dataclass(frozen=True)
+class MDNConfig:
+    """Sizes and weights."""
+
+    components: int = 5
+    """K, as in the original."""
+    apart: float = 0.1
+    """Standard deviation of the components' random starts about the T-pose."""
+    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
+    concentration: float = 1.1
+    """Of the Dirichlet prior of the weights, which keeps components alive. The original's 2 allows no weight above 1/3."""
+    beside: float = 0.1
+    """Under `3d`: of the evidence of the components' centres, beside the likelihood."""
+
+
+class Mixture(NamedTuple):
+    """K Gaussians for each of B pictures."""
+
+    log_weights: Float[Tensor, "B K"]
+    centers: Bodies
+    log_scale: Float[Tensor, "B K D"]
+
+    def offset(self, k: int, bodies: Bodies) -> Float[Tensor, "B S D"]:
+        """How far S bodies are from the centre of component k, in the Gaussian's coordinates."""
+        y, betas, camera = self.centers.at(k)
+        turn = so3.log(so3.exp(y).transpose(-1, -2) @ so3.exp(bodies.y))
+        return torch.cat([turn.flatten(-2), bodies.betas - betas, bodies.camera - camera], -1)
+
+    def log_prob(self, bodies: Bodies) -> Float[Tensor, "B S"]:
+        """Log density of bodies, rotations against the Haar measure."""
+        each = []
+        for k in range(
+            self.log_weights.shape[1]
+        ):  # not all at once: a hundred bodies with every component is much memory
+            offset, log_scale = self.offset(k, bodies), self.log_scale[:, k, None]
+            normal = -0.5 * (offset * (-log_scale).exp()).square() - log_scale - 0.5 * math.log(2 * math.pi)
+            volume = so3.exp_log_det(offset[..., :ROT].unflatten(-1, (-1, 3))).sum(-1)
+            each.append(self.log_weights[:, k, None] + normal.sum(-1) - volume)
+        return torch.logsumexp(torch.stack(each, -1), -1)
+
+    def sample(self, index: Int[Tensor, "B S"], z: Float[Tensor, "B S D"]) -> Bodies:
+        """One body of each component named in `index`, from noise."""
+        offset = z * torch.take_along_dim(self.log_scale, index[..., None], 1).exp()
+        center = pick(self.centers, index)
+        y = so3.log(so3.exp(center.y) @ so3.exp(offset[..., :ROT].unflatten(-1, (-1, 3))))
+        return Bodies(y, center.betas + offset[..., ROT : ROT + 10], center.camera + offset[..., ROT + 10 :])
+
+
+class MDN(Method):
+    """A mixture of Gaussians whose weights, centres and scales are regressed."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, supervision: Supervision, known: Known, config: MDNConfig, encoder: EncoderConfig) -> None:
+        super().__init__(supervision, known)
+        self.config = config
+        self.regressor = Regressor(encoder, config.components)
+        self.weights = nn.Linear(encoder.width, config.components)
+        self.scales = nn.Linear(encoder.width, config.components * DIM)
+        most = torch.tensor([_MOST_ROTATION] * ROT + [_MOST_OTHER] * (DIM - ROT))
+        self.register_buffer("low", torch.full((DIM,), _LEAST).log(), persistent=False)
+        self.register_buffer("high", most.log(), persistent=False)
+        with torch.no_grad():
+            self.regressor.head.bias.add_(config.apart * torch.randn_like(self.regressor.head.bias))
+            for layer in (self.weights, self.scales):
+                layer.weight.zero_()
+            self.weights.bias.zero_()
+            self.scales.bias.fill_(1.0)  # 0.27 rad
+
+    def look(self, batch: Pairs) -> Mixture:
+        """The mixture of each picture."""
+        h = self.regressor.encoder(batch.features, batch.map)
+        share = torch.sigmoid(self.scales(h).unflatten(-1, (-1, DIM)))
+        centers = bodies_from_numbers(self.regressor.head(h).unflatten(-1, (-1, NUMBERS)))
+        return Mixture(self.weights(h).log_softmax(-1), centers, self.low + (self.high - self.low) * share)
+
+    def forward(self, batch: Pairs, chance: Chance) -> tuple[Tensor, Terms]:
+        """Likelihood of the truth under `3d`; of the evidence under `2d-vis`."""
+        config = self.config
+        mixture = self.look(batch)
+        terms = Terms(dirichlet=-mixture.log_weights.sum(-1).mean())
+        total = (config.concentration - 1) * terms["dirichlet"]
+        if self.supervision == "2d-vis":
+            z = chance.normal(batch.size, config.components, DIM)
+            everyone = torch.arange(config.components, device=z.device).expand(batch.size, -1)
+            terms["evidence"] = self._evidence(batch, mixture, [mixture.centers, mixture.sample(everyone, z)])
+            return total + terms["evidence"], terms
+        terms["evidence"] = self._evidence(batch, mixture, [mixture.centers])
+        terms["likelihood"] = losses.likelihood(mixture.log_prob(batch.bodies())[:, 0]).mean()
+        return total + terms["likelihood"] + config.beside * terms["evidence"], terms
+
+    def _evidence(self, batch: Pairs, mixture: Mixture, bodies: list[Bodies]) -> Tensor:
+        r"""$-\log \sum_k w_k \exp(-E_k)$, batch mean: the likelihood of visible joints and priors under the mixture.
+
+        $E_k$ is the mean over the given bodies of component k. The component that explains a picture best learns most from
+        it, and the weights learn which that was. Nothing here rewards spread: drawn bodies only ever pull the scales down.
+        """
+        nats = [
+            evidence_of_each(self.known, batch, some, self.known.joints(batch, some), self.config.evidence)
+            for some in bodies
+        ]
+        return -torch.logsumexp(mixture.log_weights - torch.stack(nats).mean(0), -1).mean()
+
+    def log_prob(self, batch: Pairs) -> Float[Tensor, "B"]:
+        """Of the whole mixture."""
+        return self.look(batch).log_prob(batch.bodies())[:, 0]
+
+    def draw(self, batch: Pairs, count: int, chance: Chance) -> Drawn:
+        """The centres from the heaviest component down, then draws from the mixture."""
+        mixture = self.look(batch)
+        z = chance.normal(batch.size, count, DIM)
+        z[:, : self.config.components] = 0.0
+        bounds = mixture.log_weights.exp().cumsum(-1)
+        index = torch.searchsorted(bounds, chance.uniform(batch.size, count)).clamp_max(self.config.components - 1)
+        index[:, : self.config.components] = mixture.log_weights.argsort(-1, descending=True)[:, :count]
+        bodies = mixture.sample(index, z)
+        return Drawn(bodies, mixture.log_prob(bodies))

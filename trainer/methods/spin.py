@@ -1,0 +1,114 @@
+"""Regression with fitting in the loop (SPIN, Kolotouros et al., ICCV 2019): the regressor is taught by fits to the evidence.
+
+In every step the regressed body is the start of a short fit to the visible 2D joints and the priors, and the regressor is
+drawn to what the fit found. Three differences from the original. It keeps the best fit of every training picture in a
+dictionary; our pairs have no names and are perturbed anew, so the fit is made anew from the current regression, and
+counts only where it explains the evidence better than its start. Where there is 3D truth the original puts it in the
+place of the fit; here the fit stays beside it with a small weight. And the regression itself sees the priors, as in HMR,
+so that the two differ in the loop only.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from trainer.bodies import Bodies
+from trainer.chance import Chance
+from trainer.data import Pairs
+from trainer.encoder import EncoderConfig
+from trainer.methods.choice import evidence_of_each, pick
+from trainer.methods.hmr import Regressor
+from trainer.methods.method import Drawn, EvidenceConfig, Known, Method, Supervision, Terms, TruthConfig
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """The fit in the loop."""
+
+    steps: int = 8
+    """Of Adam, which sees joints only, no surface. The original takes a hundred, but keeps what it found."""
+    rate: float = 0.02
+    """Of Adam: about how far a number moves in a step (radians, betas, camera)."""
+
+
+@dataclass(frozen=True)
+class SPINConfig:
+    """Weights."""
+
+    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
+    truth: TruthConfig = field(default_factory=TruthConfig)
+    """Of the distances to the truth, and to the fit."""
+    fit: FitConfig = field(default_factory=FitConfig)
+    pull: float = 1.0
+    """Under `2d-vis`: of the distance to the fit."""
+    beside: float = 0.1
+    """Under `3d`: the same, beside the distance to the truth."""
+
+
+class SPIN(Method):
+    """One regressed body; all hypotheses are that one."""
+
+    def __init__(self, supervision: Supervision, known: Known, config: SPINConfig, encoder: EncoderConfig) -> None:
+        super().__init__(supervision, known)
+        self.config = config
+        self.regressor = Regressor(encoder)
+
+    def forward(self, batch: Pairs, chance: Chance) -> tuple[Tensor, Terms]:
+        """As HMR, and the distance to the fit."""
+        config = self.config
+        bodies = self.regressor(batch)
+        joints = self.known.joints(batch, bodies)
+        evidence, terms = self.known.evidence(batch, bodies, joints, config.evidence)
+        fit, gain = self.fit(batch, bodies)
+        terms["gain"] = gain.mean()
+        terms["fit"] = self._distance_to(fit, batch, bodies, joints)
+        if self.supervision == "2d-vis":
+            return evidence + config.pull * terms["fit"], terms
+        truth, more = self.known.truth(batch, bodies, joints, config.truth)
+        total = truth + config.truth.reprojection * terms["reprojection"] + config.beside * terms["fit"]
+        return total, Terms(terms | more)
+
+    def fit(self, batch: Pairs, start: Bodies) -> tuple[Bodies, Float[Tensor, "B"]]:
+        """Improve one body a picture by what `2d-vis` knows about it.
+
+        Returns:
+            The best bodies on the way, where nothing is better the start itself, and the nats that they gained. Neither
+            has a gradient.
+        """
+        tried, nats = [], []
+        with torch.enable_grad():  # also where the loss is only looked at
+            now = Bodies(*(part.detach().clone().requires_grad_() for part in start))
+            optimiser = torch.optim.Adam(list(now), lr=self.config.fit.rate)
+            for _ in range(self.config.fit.steps):
+                objective = self._objective(batch, now)
+                tried.append(_copy(now))
+                nats.append(objective.detach())
+                optimiser.zero_grad()
+                objective.sum().backward()
+                optimiser.step()
+        tried.append(_copy(now))
+        nats.append(self._objective(batch, tried[-1]))
+        scores = torch.stack(nats, -1)
+        all_tried = Bodies(*(torch.cat(parts, 1) for parts in zip(*tried, strict=True)))
+        return pick(all_tried, scores.argmin(-1, keepdim=True)), scores[:, 0] - scores.amin(-1)
+
+    def _objective(self, batch: Pairs, bodies: Bodies) -> Float[Tensor, "B"]:
+        joints = self.known.joints(batch, bodies)
+        return evidence_of_each(self.known, batch, bodies, joints, self.config.evidence)[:, 0]
+
+    def _distance_to(self, fit: Bodies, batch: Pairs, bodies: Bodies, joints: Tensor) -> Tensor:
+        """As to the truth, with the fit in its place; a fit that is its own start pulls nowhere."""
+        y, betas, camera = (part[:, 0] for part in fit)
+        taught = batch._replace(y=y, betas=betas, camera=camera, joints=self.known.joints(batch, fit)[:, 0])
+        return self.known.truth(taught, bodies, joints, self.config.truth)[0]
+
+    def draw(self, batch: Pairs, count: int, chance: Chance) -> Drawn:
+        """The same body `count` times; nothing is fitted here, there is no evidence beside the features."""
+        bodies = self.regressor(batch)
+        return Drawn(Bodies(*(part.expand(-1, count, *part.shape[2:]) for part in bodies)), None)
+
+
+def _copy(bodies: Bodies) -> Bodies:
+    return Bodies(*(part.detach().clone() for part in bodies))
