@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from calib import reliability
@@ -53,6 +54,10 @@ class Judged:
     """In the view, all bodies as far as the best estimate."""
     level_truth: Float[Tensor, "B J 3"]
     visible: Float[Tensor, "B J"]
+    hidden_joints: Float[Tensor, "B"]
+    """How many of all 24 cannot be seen."""
+    entropy: Float[Tensor, "B"]
+    """Mean negative log density of the draws; NaN where the method has no density."""
 
 
 @torch.no_grad()
@@ -67,7 +72,8 @@ def judge(method: Method, pairs: Pairs, config: MeasureConfig) -> Judged:
 
 def _judge(method: Method, batch: Pairs, chance: Chance, count: int) -> tuple[Tensor, ...]:
     batch = batch._replace(map=batch.map.float())
-    joints = method.known.joints(batch, method.draw(batch, count, chance).bodies)
+    drawn = method.draw(batch, count, chance)
+    joints = method.known.joints(batch, drawn.bodies)
     truth, limbs = batch.joints[:, None], list(LIMB_JOINTS)
     return (
         (joints - joints[:, :, :1])[:, :, limbs],
@@ -77,6 +83,8 @@ def _judge(method: Method, batch: Pairs, chance: Chance, count: int) -> tuple[Te
         same_distance(joints, joints[:, 0])[:, :, limbs],
         same_distance(truth, joints[:, 0])[:, 0, limbs],
         batch.visible[:, limbs].bool(),
+        (1 - batch.visible).sum(-1),
+        -drawn.log_q[:, 1:].mean(1) if drawn.log_q is not None else torch.full_like(batch.half, torch.nan),
     )
 
 
@@ -129,6 +137,13 @@ def diversity(judged: Judged, config: MeasureConfig) -> dict[str, float]:
     }
 
 
+def entropy_rank(judged: Judged, smallest: int = 10) -> float:
+    """Spearman's correlation of the number of hidden joints with the mean entropy of the pictures that have so many."""
+    counts = [int(n) for n in judged.hidden_joints.unique() if (judged.hidden_joints == n).sum() >= smallest]
+    means = [judged.entropy[judged.hidden_joints == n].mean().item() for n in counts]
+    return float(spearmanr(counts, means).statistic) if len(counts) > 2 and means[0] == means[0] else float("nan")
+
+
 def trust(judged: Judged, config: MeasureConfig) -> dict[str, float]:
     """How far the spread can be trusted."""
     center = judged.level[:, 0]
@@ -148,6 +163,7 @@ def trust(judged: Judged, config: MeasureConfig) -> dict[str, float]:
         "ece": float(reliability.expected_calibration_error(d2)),
         "ause": float(reliability.sparsification(error.flatten().numpy(), std.flatten().numpy()).ause),
         "spearman": metrics.spearman_within_joint(std, error, everywhere).mean(),
+        "entropy_rank": entropy_rank(judged),
     }
     for name, group in (("", everywhere), ("_visible", seen), ("_hidden", ~seen)):
         shares = reliability.coverage(d2[group.numpy()])
