@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tyro
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
 from engines.body import BodyModel
@@ -66,6 +66,13 @@ class Painter:
 
     def pair(self, scene: Scene, rng: np.random.Generator) -> dict[str, np.ndarray] | None:
         """Paint a scene, look at it; None where the network sees nobody, which the live system drops as well."""
+        seen = self.pair_and_picture(scene, rng)
+        return seen[0] if seen is not None else None
+
+    def pair_and_picture(
+        self, scene: Scene, rng: np.random.Generator
+    ) -> tuple[dict[str, np.ndarray], UInt8[np.ndarray, "S S 3"]] | None:
+        """The same with the crop that the network saw."""
         shaped = self.body.shaped(scene.betas)
         transl = scene.pelvis - shaped.rest_joints[0]
         posed = shaped.posed(scene.rotvec, transl)
@@ -82,7 +89,7 @@ class Painter:
         reach = round(0.016 * CROP * OVERSAMPLE)
         crop_px = OVERSAMPLE * cv2.transform(joints_px[None], crop_from_image)[0]
         visible = render.visible_joints(painting.part, crop_px, reach)
-        return _record(scene, there, found, crop_from_image, visible)
+        return _record(scene, there, found, crop_from_image, visible), painting.image
 
     def _paint(
         self,
@@ -179,7 +186,7 @@ def make_shard(config: SynthesizeConfig, index: int) -> None:
     path = config.out / config.split / f"{index:05d}.npz"
     if path.exists():
         return
-    poses, clip = _poses(config.poses, config.split)
+    poses, clip = poses_of(config.poses, config.split)
     painter = _painter()
     rng = np.random.default_rng([config.seed, SPLITS.index(config.split), index])
     records: list[dict[str, np.ndarray]] = []
@@ -202,7 +209,7 @@ def _painter() -> Painter:
     return Painter.open()
 
 
-def _poses(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+def poses_of(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     with np.load(path) as data:
         chosen = data["split"] == SPLITS.index(split)
         return data["rotvec"][chosen].astype(np.float64), data["clip"][chosen]
