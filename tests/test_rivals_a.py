@@ -3,13 +3,12 @@
 from collections.abc import Callable
 
 import pytest
+import random_pairs
 import torch
 from scipy.spatial.transform import Rotation
-from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from engines.body import BodyModel
-from engines.features import NUM_FEATURES
 from trainer import so3
 from trainer.bodies import NUMBERS, Bodies
 from trainer.chance import Chance
@@ -23,44 +22,18 @@ from trainer.methods.mdn import MDN, MDNConfig, Mixture
 from trainer.methods.method import EvidenceConfig, Known, Method, Supervision
 from trainer.methods.multibodies import MultiBodies, MultiBodiesConfig
 from trainer.methods.spin import SPIN, FitConfig, SPINConfig
-from trainer.pose_prior import PosePrior
 
 TINY = EncoderConfig(width=32, blocks=1, dropout=0.0)
 
 
 @pytest.fixture(scope="module")
 def known(body: BodyModel) -> Known:
-    """The body, and one round Gaussian about the T-pose."""
-    return Known(body, PosePrior.from_moments(torch.ones(1), torch.zeros(1, 69), 0.1 * torch.eye(69)[None]))
+    return random_pairs.known(body)
 
 
 @pytest.fixture(scope="module")
-def batch(known: Known) -> Pairs:
-    return random_batch(known, 6, 0)
-
-
-def random_batch(known: Known, count: int, seed: int) -> Pairs:
-    """People who face the camera; what the network said is noise that tells them apart."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(count, *shape, generator=generator)
-
-    half = 0.2 + 0.1 * torch.rand(count, generator=generator)
-    camera = torch.cat([0.1 * normal(2), 0.1 * normal(1)], -1)
-    bodies = Bodies(0.3 * normal(1, 24, 3), normal(1, 10), camera[:, None])
-    facing = torch.diag(torch.tensor([1.0, -1.0, -1.0])).expand(count, 3, 3)
-    empty = torch.zeros(count, 0)
-    view = Pairs(normal(NUM_FEATURES), empty, facing, half, empty, empty, empty, empty, empty, empty, empty)
-    joints = known.joints(view, bodies)
-    return view._replace(
-        y=bodies.y[:, 0],
-        betas=bodies.betas[:, 0],
-        camera=camera,
-        joints=joints[:, 0],
-        target=project(joints, half)[:, 0],
-        visible=(torch.rand(count, 24, generator=generator) < 0.8).float(),
-    )
+def batch(body: BodyModel) -> Pairs:
+    return random_pairs.pairs(6, 0, body)
 
 
 def spin(supervision: Supervision, known: Known) -> Method:
@@ -285,9 +258,9 @@ def test_multibodies_trains_the_winner_only(supervision: Supervision, known: Kno
     assert touched.tolist() == [m == index.item() for m in range(4)]
 
 
-def test_multibodies_winners_differ_between_pictures_and_lower_the_best_error(known: Known) -> None:
+def test_multibodies_winners_differ_between_pictures_and_lower_the_best_error(known: Known, body: BodyModel) -> None:
     torch.manual_seed(0)
-    batch = random_batch(known, 8, 3)
+    batch = random_pairs.pairs(8, 3, body)
     same = batch._replace(features=torch.zeros_like(batch.features))  # pictures that cannot be told apart
     method = MultiBodies("3d", known, MultiBodiesConfig(heads=8), TINY)
     optimiser = torch.optim.Adam(method.parameters(), lr=5e-3)
