@@ -28,6 +28,8 @@ class Errors:
     """The true visibility: what the shares of seen and hidden joints are counted by."""
     p_visible: Float[np.ndarray, "N 24"]
     """The model's own probability of it, which is all that a live system knows."""
+    entropy: Float[np.ndarray, "N"]
+    """Of the posterior over bodies, nats."""
     landmark_visibility: Float[np.ndarray, "N 24"]
     """What the landmark network said of the joint's landmark; NaN for joints that have none. A baseline to beat."""
     distance_error: Float[np.ndarray, "N"]
@@ -89,6 +91,7 @@ _SHAPES = {
     "ray": (3,),
     "visible": (24,),
     "p_visible": (24,),
+    "entropy": (),
     "landmark_visibility": (24,),
     "distance_error": (),
     "distance_std": (),

@@ -4,12 +4,14 @@ First each joint's factors, from joints whose visibility is known; then the radi
 mixed by the probability that the model itself gives.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Bool, Float
 
-from calib.covariance import ELLIPSOID_90, chi_square_3, squared_mahalanobis, std_from_cov
+from calib.covariance import ELLIPSOID_90, chi_square_3, squared_mahalanobis
 from calib.errors import Errors
-from calib.uncertainty import Calibration, diagonal_map, floored, stretch
+from calib.uncertainty import Calibration, PictureFactor, diagonal_map, floored
 from engines.errors import PenumbraError
 
 RADII_LEVELS = (*(round(0.05 * i, 2) for i in range(1, 20)), 0.975, 0.99)
@@ -19,7 +21,8 @@ _NORMAL_68 = 0.9945
 _NORMAL_90 = 1.6449
 _RAYLEIGH_68 = 1.5096
 """A Rayleigh variable is below it with probability 0.68: two of three axes lie across the ray."""
-_MAX_SLOPE = 0.5
+_RANGE = (0.01, 0.5, 0.99)
+"""Quantiles of the entropies between which they matter, and where nothing is changed."""
 _MIN_FACTOR = 0.25
 """Smallest factor: the pelvis, whose distance is kept apart, has no error along its ray, and still a promise to keep."""
 _ENOUGH = 100
@@ -41,22 +44,23 @@ def fit(errors: Errors) -> Calibration:
     """
     if errors.size < _ENOUGH:
         raise PenumbraError(f"--fit: {errors.size} pictures are too few to calibrate on; give at least {_ENOUGH}.")
-    cov, groups = floored(errors.cov), (errors.visible, ~errors.visible)
-    slopes = [_fit_slope(errors.error[chosen], cov[chosen]) for chosen in groups]
-    factors = [
-        _fit_joints(errors.error, stretch(cov, slope), errors.ray, chosen)
-        for slope, chosen in zip(slopes, groups, strict=True)
-    ]
-    ratio = np.abs(errors.distance_error) / np.maximum(errors.distance_std, 1e-6)
-    distance = float(np.quantile(ratio, 0.9) / _NORMAL_90)
     normal = np.array([chi_square_3(level) for level in RADII_LEVELS])
-    radii = np.column_stack([RADII_LEVELS, normal, normal])
-    first = Calibration(factors[0], factors[1], (slopes[0], slopes[1]), distance, radii, errors.data)
-    d2 = squared_mahalanobis(first.apply(errors.cov, errors.ray, errors.p_visible), errors.error)
-    radii = radii_of(d2, errors.p_visible, errors.visible)
-    fitted = Calibration(factors[0], factors[1], (slopes[0], slopes[1]), distance, radii, errors.data)
+    low, middle, high = (float(value) for value in np.quantile(errors.entropy, _RANGE))
+    flat = PictureFactor(0.0, low, middle, high)
+    first = Calibration(
+        *_factors(errors, flat), flat, 1.0, np.column_stack([RADII_LEVELS, normal, normal]), errors.data
+    )
+    picture = replace(flat, slope=_fit_slope(_squared(first, errors), errors.entropy, flat))
+    visible, hidden = _factors(errors, picture)
+    second = replace(first, visible=visible, hidden=hidden, picture=picture, distance=_fit_distance(errors, picture))
+    radii = radii_of(_squared(second, errors), errors.p_visible, errors.visible)
     at_90 = radii[RADII_LEVELS.index(0.9), 1:]
-    return fitted.scaled(*np.sqrt(at_90 / ELLIPSOID_90))
+    return replace(second, radii=radii).scaled(*np.sqrt(at_90 / ELLIPSOID_90))
+
+
+def _squared(calibration: Calibration, errors: Errors) -> Float[np.ndarray, "N 24"]:
+    cov = calibration.apply(errors.cov, errors.ray, errors.p_visible, errors.entropy)
+    return squared_mahalanobis(cov, errors.error)
 
 
 def radii_of(
@@ -87,15 +91,28 @@ def radii_of(
     return table
 
 
-def _fit_slope(error: Float[np.ndarray, "M 3"], cov: Float[np.ndarray, "M 3 3"], bins: int = 10) -> float:
-    """Regress the log of the factor that each tenth of the joints needs on the log of what it promised."""
-    if len(error) < 50 * bins:
+def _fit_slope(
+    d2: Float[np.ndarray, "N 24"], entropy: Float[np.ndarray, "N"], picture: PictureFactor, bins: int = 10
+) -> float:
+    """Regress the log of the factor that each tenth of the pictures needs on their entropy."""
+    tenths = np.array_split(np.argsort(entropy), bins)
+    needed = [np.log(np.quantile(d2[i], 0.9) / ELLIPSOID_90) / 2 for i in tenths]
+    given = [np.clip(entropy[i], picture.low, picture.high).mean() for i in tenths]
+    if np.ptp(given) < 1e-6:
         return 0.0
-    std = std_from_cov(cov)
-    tenths = np.array_split(np.argsort(std), bins)
-    needed = [np.log(np.quantile(squared_mahalanobis(cov[i], error[i]), 0.9) / ELLIPSOID_90) / 2 for i in tenths]
-    promised = [np.log(std[i]).mean() for i in tenths]
-    return float(np.clip(np.polyfit(promised, needed, 1)[0], 0.0, _MAX_SLOPE))
+    return max(float(np.polyfit(given, needed, 1)[0]), 0.0)
+
+
+def _fit_distance(errors: Errors, picture: PictureFactor) -> float:
+    promised = np.maximum(errors.distance_std * picture(errors.entropy), 1e-6)
+    return float(np.quantile(np.abs(errors.distance_error) / promised, 0.9) / _NORMAL_90)
+
+
+def _factors(errors: Errors, picture: PictureFactor) -> tuple[Float[np.ndarray, "24 2"], Float[np.ndarray, "24 2"]]:
+    """Of seen and hidden joints."""
+    cov = floored(errors.cov) * picture(errors.entropy)[:, None, None, None] ** 2
+    seen, hidden = (_fit_joints(errors.error, cov, errors.ray, chosen) for chosen in (errors.visible, ~errors.visible))
+    return seen, hidden
 
 
 def _fit_joints(

@@ -49,7 +49,7 @@ class Judged:
 
 def judge(calibration: Calibration, errors: Errors) -> Judged:
     """Apply a calibration to pictures whose truth is known."""
-    cov = calibration.apply(errors.cov, errors.ray, errors.p_visible)
+    cov = calibration.apply(errors.cov, errors.ray, errors.p_visible, errors.entropy)
     d2 = squared_mahalanobis(cov, errors.error)
     normal = calibration.normal_squared(d2, errors.p_visible)
     return Judged(d2, normal, errors.visible, np.linalg.norm(errors.error, axis=-1), std_from_cov(cov))
@@ -75,7 +75,8 @@ def measure(calibration: Calibration, judged: Judged, errors: Errors, ranked: di
     groups = (np.ones_like(use), judged.visible, ~judged.visible)
     every, seen, hidden = (judged.normal[group] for group in groups)
     spearman = spearman_within_joint(judged.error, judged.std, use)
-    within = np.abs(errors.distance_error) <= 1.645 * calibration.distance * errors.distance_std
+    distance_std = calibration.apply_to_distance(errors.distance_std, errors.entropy)
+    within = np.abs(errors.distance_error) <= 1.645 * distance_std
     return replace(
         calibration,
         reached=Reached(

@@ -3,10 +3,10 @@
 A flow's spread is a promise; `calib.fit` measures by how much it is broken, separately for each joint, seen and hidden,
 across and along the viewing ray, and this mends it:
 
-    cov -> (s / REFERENCE_M)^(2 slope) D (cov + FLOOR_M^2 I) D,   D = a (I - r r^T) + b r r^T
+    cov -> g^2 D (cov + FLOOR_M^2 I) D,   D = a (I - r r^T) + b r r^T,   g = exp(slope (entropy - middle))
 
-r is the unit viewing ray and s the promised standard deviation: large promises may be broken by more than small ones, which
-`slope` >= 0 takes into account. A covariance stays a covariance, a larger one stays larger, and it costs a few multiplications.
+r is the unit viewing ray. g is one number for the whole picture: where the flow itself finds a picture hard, it is even less
+sure than it says. A covariance stays a covariance, a larger one stays larger, and it costs a few multiplications.
 
 Errors have heavier tails than a normal distribution, so no scale makes one covariance right at every level. The scale is
 chosen so that the usual 90 % ellipsoid (squared radius 6.25) holds 90 %; for other levels `radii` tells the squared radius
@@ -23,10 +23,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from calib.covariance import chi_square_3, std_from_cov
+from calib.covariance import chi_square_3
 
-REFERENCE_M = 0.05
-"""The standard deviation at which `slopes` change nothing."""
 FLOOR_M = 0.004
 """Added to every predicted standard deviation, so that no promise is perfect: the joint's own definition is not sharper."""
 
@@ -63,16 +61,32 @@ class Reached:
 
 
 @dataclass(frozen=True)
+class PictureFactor:
+    """How standard deviations depend on the entropy of the posterior of the whole body, nats."""
+
+    slope: float
+    low: float
+    """Entropies below it count as this: nothing is known about them."""
+    middle: float
+    """Where the factor is 1."""
+    high: float
+
+    def __call__(self, entropy: float | Float[np.ndarray, "*B"]) -> Float[np.ndarray, "*B"]:
+        """The factor on standard deviations."""
+        return np.exp(self.slope * (np.clip(entropy, self.low, self.high) - self.middle))
+
+
+@dataclass(frozen=True)
 class Calibration:
     """Factors on standard deviations, radii, and what they were fitted on."""
 
     visible: Float[np.ndarray, "24 2"]
     """Factors for joints that are seen: across the ray, along it."""
     hidden: Float[np.ndarray, "24 2"]
-    slopes: tuple[float, float]
-    """How the factor grows with the standard deviation itself: seen, hidden."""
+    picture: PictureFactor
+    """One more factor for all joints of a picture."""
     distance: float
-    """Factor for the distance of the whole person."""
+    """Factor for the distance of the whole person, beside that of the picture."""
     radii: Float[np.ndarray, "L 3"]
     """Rows of level, squared radius for seen joints, for hidden ones; all three rise from row to row."""
     data: str
@@ -81,14 +95,31 @@ class Calibration:
     """None: not measured."""
 
     def apply(
-        self, cov: Float[np.ndarray, "*B 24 3 3"], ray: Float[np.ndarray, "*B 3"], p_visible: Float[np.ndarray, "*B 24"]
+        self,
+        cov: Float[np.ndarray, "*B 24 3 3"],
+        ray: Float[np.ndarray, "*B 3"],
+        p_visible: Float[np.ndarray, "*B 24"],
+        entropy: float | Float[np.ndarray, "*B"],
     ) -> Float[np.ndarray, "*B 24 3 3"]:
-        """Calibrated covariances; between seen and hidden the factors are mixed geometrically by `p_visible`."""
+        """Calibrated covariances; between seen and hidden the factors are mixed geometrically by `p_visible`.
+
+        Args:
+            cov: of the joints, the common distance removed, square metres.
+            ray: unit viewing ray.
+            p_visible: probability that each joint is seen.
+            entropy: of the posterior, nats (`engines.statistics.entropy`).
+        """
         p = p_visible[..., None]
-        factors = np.exp(p * np.log(self.visible) + (1 - p) * np.log(self.hidden))[..., None, None]
+        factors = np.exp(p * np.log(self.visible) + (1 - p) * np.log(self.hidden))
+        factors = (factors * self.picture(entropy)[..., None, None])[..., None, None]
         D = diagonal_map(factors[..., 0, :, :], factors[..., 1, :, :], ray[..., None, :])
-        slope = p_visible * self.slopes[0] + (1 - p_visible) * self.slopes[1]
-        return D @ stretch(floored(cov), slope) @ D
+        return D @ floored(cov) @ D
+
+    def apply_to_distance(
+        self, std: float | Float[np.ndarray, "*B"], entropy: float | Float[np.ndarray, "*B"]
+    ) -> Float[np.ndarray, "*B"]:
+        """Calibrated standard deviation of the person's distance."""
+        return std * self.distance * self.picture(entropy)
 
     def radius(self, level: float, p_visible: Float[np.ndarray, "*B"]) -> Float[np.ndarray, "*B"]:
         """The squared Mahalanobis radius, for calibrated covariances, that holds a share `level` of true joints.
@@ -145,21 +176,14 @@ class Calibration:
             raise ValueError("a calibration has 24 x 2 factors")
         radii = np.array(data["radii"], np.float64)
         _check_radii(radii)
-        seen, unseen = data["slopes"]
+        picture = PictureFactor(**data["picture"])
         reached = None if data["reached"] is None else _reached(data["reached"])
-        return Calibration(
-            visible, hidden, (float(seen), float(unseen)), float(data["distance"]), radii, str(data["data"]), reached
-        )
+        return Calibration(visible, hidden, picture, float(data["distance"]), radii, str(data["data"]), reached)
 
 
 def floored(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 3 3"]:
     """With the floor under every standard deviation."""
     return cov + FLOOR_M**2 * np.eye(3)
-
-
-def stretch(cov: Float[np.ndarray, "*B 3 3"], slope: float | Float[np.ndarray, "*B"]) -> Float[np.ndarray, "*B 3 3"]:
-    """Multiply standard deviations s by (s / REFERENCE_M)^slope."""
-    return cov * ((std_from_cov(cov) / REFERENCE_M) ** (2 * np.asarray(slope)))[..., None, None]
 
 
 def diagonal_map(

@@ -4,6 +4,11 @@ from engines.kernels.moments import MomentPlan
 from engines.types import Hypotheses, JointMoments
 
 
+def entropy(hypotheses: Hypotheses) -> float:
+    """Of the posterior over bodies, nats: the mean of -log q over the draws. Number 0 is no draw unless it is alone."""
+    return -float(hypotheses.log_q[min(1, len(hypotheses.log_q) - 1) :].mean())
+
+
 def joint_moments(hypotheses: Hypotheses, plan: MomentPlan | None = None) -> JointMoments:
     """Mean and covariance of every joint, the shared distance kept apart.
 

@@ -15,7 +15,7 @@ from engines.body import BodyModel
 from engines.kernels import MomentPlan, SkinnedMesh, VertexPlan
 from engines.perception import Perception
 from engines.sampler import Sampler
-from engines.statistics import joint_moments
+from engines.statistics import entropy, joint_moments
 from engines.types import NUM_JOINTS, Body, Estimate, Hypotheses, Landmarks, Person
 from realtime.frame import Frame
 from realtime.smoothing import Smoother
@@ -107,8 +107,9 @@ class Pipeline:
             cov, distance_std = moments.cov.astype(float), moments.distance_std
             self._raw_std = std_from_cov(cov)
             if self.calibration is not None:
-                cov = self.calibration.apply(cov, moments.ray, samples.joint_visible)
-                distance_std *= self.calibration.distance
+                surprise = entropy(samples.hypotheses)
+                cov = self.calibration.apply(cov, moments.ray, samples.joint_visible, surprise)
+                distance_std = float(self.calibration.apply_to_distance(distance_std, surprise))
             if not self.intrinsics.calibrated:
                 distance = float(samples.hypotheses.joints[0, 0] @ moments.ray)
                 distance_std = float(np.hypot(distance_std, ASSUMED_FOCAL_ERROR * distance))

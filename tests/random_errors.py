@@ -40,6 +40,7 @@ def simulate(
         ray=ray,
         visible=visible,
         p_visible=visible.astype(float),
+        entropy=rng.normal(-50, 8, count),
         landmark_visibility=landmarks,
         distance_error=1.7 * distance_std * rng.standard_normal(count),
         distance_std=distance_std,

@@ -38,12 +38,13 @@ def test_each_picture_is_what_the_live_statistics_say(
     flow, pairs = random_flow(1), data.encode(raw, body, with_map=True)
     for i in range(COUNT):
         one = pairs.rows(torch.tensor([i]))
-        bodies, _ = flow.sample(flow.look(one.features, one.map), torch.from_numpy(noise(100))[None])
+        bodies, log_q = flow.sample(flow.look(one.features, one.map), torch.from_numpy(noise(100))[None])
         joints = view_joints(skeleton(body), one.R_anchor, one.half, bodies)[0].double().numpy()
         moments = weighted_moments_reference(joints, np.ones(100))
         np.testing.assert_allclose(errors.cov[i], moments.cov, atol=1e-6)
         np.testing.assert_allclose(errors.ray[i], moments.ray, atol=1e-6)
         assert errors.distance_std[i] == pytest.approx(moments.distance[1], rel=1e-4)
+        assert errors.entropy[i] == pytest.approx(-log_q[0, 1:].mean().item(), rel=1e-5)
         miss = one.joints[0].numpy() - joints[0]
         assert errors.distance_error[i] == pytest.approx(miss[0] @ moments.ray, abs=1e-4)
         np.testing.assert_allclose(errors.error[i], miss - (miss[0] @ moments.ray) * moments.ray, atol=1e-4)

@@ -8,7 +8,7 @@ import pytest
 from random_errors import COUNT, simulate
 from scipy import stats
 
-from calib import report, uncertainty
+from calib import report
 from calib.covariance import ELLIPSOID_90, chi_square_3
 from calib.errors import Errors
 from calib.fit import RADII_LEVELS, fit, radii_of
@@ -103,16 +103,25 @@ def test_joints_never_seen_hidden_take_the_radii_of_the_others() -> None:
     assert worth.coverage_hidden is None and worth.ece_hidden is None
 
 
-def test_fit_recovers_how_the_factor_grows() -> None:
+def test_fit_recovers_how_the_factor_grows_with_the_entropy() -> None:
     def grown(seed: int) -> Errors:
         data = simulate(ONES, 1.6 * ONES, seed=seed)
-        std = np.sqrt(np.trace(data.cov, axis1=-2, axis2=-1) / 3 + 0.004**2)
-        return replace(data, error=data.error * (std / uncertainty.REFERENCE_M)[..., None] ** 0.25)
+        factor = np.exp(0.03 * (data.entropy + 50))
+        return replace(data, error=data.error * factor[:, None, None], distance_error=data.distance_error * factor)
 
     calibration, worth = reached(grown(1), grown(2))
-    np.testing.assert_allclose(calibration.slopes, 0.25, atol=0.06)
+    assert calibration.picture.slope == pytest.approx(0.03, rel=0.1)
+    assert calibration.picture.middle == pytest.approx(-50, abs=1)
+    assert calibration.distance == pytest.approx(1.7, rel=0.06)
     for shares in (worth.coverage_visible, worth.coverage_hidden):
         np.testing.assert_allclose(shares, LEVELS, atol=0.02)
+
+
+def test_promises_never_shrink_because_a_picture_is_hard() -> None:
+    data = simulate(ONES, ONES)
+    easier = replace(data, error=data.error * np.exp(-0.03 * (data.entropy + 50))[:, None, None])
+    assert fit(easier).picture.slope == 0
+    assert fit(replace(data, entropy=np.full(COUNT, -50.0))).picture.slope == 0
 
 
 def test_too_few_pictures_are_refused() -> None:

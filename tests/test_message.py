@@ -122,7 +122,8 @@ def test_the_stream_says_what_the_calibration_reached() -> None:
         "others", (0.5, 0.9), (0.49, 0.89), (0.5, 0.91), None, (0.6, 0.9), 0.01, 0.02, None, 0.1, 0.3, 0.31, 0.6, 0.9
     )
     radii = np.array([[0.5, 1.25, 1.5], [0.9, 6.25, 6.5]])
-    fitted = uncertainty.Calibration(np.ones((24, 2)), np.ones((24, 2)), (0, 0), 1.0, radii, "some people", reached)
+    flat = uncertainty.PictureFactor(0.0, -70.0, -50.0, -40.0)
+    fitted = uncertainty.Calibration(np.ones((24, 2)), np.ones((24, 2)), flat, 1.0, radii, "some people", reached)
     levels = ((0.5, 0.49), (0.9, 0.89))
     said = Calibration(
         "flow.onnx",

@@ -11,6 +11,7 @@ from calib.covariance import std_from_cov
 from engines.body import BodyModel, joints_only
 from engines.perception import open_perception
 from engines.sampler import FlowModel, open_sampler
+from engines.statistics import entropy
 from engines.types import Person
 from realtime import demo
 from realtime.frame import Frame
@@ -51,7 +52,7 @@ def test_covariance_is_that_of_the_hypotheses_then_calibrated(person: Person, pi
     level = joints + (along[0] - along)[:, None, None] * person.ray
     raw = np.stack([np.cov(level[:, j].T, bias=True) for j in range(24)])
     assert pipeline.calibration is not None
-    expected = pipeline.calibration.apply(raw, person.ray, person.joint_visible)
+    expected = pipeline.calibration.apply(raw, person.ray, person.joint_visible, entropy(person.hypotheses))
     np.testing.assert_allclose(person.joint_cov, expected, atol=1e-5)
 
 

@@ -48,7 +48,7 @@ def test_what_is_reached_is_what_other_people_show(folder: Path) -> None:
     calibration = Calibration.from_json(json.loads((folder / "flow.json").read_text())["calibration"])
     others, worth = sample(2, "other people"), calibration.reached
     assert worth is not None
-    cov = calibration.apply(others.cov, others.ray, others.p_visible)
+    cov = calibration.apply(others.cov, others.ray, others.p_visible, others.entropy)
     d2 = squared_mahalanobis(cov, others.error)
     for level, share in zip(worth.levels, worth.coverage_hidden or (), strict=True):
         inside = d2 <= calibration.radius(level, others.p_visible)

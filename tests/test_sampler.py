@@ -10,7 +10,7 @@ import torch
 from random_pairs import TINY_ENCODER, TINY_MAP_ENCODER, mhentropy, random_flow, records, stored_run
 
 from calib.camera import Intrinsics
-from calib.uncertainty import Calibration
+from calib.uncertainty import Calibration, PictureFactor
 from engines.body import BodyModel
 from engines.engine import open_engine
 from engines.errors import PenumbraError
@@ -144,9 +144,10 @@ def test_a_graph_and_a_record_that_do_not_belong_together_are_refused(model: Flo
 def test_calibration_comes_from_the_record(model: FlowModel) -> None:
     assert model.calibration is None
     radii = np.array([[0.5, 2.0, 2.1], [0.9, 6.2, 6.3]])
-    stored = Calibration(np.full((24, 2), 1.1), np.full((24, 2), 2.2), (0.0, 0.1), 1.5, radii, "here").to_json()
+    picture = PictureFactor(0.1, -70.0, -50.0, -40.0)
+    stored = Calibration(np.full((24, 2), 1.1), np.full((24, 2), 2.2), picture, 1.5, radii, "here").to_json()
     read = replace(model, record=model.record | {"calibration": stored}).calibration
-    assert read is not None and read.distance == 1.5 and read.slopes == (0.0, 0.1) and (read.hidden == 2.2).all()
+    assert read is not None and read.distance == 1.5 and read.picture == picture and (read.hidden == 2.2).all()
 
 
 def test_features_and_noise_have_the_stated_sizes(model: FlowModel, body: BodyModel) -> None:

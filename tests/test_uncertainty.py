@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from random_errors import unit
 
-from calib import uncertainty
 from calib.covariance import chi_square_3, squared_mahalanobis
-from calib.uncertainty import Calibration, Reached
+from calib.uncertainty import Calibration, PictureFactor, Reached
 
 RADII = np.array([[0.2, 0.3, 0.1], [0.5, 1.1, 1.9], [0.9, 6.0, 9.0], [0.99, 20.0, 25.0]])
+PICTURE = PictureFactor(0.02, -70.0, -50.0, -40.0)
 REACHED = Reached(
     "others", (0.5, 0.9), (0.49, 0.91), (0.5, 0.9), None, (0.6, 0.9), 0.01, 0.02, None, 0.1, 0.3, 0.31, 0.6, 0.9
 )
@@ -22,14 +22,14 @@ REACHED = Reached(
 def calibration() -> Calibration:
     rng = np.random.default_rng(9)
     visible, hidden = rng.uniform(0.6, 1.5, (24, 2)), rng.uniform(1.5, 3.0, (24, 2))
-    return Calibration(visible, hidden, (0.1, 0.3), 1.7, RADII, "simulated", REACHED)
+    return Calibration(visible, hidden, PICTURE, 1.7, RADII, "simulated", REACHED)
 
 
 def test_applied_covariances_are_symmetric_and_positive_definite(calibration: Calibration) -> None:
     rng = np.random.default_rng(2)
     root = rng.normal(0, 0.05, (24, 3, 3))
     root[:4, :, 2] = 0  # flat ones too
-    cov = calibration.apply(root @ np.swapaxes(root, 1, 2), unit(np.array([0.2, -0.1, 1.0])), rng.random(24))
+    cov = calibration.apply(root @ np.swapaxes(root, 1, 2), unit(np.array([0.2, -0.1, 1.0])), rng.random(24), -45.0)
     np.testing.assert_allclose(cov, np.swapaxes(cov, 1, 2), atol=1e-15)
     assert np.linalg.eigvalsh(cov).min() > 1e-6
 
@@ -38,27 +38,34 @@ def test_a_larger_covariance_stays_larger(calibration: Calibration) -> None:
     rng = np.random.default_rng(3)
     small, more = (r @ np.swapaxes(r, 1, 2) for r in rng.normal(0, 0.05, (2, 24, 3, 3)))
     ray, p = unit(np.array([0.2, -0.1, 1.0])), rng.random(24)
-    grown = calibration.apply(small + more, ray, p) - calibration.apply(small, ray, p)
+    grown = calibration.apply(small + more, ray, p, -45.0) - calibration.apply(small, ray, p, -45.0)
     assert np.linalg.eigvalsh(grown).min() > -1e-12
 
 
 @pytest.mark.parametrize("p_visible", [0.0, 0.5, 1.0])
 def test_factors_stretch_across_and_along_the_ray(calibration: Calibration, p_visible: float) -> None:
     ray, side = np.array([0.6, 0.0, 0.8]), np.array([0.8, 0.0, -0.6])
-    cov = calibration.apply(np.tile(0.09 * np.eye(3), (24, 1, 1)), ray, np.full(24, p_visible))
-    factors = calibration.visible**p_visible * calibration.hidden ** (1 - p_visible)
-    slope = p_visible * calibration.slopes[0] + (1 - p_visible) * calibration.slopes[1]
-    promised = (0.09 + 0.004**2) * (math.sqrt(0.09 + 0.004**2) / uncertainty.REFERENCE_M) ** (2 * slope)
+    cov = calibration.apply(np.tile(0.09 * np.eye(3), (24, 1, 1)), ray, np.full(24, p_visible), -45.0)
+    factors = calibration.visible**p_visible * calibration.hidden ** (1 - p_visible) * math.exp(0.02 * 5)
+    promised = 0.09 + 0.004**2
     np.testing.assert_allclose(np.einsum("i,jik,k->j", side, cov, side), promised * factors[:, 0] ** 2)
     np.testing.assert_allclose(np.einsum("i,jik,k->j", ray, cov, ray), promised * factors[:, 1] ** 2)
+
+
+def test_a_picture_beyond_all_that_was_seen_counts_as_the_last_one(calibration: Calibration) -> None:
+    assert PICTURE(-50.0) == 1
+    assert PICTURE(-10.0) == PICTURE(-40.0) == pytest.approx(math.exp(0.2))
+    assert PICTURE(-500.0) == PICTURE(-70.0) == pytest.approx(math.exp(-0.4))
+    assert calibration.apply_to_distance(0.1, -40.0) == pytest.approx(0.1 * 1.7 * math.exp(0.2))
 
 
 def test_many_pictures_at_once_are_the_pictures_one_by_one(calibration: Calibration) -> None:
     rng = np.random.default_rng(4)
     root = rng.normal(0, 0.05, (5, 24, 3, 3))
     cov, ray, p = root @ np.swapaxes(root, -1, -2), unit(rng.normal(size=(5, 3))), rng.random((5, 24))
-    together = calibration.apply(cov, ray, p)
-    np.testing.assert_allclose(together, [calibration.apply(*one) for one in zip(cov, ray, p, strict=True)])
+    entropy = rng.uniform(-60, -40, 5)
+    together = calibration.apply(cov, ray, p, entropy)
+    np.testing.assert_allclose(together, [calibration.apply(*one) for one in zip(cov, ray, p, entropy, strict=True)])
 
 
 def test_radii_are_those_of_the_table_and_their_geometric_mean_between(calibration: Calibration) -> None:
@@ -89,7 +96,7 @@ def test_scaling_says_the_same_ellipsoids_otherwise(calibration: Calibration) ->
     cov, delta = root @ np.swapaxes(root, 1, 2), rng.normal(0, 0.05, (24, 3))
     scaled = calibration.scaled(1.3, 0.8)
     before, after = (
-        squared_mahalanobis(c.apply(cov, ray, p), delta) / c.radius(0.68, p) for c in (calibration, scaled)
+        squared_mahalanobis(c.apply(cov, ray, p, -50.0), delta) / c.radius(0.68, p) for c in (calibration, scaled)
     )
     np.testing.assert_allclose(after, before)
     np.testing.assert_allclose(scaled.visible, 1.3 * calibration.visible)
@@ -99,7 +106,7 @@ def test_json_round_trip(calibration: Calibration) -> None:
     back = Calibration.from_json(json.loads(json.dumps(calibration.to_json())))
     for name in ("visible", "hidden", "radii"):
         np.testing.assert_array_equal(getattr(back, name), getattr(calibration, name))
-    assert (back.slopes, back.distance, back.data, back.reached) == ((0.1, 0.3), 1.7, "simulated", REACHED)
+    assert (back.picture, back.distance, back.data, back.reached) == (PICTURE, 1.7, "simulated", REACHED)
     unmeasured = replace(calibration, reached=None)
     assert Calibration.from_json(json.loads(json.dumps(unmeasured.to_json()))).reached is None
 
@@ -112,7 +119,7 @@ def test_json_round_trip(calibration: Calibration) -> None:
         ("radii", [[0.5, 2, 2], [1.0, 3, 3]]),
         ("radii", [[0.5, 0, 1], [0.9, 1, 3]]),
         ("visible", [[1, 1]]),
-        ("slopes", []),
+        ("picture", {"slope": 1.0}),
         ("reached", {"ece": 0.1}),
         ("radii", ...),
     ],

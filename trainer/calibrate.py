@@ -55,24 +55,25 @@ def errors_of(flow: PoseFlow, skeleton: Skeleton, raw: Raw, body: BodyModel, dat
     pairs, z = encode(raw, body, with_map=True), torch.from_numpy(noise(HYPOTHESES))
     chunks = torch.arange(pairs.size).split(chunk)
     columns = zip(*(_errors(flow, skeleton, pairs.rows(index), z) for index in chunks), strict=True)
-    error, cov, ray, p_visible, far, far_std = (np.concatenate(parts) for parts in columns)
+    error, cov, ray, p_visible, entropy, far, far_std = (np.concatenate(parts) for parts in columns)
     seen = np.full((pairs.size, 24), np.nan)
     for landmark in LIMBS:
         seen[:, JOINT_OF_LANDMARK[landmark]] = raw["visibility"][:, landmark]
-    return Errors(error, cov, ray, pairs.visible.numpy() > 0.5, p_visible, seen, far, far_std, data)
+    return Errors(error, cov, ray, pairs.visible.numpy() > 0.5, p_visible, entropy, seen, far, far_std, data)
 
 
 def _errors(flow: PoseFlow, skeleton: Skeleton, batch: Pairs, z: torch.Tensor) -> tuple[np.ndarray, ...]:
-    """Error, covariance, ray, probability of being visible, and the distance's error and spread, in the view."""
+    """Error, covariance, ray, probability of being visible, entropy, and the distance's error and spread, in the view."""
     context = flow.look(batch.features, batch.map.float())
-    bodies, _ = flow.sample(context, z[None].expand(batch.size, -1, -1))
+    bodies, log_q = flow.sample(context, z[None].expand(batch.size, -1, -1))
     joints = view_joints(skeleton, batch.R_anchor, batch.half, bodies).double()
     _, cov = moments(joints)
     ray = torch.nn.functional.normalize(joints[:, 0, 0], dim=-1)
     far = ((batch.joints[:, 0] - joints[:, 0, 0]) * ray).sum(-1)
     far_std = (joints[:, :, 0] * ray[:, None]).sum(-1).std(-1, correction=0)
     error = batch.joints - far[:, None, None] * ray[:, None] - joints[:, 0]
-    return tuple(part.double().numpy() for part in (error, cov, ray, context.visible_logits.sigmoid(), far, far_std))
+    p_visible, entropy = context.visible_logits.sigmoid(), -log_q[:, 1:].mean(1)
+    return tuple(part.double().numpy() for part in (error, cov, ray, p_visible, entropy, far, far_std))
 
 
 def main(config: CalibrateConfig) -> None:

@@ -29,7 +29,7 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.perception import Perception, open_perception
 from engines.sampler import FlowModel, Sampler, open_sampler
-from engines.statistics import joint_moments
+from engines.statistics import entropy, joint_moments
 from engines.types import Landmarks
 from trainer.metrics import pa_mpjpe, procrustes
 
@@ -126,7 +126,7 @@ def look(landmarks: Landmarks, intrinsics: Intrinsics, sampler: Sampler, calibra
     moments = joint_moments(samples.hypotheses)
     cov = moments.cov.astype(float)
     if calibration is not None:
-        cov = calibration.apply(cov, moments.ray.astype(float), samples.joint_visible)
+        cov = calibration.apply(cov, moments.ray.astype(float), samples.joint_visible, entropy(samples.hypotheses))
     joints = samples.hypotheses.joints
     return Look(landmarks, joints[0].astype(float), joints, cov, samples.joint_visible)
 
