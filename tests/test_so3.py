@@ -105,3 +105,50 @@ def test_twin_is_the_same_rotation_and_an_involution(angle: float) -> None:
     torch.testing.assert_close(so3.exp(other), so3.exp(y), atol=1e-9, rtol=0)
     torch.testing.assert_close(other.norm(dim=-1), torch.full((16,), 2 * math.pi - angle, dtype=torch.float64))
     torch.testing.assert_close(so3.twin(other), y, atol=1e-9, rtol=0)
+
+
+LOG_ANGLES = [0.0, 1e-7, 1e-5, 1e-3, 0.02, 0.3, 1.5, 2.0, 3.0, math.pi - 1e-4, math.pi - 1e-7]
+
+
+@pytest.mark.parametrize("angle", LOG_ANGLES)
+def test_log_is_that_of_the_engines_and_of_scipy(angle: float) -> None:
+    y = angle * directions()
+    R = Rotation.from_rotvec(y.numpy()).as_matrix()
+    ours = so3.log(torch.from_numpy(R)).numpy()
+    np.testing.assert_allclose(ours, y.numpy(), atol=1e-7)
+    np.testing.assert_allclose(ours, log_so3(R), atol=1e-7)
+    np.testing.assert_allclose(
+        so3.log(torch.from_numpy(R).float()).numpy(), y.numpy(), atol=2e-6 if angle < 3.1 else 2e-4
+    )
+
+
+def test_log_of_half_a_turn_is_one_of_its_two_vectors() -> None:
+    y = math.pi * directions()
+    found = so3.log(torch.from_numpy(Rotation.from_rotvec(y.numpy()).as_matrix()))
+    apart = torch.minimum((found - y).norm(dim=-1), (found + y).norm(dim=-1))
+    assert apart.max() < 1e-6
+
+
+def test_exp_of_log_is_the_rotation() -> None:
+    R = torch.from_numpy(Rotation.random(500, random_state=0).as_matrix())
+    torch.testing.assert_close(so3.exp(so3.log(R)), R, atol=1e-9, rtol=0)
+    y = so3.log(R.float())
+    assert (y.norm(dim=-1) <= math.pi + 1e-6).all()
+    torch.testing.assert_close(so3.exp(y), R.float(), atol=3e-6, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("angle", LOG_ANGLES)
+def test_log_has_a_finite_gradient(angle: float, dtype: torch.dtype) -> None:
+    R = so3.exp((angle * directions()).to(dtype)).requires_grad_()
+    so3.log(R).sum().backward()
+    assert R.grad is not None and torch.isfinite(R.grad).all()
+    assert R.grad.abs().max() < (10.0 if angle < 3.1 else 1e5)
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-5, 1e-3, 0.3, 1.5, 3.0, math.pi - 1e-3])
+def test_log_undoes_the_derivative_of_exp(angle: float) -> None:
+    y = angle * directions(6)
+    for row in y:
+        jacobian = torch.autograd.functional.jacobian(lambda v: so3.log(so3.exp(v)), row)
+        torch.testing.assert_close(jacobian, torch.eye(3, dtype=torch.float64), atol=1e-5, rtol=0)

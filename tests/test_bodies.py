@@ -1,0 +1,77 @@
+"""Bodies as plain numbers: scipy as the oracle, and back again."""
+
+import math
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+from trainer import so3
+from trainer.bodies import NUMBERS, SIX, Bodies, bodies_from_numbers, numbers_from_bodies, rotations_from_six
+
+
+def random_bodies(count: int, spread: float = 0.8) -> Bodies:
+    generator = torch.Generator().manual_seed(0)
+    y = spread * torch.randn(count, 2, 24, 3, generator=generator, dtype=torch.float64)
+    y = y * (y.norm(dim=-1, keepdim=True).clamp_max(3.0) / y.norm(dim=-1, keepdim=True))  # below half a turn
+    betas = 2 * torch.randn(count, 2, 10, generator=generator, dtype=torch.float64)
+    camera = 0.5 * torch.randn(count, 2, 3, generator=generator, dtype=torch.float64)
+    return Bodies(y, betas, camera)
+
+
+def test_numbers_of_bodies_give_the_bodies_back() -> None:
+    bodies = random_bodies(5)
+    numbers = numbers_from_bodies(bodies)
+    assert numbers.shape == (5, 2, NUMBERS) == (5, 2, 157)
+    for actual, expected in zip(bodies_from_numbers(numbers), bodies, strict=True):
+        torch.testing.assert_close(actual, expected, atol=1e-6, rtol=0)
+
+
+def test_six_numbers_are_orthonormalised_columns() -> None:
+    six = torch.randn(50, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    R = rotations_from_six(six).numpy()
+    np.testing.assert_allclose(np.swapaxes(R, -1, -2) @ R, np.broadcast_to(np.eye(3), R.shape), atol=1e-12)
+    np.testing.assert_allclose(np.linalg.det(R), 1.0, atol=1e-12)
+    a, b = six[:, :3].numpy(), six[:, 3:].numpy()
+    np.testing.assert_allclose(np.cross(R[..., 0], a), 0, atol=1e-12)  # the first column points along a
+    assert (np.einsum("ni,ni->n", R[..., 1], b) > 0).all()  # the second towards b, in the plane of both
+    np.testing.assert_allclose(np.einsum("ni,ni->n", R[..., 2], b), 0, atol=1e-12)
+
+
+def test_six_numbers_of_a_rotation_are_its_first_two_columns() -> None:
+    R = Rotation.random(20, random_state=0).as_matrix()
+    six = torch.from_numpy(np.concatenate([R[..., 0], R[..., 1]], -1))
+    np.testing.assert_allclose(rotations_from_six(six).numpy(), R, atol=1e-12)
+    y = torch.from_numpy(Rotation.from_matrix(R).as_rotvec())
+    bodies = Bodies(y[:, None, None].expand(-1, 1, 24, 3), torch.zeros(20, 1, 10), torch.zeros(20, 1, 3))
+    numbers = numbers_from_bodies(bodies)
+    torch.testing.assert_close(numbers[:, 0, :SIX].unflatten(-1, (24, 6))[:, 7], six, atol=1e-9, rtol=0)
+
+
+def test_distances_stay_within_a_factor_of_twenty() -> None:
+    numbers = torch.zeros(3, 1, NUMBERS)
+    numbers[..., :SIX] = torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(24)
+    numbers[:, 0, -1] = torch.tensor([-1e4, 0.5, 1e4])
+    camera = bodies_from_numbers(numbers).camera[:, 0]
+    assert camera[0, 2] == -3 and camera[2, 2] == 3 and math.exp(3) < 20.1
+    assert 0.49 < camera[1, 2] < 0.5  # small ones are hardly touched
+    assert torch.isfinite(numbers_from_bodies(bodies_from_numbers(numbers))).all()
+
+
+def test_gradients_are_finite_at_the_t_pose() -> None:
+    rest = Bodies(torch.zeros(1, 1, 24, 3), torch.zeros(1, 1, 10), torch.zeros(1, 1, 3))
+    numbers = numbers_from_bodies(rest).requires_grad_()
+    bodies = bodies_from_numbers(numbers)
+    torch.testing.assert_close(bodies.y, rest.y, atol=1e-6, rtol=0)
+    (bodies.y.sum() + so3.exp(bodies.y).square().sum() + bodies.camera.sum() + bodies.betas.sum()).backward()
+    assert numbers.grad is not None and torch.isfinite(numbers.grad).all()
+    assert (numbers.grad[..., :SIX] != 0).any()
+
+
+def test_some_of_the_bodies() -> None:
+    bodies = random_bodies(3)
+    second, both = bodies.at(1), bodies.at(slice(0, None))
+    assert second.y.shape == (3, 1, 24, 3)
+    torch.testing.assert_close(second.camera[:, 0], bodies.camera[:, 1])
+    torch.testing.assert_close(both.betas, bodies.betas)
+    torch.testing.assert_close(bodies.at(0).y[:, 0], bodies.y[:, 0])
