@@ -1,6 +1,8 @@
 """One frame in, one estimate out, as a list of named steps. Everything is allocated before the first frame.
 
 frame -> landmarks -> hypotheses -> moments -> calibration -> smoothing -> Estimate (-> mesh, if somebody looks)
+
+Calibration changes the covariances first and then moves the hypotheses until they have them, so both say the same.
 """
 
 from dataclasses import dataclass, fields
@@ -14,9 +16,10 @@ from calib.uncertainty import Calibration
 from engines.body import BodyModel
 from engines.kernels import MomentPlan, SkinnedMesh, VertexPlan
 from engines.perception import Perception
-from engines.sampler import Sampler
+from engines.recalibrate import Recalibrator
+from engines.sampler import Sampler, Samples, skeleton_of
 from engines.statistics import entropy, joint_moments
-from engines.types import NUM_JOINTS, Body, Estimate, Hypotheses, Landmarks, Person
+from engines.types import NUM_JOINTS, Body, Estimate, Hypotheses, JointMoments, Landmarks, Person
 from realtime.frame import Frame
 from realtime.smoothing import Smoother
 from realtime.timing import StageTimer
@@ -80,7 +83,8 @@ class Pipeline:
         count = min(K, MESH_HYPOTHESES)
         self._surface = VertexPlan(SkinnedMesh(*arrays), count, plan.device, source=plan)
         self._surface_weights = np.full(count, 1.0 / count, np.float32)
-        self._raw_std = np.ones(NUM_JOINTS)
+        self._recalibrate = Recalibrator(skeleton_of(body), plan)
+        self._weights = np.full(K, 1.0 / K, np.float32)
 
     @property
     def backend(self) -> str:
@@ -104,19 +108,26 @@ class Pipeline:
         with self.timer.stage("moments"):
             moments = joint_moments(samples.hypotheses, self._moments)
         with self.timer.stage("calibration"):
-            cov, distance_std = moments.cov.astype(float), moments.distance_std
-            self._raw_std = std_from_cov(cov)
-            if self.calibration is not None:
-                surprise = entropy(samples.hypotheses)
-                cov = self.calibration.apply(cov, moments.ray, samples.joint_visible, surprise)
-                distance_std = float(self.calibration.apply_to_distance(distance_std, surprise))
-            if not self.intrinsics.calibrated:
-                distance = float(samples.hypotheses.joints[0, 0] @ moments.ray)
+            hypotheses, cov, distance_std = self._calibrated(samples, moments)
+            if not self.intrinsics.calibrated:  # the hypotheses are for the camera as it is assumed
+                distance = float(hypotheses.joints[0, 0] @ moments.ray)
                 distance_std = float(np.hypot(distance_std, ASSUMED_FOCAL_ERROR * distance))
         with self.timer.stage("smoothing"):
-            best = self.smoother(center_of(samples.hypotheses), frame.media_time_s)
-        hypotheses = first(samples.hypotheses, self.published)
-        return Person(landmarks, hypotheses, best, cov, distance_std, moments.ray.astype(float), samples.joint_visible)
+            best = self.smoother(center_of(hypotheses), frame.media_time_s)
+        published = first(hypotheses, self.published)
+        return Person(landmarks, published, best, cov, distance_std, moments.ray.astype(float), samples.joint_visible)
+
+    def _calibrated(
+        self, samples: Samples, moments: JointMoments
+    ) -> tuple[Hypotheses, Float[np.ndarray, "24 3 3"], float]:
+        """Hypotheses, covariances and the distance's standard deviation as they should have been."""
+        hypotheses, cov = samples.hypotheses, moments.cov.astype(float)
+        if self.calibration is None:
+            return hypotheses, cov, moments.distance_std
+        nats = entropy(hypotheses)
+        cov = self.calibration.apply(cov, moments.ray.astype(float), samples.joint_visible, nats)
+        distance_std = float(self.calibration.apply_to_distance(moments.distance_std, nats))
+        return self._recalibrate(hypotheses, moments, cov, distance_std), cov, distance_std
 
     def mesh(self, person: Person) -> Mesh:
         """The surface of the person that was estimated last, for who looks at it."""
@@ -125,8 +136,9 @@ class Pipeline:
             rotvec = np.concatenate([best.global_orient, best.body_pose]).reshape(NUM_JOINTS, 3)
             posed = self.body.shaped(best.betas).posed(rotvec, best.transl)
             surface = self._surface.from_source(self._surface_weights)
-            # A vertex moves with its bones, so it takes over their correction.
-            ratio = std_from_cov(person.joint_cov) / np.maximum(self._raw_std, 1e-4)
+            # What the drawn bodies still lack; a vertex moves with its bones, so it takes over their correction.
+            drawn = std_from_cov(self._moments(None, self._weights).cov.astype(float))
+            ratio = std_from_cov(person.joint_cov) / np.maximum(drawn, 1e-4)
             return Mesh(posed.vertices("live"), surface.std * (self.body.live.weights @ ratio))
 
 

@@ -46,21 +46,39 @@ def person(pipeline: Pipeline, frame: Frame) -> Person:
     return found
 
 
-def test_covariance_is_that_of_the_hypotheses_then_calibrated(person: Person, pipeline: Pipeline) -> None:
-    joints = person.hypotheses.joints.astype(float)
-    along = joints[:, 0] @ person.ray
-    level = joints + (along[0] - along)[:, None, None] * person.ray
-    raw = np.stack([np.cov(level[:, j].T, bias=True) for j in range(24)])
+def level(joints: np.ndarray, ray: np.ndarray) -> np.ndarray:
+    """Every body as far away as the first."""
+    along = joints[:, 0] @ ray
+    return joints + (along[0] - along)[:, None, None] * ray
+
+
+def test_covariance_is_that_of_the_draws_then_calibrated(person: Person, pipeline: Pipeline) -> None:
+    samples = pipeline.sampler(person.landmarks, pipeline.intrinsics)
+    joints = level(samples.hypotheses.joints.astype(float), person.ray)
+    raw = np.stack([np.cov(joints[:, j].T, bias=True) for j in range(24)])
     assert pipeline.calibration is not None
-    expected = pipeline.calibration.apply(raw, person.ray, person.joint_visible, entropy(person.hypotheses))
+    expected = pipeline.calibration.apply(raw, person.ray, person.joint_visible, entropy(samples.hypotheses))
     np.testing.assert_allclose(person.joint_cov, expected, atol=1e-5)
 
 
-def test_distance_is_kept_apart(person: Person, pipeline: Pipeline) -> None:
+def test_published_hypotheses_have_the_calibrated_spread(person: Person, pipeline: Pipeline) -> None:
+    joints = level(person.hypotheses.joints.astype(float), person.ray)
+    found = std_from_cov(np.stack([np.cov(joints[:, j].T, bias=True) for j in range(24)]))
+    drawn = level(pipeline.sampler(person.landmarks, pipeline.intrinsics).hypotheses.joints.astype(float), person.ray)
+    raw = std_from_cov(np.stack([np.cov(drawn[:, j].T, bias=True) for j in range(24)]))
+    wanted = std_from_cov(person.joint_cov)
+    before, after = (np.abs(std / wanted - 1)[1:] for std in (raw, found))
+    assert np.median(after) < 0.1 and np.quantile(after, 0.9) < 0.25
+    assert np.median(after) < 0.5 * np.median(before)
+
+
+def test_distance_is_kept_apart_and_the_hypotheses_have_it(person: Person, pipeline: Pipeline) -> None:
     assert np.linalg.norm(person.ray) == pytest.approx(1, abs=1e-5)
+    samples = pipeline.sampler(person.landmarks, pipeline.intrinsics).hypotheses
     assert pipeline.calibration is not None
-    spread = (person.hypotheses.joints[:, 0] @ person.ray).std()
-    assert person.distance_std == pytest.approx(spread * pipeline.calibration.distance, rel=1e-3)
+    raw = float((samples.joints[:, 0] @ person.ray).std())
+    assert person.distance_std == pytest.approx(pipeline.calibration.apply_to_distance(raw, entropy(samples)), rel=1e-3)
+    assert (person.hypotheses.joints[:, 0] @ person.ray).std() == pytest.approx(person.distance_std, rel=0.02)
 
 
 def test_an_assumed_camera_widens_the_distance_only(pipeline: Pipeline, frame: Frame, body: BodyModel) -> None:
@@ -86,8 +104,9 @@ def test_the_best_estimate_is_hypothesis_zero_when_nothing_is_filtered(person: P
 
 
 def test_the_same_noise_gives_the_same_bodies_again(pipeline: Pipeline, person: Person) -> None:
-    again = pipeline.sampler(person.landmarks, pipeline.intrinsics).hypotheses
-    np.testing.assert_array_equal(again.joints, person.hypotheses.joints)
+    once, again = (pipeline.sampler(person.landmarks, pipeline.intrinsics).hypotheses for _ in range(2))
+    np.testing.assert_array_equal(again.joints, once.joints)
+    np.testing.assert_array_equal(once.joints[0], person.hypotheses.joints[0])
 
 
 def test_the_mesh_is_the_best_estimate_and_its_spread_follows_the_joints(
