@@ -241,6 +241,8 @@ def rate(step: int, warmup: int, steps: int) -> float:
 
 def run(config: TrainConfig) -> Scores:
     """Train, or go on; returns the last scores of the averaged weights on the validation split."""
+    if config.weak is not None and config.method != "mhentropy":
+        raise PenumbraError(f"--weak is for --method mhentropy, not {config.method}: leave it out.")
     torch.set_num_threads(config.threads)
     fabric = _fabric(config)
     fabric.launch()
