@@ -135,6 +135,30 @@ def test_batch_dimensions_are_free(prior: PosePrior) -> None:
     torch.testing.assert_close(prior.log_prob(pose)[0, 0], prior.log_prob(pose[0, 0]))
 
 
+def test_samples_have_the_moments_of_the_mixture() -> None:
+    moments = small_mixture()
+    prior, count = PosePrior.from_moments(**moments), 20_000
+    drawn = prior.sample(count, torch.Generator().manual_seed(0))
+    assert drawn.shape == (count, 23, 3)
+    flat, weights, means = drawn.flatten(1).double(), moments["weights"].double(), moments["means"]
+    mean = weights @ means
+    second = (weights[:, None, None] * (moments["covariances"] + means[:, :, None] * means[:, None])).sum(0)
+    std = (second - mean[:, None] * mean).diagonal().sqrt()
+    assert ((flat.mean(0) - mean).abs() < 5 * std / count**0.5).all()
+    covariance = second - mean[:, None] * mean
+    torch.testing.assert_close(torch.cov(flat.T), covariance, atol=0.05 * float(std.max()) ** 2, rtol=0)
+    # The share of each component is its weight.
+    nearest = torch.cdist(flat, means).argmin(1)
+    torch.testing.assert_close(torch.bincount(nearest, minlength=3) / count, weights.float(), atol=0.02, rtol=0)
+
+
+def test_samples_depend_on_their_generator_only() -> None:
+    prior = PosePrior.from_moments(**small_mixture())
+    first, again, other = (prior.sample(5, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    torch.testing.assert_close(first, again, atol=0, rtol=0)
+    assert not torch.allclose(first, other)
+
+
 def test_fit_recovers_what_it_was_given() -> None:
     rng = np.random.default_rng(0)
     poses = np.zeros((4000, 23, 3))

@@ -1,5 +1,6 @@
 """Scenes, the painter and the pairs made of them: geometry that can be checked, and the real landmark network."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,15 +13,17 @@ from scipy.spatial.transform import Rotation
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.landmarker import SIDE, decode
-from engines.roi import crop_to_image
+from engines.roi import crop_to_image, image_to_crop
 from engines.rotations import exp_so3, geodesic_angle
-from engines.types import JOINT_NAMES, LIMB_JOINTS, PARENTS, Roi
+from engines.types import JOINT_NAMES, LIMB_JOINTS, PARENTS, Landmarks, Roi
 from trainer import data, render, scenes, synthesize
-from trainer.scenes import UPPER_BODY, Scene, SceneConfig
+from trainer.scenes import CROPS, UPPER_BODY, Scene, SceneConfig, window
 from trainer.synthesize import Painter, SynthesizeConfig
 
 LIMB_LANDMARKS = [23, 24, 25, 26, 27, 28, 11, 12, 13, 14, 15, 16]
 """In the order of LIMB_JOINTS."""
+UPRIGHT = Roi(np.array([SIDE / 2, SIDE / 2]), SIDE, 0.0)
+"""A picture that is its own crop."""
 
 
 @pytest.fixture(scope="module")
@@ -210,13 +213,17 @@ def test_what_is_found_in_a_crop_is_recorded_as_the_live_landmarker_would_give_i
         "heatmap": np.full((1, 64, 64, 39), -9.0),  # certain of nothing: landmarks stay where they are
         "world": rng.normal(0, 0.3, (1, 117)),
         "score": np.array([0.9]),
+        "map": rng.uniform(0, 6, (1, 4, 4, 288)).astype(np.float32),
     }
-    upright = Roi(np.array([SIDE / 2, SIDE / 2]), SIDE, 0.0)
-    in_crop, _ = decode(outputs, upright, crop_to_image(upright, SIDE))
+    in_crop, _ = decode(outputs, UPRIGHT, crop_to_image(UPRIGHT, SIDE))
     live, _ = decode(outputs, roi, crop_to_image(roi, SIDE))
-    record = synthesize._record(standing(0), in_crop, synthesize._crop_from_image(roi, SIDE), np.ones(24, bool))
+    there = np.array([10.0, 20.0, 900.0, 700.0])
+    record = synthesize._record(standing(0), there, in_crop, image_to_crop(roi, SIDE), np.ones(24, bool))
     for key in ("points", "depth", "world", "visibility", "presence"):
         np.testing.assert_allclose(record[key], getattr(live, key), rtol=1e-5, atol=1e-4, err_msg=key)
+    np.testing.assert_allclose(record["map"], live.map, rtol=1e-3)  # stored in half precision
+    np.testing.assert_array_equal(record["window"], there)
+    np.testing.assert_allclose(record["crop_from_image"], image_to_crop(roi, SIDE), rtol=1e-5)
 
 
 def test_a_pair_records_the_scene_it_was_made_from(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,6 +234,9 @@ def test_a_pair_records_the_scene_it_was_made_from(painter: Painter, monkeypatch
     np.testing.assert_allclose(record["pelvis"], scene.pelvis, atol=1e-6)
     np.testing.assert_allclose(record["rotvec"], scene.rotvec, atol=1e-6)
     assert record["focal"] == 700 and record["size"].tolist() == [1280, 720] and record["score"] >= 0.5
+    assert record["window"].tolist() == [0, 0, 1280, 720] and record["crop"] == 0
+    assert record["map"].shape == (4, 4, 288) and record["map"].dtype == np.float16 and np.ptp(record["map"]) > 0.1
+    assert record.keys() == records(1, 0, painter.body).keys()  # what the other tests train on has this form
 
 
 def test_the_same_seed_gives_the_same_pair(painter: Painter, poses: tuple[np.ndarray, np.ndarray]) -> None:
@@ -254,6 +264,85 @@ def test_nobody_in_the_picture_is_no_pair(painter: Painter, monkeypatch: pytest.
 
     monkeypatch.setattr(render, "occlude", wall)
     assert painter.pair(scene, np.random.default_rng(0)) is None
+
+
+def person_px() -> np.ndarray:
+    """Joints of somebody upright in a 640 by 480 picture: legs below y = 240, arms at both sides, a head."""
+    px = np.full((24, 2), (320.0, 240.0))
+    px[[1, 4, 7, 10]] = [(300, 250), (300, 330), (300, 400), (300, 420)]
+    px[[2, 5, 8, 11]] = [(340, 250), (340, 330), (340, 400), (340, 420)]
+    px[[16, 18, 20, 22]] = [(280, 120), (240, 170), (230, 220), (228, 236)]
+    px[[17, 19, 21, 23]] = [(360, 120), (400, 170), (410, 220), (412, 236)]
+    px[[12, 15]] = [(320, 100), (320, 60)]
+    return px
+
+
+@pytest.mark.parametrize(
+    ("crop", "expected"),
+    [
+        ("whole", (0, 0, 640, 480)),
+        ("legs", (228, 56, 412, 240)),  # x 228 to 412, y 60 to 236: 184 wide, 176 high, middle (320, 148)
+        ("arms and head", (235, 250, 405, 420)),  # x 300 to 340, y 250 to 420: middle (320, 335), half 85
+        ("arms", (140, 60, 500, 420)),  # legs and head: x 300 to 340, y 60 to 420: middle (320, 240), half 180
+    ],
+)
+def test_a_crop_is_the_tight_square_about_what_it_keeps(crop: str, expected: tuple[float, ...]) -> None:
+    scene = Scene(np.zeros((24, 3)), np.zeros(10), np.zeros(3), 500.0, (640, 480), crop)
+    there = window(scene, person_px())
+    np.testing.assert_allclose(there, expected)
+    kept = person_px()[list(CROPS[crop])]
+    assert (kept >= there[:2]).all() and (kept <= there[2:]).all()
+
+
+@pytest.mark.parametrize("crop", CROPS)
+def test_no_window_reaches_beyond_the_picture(crop: str) -> None:
+    rng = np.random.default_rng(0)
+    scene = Scene(np.zeros((24, 3)), np.zeros(10), np.zeros(3), 500.0, (640, 480), crop)
+    for _ in range(30):
+        left, top, right, bottom = window(scene, rng.normal((320, 240), 200, (24, 2)))
+        assert left >= 0 and top >= 0 and right <= 640 and bottom <= 480
+
+
+def test_what_a_crop_takes_away_is_not_visible(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "occlude", lambda *_: None)
+    record = painter.pair(replace(standing(0), crop="legs"), np.random.default_rng(0))
+    assert record is not None and record["crop"] == list(CROPS).index("legs")
+    legs, arms = [4, 5, 7, 8, 10, 11], [16, 17, 18, 19]
+    assert not record["joint_visible"][legs].any() and record["joint_visible"][arms].all()
+    left, top, right, bottom = record["window"]
+    assert 0 < left < right < 1280 and 0 < top < bottom < 720
+
+
+def test_a_crop_of_what_lies_outside_the_picture_is_no_pair(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+    low = replace(standing(0), pelvis=np.array([0.0, 1.9, 3.5]), crop="arms and head")  # legs below the border
+    assert painter.pair(low, np.random.default_rng(0)) is None
+    someone = replace(painter.landmarker(np.zeros((SIDE, SIDE, 3), np.uint8), UPRIGHT)[0], score=1.0)
+
+    class Believer:
+        def __call__(self, image: np.ndarray, roi: Roi) -> tuple[Landmarks, Roi]:
+            return someone, roi
+
+    believing = replace(painter, landmarker=Believer())  # pyright: ignore[reportArgumentType]
+    assert believing.pair(low, np.random.default_rng(0)) is None
+    assert believing.pair(replace(low, crop="whole"), np.random.default_rng(0)) is not None
+
+
+def test_a_clear_scene_has_nothing_in_front(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[int] = []
+    monkeypatch.setattr(render, "occlude", lambda *_: called.append(1))
+    painter.pair(replace(standing(0), things=False), np.random.default_rng(0))
+    assert not called
+    painter.pair(standing(0), np.random.default_rng(0))
+    assert called
+
+
+def test_crops_and_things_are_drawn_as_often_as_asked(poses: tuple[np.ndarray, np.ndarray]) -> None:
+    rng = np.random.default_rng(0)
+    config = SceneConfig(crops=(0.1, 0.2, 0.3, 0.4), things=False)
+    everybody = [scenes.draw(*poses, config, rng) for _ in range(600)]
+    for crop, share in zip(CROPS, config.crops, strict=True):
+        assert np.mean([scene.crop == crop for scene in everybody]) == pytest.approx(share, abs=0.06)
+    assert not any(scene.things for scene in everybody)
 
 
 def test_what_lies_outside_the_picture_is_not_visible(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,12 +382,23 @@ def test_the_border_is_repeated_beyond_the_picture() -> None:
     image = np.zeros((100, 100, 3), np.uint8)
     image[:, :50], image[:, 49] = 50, 200
     shift = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])  # the picture is the left half of the crop
-    out = synthesize._repeat_border(image, (50, 100), shift)
+    there = np.array([0.0, 0.0, 50.0, 100.0])
+    out = synthesize._repeat_border(image, there, shift)
     assert (out[:, 50:] == 200).all()
     np.testing.assert_array_equal(out[:, :50], image[:, :50])
     part = np.full((100, 100), 5, np.uint8)
-    synthesize._hide_outside(part, (50, 100), shift)
+    synthesize._hide_outside(part, there, shift)
     assert (part[:, 52:] == render.NOBODY).all() and (part[:, :49] == 5).all()
+
+
+def test_the_border_of_a_crop_is_repeated_on_every_side() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (100, 100, 3), np.uint8)
+    there, M = np.array([30.0, 40.0, 60.0, 90.0]), np.array([[1.0, 0.0, -10.0], [0.0, 1.0, -20.0]])
+    out = synthesize._repeat_border(image, there, M)  # in the crop it is x 20 to 50 and y 20 to 70
+    np.testing.assert_array_equal(out[20:70, 20:50], image[20:70, 20:50])
+    np.testing.assert_array_equal(out[20:70, :20], np.repeat(image[20:70, 20:21], 20, axis=1))
+    np.testing.assert_array_equal(out[70:, 20:50], np.repeat(image[69:70, 20:50], 30, axis=0))
+    np.testing.assert_array_equal(out[:20, 50:], np.broadcast_to(image[20, 49], (20, 50, 3)))
 
 
 def test_a_cheap_camera_keeps_the_picture_recognisable() -> None:
