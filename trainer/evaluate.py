@@ -4,22 +4,27 @@
     python -m trainer.evaluate --runs runs/mine --dataset 3dpw --root /data/3DPW
 
 Without `--dataset` the benchmarks are the folders of `trainer.ambiguous`: clear and ambiguous CMU. Everything goes to
-`--out`: the tables as Markdown, every run's values as JSON. Runs that differ in nothing but their seed share a row.
+`--out`: the tables as Markdown, every run's values as JSON. Runs of one method and supervision share a row, so those in one
+call must differ in nothing but their seed.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 import tyro
 from tqdm import tqdm
 
 from engines.body import BodyModel
+from engines.errors import PenumbraError
 from engines.landmarker import open_landmarker
 from trainer import tables
 from trainer.ambiguous import exact
+from trainer.augment import Raw
 from trainer.data import Pairs, encode, read
 from trainer.datasets.open import open_dataset
 from trainer.datasets.pictures import look
@@ -52,18 +57,40 @@ class EvaluateConfig:
 
 
 def benchmarks(config: EvaluateConfig, body: BodyModel) -> dict[str, Pairs]:
-    """The pairs of every benchmark, by name, with feature maps."""
+    """The pairs of every benchmark, by name, with feature maps; all-zero ones, which count as missing, where nothing was seen.
+
+    Raises:
+        PenumbraError: if a benchmark or dataset is not there, or the dataset has no SMPL labels.
+    """
     if config.dataset is not None:
-        if config.root is None:
-            raise SystemExit("--root: say where the dataset lies.")
-        people = open_dataset(config.dataset, config.root, config.split, config.images)
-        looked = look(people, open_landmarker(), body)
-        print(looked.summary())
-        return {config.dataset: encode(looked.raw, body, with_map=True)}
-    raws = {"CMU": read(config.clear), "ambiguous CMU": read(config.ambiguous)}
+        return {config.dataset: encode(_dataset(config.dataset, config), body, with_map=True)}
+    raws = {
+        "CMU": _benchmark("--clear", config.clear, "--clear "),
+        "ambiguous CMU": _benchmark("--ambiguous", config.ambiguous),
+    }
     if config.shown == "exact":
-        return {name: encode(exact(raw, body), body) for name, raw in raws.items()}
+        raws = {name: exact(raw, body) | {"map": np.zeros_like(raw["map"])} for name, raw in raws.items()}
     return {name: encode(raw, body, with_map=True) for name, raw in raws.items()}
+
+
+def _benchmark(argument: str, folder: Path, option: str = "") -> Raw:
+    if not any(folder.glob("*.npz")):
+        raise PenumbraError(
+            f"{argument} {folder} holds no benchmark; make it: python -m trainer.ambiguous {option}--out {folder.parent}"
+        )
+    return read(folder)
+
+
+def _dataset(name: str, config: EvaluateConfig) -> Raw:
+    if config.root is None:
+        raise PenumbraError(f"--root: say where the dataset {name} lies.")
+    people = open_dataset(name, config.root, config.split, config.images)
+    if config.pictures is not None:
+        people = people.rows(np.arange(min(config.pictures, people.count)))
+    # Methods are trained with the default body, to which the dataset's betas mean nothing: so no body is given here.
+    looked = look(people, open_landmarker())
+    print(looked.summary())
+    return looked.raw
 
 
 def measure_run(run: Path, sets: dict[str, Pairs], config: MeasureConfig) -> list[Measured]:
@@ -73,6 +100,19 @@ def measure_run(run: Path, sets: dict[str, Pairs], config: MeasureConfig) -> lis
         Measured(facts.method, facts.supervision, facts.seed, name, measure(method, pairs, config))
         for name, pairs in sets.items()
     ]
+
+
+def _check(runs: Sequence[Path]) -> None:
+    if not runs:
+        raise PenumbraError("--runs: name at least one folder of trainer.train.")
+    known: dict[tuple[str, str, int], Path] = {}
+    for run in runs:
+        facts = load_config(run)
+        other = known.setdefault((facts.method, facts.supervision, facts.seed), run)
+        if other is not run:
+            raise PenumbraError(
+                f"--runs: {other} and {run} have the same method, supervision and seed; score them apart."
+            )
 
 
 def report(measured: list[Measured]) -> str:
@@ -89,7 +129,12 @@ def report(measured: list[Measured]) -> str:
 
 
 def main(config: EvaluateConfig) -> None:
-    """Measure, print, save."""
+    """Measure, print, save.
+
+    Raises:
+        PenumbraError: if a run cannot be read, two runs would be taken for one another, or as `benchmarks`.
+    """
+    _check(config.runs)
     torch.set_num_threads(1)
     body = BodyModel.load()
     sets = {

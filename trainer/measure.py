@@ -4,8 +4,10 @@ Joints are the 12 of the limbs. Pixels are those of the 256 px crop that the lan
 own: no calibration, the common distance along the viewing ray removed (see the README).
 """
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.stats import spearmanr
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from calib import reliability
 from calib.covariance import squared_mahalanobis
+from engines.errors import PenumbraError
 from engines.types import LIMB_JOINTS
 from trainer import metrics
 from trainer.chance import Chance
@@ -21,6 +24,7 @@ from trainer.methods.method import Method
 from trainer.score import same_distance
 
 BEST_OF = (1, 5, 10, 25, 100)
+QUANTISED = (5, 10, 25)
 _CHUNK = 200
 
 
@@ -29,6 +33,7 @@ class MeasureConfig:
     """How it is measured."""
 
     hypotheses: int = 100
+    """At least 3; what needs more than there are is left out."""
     diverse: int = 25
     """Hypotheses that AH, WH, PJD and RD are taken of."""
     quantised_pictures: int = 100
@@ -94,26 +99,33 @@ def _crop_px(H: Float[Tensor, "B 3 3"], points: Float[Tensor, "B S J 3"]) -> Flo
 
 
 def measure(method: Method, pairs: Pairs, config: MeasureConfig) -> dict[str, float | None]:
-    """All values of one method; None where one does not apply."""
+    """All values of one method; None where one does not apply.
+
+    Raises:
+        PenumbraError: if there are too few hypotheses to say anything about a spread.
+    """
+    if config.hypotheses < 3:
+        raise PenumbraError(f"--measure.hypotheses {config.hypotheses} have no spread; ask for at least 3.")
     judged = judge(method, pairs, config)
     values = accuracy(judged, config) | diversity(judged, config) | trust(judged, config)
-    return {name: None if value != value else round(value, 4) for name, value in values.items()}
+    return {name: round(value, 4) if math.isfinite(value) else None for name, value in values.items()}
 
 
 def accuracy(judged: Judged, config: MeasureConfig) -> dict[str, float]:
     """Of one estimate and of the best of n; millimetres."""
     truth = judged.truth[:, None].expand_as(judged.joints)
     pa, raw = 1000 * metrics.pa_mpjpe(judged.joints, truth), 1000 * metrics.mpjpe(judged.joints, truth)
-    values = {f"pa_best_{n}": metrics.best_of(pa, n).mean().item() for n in BEST_OF if n <= config.hypotheses}
-    # The same hypothesis in both columns: no two minima in one row.
-    values |= {
-        f"mpjpe_of_pa_best_{n}": metrics.choose(raw, metrics.best_index(pa, n)).mean().item()
-        for n in BEST_OF
-        if n <= config.hypotheses
-    }
     some = torch.linspace(0, len(pa) - 1, min(config.quantised_pictures, len(pa))).long()
-    values["pa_best_25_of_those"] = metrics.best_of(pa[some], 25).mean().item()
-    for n in (5, 10, 25):
+    names = [f"{name}_{n}" for n in BEST_OF for name in ("pa_best", "mpjpe_of_pa_best")]
+    values = dict.fromkeys([*names, "pa_best_25_of_those", *(f"pa_quantised_{n}" for n in QUANTISED)], math.nan)
+    for n in (n for n in BEST_OF if n <= config.hypotheses):
+        # The same hypothesis in both columns: no two minima in one row.
+        index = metrics.best_index(pa, n)
+        values[f"pa_best_{n}"] = metrics.choose(pa, index).mean().item()
+        values[f"mpjpe_of_pa_best_{n}"] = metrics.choose(raw, index).mean().item()
+        if n == 25:
+            values["pa_best_25_of_those"] = metrics.choose(pa, index)[some].mean().item()
+    for n in (n for n in QUANTISED if n <= config.hypotheses):
         chosen = metrics.quantise(judged.joints[some], n, root=None)
         values[f"pa_quantised_{n}"] = pa[some].gather(1, chosen).min(1).values.mean().item()
     return values
@@ -141,7 +153,7 @@ def entropy_rank(judged: Judged, smallest: int = 10) -> float:
     """Spearman's correlation of the number of hidden joints with the mean entropy of the pictures that have so many."""
     counts = [int(n) for n in judged.hidden_joints.unique() if (judged.hidden_joints == n).sum() >= smallest]
     means = [judged.entropy[judged.hidden_joints == n].mean().item() for n in counts]
-    return float(spearmanr(counts, means).statistic) if len(counts) > 2 and means[0] == means[0] else float("nan")
+    return float(np.asarray(spearmanr(counts, means))[0]) if len(counts) > 2 and means[0] == means[0] else float("nan")
 
 
 def trust(judged: Judged, config: MeasureConfig) -> dict[str, float]:
@@ -166,7 +178,8 @@ def trust(judged: Judged, config: MeasureConfig) -> dict[str, float]:
         "entropy_rank": entropy_rank(judged),
     }
     for name, group in (("", everywhere), ("_visible", seen), ("_hidden", ~seen)):
-        shares = reliability.coverage(d2[group.numpy()])
+        known = bool(group.any())  # a benchmark may hide nothing
+        shares = reliability.coverage(d2[group.numpy()]) if known else np.full(len(reliability.LEVELS), np.nan)
         values |= {
             f"coverage_{100 * level:.0f}{name}": 100 * float(share)
             for level, share in zip(reliability.LEVELS, shares, strict=True)

@@ -6,6 +6,7 @@ With `python -m trainer.train --weak runs/video` these supervise as MHEntropy do
 The network thus learns that real pictures, too, are to be explained, and gets no answer to copy where nothing is seen.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +38,6 @@ class VideoConfig:
     out: Path = Path("runs/video")
     every: int = 2
     """Keep one frame in so many."""
-    min_visibility: float = 0.8
-    """Of a landmark that supervises."""
 
 
 def watch(video: Path, perception: Perception, every: int) -> list[dict[str, np.ndarray]]:
@@ -59,6 +58,7 @@ def watch(video: Path, perception: Perception, every: int) -> list[dict[str, np.
         if landmarks is not None and number % every == 0:
             records.append(_record(landmarks, from_fov((width, height))))
         number += 1
+    capture.release()
     return records
 
 
@@ -82,6 +82,12 @@ def _record(found: Landmarks, intrinsics: Intrinsics) -> dict[str, np.ndarray]:
 
 def load_video(folder: Path, body: BodyModel, with_map: bool = False, min_visibility: float = 0.8) -> Pairs:
     """Video shards as pairs whose 3D fields mean nothing; `target` and `visible` hold what may supervise.
+
+    Args:
+        folder: that `main` wrote.
+        body: of the method that is trained.
+        with_map: whether it sees feature maps.
+        min_visibility: of a landmark that supervises.
 
     Raises:
         PenumbraError: if there is no shard.
@@ -117,7 +123,14 @@ def _seen(raw: Raw, pairs: Pairs, min_visibility: float) -> dict[str, torch.Tens
 
 
 def main(config: VideoConfig) -> None:
-    """Watch every video and store what was seen."""
+    """Watch every video and store what was seen.
+
+    Raises:
+        PenumbraError: if a video cannot be read, or two have the same name.
+    """
+    twice = [stem for stem, count in Counter(video.stem for video in config.videos).items() if count > 1]
+    if twice:
+        raise PenumbraError(f"--videos: several are called {twice[0]}, and their shards would be; rename all but one.")
     perception = open_perception()
     config.out.mkdir(parents=True, exist_ok=True)
     for video in tqdm(config.videos, unit="video"):
