@@ -76,7 +76,9 @@ def import_once(
         cache: Folder to keep it in; None means the default one.
     """
     data = tflite.read_bytes()
-    key = hashlib.sha256(data + repr((IMPORTER_VERSION, sorted(outputs.items()), sorted(inner.items()))).encode()).hexdigest()
+    key = hashlib.sha256(
+        data + repr((IMPORTER_VERSION, sorted(outputs.items()), sorted(inner.items()))).encode()
+    ).hexdigest()
     path = (cache or cache_folder()) / f"{tflite.stem}-{key[:16]}.onnx"
     if not path.exists():
         from engines.tflite_import import import_tflite  # It needs onnx, which later runs do without.

@@ -197,7 +197,7 @@ def summary(scored: list[Scored]) -> dict[str, float | int | None]:
         np.concatenate([getattr(one, name) for one in scored]) for name in ("joints", "error", "std", "inside", "seen")
     )
     within = [
-        float(spearmanr(std[joint == j], error[joint == j]).statistic)
+        float(np.asarray(spearmanr(std[joint == j], error[joint == j]))[0])
         for j in np.unique(joint)
         if (joint == j).sum() > 10
     ]

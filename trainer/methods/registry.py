@@ -1,5 +1,6 @@
 """Every method by name, with its configuration."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -33,7 +34,7 @@ class MethodConfigs:
     mhentropy: MHEntropyConfig = field(default_factory=MHEntropyConfig)
 
 
-_CLASSES: dict[Name, type[Method]] = {
+_CLASSES: dict[Name, Callable[..., Method]] = {
     "hmr": HMR,
     "spin": SPIN,
     "mdn": MDN,
