@@ -2,10 +2,12 @@
 
     python -m trainer.train --run runs/mine
     python -m trainer.train --method prohmr --supervision 2d-vis --run runs/prohmr
+    torchrun --nproc-per-node 8 -m -- trainer.train --accelerator cuda --run runs/many
 
-One process on a CPU, or many GPUs on many nodes: the same command with `--devices` and `--nodes`, or under `torchrun`
-(Lightning Fabric takes care of processes, devices and gradients). What a step draws depends on the seed and the step only, so
-neither the number of processes nor a kill changes the result. A run folder holds the configuration, the commit,
+One process on a CPU, or many GPUs on many nodes: the same command with `--devices` and `--nodes`, or under `torchrun`, which
+then decides how many (Lightning Fabric takes care of processes, devices and gradients). What a step draws depends on the seed
+and the step only, so neither the number of processes nor a kill changes the result, but for dropout, which each process draws
+for its own rows. A run folder holds the configuration, the commit,
 TensorBoard logs with pictures, and `last.pt`, from which a run that was killed goes on.
 """
 
@@ -19,10 +21,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import TorchElasticEnvironment
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -32,6 +33,7 @@ from engines.errors import PenumbraError
 from trainer import runs
 from trainer.augment import AugmentConfig, Raw
 from trainer.chance import Chance
+from trainer.command import start
 from trainer.data import Pairs, load, read
 from trainer.encoder import EncoderConfig
 from trainer.methods.method import Known, Supervision, Terms
@@ -307,5 +309,4 @@ class Watch:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO)
-    run(tyro.cli(TrainConfig))
+    start(run, TrainConfig)
