@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 from engines.body import BodyModel
 from trainer.augment import JOINT_OF_LANDMARK, Raw, joints_in_camera
+from trainer.command import start
 from trainer.scenes import SceneConfig
 from trainer.synthesize import SynthesizeConfig, synthesize
 
@@ -67,4 +67,4 @@ def main(config: AmbiguousConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(AmbiguousConfig))
+    start(main, AmbiguousConfig)

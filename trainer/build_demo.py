@@ -11,12 +11,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import tyro
 from jaxtyping import Float, UInt8
 
 from engines.body import BodyModel
 from engines.rotations import exp_so3, log_so3
 from trainer import render
+from trainer.command import start
 
 
 @dataclass(frozen=True)
@@ -168,4 +168,4 @@ def _paint(
 
 
 if __name__ == "__main__":
-    build(tyro.cli(DemoClipConfig))
+    start(build, DemoClipConfig)

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
 
 from calib.errors import Errors
 from engines.body import BodyModel
 from engines.features import LIMBS
 from engines.sampler import noise
 from trainer.augment import JOINT_OF_LANDMARK, Raw
+from trainer.command import start
 from trainer.data import Pairs, encode, read
 from trainer.export_onnx import load_flow
 from trainer.flow import PoseFlow
@@ -89,4 +89,4 @@ def main(config: CalibrateConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(CalibrateConfig))
+    start(main, CalibrateConfig)

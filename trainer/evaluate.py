@@ -16,7 +16,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-import tyro
 from tqdm import tqdm
 
 from engines.body import BodyModel
@@ -25,6 +24,7 @@ from engines.landmarker import open_landmarker
 from trainer import tables
 from trainer.ambiguous import exact
 from trainer.augment import Raw
+from trainer.command import start
 from trainer.data import Pairs, encode, read
 from trainer.datasets.open import open_dataset
 from trainer.datasets.pictures import look
@@ -152,4 +152,4 @@ def main(config: EvaluateConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(EvaluateConfig))
+    start(main, EvaluateConfig)

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
-import tyro
 from torch import Tensor, nn
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.features import NUM_FEATURES
+from trainer.command import start
 from trainer.flow import DIM, PoseFlow
 from trainer.methods.mhentropy import MHEntropy
 from trainer.runs import load_method
@@ -114,4 +114,4 @@ def main(config: ExportConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(ExportConfig))
+    start(main, ExportConfig)

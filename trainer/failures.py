@@ -13,7 +13,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import tyro
 from jaxtyping import Float
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from engines.body import BodyModel
 from engines.types import LIMB_JOINTS
 from trainer.ambiguous import AMBIGUOUS
 from trainer.chance import Chance
+from trainer.command import start
 from trainer.data import Pairs, encode
 from trainer.methods.method import Method
 from trainer.pictures import samples_against_truth
@@ -80,4 +80,4 @@ def main(config: FailuresConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(FailuresConfig))
+    start(main, FailuresConfig)

@@ -17,7 +17,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import tyro
 from jaxtyping import Bool, Float, Int
 from scipy.stats import spearmanr
 from tqdm import tqdm
@@ -31,6 +30,7 @@ from engines.perception import Perception, open_perception
 from engines.sampler import FlowModel, Sampler, open_sampler
 from engines.statistics import entropy, joint_moments
 from engines.types import Landmarks
+from trainer.command import start
 from trainer.metrics import pa_mpjpe, procrustes
 
 JOINT_OF = {11: 16, 12: 17, 13: 18, 14: 19, 15: 20, 16: 21, 23: 1, 24: 2, 25: 4, 26: 5, 27: 7, 28: 8}
@@ -92,7 +92,16 @@ class Scored:
 
 
 def read_rig(folder: Path) -> tuple[list[View], list[dict[int, int]]]:
-    """The cameras, and for each synchronised instant the frame number of each camera."""
+    """The cameras, and for each synchronised instant the frame number of each camera.
+
+    Raises:
+        PenumbraError: if the folder is not one that caliscope wrote.
+    """
+    missing = [name for name in ("camera_array.toml", "timestamps.csv") if not (folder / name).is_file()]
+    if missing:
+        raise PenumbraError(
+            f"--folders: {folder} has no {' and no '.join(missing)}; name a folder that caliscope wrote."
+        )
     cameras = tomllib.loads((folder / "camera_array.toml").read_text())["cameras"]
     views = []
     for camera in sorted(cameras.values(), key=lambda camera: camera["cam_id"]):
@@ -256,4 +265,4 @@ def main(config: FootageConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(FootageConfig))
+    start(main, FootageConfig)

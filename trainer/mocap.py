@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import tyro
 from jaxtyping import Bool, Float
 from tqdm import tqdm
 
@@ -21,6 +20,7 @@ from engines.errors import PenumbraError
 from engines.types import JOINT_NAMES, NUM_BETAS
 from trainer.asf_amc import METRES_PER_UNIT, read_amc, read_asf
 from trainer.bvh import joint_names, read_bvh
+from trainer.command import start
 from trainer.datasets.amass import read_amass
 from trainer.retarget import ASF, DAZ, MOTIONBUILDER, retarget
 
@@ -171,4 +171,4 @@ def main(config: MocapConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(MocapConfig))
+    start(main, MocapConfig)

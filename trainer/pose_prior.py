@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -30,6 +29,7 @@ from torch import Tensor
 from engines.errors import PenumbraError
 from engines.types import JOINT_NAMES
 from trainer import so3
+from trainer.command import start
 from trainer.mocap import SPLITS, mirror_pose
 
 ASSET = Path(__file__).parent / "assets" / "pose_prior.safetensors"
@@ -188,4 +188,4 @@ def main(config: PriorConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(PriorConfig))
+    start(main, PriorConfig)

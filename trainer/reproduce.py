@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-import tyro
 from tqdm import tqdm
 
 from trainer import evaluate
+from trainer.command import start
 from trainer.methods.method import Supervision
 from trainer.methods.registry import NAMES, Name
 
@@ -110,4 +110,4 @@ def main(config: ReproduceConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(ReproduceConfig))
+    start(main, ReproduceConfig)

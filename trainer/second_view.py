@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
 from jaxtyping import Float
 from tqdm import tqdm
 
@@ -26,6 +25,7 @@ from engines.evidence.second_view import SCALE, SecondView
 from engines.perception import Perception, open_perception
 from engines.sampler import FlowModel, Sampler, open_sampler
 from engines.types import Hypotheses, Landmarks
+from trainer.command import start
 from trainer.footage import JOINT_OF, FootageConfig, Look, View, read_rig, reference, watch
 from trainer.metrics import pa_mpjpe
 
@@ -142,4 +142,4 @@ def main(config: SecondViewConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(SecondViewConfig))
+    start(main, SecondViewConfig)

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import tyro
 from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
@@ -27,6 +26,7 @@ from engines.models import landmarker_model
 from engines.roi import image_to_crop
 from engines.types import Landmarks, Roi
 from trainer import render
+from trainer.command import start
 from trainer.scenes import CROPS, Scene, SceneConfig, draw, window
 
 SHARD = 500
@@ -228,4 +228,4 @@ def synthesize(config: SynthesizeConfig) -> None:
 
 
 if __name__ == "__main__":
-    synthesize(tyro.cli(SynthesizeConfig))
+    start(synthesize, SynthesizeConfig)

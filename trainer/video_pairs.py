@@ -13,7 +13,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import tyro
 from tqdm import tqdm
 
 from calib.camera import Intrinsics, from_fov
@@ -24,6 +23,7 @@ from engines.perception import Perception, open_perception
 from engines.roi import image_to_crop
 from engines.types import NUM_JOINTS, Landmarks
 from trainer.augment import Raw
+from trainer.command import start
 from trainer.data import Pairs, encode, read
 
 JOINT_OF = {11: 16, 12: 17, 13: 18, 14: 19, 15: 20, 16: 21, 25: 4, 26: 5, 27: 7, 28: 8}
@@ -142,4 +142,4 @@ def main(config: VideoConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(VideoConfig))
+    start(main, VideoConfig)
