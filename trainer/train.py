@@ -68,6 +68,8 @@ class TrainConfig:
     supervision: Supervision = "3d"
     pairs: Path = Path("runs/pairs")
     run: Path = Path("runs/first")
+    start: Path | None = None
+    """A run whose averaged weights this one starts from."""
     weak: Path | None = None
     """Folder of `trainer.video_pairs`: unlabelled real video, whose visible 2D landmarks supervise as under `2d-vis`."""
     weak_batch: int = 64
@@ -210,6 +212,21 @@ class Training:
         self.optimiser.load_state_dict(state["optimiser"])
         self.done, self.skipped = state["done"], state["skipped"]
 
+    def start_from(self, path: Path) -> None:
+        """Take another run's averaged weights and nothing else.
+
+        Raises:
+            PenumbraError: if there are none, or they belong to another method or other sizes.
+        """
+        if not path.exists():
+            raise PenumbraError(f"--start: there is no {path}; name the folder of a run.")
+        state = torch.load(path, weights_only=True, map_location=self.fabric.device)["average"]
+        try:
+            self.method.module.load_state_dict(state)
+        except RuntimeError as error:
+            raise PenumbraError(f"--start: {path.parent} has another method or other sizes than this run.") from error
+        self.average.load_state_dict(state)
+
 
 def _fabric(config: TrainConfig) -> Fabric:
     """The engine for as many processes as torchrun started, else as the configuration asks for."""
@@ -256,6 +273,8 @@ def run(config: TrainConfig) -> Scores:
     last = config.run / "last.pt"
     if last.exists():
         training.resume(last)
+    elif config.start is not None:
+        training.start_from(config.start / "last.pt")
     if fabric.is_global_zero:
         runs.record(config, config.run, len(train["rotvec"]), training.done)
     watch = Watch(config, body) if fabric.is_global_zero else None
