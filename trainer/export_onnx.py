@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -96,10 +97,19 @@ def export(flow: PoseFlow, out: Path) -> float:
     return worst
 
 
+def lineage(run: Path) -> dict[str, Any]:
+    """How a run was made, and the run whose weights it started from, if that is still there."""
+    facts = json.loads((run / "config.json").read_text())
+    start = facts["starts"][0]["config"].get("start")
+    if start is not None and (Path(start) / "config.json").exists():
+        facts["started_from"] = lineage(Path(start))
+    return facts
+
+
 def main(config: ExportConfig) -> None:
     """Export and record."""
     worst = export(load_flow(config.run), config.out)
-    facts = json.loads((config.run / "config.json").read_text())
+    facts = lineage(config.run)
     scores = json.loads((config.run / "scores.json").read_text())
     record = {
         "file": config.out.name,
