@@ -8,7 +8,17 @@ from scipy.spatial.transform import Rotation
 
 from calib.camera import Intrinsics
 from engines.types import Landmarks, Roi
-from trainer.footage import JOINT_OF, FootageConfig, Look, View, read_rig, reference, score, triangulate
+from trainer.footage import (
+    JOINT_OF,
+    FootageConfig,
+    Look,
+    View,
+    read_rig,
+    reference,
+    score,
+    triangulate,
+    without_common_distance,
+)
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "multiview" / "post_optimization"
 
@@ -65,9 +75,19 @@ def test_a_perfect_estimate_scores_zero_and_a_bad_one_does_not() -> None:
     seen = looks(views, body)
     truth = reference(seen, views, FootageConfig(()))
     assert set(truth) == set(JOINT_OF)
-    result = score(seen[2], truth)
-    assert result.best_estimate < 1 and result.inside.all() and result.seen.all()
+    result = score(seen[2], truth, views[2])
+    assert result.best_estimate < 1 and result.inside.all() and result.inside_camera.all() and result.seen.all()
     assert 20 < result.best_hypothesis < 100 and result.landmark_network > 100
+
+
+def test_only_the_common_distance_is_forgiven() -> None:
+    ray, cov = np.array([0.0, 0.6, 0.8]), np.tile(1e-2 * np.eye(3), (5, 1, 1))
+    own = np.random.default_rng(0).normal(0, 0.05, (5, 3))
+    own -= (own @ ray).mean() * ray
+    np.testing.assert_allclose(without_common_distance(own + 0.7 * ray, cov, ray), own, atol=1e-12)
+    sure = cov.copy()
+    sure[0] *= 1e-8  # the joint that is known decides how far the body is
+    assert abs(without_common_distance(own + 0.7 * ray, sure, ray)[0] @ ray) < 1e-4
 
 
 def test_hidden_landmarks_do_not_count() -> None:

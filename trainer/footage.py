@@ -86,7 +86,10 @@ class Scored:
     std: Float[np.ndarray, "n"]
     """Root mean square over the axes."""
     inside: Bool[np.ndarray, "n"]
-    """Whether the 90 % ellipsoid holds the reference."""
+    """Whether the 90 % ellipsoid, turned and scaled with the estimate, holds the reference."""
+    inside_camera: Bool[np.ndarray, "n"]
+    """The same in the camera's frame without alignment, only the common distance fitted: what the covariance promises."""
+    error_camera: Float[np.ndarray, "n"]
     seen: Bool[np.ndarray, "n"]
     """Whether the joint is likelier visible than hidden in this view, as the flow says."""
 
@@ -177,7 +180,15 @@ def _sees(one: Look, view: View, landmark: int, config: FootageConfig) -> bool:
     return bool(one.landmarks.visibility[landmark] >= config.min_visibility and 0 < x < width and 0 < y < height)
 
 
-def score(one: Look, truth: dict[int, np.ndarray]) -> Scored:
+def without_common_distance(
+    error: Float[np.ndarray, "n 3"], cov: Float[np.ndarray, "n 3 3"], ray: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "n 3"]:
+    """Errors after one shift of all joints along the ray, by generalised least squares."""
+    weight = np.linalg.inv(cov) @ ray  # (n, 3)
+    return error - (weight * error).sum() / (weight @ ray).sum() * ray
+
+
+def score(one: Look, truth: dict[int, np.ndarray], view: View) -> Scored:
     """Errors of one view of one instant."""
     target = torch.tensor(np.stack(list(truth.values())))
     joints = [JOINT_OF[landmark] for landmark in truth]
@@ -188,6 +199,8 @@ def score(one: Look, truth: dict[int, np.ndarray]) -> Scored:
     error = (fit.apply(center) - target).numpy()
     turn = fit.scale.item() * fit.R.numpy()
     cov = turn @ one.cov[joints] @ turn.T
+    in_camera = target.numpy() @ view.R.T + view.t - one.joints[joints]
+    left = without_common_distance(in_camera, one.cov[joints], one.joints[0] / np.linalg.norm(one.joints[0]))
     return Scored(
         best_estimate=1000 * float(np.linalg.norm(error, axis=-1).mean()),
         best_hypothesis=1000 * pa_mpjpe(samples, target.expand_as(samples)).min().item(),
@@ -196,14 +209,17 @@ def score(one: Look, truth: dict[int, np.ndarray]) -> Scored:
         error=1000 * np.linalg.norm(error, axis=-1),
         std=1000 * std_from_cov(cov),
         inside=ellipsoid_contains(cov, error),
+        inside_camera=ellipsoid_contains(one.cov[joints], left),
+        error_camera=1000 * np.linalg.norm(left, axis=-1),
         seen=one.joint_visible[joints] > 0.5,
     )
 
 
 def summary(scored: list[Scored]) -> dict[str, float | int | None]:
     """Means over pictures and joints; Spearman's correlation of standard deviation and error within each joint, averaged."""
-    joint, error, std, inside, seen = (
-        np.concatenate([getattr(one, name) for one in scored]) for name in ("joints", "error", "std", "inside", "seen")
+    names = ("joints", "error_camera", "std", "inside", "inside_camera", "seen")
+    joint, error, std, inside, inside_camera, seen = (
+        np.concatenate([getattr(one, name) for one in scored]) for name in names
     )
     within = [
         float(np.asarray(spearmanr(std[joint == j], error[joint == j]))[0])
@@ -214,8 +230,10 @@ def summary(scored: list[Scored]) -> dict[str, float | int | None]:
         "best estimate": round(float(np.mean([one.best_estimate for one in scored])), 2),
         "best hypothesis": round(float(np.mean([one.best_hypothesis for one in scored])), 2),
         "landmark network": round(float(np.mean([one.landmark_network for one in scored])), 2),
-        "inside, seen": round(float(inside[seen].mean()), 3),
-        "inside, hidden": round(float(inside[~seen].mean()), 3) if not seen.all() else None,
+        "inside, seen": round(float(inside_camera[seen].mean()), 3),
+        "inside, hidden": round(float(inside_camera[~seen].mean()), 3) if not seen.all() else None,
+        "inside after alignment, seen": round(float(inside[seen].mean()), 3),
+        "inside after alignment, hidden": round(float(inside[~seen].mean()), 3) if not seen.all() else None,
         "hidden joints": int((~seen).sum()),
         "spearman": round(float(np.mean(within)), 3) if within else None,
         "joints a picture": round(len(joint) / len(scored), 2),
@@ -243,7 +261,7 @@ def score_footage(
         ]
         truth = reference(looks, views, config)
         if len(truth) >= config.min_joints:
-            scored += [score(one, truth) for one in looks]
+            scored += [score(one, truth, view) for one, view in zip(looks, views, strict=True)]
     return scored
 
 
