@@ -83,7 +83,6 @@ class MHEntropy(Method):
         terms["negative_entropy"] = losses.negative_entropy(log_q[:, 1:]).mean()
         terms["visible"] = losses.visibility(context.visible_logits, batch.visible).mean()
         kl = evidence + config.entropy * terms["negative_entropy"]
-        # Times nothing rather than left out: processes that share gradients must agree on which weights have one.
         total = (config.visible if supervision is None else 0.0) * terms["visible"]
         if (supervision or self.supervision) == "2d-vis":
             center, _ = self.known.evidence(batch, bodies.at(0), joints[:, :1], config.evidence)
