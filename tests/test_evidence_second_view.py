@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from random_hypotheses import around
 from scipy.spatial.transform import Rotation
 
 from calib.camera import Intrinsics
@@ -12,7 +13,6 @@ from engines.errors import PenumbraError
 from engines.evidence.evidence import effective_sample_size, posterior_moments, reweight
 from engines.evidence.second_view import LANDMARK_JOINTS, SecondView
 from engines.types import Hypotheses
-from tests.random_hypotheses import around
 from trainer.augment import JOINT_OF_LANDMARK
 from trainer.footage import JOINT_OF
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from random_hypotheses import FACING, around, hypotheses_of_poses
 from scipy.spatial.distance import cdist
 
 from engines.body import BodyModel
@@ -11,7 +12,6 @@ from engines.evidence.skin import BareJoints, Skin, joint_ids
 from engines.evidence.surfaces import Contact, Grasp, NonPenetration, Plane, Solid, chamfer
 from engines.rotations import log_so3
 from engines.types import Hypotheses
-from tests.random_hypotheses import FACING, around, hypotheses_of_poses
 
 SOLES = ("left_foot", "left_ankle", "right_foot", "right_ankle")
 

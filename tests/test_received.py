@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from example_estimate import INFO, STAMP, make_estimate
+from random_hypotheses import around
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
@@ -16,8 +18,6 @@ from realtime.encode import encode_estimate
 from realtime.publisher import Publisher
 from realtime.received import hypotheses_of, intrinsics_of
 from realtime.subscriber import Subscriber
-from tests.example_estimate import INFO, STAMP, make_estimate
-from tests.random_hypotheses import around
 
 
 def test_received_hypotheses_are_those_that_were_sent() -> None:

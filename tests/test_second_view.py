@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from random_hypotheses import around
 from scipy.spatial.transform import Rotation
+from test_footage import looks, project, ring
 
 from engines.body import BodyModel
-from tests.random_hypotheses import around
-from tests.test_footage import looks, project, ring
 from trainer.footage import View
 from trainer.second_view import Drawn, SecondViewConfig, between, errors, score_instant
 
