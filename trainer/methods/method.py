@@ -81,6 +81,14 @@ class Known(nn.Module):
         """Of body poses."""
         return self._prior.to(self.J_template.device)
 
+    def prior_bodies(self, count: int) -> Bodies:
+        """(count, 1) bodies as they are expected before any picture: poses from the prior, orientation about the anchor."""
+        generator = torch.Generator().manual_seed(0)
+        y = self.prior.sample(count, generator)
+        root = 0.5 * torch.randn(count, 1, 3, generator=generator)
+        betas, camera = (torch.randn(count, 1, n, generator=generator) for n in (10, 3))
+        return Bodies(torch.cat([root, y], 1)[:, None], betas, 0.3 * camera)
+
     def joints(self, batch: Pairs, bodies: Bodies) -> Float[Tensor, "B S 24 3"]:
         """Joints in the view, metres."""
         return view_joints(self.skeleton, batch.R_anchor, batch.half, bodies)

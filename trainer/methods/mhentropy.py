@@ -7,12 +7,10 @@ With 3D truth its likelihood is added, and the flow's centre, which users read a
 
 from dataclasses import dataclass, field
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from trainer import losses
-from trainer.bodies import Bodies
 from trainer.chance import Chance
 from trainer.data import Pairs
 from trainer.encoder import EncoderConfig
@@ -52,16 +50,8 @@ class MHEntropy(Method):
 
     def prepare(self, some: Pairs) -> None:
         """Take the scales of the flow's coordinates: from true bodies under `3d`, else from the pose prior."""
-        bodies = some.bodies() if self.supervision == "3d" else self._prior_bodies(len(some.half))
+        bodies = some.bodies() if self.supervision == "3d" else self.known.prior_bodies(some.size)
         self.flow.standardise(bodies)
-
-    def _prior_bodies(self, count: int) -> Bodies:
-        """Bodies as they are expected before any picture: poses from the prior, orientation about the anchor."""
-        generator = torch.Generator().manual_seed(0)
-        y = self.known.prior.sample(count, generator)
-        root = 0.5 * torch.randn(count, 1, 3, generator=generator)
-        betas, camera = (torch.randn(count, 1, n, generator=generator) for n in (10, 3))
-        return Bodies(torch.cat([root, y], 1)[:, None], betas, 0.3 * camera)
 
     def forward(self, batch: Pairs, chance: Chance, supervision: Supervision | None = None) -> tuple[Tensor, Terms]:
         """The objective of a batch.

@@ -178,17 +178,10 @@ class ProHMR(Method):
 
     def prepare(self, some: Pairs) -> None:
         """Scale the flow's layers: by true bodies under `3d`, else by the pose prior's."""
-        bodies = some.bodies() if self.supervision == "3d" else self._prior_bodies(some.size)
+        bodies = some.bodies() if self.supervision == "3d" else self.known.prior_bodies(some.size)
         with torch.no_grad():
             h = self.encoder(some.features, some.map)
         self.glow.normalise(h, _six(bodies).to(h))
-
-    def _prior_bodies(self, count: int) -> Bodies:
-        """Poses from the prior, orientation about the anchor, average shape."""
-        generator = torch.Generator().manual_seed(0)
-        y = self.known.prior.sample(count, generator)
-        root = 0.5 * torch.randn(count, 1, 3, generator=generator).to(y)
-        return Bodies(torch.cat([root, y], 1)[:, None], y.new_zeros(count, 1, 10), y.new_zeros(count, 1, 3))
 
     def log_volume(self, batch: Pairs) -> Float[Tensor, "B"]:
         """log |det| of noise to 6D numbers for each picture: one constant, whatever is seen."""
