@@ -98,10 +98,11 @@ def spearman_within_joint(
     """
     use = np.ones(error.shape, bool) if use is None else use
     columns = ((error[rows, j], uncertainty[rows, j]) for j, rows in enumerate(use.T))
-    return np.array([_spearman(e, u) for e, u in columns])
+    return np.array([spearman(e, u) for e, u in columns])
 
 
-def _spearman(a: Float[np.ndarray, "N"], b: Float[np.ndarray, "N"]) -> float:
+def spearman(a: Float[np.ndarray, "N"], b: Float[np.ndarray, "N"]) -> float:
+    """Spearman's rank correlation; NaN where it is not defined: fewer than three values, or one side constant."""
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
     return float(np.asarray(stats.spearmanr(a, b))[0])

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from engines.types import NUM_LANDMARKS
+from engines.types import LIMB_LANDMARKS, NUM_LANDMARKS
 
 LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP = 11, 12, 23, 24
 TORSO = (LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP)
-LIMBS = (11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
+LIMBS = tuple(LIMB_LANDMARKS)
 REACH_M = 1.0
 """Half of the box that `View.half` describes, metres, on an average person: turns a size in rays into a distance."""
 NUM_FEATURES = NUM_LANDMARKS * (2 + 1 + 1 + 1 + 1 + 3) + 3

@@ -20,6 +20,8 @@ JOINT_NAMES: tuple[str, ...] = (
 )
 PARENTS: tuple[int, ...] = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 LIMB_JOINTS: tuple[int, ...] = (1, 2, 4, 5, 7, 8, 16, 17, 18, 19, 20, 21)  # hips, knees, ankles, shoulders, elbows, wrists
+LIMB_LANDMARKS: dict[int, int] = {11: 16, 12: 17, 13: 18, 14: 19, 15: 20, 16: 21, 23: 1, 24: 2, 25: 4, 26: 5, 27: 7, 28: 8}
+"""The joint that each of BlazePose's limb landmarks marks; the other 21 (face, fingers, heels, toes) lie on no joint."""
 # fmt: on
 NUM_JOINTS = len(JOINT_NAMES)
 NUM_BETAS = 10

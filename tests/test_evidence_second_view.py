@@ -11,13 +11,12 @@ from calib.camera import Intrinsics
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.evidence.evidence import effective_sample_size, posterior_moments, reweight
-from engines.evidence.second_view import LANDMARK_JOINTS, SecondView
-from engines.types import Hypotheses
+from engines.evidence.second_view import SecondView
+from engines.types import LIMB_JOINTS, LIMB_LANDMARKS, Hypotheses
 from trainer.augment import JOINT_OF_LANDMARK
-from trainer.footage import JOINT_OF
 
 CAMERA = Intrinsics(900, 905, 640, 350, (1280, 720), (-0.2, 0.05, 0.001, -0.002, 0.01), "test")
-LANDMARKS, JOINTS = list(LANDMARK_JOINTS), list(LANDMARK_JOINTS.values())
+LANDMARKS, JOINTS = list(LIMB_LANDMARKS), list(LIMB_LANDMARKS.values())
 
 
 def from_the_side(angle: float = 1.2) -> np.ndarray:
@@ -37,8 +36,8 @@ def seen(joints: np.ndarray, T: np.ndarray, noise_px: float = 0.0, visibility: f
 
 
 def test_landmarks_and_joints_agree_with_the_trainer() -> None:
-    assert LANDMARK_JOINTS == JOINT_OF
-    assert all(JOINT_OF_LANDMARK[landmark] == joint for landmark, joint in LANDMARK_JOINTS.items())
+    assert all(JOINT_OF_LANDMARK[landmark] == joint for landmark, joint in LIMB_LANDMARKS.items())
+    assert set(LIMB_LANDMARKS.values()) == set(LIMB_JOINTS)
 
 
 def test_the_likelihood_by_hand() -> None:

@@ -7,9 +7,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from calib.camera import Intrinsics
-from engines.types import Landmarks, Roi
+from engines.types import LIMB_LANDMARKS, Landmarks, Roi
 from trainer.footage import (
-    JOINT_OF,
     FootageConfig,
     Look,
     View,
@@ -58,7 +57,7 @@ def looks(views: list[View], body: np.ndarray) -> list[Look]:
     found = []
     for view in views:
         points = np.zeros((33, 2))
-        points[list(JOINT_OF)] = project(view, body[list(JOINT_OF.values())])
+        points[list(LIMB_LANDMARKS)] = project(view, body[list(LIMB_LANDMARKS.values())])
         ones = np.ones(33)
         landmarks = Landmarks(
             points, 0 * ones, ones, ones, rng.normal(0, 0.3, (33, 3)), 1.0, Roi(np.zeros(2), 1.0, 0.0)
@@ -74,7 +73,7 @@ def test_a_perfect_estimate_scores_zero_and_a_bad_one_does_not() -> None:
     body = rng.normal((0, 0, 3), 0.3, (24, 3))
     seen = looks(views, body)
     truth = reference(seen, views, FootageConfig(()))
-    assert set(truth) == set(JOINT_OF)
+    assert set(truth) == set(LIMB_LANDMARKS)
     result = score(seen[2], truth, views[2])
     assert result.best_estimate < 1 and result.inside.all() and result.inside_camera.all() and result.seen.all()
     assert 20 < result.best_hypothesis < 100 and result.landmark_network > 100

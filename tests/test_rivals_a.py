@@ -17,7 +17,6 @@ from trainer.encoder import EncoderConfig
 from trainer.flow import DIM
 from trainer.kinematics import project
 from trainer.losses import joint_distance
-from trainer.methods.choice import evidence_of_each, pick
 from trainer.methods.mdn import MDN, MDNConfig, Mixture
 from trainer.methods.method import EvidenceConfig, Known, Method, Supervision
 from trainer.methods.multibodies import MultiBodies, MultiBodiesConfig
@@ -117,7 +116,7 @@ def test_evidence_of_each_body_has_the_evidence_as_its_mean(known: Known, batch:
     generator = torch.Generator().manual_seed(1)
     bodies = Bodies(*(0.3 * torch.randn(6, 5, *shape, generator=generator) for shape in ((24, 3), (10,), (3,))))
     joints, config = known.joints(batch, bodies), EvidenceConfig(prior=0.7)
-    each = evidence_of_each(known, batch, bodies, joints, config)
+    each = known.evidence_of_each(batch, bodies, joints, config)
     assert each.shape == (6, 5)
     torch.testing.assert_close(each.mean(), known.evidence(batch, bodies, joints, config)[0])
     third, fourth = batch.rows(torch.tensor([2])), Bodies(*(part[2:3, 3:4] for part in bodies))
@@ -128,7 +127,7 @@ def test_evidence_of_each_body_has_the_evidence_as_its_mean(known: Known, batch:
 def test_pick_takes_bodies_by_number() -> None:
     betas = torch.arange(6.0).view(2, 3, 1).expand(2, 3, 10)
     bodies = Bodies(torch.zeros(2, 3, 24, 3), betas, torch.zeros(2, 3, 3))
-    assert pick(bodies, torch.tensor([[2, 0], [1, 1]])).betas[..., 0].tolist() == [[2, 0], [4, 4]]
+    assert bodies.pick(torch.tensor([[2, 0], [1, 1]])).betas[..., 0].tolist() == [[2, 0], [4, 4]]
 
 
 def test_spin_fit_explains_the_evidence_better_than_a_perturbed_start(known: Known, batch: Pairs) -> None:
@@ -139,7 +138,7 @@ def test_spin_fit_explains_the_evidence_better_than_a_perturbed_start(known: Kno
     with torch.no_grad():  # as when a validation loss is computed
         fit, gain = method.fit(batch, start)
         nats = [
-            evidence_of_each(known, batch, bodies, known.joints(batch, bodies), method.config.evidence)[:, 0]
+            known.evidence_of_each(batch, bodies, known.joints(batch, bodies), method.config.evidence)[:, 0]
             for bodies in (start, fit)
         ]
     torch.testing.assert_close(nats[0] - nats[1], gain, rtol=1e-3, atol=1e-2)
@@ -229,8 +228,8 @@ def test_mdn_starts_with_the_centres_by_weight_and_goes_on_by_chance(known: Know
 def test_mdn_evidence_is_the_likelihood_under_the_mixture(known: Known, batch: Pairs) -> None:
     mixture = random_mixture(6, 3, 2)
     method = MDN("2d-vis", known, MDNConfig(components=3), TINY)
-    nats = evidence_of_each(
-        known, batch, mixture.centers, known.joints(batch, mixture.centers), method.config.evidence
+    nats = known.evidence_of_each(
+        batch, mixture.centers, known.joints(batch, mixture.centers), method.config.evidence
     ).double()
     expected = -(mixture.log_weights.double().exp() * (-nats + nats.amin(1, keepdim=True)).exp()).sum(-1).log()
     expected = (expected + nats.amin(1)).mean().item()

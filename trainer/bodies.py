@@ -8,7 +8,7 @@ distance relative to `REACH_M / half`.
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from engines.types import NUM_JOINTS
@@ -31,6 +31,11 @@ class Bodies(NamedTuple):
         """Some of the bodies of each picture."""
         chosen = slice(index, index + 1) if isinstance(index, int) else index
         return Bodies(*(part[:, chosen] for part in self))
+
+    def pick(self, index: Int[Tensor, "B N"]) -> "Bodies":
+        """N of the bodies of each picture, by number."""
+        rows = torch.arange(len(index), device=index.device)[:, None]
+        return Bodies(*(part[rows, index] for part in self))
 
 
 def rotations_from_six(six: Float[Tensor, "*B 6"]) -> Float[Tensor, "*B 3 3"]:

@@ -18,23 +18,20 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from calib.camera import Intrinsics
 from calib.covariance import ellipsoid_contains, std_from_cov
+from calib.reliability import spearman
 from calib.uncertainty import Calibration
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.perception import Perception, open_perception
 from engines.sampler import FlowModel, Sampler, open_sampler
 from engines.statistics import entropy, joint_moments
-from engines.types import Landmarks
+from engines.types import LIMB_LANDMARKS, Landmarks
 from trainer.command import start
 from trainer.metrics import pa_mpjpe, procrustes
-
-JOINT_OF = {11: 16, 12: 17, 13: 18, 14: 19, 15: 20, 16: 21, 23: 1, 24: 2, 25: 4, 26: 5, 27: 7, 28: 8}
-"""The SMPL joint of each limb landmark."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +161,7 @@ def triangulate(
 def reference(looks: list[Look], views: list[View], config: FootageConfig) -> dict[int, np.ndarray]:
     """World positions (m) of the landmarks that enough views agree on."""
     found = {}
-    for landmark in JOINT_OF:
+    for landmark in LIMB_LANDMARKS:
         use = [i for i, one in enumerate(looks) if _sees(one, views[i], landmark, config)]
         if len(use) >= 2:
             points = np.array([looks[i].landmarks.points[landmark] for i in use])
@@ -191,7 +188,7 @@ def without_common_distance(
 def score(one: Look, truth: dict[int, np.ndarray], view: View) -> Scored:
     """Errors of one view of one instant."""
     target = torch.tensor(np.stack(list(truth.values())))
-    joints = [JOINT_OF[landmark] for landmark in truth]
+    joints = [LIMB_LANDMARKS[landmark] for landmark in truth]
     center = torch.tensor(one.joints[joints])
     samples = torch.tensor(one.hypotheses[:, joints].astype(float))
     world = torch.tensor(one.landmarks.world[list(truth)])
@@ -221,11 +218,7 @@ def summary(scored: list[Scored]) -> dict[str, float | int | None]:
     joint, error, std, inside, inside_camera, seen = (
         np.concatenate([getattr(one, name) for one in scored]) for name in names
     )
-    within = [
-        float(np.asarray(spearmanr(std[joint == j], error[joint == j]))[0])
-        for j in np.unique(joint)
-        if (joint == j).sum() > 10
-    ]
+    within = [spearman(std[joint == j], error[joint == j]) for j in np.unique(joint) if (joint == j).sum() > 10]
     return {
         "best estimate": round(float(np.mean([one.best_estimate for one in scored])), 2),
         "best hypothesis": round(float(np.mean([one.best_hypothesis for one in scored])), 2),

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from calib import reliability
@@ -153,7 +152,7 @@ def entropy_rank(judged: Judged, smallest: int = 10) -> float:
     """Spearman's correlation of the number of hidden joints with the mean entropy of the pictures that have so many."""
     counts = [int(n) for n in judged.hidden_joints.unique() if (judged.hidden_joints == n).sum() >= smallest]
     means = [judged.entropy[judged.hidden_joints == n].mean().item() for n in counts]
-    return float(np.asarray(spearmanr(counts, means))[0]) if len(counts) > 2 and means[0] == means[0] else float("nan")
+    return reliability.spearman(np.array(counts), np.array(means))
 
 
 def trust(judged: Judged, config: MeasureConfig) -> dict[str, float]:

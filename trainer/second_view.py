@@ -24,9 +24,9 @@ from engines.evidence.evidence import best, effective_sample_size, posterior_mom
 from engines.evidence.second_view import SCALE, SecondView
 from engines.perception import Perception, open_perception
 from engines.sampler import FlowModel, Sampler, open_sampler
-from engines.types import Hypotheses, Landmarks
+from engines.types import LIMB_LANDMARKS, Hypotheses, Landmarks
 from trainer.command import start
-from trainer.footage import JOINT_OF, FootageConfig, Look, View, read_rig, reference, watch
+from trainer.footage import FootageConfig, Look, View, read_rig, reference, watch
 from trainer.metrics import pa_mpjpe
 
 
@@ -90,7 +90,7 @@ def score(
 ) -> dict[str, float]:
     """Errors of one pair at one instant; `truth` by landmark, in the first camera's frame, metres."""
     target = np.stack(list(truth.values()))
-    chosen = [JOINT_OF[landmark] for landmark in truth]
+    chosen = [LIMB_LANDMARKS[landmark] for landmark in truth]
     posterior = reweight(first.bodies, evidence, min_effective=min_effective)
     estimates = {
         "one view, centre": first.joints,

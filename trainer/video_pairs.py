@@ -21,13 +21,13 @@ from engines.errors import PenumbraError
 from engines.landmarker import SIDE as CROP
 from engines.perception import Perception, open_perception
 from engines.roi import image_to_crop
-from engines.types import NUM_JOINTS, Landmarks
+from engines.types import JOINT_NAMES, LIMB_LANDMARKS, NUM_JOINTS, Landmarks
 from trainer.augment import Raw
 from trainer.command import start
 from trainer.data import Pairs, encode, read
 
-JOINT_OF = {11: 16, 12: 17, 13: 18, 14: 19, 15: 20, 16: 21, 25: 4, 26: 5, 27: 7, 28: 8}
-"""The SMPL joint of each landmark that supervises. Hips are left out: the network's lie centimetres from SMPL's."""
+JOINT_OF = {landmark: joint for landmark, joint in LIMB_LANDMARKS.items() if "hip" not in JOINT_NAMES[joint]}
+"""The joint of each landmark that supervises. Hips are left out: the network's lie centimetres from SMPL's."""
 
 
 @dataclass(frozen=True)

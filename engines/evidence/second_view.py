@@ -11,11 +11,9 @@ from jaxtyping import Float, Int
 
 from calib.camera import Intrinsics
 from engines.errors import PenumbraError
-from engines.types import NUM_LANDMARKS, Hypotheses, Landmarks
+from engines.types import LIMB_LANDMARKS, NUM_LANDMARKS, Hypotheses, Landmarks
 
-LANDMARK_JOINTS = {11: 16, 12: 17, 13: 18, 14: 19, 15: 20, 16: 21, 23: 1, 24: 2, 25: 4, 26: 5, 27: 7, 28: 8}
-"""The SMPL joint of each limb landmark of BlazePose; the other 21 (face, fingers, heels, toes) lie on no joint."""
-_LANDMARKS, _JOINTS = np.array(list(LANDMARK_JOINTS)), np.array(list(LANDMARK_JOINTS.values()))
+_LANDMARKS, _JOINTS = np.array(list(LIMB_LANDMARKS)), np.array(list(LIMB_LANDMARKS.values()))
 SCALE = 0.03
 """Laplace scale as a share of the person's size. On real four-camera footage the landmarks of one camera lie 1.7 of these
 (mean; median 1.1) from points triangulated in two others, where such a distribution has 2."""

@@ -24,7 +24,6 @@ from trainer.chance import Chance
 from trainer.data import Pairs
 from trainer.encoder import EncoderConfig
 from trainer.flow import DIM, ROT
-from trainer.methods.choice import evidence_of_each, pick
 from trainer.methods.hmr import Regressor
 from trainer.methods.method import Drawn, EvidenceConfig, Known, Method, Supervision, Terms
 
@@ -76,7 +75,7 @@ class Mixture(NamedTuple):
     def sample(self, index: Int[Tensor, "B S"], z: Float[Tensor, "B S D"]) -> Bodies:
         """One body of each component named in `index`, from noise."""
         offset = z * torch.take_along_dim(self.log_scale, index[..., None], 1).exp()
-        center = pick(self.centers, index)
+        center = self.centers.pick(index)
         y = so3.log(so3.exp(center.y) @ so3.exp(offset[..., :ROT].unflatten(-1, (-1, 3))))
         return Bodies(y, center.betas + offset[..., ROT : ROT + 10], center.camera + offset[..., ROT + 10 :])
 
@@ -132,7 +131,7 @@ class MDN(Method):
         it, and the weights learn which that was. Nothing here rewards spread: drawn bodies only ever pull the scales down.
         """
         nats = [
-            evidence_of_each(self.known, batch, some, self.known.joints(batch, some), self.config.evidence)
+            self.known.evidence_of_each(batch, some, self.known.joints(batch, some), self.config.evidence)
             for some in bodies
         ]
         return -torch.logsumexp(mixture.log_weights - torch.stack(nats).mean(0), -1).mean()

@@ -110,6 +110,18 @@ class Known(nn.Module):
         )
         return terms["reprojection"] + config.prior * (terms["pose_prior"] + terms["shape_prior"]), terms
 
+    def evidence_of_each(
+        self, batch: Pairs, bodies: Bodies, joints: Float[Tensor, "B S 24 3"], config: EvidenceConfig
+    ) -> Float[Tensor, "B S"]:
+        """-log p(visible 2D | body) - log p(body) of every body, nats; `evidence` is its mean."""
+        log_p = self.prior.log_prob(bodies.y[..., 1:, :])
+
+        def one(which: slice) -> Float[Tensor, "B"]:
+            prior = losses.pose_prior(log_p[:, which]) + losses.shape_prior(bodies.betas[:, which])
+            return self.reprojection(batch, joints[:, which], config) + config.prior * prior
+
+        return torch.stack([one(slice(s, s + 1)) for s in range(joints.shape[1])], -1)
+
     def truth(
         self, batch: Pairs, bodies: Bodies, joints: Float[Tensor, "B 1 24 3"], config: TruthConfig
     ) -> tuple[Tensor, Terms]:

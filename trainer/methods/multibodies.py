@@ -15,7 +15,6 @@ from trainer.bodies import NUMBERS, Bodies
 from trainer.chance import Chance
 from trainer.data import Pairs
 from trainer.encoder import EncoderConfig
-from trainer.methods.choice import evidence_of_each, pick
 from trainer.methods.hmr import Regressor
 from trainer.methods.method import Drawn, EvidenceConfig, Known, Method, Supervision, Terms, TruthConfig
 
@@ -69,7 +68,7 @@ class MultiBodies(Method):
     def winner(self, batch: Pairs, bodies: Bodies, joints: Float[Tensor, "B M 24 3"]) -> Int[Tensor, "B 1"]:
         """Which head is nearest to the true joints, pelvises together; under `2d-vis` which explains the evidence best."""
         if self.supervision == "2d-vis":
-            error = evidence_of_each(self.known, batch, bodies, joints, self.config.evidence)
+            error = self.known.evidence_of_each(batch, bodies, joints, self.config.evidence)
         else:
             offset = (joints - joints[:, :, :1]) - (batch.joints - batch.joints[:, :1])[:, None]
             error = offset.norm(dim=-1).mean(-1)
@@ -79,7 +78,7 @@ class MultiBodies(Method):
         self, batch: Pairs, bodies: Bodies, joints: Float[Tensor, "B M 24 3"], index: Int[Tensor, "B 1"]
     ) -> Float[Tensor, ""]:
         """Loss of one head a picture; no other has a gradient from it."""
-        chosen = pick(bodies, index)
+        chosen = bodies.pick(index)
         its_joints = torch.take_along_dim(joints, index[..., None, None], 1)
         if self.supervision == "2d-vis":
             return self.known.evidence(batch, chosen, its_joints, self.config.evidence)[0]

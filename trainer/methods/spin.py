@@ -18,7 +18,6 @@ from trainer.bodies import Bodies
 from trainer.chance import Chance
 from trainer.data import Pairs
 from trainer.encoder import EncoderConfig
-from trainer.methods.choice import evidence_of_each, pick
 from trainer.methods.hmr import Regressor
 from trainer.methods.method import Drawn, EvidenceConfig, Known, Method, Supervision, Terms, TruthConfig
 
@@ -92,11 +91,11 @@ class SPIN(Method):
         nats.append(self._objective(batch, tried[-1]))
         scores = torch.stack(nats, -1)
         all_tried = Bodies(*(torch.cat(parts, 1) for parts in zip(*tried, strict=True)))
-        return pick(all_tried, scores.argmin(-1, keepdim=True)), scores[:, 0] - scores.amin(-1)
+        return all_tried.pick(scores.argmin(-1, keepdim=True)), scores[:, 0] - scores.amin(-1)
 
     def _objective(self, batch: Pairs, bodies: Bodies) -> Float[Tensor, "B"]:
         joints = self.known.joints(batch, bodies)
-        return evidence_of_each(self.known, batch, bodies, joints, self.config.evidence)[:, 0]
+        return self.known.evidence_of_each(batch, bodies, joints, self.config.evidence)[:, 0]
 
     def _distance_to(self, fit: Bodies, batch: Pairs, bodies: Bodies, joints: Tensor) -> Tensor:
         """As to the truth, with the fit in its place; a fit that is its own start pulls nowhere."""

@@ -8,13 +8,12 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from calib.covariance import chi_square_3
+from calib.reliability import spearman
 from trainer.metrics.groups import weighted_mean
 
 FLOOR = 1e-6
@@ -188,8 +187,6 @@ def spearman_within_joint(
     value, pictures = [], []
     for joint in range(std.shape[1]):
         use = group[:, joint]
-        s, e = std[use, joint].double().cpu().numpy(), error[use, joint].double().cpu().numpy()
-        defined = len(s) >= 3 and bool(np.ptp(s) > 0 and np.ptp(e) > 0)
-        value.append(float(np.asarray(spearmanr(s, e))[0]) if defined else math.nan)
-        pictures.append(len(s) if defined else 0)
+        value.append(spearman(std[use, joint].cpu().numpy(), error[use, joint].cpu().numpy()))
+        pictures.append(0 if math.isnan(value[-1]) else int(use.sum()))
     return WithinJoint(torch.tensor(value, dtype=torch.float64), torch.tensor(pictures))
