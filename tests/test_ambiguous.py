@@ -9,11 +9,13 @@ import torch
 from random_pairs import records
 
 from engines.body import BodyModel
+from engines.landmarker import SIDE
 from engines.types import JOINT_NAMES
 from trainer import ambiguous
-from trainer.ambiguous import AMBIGUOUS, CLEAR, AmbiguousConfig, exact
+from trainer.ambiguous import AMBIGUOUS, CLEAR, AmbiguousConfig
 from trainer.augment import JOINT_OF_LANDMARK, Raw, joints_in_camera
 from trainer.data import encode
+from trainer.exact import exact
 from trainer.scenes import CROPS
 from trainer.synthesize import SynthesizeConfig
 
@@ -65,9 +67,18 @@ def test_what_is_seen_is_told(raw: Raw, body: BodyModel) -> None:
     assert ((here.features - there.features).abs().amax(1) > 1e-2).all()
 
 
-def test_nobody_seen_at_all_is_no_trouble(raw: Raw, body: BodyModel) -> None:
+def test_nobody_seen_at_all_is_somebody_upright_in_the_crop(raw: Raw, body: BodyModel) -> None:
     raw["joint_visible"][:] = False
-    assert torch.isfinite(encode(exact(raw, body), body).features).all()
+    made = exact(raw, body)
+    homogeneous = np.concatenate([made["points"], np.ones((10, 33, 1))], -1)
+    in_crop = np.einsum("nij,nkj->nki", raw["crop_from_image"], homogeneous)
+    hips, head = in_crop[:, [23, 24]], in_crop[:, 0]
+    np.testing.assert_allclose(hips.mean(1)[:, 0], SIDE / 2, atol=1)  # the pelvis is a little above the hips
+    np.testing.assert_allclose(hips.mean(1)[:, 1], SIDE / 2, atol=15)
+    assert (hips[:, 0, 0] > hips[:, 1, 0]).all()  # facing the camera, the left hip is to the right
+    assert ((head[:, 1] > 0) & (head[:, 1] < SIDE / 2 - 30)).all()
+    pairs = encode(made, body)
+    assert torch.isfinite(pairs.features).all() and (pairs.half > 0.01).all()
 
 
 @pytest.mark.parametrize("clear", [False, True])

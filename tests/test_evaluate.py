@@ -74,15 +74,16 @@ def test_runs_become_tables(home: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert set(values) == {(m, b) for m in ("mhentropy", "hmr") for b in ("CMU", "ambiguous CMU")}
     text = (tmp_path / "out" / "tables.md").read_text()
     assert text in capsys.readouterr().out
-    second, third, trust = text.split("**PA-MPJPE")[1].split("\n\n**")
-    for table in (second, third, trust):
+    second, estimate, third, trust = text.split("**PA-MPJPE")[1].split("\n\n**")
+    for table in (second, estimate, third, trust):
         rows = [line for line in table.splitlines() if line.startswith("| 3d")]
         assert [row.split(" | ")[1] for row in rows] == ["hmr", "mhentropy"]
     assert "Diversity on ambiguous CMU" in third and "Uncertainty on ambiguous CMU" in trust
     # What is printed is what was measured.
     flow, point = values["mhentropy", "ambiguous CMU"], values["hmr", "ambiguous CMU"]
     assert f"| {flow['pa_best_25']:.1f} |" in second and f"| {flow['ah_px']:.2f} |" in third
-    assert f"| {flow['coverage_90']:.1f} |" in trust
+    assert f"| {flow['coverage_90']:.1f} |" in trust and f"| {flow['pve']:.1f} |" in estimate
+    assert (flow["pve"] or 0) > 0
     # One body a picture: many hypotheses are no better than one, and there is nothing that spreads.
     assert point["pa_best_1"] == point["pa_best_25"] and point["pjd_3d_hidden_mm"] == 0
     assert point["pa_quantised_5"] == point["pa_best_25_of_those"]
@@ -92,15 +93,30 @@ def test_runs_become_tables(home: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_exact_landmarks_are_others_and_have_no_map(home: Path, tmp_path: Path, body: BodyModel) -> None:
-    seen, exact = (benchmarks(config_of(home, tmp_path, shown=shown), body) for shown in ("rendered", "exact"))
-    assert list(seen) == list(exact) == ["CMU", "ambiguous CMU"]
-    assert exact["CMU"].size == 8 and exact["ambiguous CMU"].size == 12
-    for name in seen:
-        assert seen[name].map.any() and exact[name].map.shape == seen[name].map.shape and not exact[name].map.any()
-        assert torch.equal(seen[name].visible, exact[name].visible)
-        assert not torch.allclose(seen[name].features, exact[name].features)
-    main(config_of(home, tmp_path, runs=(home / "mhentropy",), shown="exact", pictures=3))
-    assert set(stored(tmp_path)) == {("mhentropy", "CMU"), ("mhentropy", "ambiguous CMU")}
+    seen, exact = benchmarks(config_of(home, tmp_path), body), benchmarks(config_of(home, tmp_path), body, "exact")
+    assert list(seen) == ["CMU", "ambiguous CMU"] and list(exact) == ["exact CMU", "exact ambiguous CMU"]
+    assert exact["exact CMU"].size == 8 and exact["exact ambiguous CMU"].size == 12
+    for name, pairs in seen.items():
+        other = exact[f"exact {name}"]
+        assert pairs.map.any() and other.map.shape == pairs.map.shape and not other.map.any()
+        assert torch.equal(pairs.visible, other.visible)
+        assert not torch.allclose(pairs.features, other.features)
+
+
+def test_runs_are_scored_on_what_they_learnt_from(home: Path, tmp_path: Path) -> None:
+    run = tmp_path / "exact"
+    train.run(
+        TrainConfig(
+            method="hmr", shown="exact", pairs=home / "pairs", run=run, steps=1, batch=4, evaluate_every=100,
+            threads=torch.get_num_threads(), encoder=TINY_ENCODER,
+        )
+    )  # fmt: skip
+    main(config_of(home, tmp_path / "out", runs=(run,), pictures=3))
+    assert set(stored(tmp_path / "out")) == {("hmr", "exact CMU"), ("hmr", "exact ambiguous CMU")}
+    with pytest.raises(PenumbraError, match="--runs: some learnt from rendered landmarks, others from exact ones"):
+        main(config_of(home, tmp_path, runs=(run, home / "mhentropy")))
+    with pytest.raises(PenumbraError, match="--dataset 3dpw: its pictures go through the landmark network"):
+        main(config_of(home, tmp_path, runs=(run,), dataset="3dpw", root=tmp_path))
 
 
 def frame_file(folder: Path) -> Path:

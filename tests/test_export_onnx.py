@@ -85,6 +85,13 @@ def test_export_takes_the_averaged_weights_and_records_them(body: BodyModel, tmp
     np.testing.assert_allclose(engine.outputs["tangent"], expected, atol=1e-4)
 
 
+def test_a_flow_that_never_saw_a_landmark_network_is_not_exported(tmp_path: Path) -> None:
+    facts = {"starts": [{"config": dataclasses.asdict(TrainConfig(shown="exact"))}]}
+    (tmp_path / "config.json").write_text(json.dumps(facts, default=str))
+    with pytest.raises(PenumbraError, match="learnt from exact landmarks"):
+        export_onnx.load_flow(tmp_path)
+
+
 def test_another_method_is_not_exported(body: BodyModel, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(
         json.dumps(

@@ -15,11 +15,12 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.types import LIMB_JOINTS
 from trainer import measure as module
+from trainer import so3
 from trainer.bodies import Bodies
 from trainer.chance import Chance
 from trainer.data import Pairs
 from trainer.kinematics import project
-from trainer.measure import Judged, MeasureConfig, accuracy, judge, measure
+from trainer.measure import Judged, MeasureConfig, accuracy, judge, measure, surface_error
 from trainer.methods.method import Drawn, Known, Method, Terms
 
 S = 0.05
@@ -80,6 +81,16 @@ class Truth(Around):
 
     def draw(self, batch: Pairs, count: int, chance: Chance) -> Drawn:
         return Drawn(Bodies(*(part.expand(-1, count, *part.shape[2:]) for part in batch.bodies())), None)
+
+
+class Turned(Truth):
+    """The true body, upside down."""
+
+    def draw(self, batch: Pairs, count: int, chance: Chance) -> Drawn:
+        y, betas, camera = super().draw(batch, count, chance).bodies
+        over = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+        root = so3.log(over @ so3.exp(y[:, :, :1]))
+        return Drawn(Bodies(torch.cat([root, y[:, :, 1:]], 2), betas, camera + 1.0), None)
 
 
 class Far(Around):
@@ -222,6 +233,19 @@ def test_pictures_keep_their_order_over_chunks(truth: Pairs, body: BodyModel, mo
     crop = torch.einsum("bij,bkj->bki", truth.crop_from_view, truth.joints[:, LIMBS])
     torch.testing.assert_close(judged.truth_pixels, crop[..., :2] / crop[..., 2:])
     assert torch.equal(judged.hidden_joints, 24 - truth.visible.sum(1)) and judged.entropy.isnan().all()
+
+
+def test_surface_error_is_a_distance_of_skins_with_pelvises_together(
+    truth: Pairs, body: BodyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_CHUNK", 5)
+    assert surface_error(Truth(body), truth, body) == pytest.approx(0, abs=1e-3)
+    # Turned about x by half a turn, every vertex moves by twice its distance from the x axis through the pelvis.
+    y, betas = truth.y.numpy(), truth.betas.numpy()
+    posed = body.shaped(betas).posed(y, np.zeros(3))
+    skin = posed.vertices() - posed.joints[:, :1]
+    expected = 2000 * np.linalg.norm(skin[..., 1:], axis=-1).mean()
+    assert surface_error(Turned(body), truth, body) == pytest.approx(expected, rel=1e-4)
 
 
 def test_what_does_not_apply_is_none(board: Pairs) -> None:

@@ -6,6 +6,7 @@ import torch
 from random_pairs import records
 
 from engines.body import BodyModel
+from engines.types import LIMB_LANDMARKS
 from trainer import pool
 from trainer.augment import AugmentConfig, Raw, mirror
 from trainer.data import Pairs, encode
@@ -68,6 +69,17 @@ def test_maps_go_with_pairs_as_they_were_seen_and_mirrored_ones_have_none(raw: R
     torch.testing.assert_close(mixed.map[[1, 2, 3]], straight.map[[5, 0, 5]], atol=0, rtol=0)
     assert (mixed.map[[0, 4]] == 0).all()
     torch.testing.assert_close(mixed.joints[0], mirrored.joints[3], atol=0, rtol=0)
+
+
+def test_exact_pairs_are_exact_after_they_were_moved(raw: Raw, body: BodyModel) -> None:
+    """What is seen lies where the moved joint is; depths and world coordinates stay unknown."""
+    pairs = everything(Pool(raw, body, AugmentConfig(), 0, 0, shown="exact"))
+    marks = pairs.features[:, :66].unflatten(1, (33, 2))
+    seen = pairs.visible[:, list(LIMB_LANDMARKS.values())].bool() & (pairs.joints[..., 2].amin(1) > 0.3)[:, None]
+    apart = (marks[:, list(LIMB_LANDMARKS)] - pairs.target[:, list(LIMB_LANDMARKS.values())]).abs().amax(-1)
+    inside = pairs.target[:, list(LIMB_LANDMARKS.values())].abs().amax(-1) < 7  # the input is bounded
+    assert seen.sum() > 50 and apart[seen & inside].max() < 1e-3
+    assert not pairs.features[:, 66:99].any() and not pairs.features[:, 198:297].any()
 
 
 def test_without_maps_nothing_is_looked_up(raw: Raw, body: BodyModel) -> None:

@@ -154,11 +154,11 @@ def test_hair_and_eyes_belong_to_the_head(body: BodyModel) -> None:
 
 def test_shards_are_joined_and_no_pairs_are_refused(body: BodyModel, tmp_path: Path) -> None:
     with pytest.raises(PenumbraError, match=r"holds no training pairs: run python -m trainer\.synthesize"):
-        data.load(tmp_path, body)
+        data.encode(data.read(tmp_path), body)
     for i in range(3):
         np.savez(tmp_path / f"{i:05d}.npz", **records(4, i, body))
-    assert data.load(tmp_path, body, shards=2).size == 8
-    everything = data.load(tmp_path, body)
+    assert data.encode(data.read(tmp_path, shards=2), body).size == 8
+    everything = data.encode(data.read(tmp_path), body)
     assert everything.size == 12
     last = everything.rows(torch.arange(8, 12))
     for name, value in data.encode(records(4, 2, body), body)._asdict().items():

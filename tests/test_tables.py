@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.tables import Column, Measured, ratio, render, table_2, table_3, table_trust
+from trainer.tables import Column, Measured, ratio, ratios, render, table_2, table_3, table_estimate, table_trust
 
 COLUMNS = [Column("A (mm)", "easy", "a"), Column("B", "hard", "b", 3)]
 
@@ -52,19 +52,26 @@ def test_one_seed_has_no_spread_and_what_is_missing_is_a_dash() -> None:
 
 
 def test_a_ratio_is_one_of_means() -> None:
-    runs = [
-        Measured("mhentropy", "2d-vis", 0, "hard", {"pa": 30.0}),
-        Measured("mhentropy", "2d-vis", 1, "hard", {"pa": 50.0}),
-        Measured("mhentropy", "2d-vis", 2, "hard", {"pa": None}),
-        Measured("prohmr", "2d-vis", 0, "hard", {"pa": 50.0}),
-    ]
-    assert ratio(runs, lambda r: r.method == "mhentropy", lambda r: r.method == "prohmr", "pa") == pytest.approx(0.8)
+    def run(
+        method: str, seed: int, value: float | None, supervision: str = "2d-vis", benchmark: str = "hard"
+    ) -> Measured:
+        return Measured(method, supervision, seed, benchmark, {"pa_best_25": value})
+
+    runs = [run("mhentropy", 0, 30.0), run("mhentropy", 1, 50.0), run("mhentropy", 2, None), run("prohmr", 0, 50.0)]
+    others = [run("mhentropy", 0, 1.0, "3d"), run("hmr", 0, 2.0, "3d"), run("prohmr", 0, 3.0, benchmark="easy")]
+    assert ratio(runs + others, "2d-vis", "hard", "pa_best_25") == pytest.approx(0.8)
+    assert ratio(runs + others, "3d", "hard", "pa_best_25") is None  # nothing to divide by
+    assert ratios(runs + others, "hard") == "Best of 25 on hard, MHEntropy / ProHMR: 0.800 under 2d-vis.\n"
+    more = [*runs, *others, run("prohmr", 0, 4.0, "3d")]
+    assert ratios(more, "hard") == "Best of 25 on hard, MHEntropy / ProHMR: 0.800 under 2d-vis, 0.250 under 3d.\n"
+    assert ratios(others, "hard") == ""
 
 
 def test_the_tables_have_the_columns_of_the_paper() -> None:
     second = table_2(["CMU", "ambiguous CMU"])
     assert [column.benchmark for column in second] == ["CMU"] * 4 + ["ambiguous CMU"] * 4
     assert second[5] == Column("ambiguous CMU, n = 25", "ambiguous CMU", "pa_best_25")
+    assert [column.value for column in table_estimate(["x"])] == ["mpjpe_of_pa_best_1", "pa_best_1", "pve"]
     assert [column.value for column in table_3("x")] == [
         "ah_px",
         "wh_px",

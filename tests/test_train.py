@@ -214,6 +214,8 @@ def test_other_methods_refuse_video_and_batches_must_divide(config: TrainConfig,
         start(dataclasses.replace(config, method="hmr", weak=Path("video")), raw, body)
     with pytest.raises(PenumbraError, match="--batch 7 does not divide among 2 processes"):
         train._check(dataclasses.replace(config, batch=7), 2)
+    with pytest.raises(PenumbraError, match="--shown exact: there are neither feature maps nor video"):
+        train._check(dataclasses.replace(config, shown="exact", encoder=TINY_MAP_ENCODER), 1)
     with pytest.raises(PenumbraError, match="--weak-batch 5 does not divide among 2 processes"):
         train._check(dataclasses.replace(config, weak_batch=5), 2)
 

@@ -74,11 +74,6 @@ def read(folder: Path, shards: int | None = None) -> Raw:
     return {key: np.concatenate([record[key] for record in records]) for key in records[0]}
 
 
-def load(folder: Path, body: BodyModel, shards: int | None = None, with_map: bool = False) -> Pairs:
-    """Read a split's shards as pairs. Arguments and errors as in `read`."""
-    return encode(read(folder, shards), body, with_map)
-
-
 def encode(raw: Raw, body: BodyModel, with_map: bool = False) -> Pairs:
     """What the network said as features, the truth in the view that they define."""
     size, focal = raw["size"][:, None, :].astype(np.float64), raw["focal"].astype(np.float64)

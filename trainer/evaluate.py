@@ -3,7 +3,8 @@
     python -m trainer.evaluate --runs runs/table/*
     python -m trainer.evaluate --runs runs/mine --dataset 3dpw --root /data/3DPW
 
-Without `--dataset` the benchmarks are the folders of `trainer.ambiguous`: clear and ambiguous CMU. Everything goes to
+Without `--dataset` the benchmarks are the folders of `trainer.ambiguous`: clear and ambiguous CMU, with landmarks as those
+that the runs learnt from (`--shown` of `trainer.train`). Everything goes to
 `--out`: the tables as Markdown, every run's values as JSON. Runs of one method and supervision share a row, so those in one
 call must differ in nothing but their seed.
 """
@@ -12,7 +13,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -22,13 +22,13 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.landmarker import open_landmarker
 from trainer import tables
-from trainer.ambiguous import exact
 from trainer.augment import Raw
 from trainer.command import start
 from trainer.data import Pairs, encode, read
 from trainer.datasets.open import open_dataset
 from trainer.datasets.pictures import look
-from trainer.measure import MeasureConfig, measure
+from trainer.exact import Shown, shown_as
+from trainer.measure import MeasureConfig, measure, surface_error
 from trainer.runs import load_config, load_method
 from trainer.tables import Measured
 
@@ -42,8 +42,6 @@ class EvaluateConfig:
     out: Path = Path("runs/tables")
     clear: Path = Path("runs/clear/test")
     ambiguous: Path = Path("runs/ambiguous/test")
-    shown: Literal["rendered", "exact"] = "rendered"
-    """Landmarks as the landmark network saw them, or exact projections with a visibility mask."""
     dataset: str | None = None
     """3dpw, h36m or prohmr instead of the benchmarks."""
     root: Path | None = None
@@ -56,20 +54,27 @@ class EvaluateConfig:
     measure: MeasureConfig = field(default_factory=MeasureConfig)
 
 
-def benchmarks(config: EvaluateConfig, body: BodyModel) -> dict[str, Pairs]:
+def benchmarks(config: EvaluateConfig, body: BodyModel, shown: Shown = "rendered") -> dict[str, Pairs]:
     """The pairs of every benchmark, by name, with feature maps; all-zero ones, which count as missing, where nothing was seen.
 
     Raises:
         PenumbraError: if a benchmark or dataset is not there, or the dataset has no SMPL labels.
     """
     if config.dataset is not None:
+        if shown == "exact":
+            raise PenumbraError(
+                f"--dataset {config.dataset}: its pictures go through the landmark network, the runs did not."
+            )
         return {config.dataset: encode(_dataset(config.dataset, config), body, with_map=True)}
     raws = {
         "CMU": _benchmark("--clear", config.clear, "--clear "),
         "ambiguous CMU": _benchmark("--ambiguous", config.ambiguous),
     }
-    if config.shown == "exact":
-        raws = {name: exact(raw, body) | {"map": np.zeros_like(raw["map"])} for name, raw in raws.items()}
+    if shown == "exact":
+        raws = {
+            f"exact {name}": shown_as(raw, body, shown) | {"map": np.zeros_like(raw["map"])}
+            for name, raw in raws.items()
+        }
     return {name: encode(raw, body, with_map=True) for name, raw in raws.items()}
 
 
@@ -93,19 +98,23 @@ def _dataset(name: str, config: EvaluateConfig) -> Raw:
     return looked.raw
 
 
-def measure_run(run: Path, sets: dict[str, Pairs], config: MeasureConfig) -> list[Measured]:
+def measure_run(run: Path, sets: dict[str, Pairs], config: MeasureConfig, body: BodyModel) -> list[Measured]:
     """One run on every benchmark."""
     facts, method = load_config(run), load_method(run)
-    return [
-        Measured(facts.method, facts.supervision, facts.seed, name, measure(method, pairs, config))
-        for name, pairs in sets.items()
-    ]
+    measured = []
+    for name, pairs in sets.items():
+        values = measure(method, pairs, config) | {"pve": round(surface_error(method, pairs, body), 4)}
+        measured.append(Measured(facts.method, facts.supervision, facts.seed, name, values))
+    return measured
 
 
-def _check(runs: Sequence[Path]) -> None:
+def _check(runs: Sequence[Path]) -> Shown:
     if not runs:
         raise PenumbraError("--runs: name at least one folder of trainer.train.")
     known: dict[tuple[str, str, int], Path] = {}
+    shown: set[Shown] = {load_config(run).shown for run in runs}
+    if len(shown) > 1:
+        raise PenumbraError("--runs: some learnt from rendered landmarks, others from exact ones; score them apart.")
     for run in runs:
         facts = load_config(run)
         other = known.setdefault((facts.method, facts.supervision, facts.seed), run)
@@ -113,6 +122,7 @@ def _check(runs: Sequence[Path]) -> None:
             raise PenumbraError(
                 f"--runs: {other} and {run} have the same method, supervision and seed; score them apart."
             )
+    return shown.pop()
 
 
 def report(measured: list[Measured]) -> str:
@@ -122,6 +132,8 @@ def report(measured: list[Measured]) -> str:
     return "\n".join(
         (
             tables.render("PA-MPJPE of the best hypothesis (mm)", tables.table_2(names), measured),
+            tables.ratios(measured, hardest),
+            tables.render("The best estimate (mm)", tables.table_estimate(names), measured),
             tables.render(f"Diversity on {hardest}, n = 25", tables.table_3(hardest), measured),
             tables.render(f"Uncertainty on {hardest}, as given", tables.table_trust(hardest), measured),
         )
@@ -134,17 +146,17 @@ def main(config: EvaluateConfig) -> None:
     Raises:
         PenumbraError: if a run cannot be read, two runs would be taken for one another, or as `benchmarks`.
     """
-    _check(config.runs)
+    shown = _check(config.runs)
     torch.set_num_threads(1)
     body = BodyModel.load()
     sets = {
         name: pairs.rows(torch.arange(min(pairs.size, config.pictures or pairs.size)))
-        for name, pairs in benchmarks(config, body).items()
+        for name, pairs in benchmarks(config, body, shown).items()
     }
     config.out.mkdir(parents=True, exist_ok=True)
     measured: list[Measured] = []
     for run in tqdm(config.runs, unit="run"):
-        measured += measure_run(run, sets, config.measure)
+        measured += measure_run(run, sets, config.measure, body)
         (config.out / "values.json").write_text(json.dumps([asdict(one) for one in measured], indent=2) + "\n")
     text = report(measured)
     (config.out / "tables.md").write_text(text)

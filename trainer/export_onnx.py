@@ -24,7 +24,7 @@ from engines.features import NUM_FEATURES
 from trainer.command import start
 from trainer.flow import DIM, PoseFlow
 from trainer.methods.mhentropy import MHEntropy
-from trainer.runs import load_method
+from trainer.runs import load_config, load_method
 
 INPUTS = ("features", "map", "z")
 OUTPUTS = ("tangent", "betas", "camera", "log_q", "visible")
@@ -59,8 +59,10 @@ def load_flow(run: Path) -> PoseFlow:
     """The averaged weights of a run.
 
     Raises:
-        PenumbraError: if it was another method's.
+        PenumbraError: if it was another method's, or has never seen what a landmark network says.
     """
+    if load_config(run).shown == "exact":
+        raise PenumbraError(f"--run: {run} learnt from exact landmarks, which no live system has.")
     method = load_method(run)
     if not isinstance(method, MHEntropy):
         raise PenumbraError(f"--run: {run} trained {type(method).__name__}; the live system runs mhentropy only.")

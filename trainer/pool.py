@@ -7,6 +7,7 @@ from torch import Tensor
 from engines.body import BodyModel
 from trainer.augment import AugmentConfig, Raw, mirror, perturb
 from trainer.data import Pairs, encode
+from trainer.exact import Shown, shown_as
 
 _CHUNK = 4096
 
@@ -15,7 +16,14 @@ class Pool:
     """Every training pair twice, straight and mirrored. A function of (seed, epoch) and the data, nothing else."""
 
     def __init__(
-        self, raw: Raw, body: BodyModel, config: AugmentConfig, seed: int, epoch: int, with_map: bool = False
+        self,
+        raw: Raw,
+        body: BodyModel,
+        config: AugmentConfig,
+        seed: int,
+        epoch: int,
+        with_map: bool = False,
+        shown: Shown = "rendered",
     ) -> None:
         """Augment and encode.
 
@@ -27,7 +35,9 @@ class Pool:
             epoch: counts how often the pool was made.
             with_map: whether batches carry feature maps. Straight pairs are then left as they were seen, because
                 nobody knows what the map of a moved body would be; the mirrored ones, moved, have none.
+            shown: which landmarks; there are no maps of exact ones.
         """
+        assert shown == "rendered" or not with_map
         rng = np.random.default_rng([seed, epoch])
         self._maps = torch.from_numpy(raw["map"]) if with_map else None
         self._count = len(raw["rotvec"])
@@ -36,7 +46,7 @@ class Pool:
         rows = [{key: value[chunk] for key, value in seen.items()} for chunk in chunks]
         straight = [row if with_map else perturb(row, body, config, rng) for row in rows]
         mirrored = [perturb(mirror(row), body, config, rng) for row in rows]
-        encoded = [encode(part, body) for part in straight + mirrored]
+        encoded = [encode(shown_as(part, body, shown), body) for part in straight + mirrored]
         self._pairs = Pairs(*(torch.cat(columns) for columns in zip(*encoded, strict=True)))
 
     @property

@@ -6,7 +6,7 @@ differ where nothing is. A third table says how far each method's uncertainty ca
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainer.methods.registry import NAMES
@@ -44,6 +44,12 @@ _TABLE_2 = (
 def table_2(benchmarks: Sequence[str]) -> list[Column]:
     """One hypothesis, and the best of 25, on every benchmark; the slow quantised 25 beside random ones on fewer pictures."""
     return [Column(f"{name}, {title}", name, value) for name in benchmarks for title, value in _TABLE_2]
+
+
+def table_estimate(benchmarks: Sequence[str]) -> list[Column]:
+    """The one best estimate."""
+    titles = {"MPJPE": "mpjpe_of_pa_best_1", "PA-MPJPE": "pa_best_1", "PVE": "pve"}
+    return [Column(f"{name}, {title}", name, value) for name in benchmarks for title, value in titles.items()]
 
 
 def table_3(benchmark: str) -> list[Column]:
@@ -84,15 +90,19 @@ def render(title: str, columns: Sequence[Column], measured: Sequence[Measured]) 
     return "\n".join(lines) + "\n"
 
 
-def ratio(
-    measured: Sequence[Measured], chosen: Callable[[Measured], bool], other: Callable[[Measured], bool], value: str
-) -> float:
-    """Mean of a value over some runs, divided by that over others."""
-    means = [
-        statistics.fmean(v for one in measured if which(one) and (v := one.values[value]) is not None)
-        for which in (chosen, other)
-    ]
-    return means[0] / means[1]
+def ratio(measured: Sequence[Measured], supervision: str, benchmark: str, value: str) -> float | None:
+    """MHEntropy's mean of a value divided by ProHMR's, which is what the paper's claim rests on; None without both."""
+    here = [one for one in measured if (one.supervision, one.benchmark) == (supervision, benchmark)]
+    values = [[one.values[value] for one in here if one.method == method] for method in ("mhentropy", "prohmr")]
+    known = [[v for v in column if v is not None] for column in values]
+    return statistics.fmean(known[0]) / statistics.fmean(known[1]) if all(known) else None
+
+
+def ratios(measured: Sequence[Measured], benchmark: str) -> str:
+    """`ratio` of the best of 25 under each supervision, as a sentence; nothing where there is none."""
+    found = {s: ratio(measured, s, benchmark, "pa_best_25") for s in dict.fromkeys(one.supervision for one in measured)}
+    parts = [f"{value:.3f} under {supervision}" for supervision, value in found.items() if value is not None]
+    return f"Best of 25 on {benchmark}, MHEntropy / ProHMR: {', '.join(parts)}.\n" if parts else ""
 
 
 def _line(cells: Sequence[str]) -> str:

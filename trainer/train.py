@@ -34,8 +34,9 @@ from trainer import runs
 from trainer.augment import AugmentConfig, Raw
 from trainer.chance import Chance
 from trainer.command import start
-from trainer.data import Pairs, load, read
+from trainer.data import Pairs, encode, read
 from trainer.encoder import EncoderConfig
+from trainer.exact import Shown, shown_as
 from trainer.methods.method import Known, Supervision, Terms
 from trainer.methods.registry import MethodConfigs, Name, build
 from trainer.pictures import samples_against_truth
@@ -67,6 +68,8 @@ class TrainConfig:
     method: Name = "mhentropy"
     supervision: Supervision = "3d"
     pairs: Path = Path("runs/pairs")
+    shown: Shown = "rendered"
+    """Which landmarks of the pairs; a flow that learnt from exact ones is for comparing methods, not for pictures."""
     run: Path = Path("runs/first")
     start: Path | None = None
     """A run whose averaged weights this one starts from."""
@@ -179,7 +182,9 @@ class Training:
     def _pool(self, epoch: int) -> Pool:
         if self.pool is None or epoch != self.epoch:
             config = self.config
-            self.pool = Pool(self.train, self.body, config.augment, config.seed, epoch, config.encoder.map)
+            self.pool = Pool(
+                self.train, self.body, config.augment, config.seed, epoch, config.encoder.map, config.shown
+            )
             self.epoch = epoch
         return self.pool
 
@@ -249,6 +254,10 @@ def _check(config: TrainConfig, processes: int) -> None:
             raise PenumbraError(f"{name} {batch} does not divide among {processes} processes; choose a multiple.")
     if config.weak is not None and config.method != "mhentropy":
         raise PenumbraError(f"--weak: {config.method} cannot learn from unlabelled video; leave it out.")
+    if config.shown == "exact" and (config.encoder.map or config.weak is not None):
+        raise PenumbraError(
+            "--shown exact: there are neither feature maps nor video; leave --encoder.map and --weak out."
+        )
 
 
 def rate(step: int, warmup: int, steps: int) -> float:
@@ -305,7 +314,8 @@ class Watch:
     """What people look at while it runs: numbers and pictures for TensorBoard."""
 
     def __init__(self, config: TrainConfig, body: BodyModel) -> None:
-        val = load(config.pairs / "val", body, with_map=config.encoder.map)
+        raw = shown_as(read(config.pairs / "val"), body, config.shown)
+        val = encode(raw, body, with_map=config.encoder.map)
         self.val = val.rows(torch.linspace(0, val.size - 1, min(config.evaluate_pairs, val.size)).long())
         self.writer = SummaryWriter(str(config.run))
         self.last = Scores.unknown()
