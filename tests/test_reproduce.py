@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -23,12 +24,14 @@ def test_every_run_is_listed_once_and_the_papers_comparison_first() -> None:
         assert set(Counter(listed).values()) == {1}
         both = {Job(m, s, seed) for m in FIRST for s in ("2d-vis", "3d") for seed in range(seeds)}
         other = {Job(m, "3d", seed) for m in NAMES if m not in FIRST for seed in range(seeds)}
+        exact = {replace(job, shown="exact") for job in both}
         assert len(both) == 6 * seeds and len(other) == 5 * seeds
-        assert set(listed[: len(both)]) == both and set(listed[len(both) :]) == other
+        assert set(listed[: len(both)]) == both and set(listed[len(both) : -len(exact)]) == other
+        assert set(listed[-len(exact) :]) == exact
     # A seed at a time: after the first few runs there is something to look at.
-    assert [job.seed for job in jobs(2)] == [0] * 6 + [1] * 6 + [0] * 5 + [1] * 5
+    assert [job.seed for job in jobs(2)] == [0] * 6 + [1] * 6 + [0] * 5 + [1] * 5 + [0] * 6 + [1] * 6
     assert {"prohmr", "mhentropy"} == {job.method for job in jobs(2)[:2]}
-    assert len({job.folder(Path("out")) for job in jobs(3)}) == 33
+    assert len({job.folder(Path("out")) for job in jobs(3)}) == 51
 
 
 def test_a_run_is_finished_when_it_is_scored_after_its_last_step(tmp_path: Path) -> None:
@@ -82,23 +85,24 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[evaluate.EvaluateConfig]:
 def test_all_is_trained_with_the_same_sizes_and_then_scored(
     tmp_path: Path, recorder: Recorder, scored: list[evaluate.EvaluateConfig]
 ) -> None:
-    config = ReproduceConfig(pairs=Path("some"), out=tmp_path, seeds=1, steps=7, batch=3)
+    config = ReproduceConfig(pairs=Path("some"), out=tmp_path, tables=tmp_path / "tables", seeds=1, steps=7, batch=3)
     reproduce.main(config)
     configs = recorder.configs
     assert {words[2] for words in recorder.commands} == {"trainer.train"}
-    assert Counter((c.method, c.supervision, c.seed) for c in configs) == Counter(
-        (job.method, job.supervision, job.seed) for job in jobs(1)
-    )
+    assert Counter(Job(c.method, c.supervision, c.seed, c.shown) for c in configs) == Counter(jobs(1))
     for c in configs:
         assert (c.pairs, c.steps, c.batch, c.evaluate_every) == (Path("some"), 7, 3, 7)
         assert (c.encoder, c.learning_rate, c.ema) == (configs[0].encoder, configs[0].learning_rate, configs[0].ema)
-        assert c.run == Job(c.method, c.supervision, c.seed).folder(tmp_path) and c.weak is None
+        assert c.run == Job(c.method, c.supervision, c.seed, c.shown).folder(tmp_path) and c.weak is None
         assert (c.run / "log.txt").read_text() == "trained\n"
-    assert [set(one.runs) for one in scored] == [{c.run for c in configs}]
+    # Forms are scored apart.
+    forms = ("rendered", "exact")
+    assert [set(one.runs) for one in scored] == [{c.run for c in configs if c.shown == form} for form in forms]
+    assert [one.out for one in scored] == [tmp_path / "tables" / form for form in forms]
     # Once more: nothing is left to train.
     recorder.commands.clear()
     reproduce.main(config)
-    assert recorder.commands == [] and len(scored) == 2
+    assert recorder.commands == [] and len(scored) == 4
 
 
 def test_a_run_that_fails_stops_the_rest_and_nothing_is_scored(

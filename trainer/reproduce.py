@@ -2,15 +2,16 @@
 
     python -m trainer.reproduce
 
-Every run trains on the same pairs with the same encoder for the same number of steps. What is finished is not trained again,
-what was killed goes on, and the scoring starts when the last run ends.
+Every run trains on the same pairs with the same encoder for the same number of steps; those that the paper's claim rests on
+also on exact landmarks (`trainer.exact`). What is finished is not trained again, what was killed goes on, and the scoring
+starts when the last run ends.
 """
 
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -19,11 +20,12 @@ from tqdm import tqdm
 
 from trainer import evaluate
 from trainer.command import start
+from trainer.exact import Shown
 from trainer.methods.method import Supervision
 from trainer.methods.registry import NAMES, Name
 
 FIRST: tuple[Name, ...] = ("prohmr", "mhentropy", "hmr")
-"""Methods that are trained under both supervisions; the others only under 3d."""
+"""Methods that are trained under both supervisions and in both forms; the others only under 3d, as rendered."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class ReproduceConfig:
 
     pairs: Path = Path("runs/pairs")
     out: Path = Path("runs/table")
+    tables: Path = Path("runs/tables")
+    """A folder for each form."""
     seeds: int = 3
     steps: int = 2000
     batch: int = 128
@@ -47,17 +51,18 @@ class Job:
     method: Name
     supervision: Supervision
     seed: int
+    shown: Shown = "rendered"
 
     def folder(self, out: Path) -> Path:
         """Where it is kept."""
-        return out / f"{self.supervision}_{self.method}_{self.seed}"
+        return out / f"{'exact_' if self.shown == 'exact' else ''}{self.supervision}_{self.method}_{self.seed}"
 
 
 def jobs(seeds: int) -> list[Job]:
-    """All runs: what the paper compares under both supervisions first, then the others, a seed at a time."""
+    """All runs: what the paper compares under both supervisions first, then the others, a seed at a time; exact ones last."""
     both = [Job(m, s, seed) for seed in range(seeds) for s in get_args(Supervision) for m in FIRST]
     others = [Job(m, "3d", seed) for seed in range(seeds) for m in NAMES if m not in FIRST]
-    return both + others
+    return both + others + [replace(job, shown="exact") for job in both]
 
 
 def command(job: Job, config: ReproduceConfig) -> list[str]:
@@ -67,7 +72,7 @@ def command(job: Job, config: ReproduceConfig) -> list[str]:
     # fmt: off
     return [
         sys.executable, "-m", "trainer.train",
-        "--method", job.method, "--supervision", job.supervision, "--seed", str(job.seed),
+        "--method", job.method, "--supervision", job.supervision, "--shown", job.shown, "--seed", str(job.seed),
         "--pairs", str(config.pairs), "--run", str(job.folder(config.out)),
         "--steps", str(config.steps), "--batch", str(config.batch), "--warmup", "200", "--learning-rate", "1e-3",
         "--ema", "0.995", "--evaluate-every", str(config.steps), "--evaluate-pairs", "500",
@@ -106,7 +111,9 @@ def main(config: ReproduceConfig) -> None:
         for _ in tqdm(pool.map(lambda job: train(job, config), todo), total=len(todo), unit="run"):
             pass
     if not config.only_train:
-        evaluate.main(evaluate.EvaluateConfig(runs=tuple(job.folder(config.out) for job in todo)))
+        for shown in get_args(Shown):
+            scored = tuple(job.folder(config.out) for job in todo if job.shown == shown)
+            evaluate.main(evaluate.EvaluateConfig(runs=scored, out=config.tables / shown))
 
 
 if __name__ == "__main__":
