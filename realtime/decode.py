@@ -56,6 +56,8 @@ class HypothesesMessage:
     global_orient: Array
     betas: Array
     transl: Array
+    log_q: Array | None = None
+    """None from a publisher older than 1.2."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class PoseMessage:
 
 
 def decode(message: bytes | memoryview) -> PoseMessage:
-    """Reads and checks one message; every array lies inside it. What version 1.1 does not define is skipped.
+    """Reads and checks one message; every array lies inside it. What version 1.2 does not define is skipped.
 
     Raises:
         VersionError: another major version.
@@ -155,8 +157,9 @@ def _person(person: "_Fields", data: memoryview) -> PersonMessage:
 
 def _hypotheses(arrays: "_Fields", data: memoryview) -> HypothesesMessage:
     count = arrays.first_size("weights")
+    expected = {name: spec for name, spec in HYPOTHESIS_ARRAYS.items() if name != "log_q" or name in arrays.values}
     return HypothesesMessage(
-        **{name: arrays.array(name, dtype, (count, *one), data) for name, (dtype, one) in HYPOTHESIS_ARRAYS.items()}
+        **{name: arrays.array(name, dtype, (count, *one), data) for name, (dtype, one) in expected.items()}
     )
 
 

@@ -140,6 +140,7 @@ def _person(person: Person, track_id: int, data: _Data) -> dict[str, Any]:
         "global_orient": hypotheses.rotvec[:, 0],
         "betas": hypotheses.betas,
         "transl": hypotheses.transl,
+        "log_q": hypotheses.log_q,
     }
     return {
         "track_id": track_id,

@@ -14,7 +14,7 @@ from realtime.decode import PersonMessage, PoseMessage
 
 
 def hypotheses_of(person: PersonMessage) -> Hypotheses:
-    """The bodies of a person, camera frame, metres; `log_q` is NaN because the stream does not carry it."""
+    """The bodies of a person, camera frame, metres; `log_q` is NaN where the publisher is older than 1.2."""
     sent = person.hypotheses
     orient, pose = np.asarray(sent.global_orient), np.asarray(sent.body_pose)
     count = len(orient)
@@ -23,7 +23,7 @@ def hypotheses_of(person: PersonMessage) -> Hypotheses:
         betas=np.asarray(sent.betas),
         transl=np.asarray(sent.transl),
         joints=np.asarray(sent.joints),
-        log_q=np.full(count, np.nan, np.float32),
+        log_q=np.full(count, np.nan, np.float32) if sent.log_q is None else np.asarray(sent.log_q),
         weights=np.asarray(sent.weights),
     )
 

@@ -72,7 +72,7 @@ import msgpack
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5590"
 SCHEMA = "penumbra.pose"
-VERSION = (1, 1)
+VERSION = (1, 2)
 FRAME = {"name": "camera", "axes": "x right, y down, z forward", "unit": "m", "rotation": "axis-angle rad"}
 TOPIC = b"pose.v%d" % VERSION[0]
 ANY_VERSION = b"pose.v"
@@ -106,6 +106,7 @@ HYPOTHESIS_ARRAYS: dict[str, tuple[str, tuple[int, ...]]] = {  # each shape come
     "global_orient": ("<f4", (3,)),
     "betas": ("<f4", (10,)),
     "transl": ("<f4", (3,)),
+    "log_q": ("<f4", ()),  # (1.2) log density of the draw that each body was made from, Haar measure for rotations
 }
 
 

@@ -59,7 +59,7 @@ def test_every_field_survives() -> None:
     np.testing.assert_array_equal(np.asarray(person.landmarks)[:, 2], source.landmarks.visibility.astype(np.float32))
 
     bodies = person.hypotheses
-    for name in ("weights", "joints", "betas", "transl"):
+    for name in ("weights", "joints", "betas", "transl", "log_q"):
         np.testing.assert_array_equal(getattr(bodies, name), getattr(source.hypotheses, name).astype(np.float32))
     rotvec = np.concatenate([np.asarray(bodies.global_orient), np.asarray(bodies.body_pose)], axis=1)
     np.testing.assert_array_equal(rotvec.reshape(-1, 24, 3), source.hypotheses.rotvec.astype(np.float32))

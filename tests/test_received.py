@@ -18,6 +18,7 @@ from realtime.encode import encode_estimate
 from realtime.publisher import Publisher
 from realtime.received import hypotheses_of, intrinsics_of
 from realtime.subscriber import Subscriber
+from realtime.wire import pack, unpack
 
 
 def test_received_hypotheses_are_those_that_were_sent() -> None:
@@ -25,13 +26,22 @@ def test_received_hypotheses_are_those_that_were_sent() -> None:
     assert estimate.person is not None
     message = decode(encode_estimate(estimate, INFO, STAMP))
     received, sent = hypotheses_of(message.people[0]), estimate.person.hypotheses
-    for name in ("rotvec", "betas", "transl", "joints", "weights"):
+    for name in ("rotvec", "betas", "transl", "joints", "weights", "log_q"):
         np.testing.assert_allclose(getattr(received, name), getattr(sent, name), atol=1e-6)
-    assert np.isnan(received.log_q).all()
+    densest = reweight(received, TopDensity(2))
+    assert set(np.flatnonzero(densest.weights)) == set(np.argsort(sent.log_q)[-2:])
     camera = intrinsics_of(message)
     np.testing.assert_array_equal(camera.matrix, INFO.camera_matrix)
     assert camera.size == (640, 480) and not camera.calibrated
-    with pytest.raises(PenumbraError, match="stream"):
+
+
+def test_an_older_publisher_sends_no_density() -> None:
+    header, data = unpack(encode_estimate(make_estimate(), INFO, STAMP))
+    del header["people"][0]["hypotheses"]["log_q"]
+    old = decode(pack(header | {"version": [1, 1]}, bytes(data)))
+    received = hypotheses_of(old.people[0])
+    assert np.isnan(received.log_q).all() and np.isfinite(received.joints).all()
+    with pytest.raises(PenumbraError, match=r"from version 1\.2 of the stream on"):
         reweight(received, TopDensity(2))
 
 

@@ -23,13 +23,15 @@ class TopDensity:
         """0 for the k densest, the first of equals; minus infinity for the others.
 
         Raises:
-            PenumbraError: k is not between 1 and K, or the hypotheses carry no density (those of a stream do not).
+            PenumbraError: k is not between 1 and K, or the hypotheses carry no density (those of an old publisher).
         """
         count = len(hypotheses.log_q)
         if not 1 <= self.k <= count:
             raise PenumbraError(f"TopDensity's k must be between 1 and the {count} hypotheses, not {self.k}.")
         if np.isnan(hypotheses.log_q).any():
-            raise PenumbraError("TopDensity needs log_q, which these hypotheses lack; the stream does not carry it.")
+            raise PenumbraError(
+                "TopDensity needs log_q, which these hypotheses lack; publishers send it from version 1.2 of the stream on."
+            )
         values = np.full(count, -np.inf)
         values[np.argsort(-hypotheses.log_q, kind="stable")[: self.k]] = 0.0
         return values
