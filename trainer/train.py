@@ -19,13 +19,11 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from engines.body import BodyModel
@@ -39,11 +37,11 @@ from trainer.encoder import EncoderConfig
 from trainer.exact import Shown, shown_as
 from trainer.methods.method import Known, Supervision, Terms
 from trainer.methods.registry import MethodConfigs, Name, build
-from trainer.pictures import samples_against_truth
 from trainer.pool import Pool
 from trainer.pose_prior import PosePrior
-from trainer.score import Scores, score
+from trainer.score import Scores
 from trainer.video_pairs import load_video
+from trainer.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -269,8 +267,6 @@ def rate(step: int, warmup: int, steps: int) -> float:
 
 def run(config: TrainConfig) -> Scores:
     """Train, or go on; returns the last scores of the averaged weights on the validation split."""
-    if config.weak is not None and config.method != "mhentropy":
-        raise PenumbraError(f"--weak is for --method mhentropy, not {config.method}: leave it out.")
     torch.set_num_threads(config.threads)
     fabric = _fabric(config)
     fabric.launch()
@@ -286,7 +282,7 @@ def run(config: TrainConfig) -> Scores:
         training.start_from(config.start / "last.pt")
     if fabric.is_global_zero:
         runs.record(config, config.run, len(train["rotvec"]), training.done)
-    watch = Watch(config, body) if fabric.is_global_zero else None
+    watch = Watch(config.run, _validation(config, body)) if fabric.is_global_zero else None
     bar = tqdm(
         range(training.done, config.steps),
         initial=training.done,
@@ -298,43 +294,25 @@ def run(config: TrainConfig) -> Scores:
         terms = training.step()
         if watch is not None and training.done % 50 == 0:
             bar.set_postfix({name: f"{value.item():.2f}" for name, value in terms.items()})
-            watch.terms(training, terms)
+            watch.terms(training.done, Terms(terms | {"skipped": torch.tensor(training.skipped)}))
         if training.done % config.checkpoint_every == 0 or training.done == config.steps:
             training.save(last)
-        if watch is not None and training.done % config.evaluate_every == 0:
-            tqdm.write(f"step {training.done}: {watch.scores(training)}")
+        if watch is not None and training.done % config.evaluate_every == 0 and training.done < config.steps:
+            tqdm.write(f"step {training.done}: {watch.scores(training.done, training.average)}")
         fabric.barrier()
-    scores = watch.scores(training) if watch is not None else None
-    if watch is not None:
-        runs.write_scores(config.run, dataclasses.asdict(watch.last))
-    return scores or Scores.unknown()
+    if watch is None:
+        return Scores.unknown()
+    scores = watch.scores(training.done, training.average)
+    tqdm.write(f"step {training.done}: {scores}")
+    runs.write_scores(config.run, dataclasses.asdict(scores))
+    return scores
 
 
-class Watch:
-    """What people look at while it runs: numbers and pictures for TensorBoard."""
-
-    def __init__(self, config: TrainConfig, body: BodyModel) -> None:
-        raw = shown_as(read(config.pairs / "val"), body, config.shown)
-        val = encode(raw, body, with_map=config.encoder.map)
-        self.val = val.rows(torch.linspace(0, val.size - 1, min(config.evaluate_pairs, val.size)).long())
-        self.writer = SummaryWriter(str(config.run))
-        self.last = Scores.unknown()
-
-    def terms(self, training: Training, terms: Terms) -> None:
-        """Log the parts of the loss."""
-        for name, value in terms.items():
-            self.writer.add_scalar(f"train/{name}", value.item(), training.done)
-        self.writer.add_scalar("train/skipped", training.skipped, training.done)
-
-    def scores(self, training: Training) -> Scores:
-        """Log scores and pictures of the averaged weights on validation pairs."""
-        self.last = score(training.average, self.val)
-        for name, value in dataclasses.asdict(self.last).items():
-            if value is not None:
-                self.writer.add_scalar(f"val/{name}", value, training.done)
-        picture = samples_against_truth(training.average, self.val.rows(torch.arange(min(6, self.val.size))))
-        self.writer.add_image("val/samples", np.ascontiguousarray(picture[..., ::-1]), training.done, dataformats="HWC")
-        return self.last
+def _validation(config: TrainConfig, body: BodyModel) -> Pairs:
+    """The validation pairs that are scored during training, evenly spread."""
+    raw = shown_as(read(config.pairs / "val"), body, config.shown)
+    val = encode(raw, body, with_map=config.encoder.map)
+    return val.rows(torch.linspace(0, val.size - 1, min(config.evaluate_pairs, val.size)).long())
 
 
 if __name__ == "__main__":
