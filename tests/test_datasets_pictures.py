@@ -252,8 +252,8 @@ def test_pictures_that_cannot_be_read_are_named(tmp_path: Path, shaken: tuple[Pe
 
 
 @pytest.fixture(scope="module")
-def painter() -> Painter:
-    return Painter.open()
+def painter(body: BodyModel) -> Painter:
+    return Painter.open(body)
 
 
 def test_a_painted_picture_goes_through_the_file_and_the_real_network(

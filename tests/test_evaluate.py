@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from random_pairs import TINY, TINY_ENCODER, prior, records
+from synthetic_smpl import synthetic_smpl
 
 from engines.body import BodyModel
+from engines.convert_smpl import convert
 from engines.errors import PenumbraError
 from realtime.demo import clip_path
 from trainer import train
@@ -18,6 +20,7 @@ from trainer.evaluate import EvaluateConfig, benchmarks, main
 from trainer.measure import MeasureConfig
 from trainer.methods.mhentropy import MHEntropyConfig
 from trainer.methods.registry import MethodConfigs, Name
+from trainer.runs import load_method
 from trainer.train import TrainConfig
 
 FEW = MeasureConfig(hypotheses=25, quantised_pictures=1, diverse=5)
@@ -155,6 +158,27 @@ def test_a_dataset_takes_the_place_of_the_benchmarks(home: Path, tmp_path: Path,
     assert "Diversity on prohmr" in (tmp_path / "out" / "tables.md").read_text()
     with pytest.raises(PenumbraError, match=r"no picture .*missing\.png"):
         benchmarks(config_of(home, tmp_path, dataset="prohmr", root=tmp_path / "ours.npz"), body)
+
+
+def test_a_body_of_the_users_own_goes_all_the_way(home: Path, tmp_path: Path, body: BodyModel) -> None:
+    """Trained, loaded and scored with it; and then a dataset's shapes mean something."""
+    np.savez(tmp_path / "smpl.npz", **synthetic_smpl())
+    np.savez(tmp_path / "own.npz", **convert(tmp_path / "smpl.npz")[0])
+    own, run = BodyModel.load(tmp_path / "own.npz"), tmp_path / "run"
+    train.run(
+        TrainConfig(
+            method="hmr", body=tmp_path / "own.npz", pairs=home / "pairs", run=run, steps=1, batch=4, evaluate_every=100,
+            threads=torch.get_num_threads(), encoder=TINY_ENCODER,
+        )
+    )  # fmt: skip
+    np.testing.assert_allclose(load_method(run).known.skeleton.J_template, own.J_template, atol=1e-6)
+    config = config_of(home, tmp_path / "out", runs=(run,), dataset="prohmr", root=frame_file(tmp_path), pictures=1)
+    pairs = benchmarks(config, own, own_body=True)["prohmr"]
+    assert (pairs.betas == 3.0).all()
+    main(config)
+    assert set(stored(tmp_path / "out")) == {("hmr", "prohmr")}
+    with pytest.raises(PenumbraError, match="--runs: they were trained for different bodies"):
+        main(config_of(home, tmp_path, runs=(run, home / "mhentropy")))
 
 
 def test_what_is_missing_is_named(home: Path, tmp_path: Path, body: BodyModel) -> None:

@@ -179,7 +179,7 @@ def test_a_batch_is_its_rows() -> None:
 def test_trainer_and_live_system_see_the_same(body: BodyModel, tmp_path: Path) -> None:
     raw = records(6, 3, body)
     np.savez(tmp_path / "00000.npz", **raw)
-    trained = data.encode(data.read(tmp_path), body)
+    trained = data.encode(data.read(tmp_path, body), body)
     for i in range(6):
         found = Landmarks(
             *(raw[key][i].astype(float) for key in ("points", "depth", "visibility", "presence", "world")),

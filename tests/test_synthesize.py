@@ -143,6 +143,15 @@ def test_a_joint_is_visible_where_its_part_or_a_neighbour_shows() -> None:
     assert PARENTS[knee] == hip
 
 
+def test_pairs_of_another_body_are_refused(body: BodyModel, tmp_path: Path) -> None:
+    np.savez(tmp_path / "00000.npz", body=np.array(body.name), **records(2, 0, body))
+    raw = data.read(tmp_path, body)
+    assert "body" not in raw and len(raw["focal"]) == 2
+    np.savez(tmp_path / "00001.npz", body=np.array("SMPL neutral"), **records(2, 1, body))
+    with pytest.raises(PenumbraError, match=r"00001\.npz was made with the body SMPL neutral.* --body"):
+        data.read(tmp_path, body)
+
+
 def test_hair_and_eyes_belong_to_the_head(body: BodyModel) -> None:
     figure = render.figure(body.live.v_template, body.live.faces, body.live.weights)
     head = figure.face_part == JOINT_NAMES.index("head")
@@ -154,11 +163,11 @@ def test_hair_and_eyes_belong_to_the_head(body: BodyModel) -> None:
 
 def test_shards_are_joined_and_no_pairs_are_refused(body: BodyModel, tmp_path: Path) -> None:
     with pytest.raises(PenumbraError, match=r"holds no training pairs: run python -m trainer\.synthesize"):
-        data.encode(data.read(tmp_path), body)
+        data.encode(data.read(tmp_path, body), body)
     for i in range(3):
         np.savez(tmp_path / f"{i:05d}.npz", **records(4, i, body))
-    assert data.encode(data.read(tmp_path, shards=2), body).size == 8
-    everything = data.encode(data.read(tmp_path), body)
+    assert data.encode(data.read(tmp_path, body, shards=2), body).size == 8
+    everything = data.encode(data.read(tmp_path, body), body)
     assert everything.size == 12
     last = everything.rows(torch.arange(8, 12))
     for name, value in data.encode(records(4, 2, body), body)._asdict().items():
@@ -175,8 +184,8 @@ def test_the_truth_lies_where_the_joints_are_seen(body: BodyModel) -> None:
 
 
 @pytest.fixture(scope="module")
-def painter() -> Painter:
-    return Painter.open()
+def painter(body: BodyModel) -> Painter:
+    return Painter.open(body)
 
 
 def standing(turn_deg: float) -> Scene:
@@ -359,7 +368,7 @@ def test_a_shard_depends_on_its_number_alone_and_is_not_made_twice(
     painter: Painter, poses: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(synthesize, "SHARD", 2)
-    monkeypatch.setattr(synthesize, "_painter", lambda: painter)
+    monkeypatch.setattr(synthesize, "_painter", lambda body: painter)
     split = np.zeros(len(poses[1]), int)
     np.savez(tmp_path / "poses.npz", rotvec=poses[0], clip=poses[1], split=split)
     config = SynthesizeConfig(poses=tmp_path / "poses.npz", out=tmp_path / "a")
@@ -368,6 +377,7 @@ def test_a_shard_depends_on_its_number_alone_and_is_not_made_twice(
         synthesize.make_shard(config, index)
     synthesize.make_shard(other, 1)
     first, alone = (np.load(folder / "train" / "00001.npz") for folder in (config.out, other.out))
+    assert str(first["body"]) == painter.body.name
     for key in first.files:
         np.testing.assert_array_equal(first[key], alone[key])
     assert not np.array_equal(first["points"], np.load(config.out / "train" / "00000.npz")["points"])

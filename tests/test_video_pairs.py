@@ -37,8 +37,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def raw(watched: Path) -> Raw:
-    return data.read(watched)
+def raw(watched: Path, body: BodyModel) -> Raw:
+    return data.read(watched, body)
 
 
 def in_crop(raw: Raw) -> np.ndarray:

@@ -34,6 +34,8 @@ class AmbiguousConfig:
     """Of 500 pictures."""
     processes: int = 2
     seed: int = 2023
+    body: Path | None = None
+    """Of `engines.convert_smpl`; the default body when None."""
     clear: bool = False
     """Make the same without crops and things in front, as H36M beside ambiguous H36M."""
 

@@ -23,7 +23,7 @@ from trainer.data import Pairs, encode, read
 from trainer.export_onnx import load_flow
 from trainer.flow import PoseFlow
 from trainer.kinematics import Skeleton, view_joints
-from trainer.runs import load_method
+from trainer.runs import load_config, load_method
 from trainer.score import moments
 
 HYPOTHESES = 100
@@ -78,9 +78,10 @@ def _errors(flow: PoseFlow, skeleton: Skeleton, batch: Pairs, z: torch.Tensor) -
 
 def main(config: CalibrateConfig) -> None:
     """Write both files."""
-    flow, skeleton, body = load_flow(config.run), load_method(config.run).known.skeleton, BodyModel.load()
+    flow, skeleton = load_flow(config.run), load_method(config.run).known.skeleton
+    body = BodyModel.load(load_config(config.run).body)
     for split, who in (("val", "validation"), ("test", "test")):
-        raw = read(config.pairs / split)
+        raw = read(config.pairs / split, body)
         data = f"{len(raw['rotvec'])} renders of CMU {who} subjects through the landmark network"
         path = config.out / f"{split}_errors.npz"
         errors_of(flow, skeleton, raw, body, data).save(path)

@@ -57,20 +57,24 @@ class Pairs(NamedTuple):
         return len(self.half)
 
 
-def read(folder: Path, shards: int | None = None) -> Raw:
+def read(folder: Path, body: BodyModel, shards: int | None = None) -> Raw:
     """Read a split's shards as they are stored.
 
     Args:
         folder: of `.npz` files.
+        body: that must be the one they were made with; shards without a name, as of unlabelled video, fit every body.
         shards: read only the first so many.
 
     Raises:
-        PenumbraError: if there is no shard.
+        PenumbraError: if there is no shard, or one shows another body.
     """
     files = sorted(folder.glob("*.npz"))[:shards]
     if not files:
         raise PenumbraError(f"{folder} holds no training pairs: run python -m trainer.synthesize first.")
     records = [dict(np.load(file)) for file in files]
+    for file, record in zip(files, records, strict=True):
+        if (name := str(record.pop("body", body.name))) != body.name:
+            raise PenumbraError(f"{file} was made with the body {name}, not with {body.name}: give the right --body.")
     return {key: np.concatenate([record[key] for record in records]) for key in records[0]}
 
 

@@ -31,6 +31,7 @@ from trainer.exact import Shown, shown_as
 from trainer.measure import MeasureConfig, measure, surface_error
 from trainer.runs import load_config, load_method
 from trainer.tables import Measured
+from trainer.train import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,16 @@ class EvaluateConfig:
     measure: MeasureConfig = field(default_factory=MeasureConfig)
 
 
-def benchmarks(config: EvaluateConfig, body: BodyModel, shown: Shown = "rendered") -> dict[str, Pairs]:
+def benchmarks(
+    config: EvaluateConfig, body: BodyModel, shown: Shown = "rendered", own_body: bool = False
+) -> dict[str, Pairs]:
     """The pairs of every benchmark, by name, with feature maps; all-zero ones, which count as missing, where nothing was seen.
+
+    Args:
+        config: which benchmarks.
+        body: of the methods.
+        shown: which landmarks the methods have learnt from.
+        own_body: whether `body` is not the default one, but the SMPL that a dataset's shapes are for.
 
     Raises:
         PenumbraError: if a benchmark or dataset is not there, or the dataset has no SMPL labels.
@@ -65,10 +74,12 @@ def benchmarks(config: EvaluateConfig, body: BodyModel, shown: Shown = "rendered
             raise PenumbraError(
                 f"--dataset {config.dataset}: its pictures go through the landmark network, the runs did not."
             )
-        return {config.dataset: encode(_dataset(config.dataset, config), body, with_map=True)}
+        return {
+            config.dataset: encode(_dataset(config.dataset, config, body if own_body else None), body, with_map=True)
+        }
     raws = {
-        "CMU": _benchmark("--clear", config.clear, "--clear "),
-        "ambiguous CMU": _benchmark("--ambiguous", config.ambiguous),
+        "CMU": _benchmark("--clear", config.clear, body, "--clear "),
+        "ambiguous CMU": _benchmark("--ambiguous", config.ambiguous, body),
     }
     if shown == "exact":
         raws = {
@@ -78,22 +89,22 @@ def benchmarks(config: EvaluateConfig, body: BodyModel, shown: Shown = "rendered
     return {name: encode(raw, body, with_map=True) for name, raw in raws.items()}
 
 
-def _benchmark(argument: str, folder: Path, option: str = "") -> Raw:
+def _benchmark(argument: str, folder: Path, body: BodyModel, option: str = "") -> Raw:
     if not any(folder.glob("*.npz")):
         raise PenumbraError(
             f"{argument} {folder} holds no benchmark; make it: python -m trainer.ambiguous {option}--out {folder.parent}"
         )
-    return read(folder)
+    return read(folder, body)
 
 
-def _dataset(name: str, config: EvaluateConfig) -> Raw:
+def _dataset(name: str, config: EvaluateConfig, body: BodyModel | None) -> Raw:
     if config.root is None:
         raise PenumbraError(f"--root: say where the dataset {name} lies.")
     people = open_dataset(name, config.root, config.split, config.images)
     if config.pictures is not None:
         people = people.rows(np.arange(min(config.pictures, people.count)))
-    # Methods are trained with the default body, to which the dataset's betas mean nothing: so no body is given here.
-    looked = look(people, open_landmarker())
+    # To the default body the dataset's betas mean nothing: then no body is given here.
+    looked = look(people, open_landmarker(), body)
     print(looked.summary())
     return looked.raw
 
@@ -108,21 +119,27 @@ def measure_run(run: Path, sets: dict[str, Pairs], config: MeasureConfig, body: 
     return measured
 
 
-def _check(runs: Sequence[Path]) -> Shown:
+def _common(runs: Sequence[Path]) -> TrainConfig:
+    """The configuration of one of the runs, which have the landmarks and the body of it in common.
+
+    Raises:
+        PenumbraError: if they have not, or two would share a cell of the tables.
+    """
     if not runs:
         raise PenumbraError("--runs: name at least one folder of trainer.train.")
     known: dict[tuple[str, str, int], Path] = {}
-    shown: set[Shown] = {load_config(run).shown for run in runs}
-    if len(shown) > 1:
+    configs = [load_config(run) for run in runs]
+    if len({facts.shown for facts in configs}) > 1:
         raise PenumbraError("--runs: some learnt from rendered landmarks, others from exact ones; score them apart.")
-    for run in runs:
-        facts = load_config(run)
+    if len({facts.body for facts in configs}) > 1:
+        raise PenumbraError("--runs: they were trained for different bodies; score them apart.")
+    for run, facts in zip(runs, configs, strict=True):
         other = known.setdefault((facts.method, facts.supervision, facts.seed), run)
         if other is not run:
             raise PenumbraError(
                 f"--runs: {other} and {run} have the same method, supervision and seed; score them apart."
             )
-    return shown.pop()
+    return configs[0]
 
 
 def report(measured: list[Measured]) -> str:
@@ -146,12 +163,12 @@ def main(config: EvaluateConfig) -> None:
     Raises:
         PenumbraError: if a run cannot be read, two runs would be taken for one another, or as `benchmarks`.
     """
-    shown = _check(config.runs)
+    common = _common(config.runs)
     torch.set_num_threads(1)
-    body = BodyModel.load()
+    body = BodyModel.load(common.body)
     sets = {
         name: pairs.rows(torch.arange(min(pairs.size, config.pictures or pairs.size)))
-        for name, pairs in benchmarks(config, body, shown).items()
+        for name, pairs in benchmarks(config, body, common.shown, common.body is not None).items()
     }
     config.out.mkdir(parents=True, exist_ok=True)
     measured: list[Measured] = []

@@ -116,7 +116,7 @@ def main(config: ExportConfig) -> None:
     record = {
         "file": config.out.name,
         "sha256": hashlib.sha256(config.out.read_bytes()).hexdigest(),
-        "J_template": BodyModel.load().J_template.tolist(),
+        "J_template": BodyModel.load(load_config(config.run).body).J_template.tolist(),
         "trained": facts,
         "validation": scores,
         "onnx_difference": worst,

@@ -24,7 +24,7 @@ from trainer.command import start
 from trainer.data import Pairs, encode
 from trainer.methods.method import Method
 from trainer.pictures import samples_against_truth
-from trainer.runs import load_method
+from trainer.runs import load_config, load_method
 from trainer.scenes import draw
 from trainer.score import moments, same_distance
 from trainer.synthesize import Painter, poses_of
@@ -45,7 +45,7 @@ class FailuresConfig:
 def paint(config: FailuresConfig, body: BodyModel) -> tuple[Pairs, list[np.ndarray]]:
     """Pairs of test subjects and the crops that they come from."""
     poses, clip = poses_of(config.poses, "test")
-    painter, rng = Painter.open(), np.random.default_rng(config.seed)
+    painter, rng = Painter.open(body), np.random.default_rng(config.seed)
     records, pictures = [], []
     while len(records) < config.pictures:
         seen = painter.pair_and_picture(draw(poses, clip, AMBIGUOUS, rng), rng)
@@ -70,7 +70,7 @@ def surprise(method: Method, pairs: Pairs, seed: int) -> Float[Tensor, "N"]:
 def main(config: FailuresConfig) -> None:
     """Draw the picture."""
     method = load_method(config.run)
-    pairs, pictures = paint(config, BodyModel.load())
+    pairs, pictures = paint(config, BodyModel.load(load_config(config.run).body))
     order = surprise(method, pairs, config.seed).argsort(descending=True)
     chosen = torch.cat([order[len(order) // 2][None], order[: config.shown]])
     figures = samples_against_truth(method, pairs.rows(chosen))

@@ -41,6 +41,8 @@ class FootageConfig:
     folders: tuple[Path, ...]
     models: tuple[Path, ...] = ()
     """Exported flows to compare; the shipped one when there are none."""
+    body: Path | None = None
+    """That they were trained for; the default body when None."""
     hypotheses: int = 100
     min_visibility: float = 0.7
     """Of a landmark, for its view to count."""
@@ -268,7 +270,7 @@ def main(config: FootageConfig) -> None:
         footage.append((views, instants, found))
     for path in config.models or (None,):
         model = FlowModel.load(path)
-        sampler = open_sampler(BodyModel.load(), config.hypotheses, model=model)
+        sampler = open_sampler(BodyModel.load(config.body), config.hypotheses, model=model)
         scored = [one for part in footage for one in score_footage(part, sampler, model.calibration, config)]
         if not scored:
             raise PenumbraError("--folders: no instant has enough joints that the views agree on.")

@@ -62,7 +62,7 @@ def load_method(run: Path) -> Method:
     config = load_config(run)
     if not (run / "last.pt").exists():
         raise PenumbraError(f"{run} holds no checkpoint yet: let python -m trainer.train --run {run} reach its first.")
-    known = Known(BodyModel.load(), PosePrior.load())
+    known = Known(BodyModel.load(config.body), PosePrior.load())
     method = build(config.method, config.supervision, known, config.methods, config.encoder)
     state: dict[str, Any] = torch.load(run / "last.pt", weights_only=True, map_location="cpu")
     method.load_state_dict(state["average"])

@@ -37,6 +37,8 @@ class SecondViewConfig:
     folders: tuple[Path, ...]
     model: Path | None = None
     """A flow made by `trainer.export_onnx`; None for the shipped one."""
+    body: Path | None = None
+    """That it was trained for; the default body when None."""
     hypotheses: int = 100
     every: int = 4
     """Score one instant in so many; all frames are looked at, because the landmark network tracks."""
@@ -124,7 +126,7 @@ def score_instant(looks: list[Drawn], views: list[View], config: SecondViewConfi
 def main(config: SecondViewConfig) -> None:
     """Print the means over all pairs and instants."""
     model = FlowModel.load(config.model)
-    perception, sampler = open_perception(), open_sampler(BodyModel.load(), config.hypotheses, model=model)
+    perception, sampler = open_perception(), open_sampler(BodyModel.load(config.body), config.hypotheses, model=model)
     rows: list[dict[str, float]] = []
     for folder in config.folders:
         views, instants = read_rig(folder)

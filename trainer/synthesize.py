@@ -46,6 +46,8 @@ class SynthesizeConfig:
     shards: int = 10
     processes: int = 2
     seed: int = 0
+    body: Path | None = None
+    """Of `engines.convert_smpl`; the default body when None."""
     scene: SceneConfig = field(default_factory=SceneConfig)
 
 
@@ -58,9 +60,8 @@ class Painter:
     landmarker: Landmarker
 
     @classmethod
-    def open(cls) -> "Painter":
-        """Load the default body and the landmark network."""
-        body = BodyModel.load()
+    def open(cls, body: BodyModel) -> "Painter":
+        """Load the landmark network."""
         figure = render.figure(body.live.v_template, body.live.faces, body.live.weights)
         return cls(body, figure, Landmarker(open_engine(landmarker_model(), "openvino", num_threads=1)))
 
@@ -187,7 +188,7 @@ def make_shard(config: SynthesizeConfig, index: int) -> None:
     if path.exists():
         return
     poses, clip = poses_of(config.poses, config.split)
-    painter = _painter()
+    painter = _painter(config.body)
     rng = np.random.default_rng([config.seed, SPLITS.index(config.split), index])
     records: list[dict[str, np.ndarray]] = []
     while len(records) < SHARD:
@@ -198,15 +199,15 @@ def make_shard(config: SynthesizeConfig, index: int) -> None:
     partial = path.with_suffix(f".{os.getpid()}.tmp")
     with partial.open("wb") as file:
         stacked = {key: np.stack([record[key] for record in records]) for key in records[0]}
-        np.savez(file, **stacked)
+        np.savez(file, body=np.array(painter.body.name), **stacked)
     partial.replace(path)
 
 
 @cache
-def _painter() -> Painter:
+def _painter(body: Path | None) -> Painter:
     """This process's painter."""
     cv2.setNumThreads(1)
-    return Painter.open()
+    return Painter.open(BodyModel.load(body))
 
 
 def poses_of(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -66,6 +66,8 @@ class TrainConfig:
     method: Name = "mhentropy"
     supervision: Supervision = "3d"
     pairs: Path = Path("runs/pairs")
+    body: Path | None = None
+    """That the pairs were made with; the default body when None."""
     shown: Shown = "rendered"
     """Which landmarks of the pairs; a flow that learnt from exact ones is for comparing methods, not for pictures."""
     run: Path = Path("runs/first")
@@ -270,8 +272,8 @@ def run(config: TrainConfig) -> Scores:
     torch.set_num_threads(config.threads)
     fabric = _fabric(config)
     fabric.launch()
-    body = BodyModel.load()
-    train = read(config.pairs / "train", config.train_shards)
+    body = BodyModel.load(config.body)
+    train = read(config.pairs / "train", body, config.train_shards)
     weak = load_video(config.weak, body, config.encoder.map) if config.weak else None
     training = Training(config, train, body, fabric, weak)
     config.run.mkdir(parents=True, exist_ok=True)
@@ -310,7 +312,7 @@ def run(config: TrainConfig) -> Scores:
 
 def _validation(config: TrainConfig, body: BodyModel) -> Pairs:
     """The validation pairs that are scored during training, evenly spread."""
-    raw = shown_as(read(config.pairs / "val"), body, config.shown)
+    raw = shown_as(read(config.pairs / "val", body), body, config.shown)
     val = encode(raw, body, with_map=config.encoder.map)
     return val.rows(torch.linspace(0, val.size - 1, min(config.evaluate_pairs, val.size)).long())
 

@@ -92,7 +92,7 @@ def load_video(folder: Path, body: BodyModel, with_map: bool = False, min_visibi
     Raises:
         PenumbraError: if there is no shard.
     """
-    raw = read(folder)
+    raw = read(folder, body)
     count = len(raw["focal"])
     nowhere = {
         "rotvec": np.zeros((count, NUM_JOINTS, 3), np.float32),
