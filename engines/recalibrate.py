@@ -27,8 +27,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from calib.uncertainty import Calibration
 from engines.kernels import JointPlan, Skeleton
 from engines.rotations import exp_so3
+from engines.sampler import Samples
+from engines.statistics import entropy
 from engines.types import NUM_BETAS, NUM_JOINTS, Hypotheses, JointMoments
 
 RIDGE = 3e-4
@@ -46,6 +49,16 @@ _LEVI_CIVITA[[0, 1, 2], [1, 2, 0], [2, 0, 1]] = 1.0
 _LEVI_CIVITA[[0, 2, 1], [2, 1, 0], [1, 0, 2]] = -1.0
 
 
+class Calibrated(NamedTuple):
+    """What users get of the draws."""
+
+    hypotheses: Hypotheses
+    cov: Float[np.ndarray, "24 3 3"]
+    """Of the joints, the common distance removed, camera frame, square metres."""
+    distance_std: float
+    """Of the person's distance along the ray, metres."""
+
+
 class Recalibrator:
     """Overwrites the buffers of the plan that it is given; one thread at a time."""
 
@@ -61,6 +74,16 @@ class Recalibrator:
         self._above = _ancestors(skeleton.parents)
         shapedirs = skeleton.J_shapedirs.astype(np.float64)
         self._bone_shapedirs = shapedirs - shapedirs[np.maximum(skeleton.parents, 0)]
+
+    def calibrated(self, samples: Samples, moments: JointMoments, calibration: Calibration | None) -> Calibrated:
+        """Covariances and hypotheses as they should have been drawn; unchanged without a calibration."""
+        hypotheses, cov = samples.hypotheses, moments.cov.astype(float)
+        if calibration is None:
+            return Calibrated(hypotheses, cov, moments.distance_std)
+        nats = entropy(hypotheses)
+        cov = calibration.apply(cov, moments.ray.astype(float), samples.joint_visible, nats)
+        distance_std = float(calibration.apply_to_distance(moments.distance_std, nats))
+        return Calibrated(self(hypotheses, moments, cov, distance_std), cov, distance_std)
 
     def __call__(
         self, hypotheses: Hypotheses, moments: JointMoments, cov: Float[np.ndarray, "24 3 3"], distance_std: float

@@ -17,9 +17,9 @@ from engines.body import BodyModel
 from engines.kernels import MomentPlan, SkinnedMesh, VertexPlan
 from engines.perception import Perception
 from engines.recalibrate import Recalibrator
-from engines.sampler import Sampler, Samples, skeleton_of
-from engines.statistics import entropy, joint_moments
-from engines.types import NUM_JOINTS, Body, Estimate, Hypotheses, JointMoments, Landmarks, Person
+from engines.sampler import Sampler, skeleton_of
+from engines.statistics import joint_moments
+from engines.types import NUM_JOINTS, Body, Estimate, Hypotheses, Landmarks, Person
 from realtime.frame import Frame
 from realtime.smoothing import Smoother
 from realtime.timing import StageTimer
@@ -108,7 +108,7 @@ class Pipeline:
         with self.timer.stage("moments"):
             moments = joint_moments(samples.hypotheses, self._moments)
         with self.timer.stage("calibration"):
-            hypotheses, cov, distance_std = self._calibrated(samples, moments)
+            hypotheses, cov, distance_std = self._recalibrate.calibrated(samples, moments, self.calibration)
             if not self.intrinsics.calibrated:  # the hypotheses are for the camera as it is assumed
                 distance = float(hypotheses.joints[0, 0] @ moments.ray)
                 distance_std = float(np.hypot(distance_std, ASSUMED_FOCAL_ERROR * distance))
@@ -116,18 +116,6 @@ class Pipeline:
             best = self.smoother(center_of(hypotheses), frame.media_time_s)
         published = first(hypotheses, self.published)
         return Person(landmarks, published, best, cov, distance_std, moments.ray.astype(float), samples.joint_visible)
-
-    def _calibrated(
-        self, samples: Samples, moments: JointMoments
-    ) -> tuple[Hypotheses, Float[np.ndarray, "24 3 3"], float]:
-        """Hypotheses, covariances and the distance's standard deviation as they should have been."""
-        hypotheses, cov = samples.hypotheses, moments.cov.astype(float)
-        if self.calibration is None:
-            return hypotheses, cov, moments.distance_std
-        nats = entropy(hypotheses)
-        cov = self.calibration.apply(cov, moments.ray.astype(float), samples.joint_visible, nats)
-        distance_std = float(self.calibration.apply_to_distance(moments.distance_std, nats))
-        return self._recalibrate(hypotheses, moments, cov, distance_std), cov, distance_std
 
     def mesh(self, person: Person) -> Mesh:
         """The surface of the person that was estimated last, for who looks at it."""

@@ -9,7 +9,6 @@ import torch
 from random_pairs import records
 
 from engines.body import BodyModel
-from engines.landmarker import SIDE
 from engines.types import JOINT_NAMES
 from trainer import ambiguous
 from trainer.ambiguous import AMBIGUOUS, CLEAR, AmbiguousConfig
@@ -50,7 +49,8 @@ def test_hidden_joints_leave_no_trace(raw: Raw, body: BodyModel) -> None:
     other = raw | {"rotvec": raw["rotvec"].copy()}
     for joint in (16, 18, 2, 5):  # what turns at a shoulder, elbow, hip or knee is hidden altogether
         other["rotvec"][:, joint] += rng.normal(0, 1.0, (10, 3)).astype(np.float32)
-    other |= {key: rng.permuted(raw[key]) for key in ("points", "depth", "world", "visibility", "presence", "map")}
+    seen_by_network = ("points", "depth", "world", "visibility", "presence", "map", "crop_from_image")
+    other |= {key: rng.permuted(raw[key]) for key in seen_by_network}
     here, there = encode(exact(raw, body), body), encode(exact(other, body), body)
     apart = (here.joints - there.joints).norm(dim=-1)
     assert apart[:, LEFT_ARM].mean(0).min() > 0.1 and apart[:, RIGHT_LEG].mean(0).min() > 0.1
@@ -67,18 +67,27 @@ def test_what_is_seen_is_told(raw: Raw, body: BodyModel) -> None:
     assert ((here.features - there.features).abs().amax(1) > 1e-2).all()
 
 
-def test_nobody_seen_at_all_is_somebody_upright_in_the_crop(raw: Raw, body: BodyModel) -> None:
-    raw["joint_visible"][:] = False
+def test_masked_landmarks_are_somebody_upright_about_what_is_seen(raw: Raw, body: BodyModel) -> None:
     made = exact(raw, body)
-    homogeneous = np.concatenate([made["points"], np.ones((10, 33, 1))], -1)
-    in_crop = np.einsum("nij,nkj->nki", raw["crop_from_image"], homogeneous)
-    hips, head = in_crop[:, [23, 24]], in_crop[:, 0]
-    np.testing.assert_allclose(hips.mean(1)[:, 0], SIDE / 2, atol=1)  # the pelvis is a little above the hips
-    np.testing.assert_allclose(hips.mean(1)[:, 1], SIDE / 2, atol=15)
-    assert (hips[:, 0, 0] > hips[:, 1, 0]).all()  # facing the camera, the left hip is to the right
-    assert ((head[:, 1] > 0) & (head[:, 1] < SIDE / 2 - 30)).all()
-    pairs = encode(made, body)
-    assert torch.isfinite(pairs.features).all() and (pairs.half > 0.01).all()
+    seen = raw["joint_visible"][:, MARKS]
+    for points, mask in zip(made["points"], seen, strict=True):
+        low, high = points[mask].min(0), points[mask].max(0)
+        side = max((high - low).max(), 64)  # 0.05 of 1280 px
+        away = np.abs(points[~mask] - (low + high) / 2)
+        assert away.max() <= side / 2 + 1e-2
+    # A lonely wrist has a person of the smallest size about it; nobody at all has one in the middle of the picture.
+    raw["joint_visible"][:] = False
+    raw["joint_visible"][:, 21] = True
+    alone = exact(raw, body)
+    wrist = alone["points"][:, 16]
+    np.testing.assert_allclose(np.ptp(alone["points"][:, :15], axis=1).max(), 64, rtol=0.6)
+    assert (np.abs(alone["points"] - wrist[:, None]).max(1) < 33).all()
+    raw["joint_visible"][:] = False
+    none = exact(raw, body)
+    assert (np.abs(none["points"] - raw["size"][:, None] / 2).max(1) < 33).all()
+    assert (none["points"][:, 0, 1] < none["points"][:, 27, 1]).all()  # the head is above the feet
+    pairs = encode(none, body)
+    assert torch.isfinite(pairs.features).all() and (pairs.half > 1e-3).all()
 
 
 @pytest.mark.parametrize("clear", [False, True])

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from random_pairs import random_flow, records
+from random_pairs import mhentropy, random_flow, records, stored_run
 
 from calib.errors import Errors
 from engines.body import BodyModel
 from engines.kernels import weighted_moments_reference
 from engines.sampler import noise
 from trainer import calibrate, data
+from trainer.calibrate import CalibrateConfig
 from trainer.kinematics import Skeleton, view_joints
 
 COUNT = 5
@@ -48,6 +49,29 @@ def test_each_picture_is_what_the_live_statistics_say(
         miss = one.joints[0].numpy() - joints[0]
         assert errors.distance_error[i] == pytest.approx(miss[0] @ moments.ray, abs=1e-4)
         np.testing.assert_allclose(errors.error[i], miss - (miss[0] @ moments.ray) * moments.ray, atol=1e-4)
+
+
+def test_several_folders_become_one_file_each(body: BodyModel, tmp_path: Path) -> None:
+    """The file says what is in it, and its rows are the folders' one after the other."""
+    flow = random_flow(1)
+    stored_run(tmp_path / "run", mhentropy(body, flow))
+    for seed, name in enumerate(("pairs/val", "ambiguous/val", "ambiguous/test")):
+        (tmp_path / name).mkdir(parents=True)
+        np.savez(tmp_path / name / "00000.npz", **records(2 + seed, seed, body))
+    calibrate.main(
+        CalibrateConfig(
+            tmp_path / "run",
+            (tmp_path / "pairs/val", tmp_path / "ambiguous/val"),
+            (tmp_path / "ambiguous/test",),
+            tmp_path,
+        )
+    )
+    val, test = (Errors.load(tmp_path / f"{split}_errors.npz", "--fit") for split in ("val", "test"))
+    assert val.size == 5 and test.size == 4
+    assert val.data.endswith("validation subjects through the landmark network: 2 of pairs/val and 3 of ambiguous/val")
+    assert test.data.endswith("test subjects through the landmark network: 4 of ambiguous/test")
+    alone = calibrate.errors_of(flow, skeleton(body), records(3, 1, body), body, "")
+    np.testing.assert_allclose(val.error[2:], alone.error, atol=1e-6)
 
 
 def test_limbs_have_their_landmark_and_the_rest_has_none(errors: Errors, raw: dict[str, np.ndarray]) -> None:

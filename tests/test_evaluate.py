@@ -77,14 +77,15 @@ def test_runs_become_tables(home: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert set(values) == {(m, b) for m in ("mhentropy", "hmr") for b in ("CMU", "ambiguous CMU")}
     text = (tmp_path / "out" / "tables.md").read_text()
     assert text in capsys.readouterr().out
-    second, estimate, third, trust = text.split("**PA-MPJPE")[1].split("\n\n**")
-    for table in (second, estimate, third, trust):
+    second, many, estimate, third, trust = text.removeprefix("**PA-MPJPE").split("\n\n**")
+    for table in (second, many, estimate, third, trust):
         rows = [line for line in table.splitlines() if line.startswith("| 3d")]
         assert [row.split(" | ")[1] for row in rows] == ["hmr", "mhentropy"]
     assert "Diversity on ambiguous CMU" in third and "Uncertainty on ambiguous CMU" in trust
     # What is printed is what was measured.
     flow, point = values["mhentropy", "ambiguous CMU"], values["hmr", "ambiguous CMU"]
     assert f"| {flow['pa_best_25']:.1f} |" in second and f"| {flow['ah_px']:.2f} |" in third
+    assert f"| {flow['pa_best_5']:.1f} |" in many
     assert f"| {flow['coverage_90']:.1f} |" in trust and f"| {flow['pve']:.1f} |" in estimate
     assert (flow["pve"] or 0) > 0
     # One body a picture: many hypotheses are no better than one, and there is nothing that spreads.

@@ -1,5 +1,6 @@
 """Scoring on several cameras: triangulation and alignment against points that are known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from calib.camera import Intrinsics
-from engines.types import LIMB_LANDMARKS, Landmarks, Roi
+from engines.errors import PenumbraError
+from engines.perception import open_perception
+from engines.types import LIMB_LANDMARKS, Hypotheses, Landmarks, Roi
 from trainer.footage import (
     FootageConfig,
     Look,
@@ -16,6 +19,7 @@ from trainer.footage import (
     reference,
     score,
     triangulate,
+    watch,
     without_common_distance,
 )
 
@@ -51,6 +55,13 @@ def test_views_that_disagree_give_nothing() -> None:
     assert triangulate(points, ring(), 40.0) is None
 
 
+def bodies_at(joints: np.ndarray) -> Hypotheses:
+    """Bodies of which only the joints are known."""
+    count = len(joints)
+    nothing = np.zeros((count, 24, 3)), np.zeros((count, 10)), np.zeros((count, 3))
+    return Hypotheses(*nothing, joints, np.zeros(count), np.full(count, 1 / count))
+
+
 def looks(views: list[View], body: np.ndarray) -> list[Look]:
     """Perfect estimates of a body of random joints, each in its own camera's frame."""
     rng = np.random.default_rng(0)
@@ -63,8 +74,8 @@ def looks(views: list[View], body: np.ndarray) -> list[Look]:
             points, 0 * ones, ones, ones, rng.normal(0, 0.3, (33, 3)), 1.0, Roi(np.zeros(2), 1.0, 0.0)
         )
         joints = body @ view.R.T + view.t
-        hypotheses = joints + rng.normal(0, 0.05, (20, 24, 3))
-        found.append(Look(landmarks, joints, hypotheses, np.tile(1e-4 * np.eye(3), (24, 1, 1)), np.ones(24)))
+        joints = joints + np.concatenate([np.zeros((1, 24, 3)), rng.normal(0, 0.05, (19, 24, 3))])
+        found.append(Look(landmarks, bodies_at(joints), np.tile(1e-4 * np.eye(3), (24, 1, 1)), np.ones(24)))
     return found
 
 
@@ -76,7 +87,17 @@ def test_a_perfect_estimate_scores_zero_and_a_bad_one_does_not() -> None:
     assert set(truth) == set(LIMB_LANDMARKS)
     result = score(seen[2], truth, views[2])
     assert result.best_estimate < 1 and result.inside.all() and result.inside_camera.all() and result.seen.all()
-    assert 20 < result.best_hypothesis < 100 and result.landmark_network > 100
+    assert result.best_hypothesis == pytest.approx(result.best_estimate, abs=1e-3) and result.landmark_network > 100
+    # With a wrong best estimate, one of the draws is the best.
+    joints = seen[2].hypotheses.joints[[1, 0, *range(2, 20)]]
+    swapped = score(replace(seen[2], hypotheses=bodies_at(joints)), truth, views[2])
+    assert swapped.best_estimate > 20 and swapped.best_hypothesis < 1
+
+
+def test_a_missing_video_is_named(tmp_path: Path) -> None:
+    view = replace(ring()[0], video=tmp_path / "cam_0.mp4")
+    with pytest.raises(PenumbraError, match=r"--folders: cannot read .*cam_0\.mp4"):
+        watch(view, open_perception())
 
 
 def test_only_the_common_distance_is_forgiven() -> None:

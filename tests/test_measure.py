@@ -198,6 +198,11 @@ def test_entropy_follows_the_hidden_joints_or_not(board: Pairs) -> None:
     assert measure(Knowing(lambda hidden: hidden), board, some)["entropy_rank"] == 1
     assert measure(Knowing(lambda hidden: -hidden.square()), board, some)["entropy_rank"] == -1
     assert measure(Around(), board, some)["entropy_rank"] is None
+    # The mean per number may follow where single pictures do not.
+    noisy = Knowing(lambda hidden: hidden + 30 * torch.sin(1e3 * torch.arange(len(hidden))))
+    values = measure(noisy, board, some)
+    assert 0 < (values["entropy_rank_pictures"] or 0) < 0.5
+    assert measure(Knowing(lambda hidden: hidden), board, some)["entropy_rank_pictures"] == 1
 
 
 def test_numbers_of_hidden_joints_that_are_rare_do_not_count(board: Pairs) -> None:
@@ -255,8 +260,8 @@ def test_what_does_not_apply_is_none(board: Pairs) -> None:
     assert nothing == {
         "pa_best_10", "pa_best_25", "pa_best_100", "mpjpe_of_pa_best_10", "mpjpe_of_pa_best_25",
         "mpjpe_of_pa_best_100", "pa_best_25_of_those", "pa_quantised_10", "pa_quantised_25", "pjd_3d_hidden_mm", "rd",
-        "spread_hidden_mm", "entropy_rank", "coverage_50_hidden", "coverage_68_hidden", "coverage_90_hidden",
-        "coverage_95_hidden",
+        "spread_hidden_mm", "entropy_rank", "entropy_rank_pictures", "coverage_50_hidden", "coverage_68_hidden",
+        "coverage_90_hidden", "coverage_95_hidden",
     }  # fmt: skip
     # A ratio to nothing is no number either: hidden joints that do not spread at all.
     assert measure(Around(1.0, 0.0), board.rows(torch.arange(8)), replace(SMALL, hypotheses=5))["rd"] is None

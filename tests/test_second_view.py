@@ -9,21 +9,20 @@ from scipy.spatial.transform import Rotation
 from test_footage import looks, project, ring
 
 from engines.body import BodyModel
-from trainer.footage import View
-from trainer.second_view import Drawn, SecondViewConfig, between, errors, score_instant
+from trainer.footage import Look, View
+from trainer.second_view import SecondViewConfig, between, errors, score_instant
 
 CONFIG = SecondViewConfig((), min_effective=5)
 
 
-def drawn(body: BodyModel, views: list[View]) -> list[Drawn]:
+def drawn(body: BodyModel, views: list[View]) -> list[Look]:
     """True landmarks in every view, and in each camera's frame hypotheses that hardly know the distance."""
     bodies, truth = around(body, 200, seed=5)
     found = []
     for one, view in zip(looks(views, truth), views, strict=True):
         joints = bodies.joints @ view.R.T + view.t
         joints += np.random.default_rng(6).normal(0, 0.2, (200, 1, 1)) * joints[:1, :1] / 3
-        own = replace(bodies, joints=joints)
-        found.append(Drawn(one.landmarks, joints[0], joints, np.zeros((24, 3, 3)), np.ones(24), own))
+        found.append(Look(one.landmarks, replace(bodies, joints=joints), np.zeros((24, 3, 3)), np.ones(24)))
     return found
 
 

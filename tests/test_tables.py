@@ -2,7 +2,18 @@
 
 import pytest
 
-from trainer.tables import Column, Measured, ratio, ratios, render, table_2, table_3, table_estimate, table_trust
+from trainer.tables import (
+    Column,
+    Measured,
+    ratio,
+    ratios,
+    render,
+    table_2,
+    table_3,
+    table_best,
+    table_estimate,
+    table_trust,
+)
 
 COLUMNS = [Column("A (mm)", "easy", "a"), Column("B", "hard", "b", 3)]
 
@@ -78,5 +89,9 @@ def test_the_tables_have_the_columns_of_the_paper() -> None:
         "pjd_2d_visible_px",
         "pjd_3d_hidden_mm",
         "rd",
+        "consistency_px",
+        "entropy_rank",
+        "entropy_rank_pictures",
     ]
+    assert [column.value for column in table_best("x")][-2:] == ["pa_best_25", "pa_best_100"]
     assert {column.benchmark for column in table_3("x") + table_trust("x")} == {"x"}

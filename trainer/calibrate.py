@@ -1,6 +1,6 @@
 """Write down what a trained flow promises and what comes of it, on people whom it was not trained on.
 
-    python -m trainer.calibrate --run runs/mine --pairs runs/pairs --out runs/mine/errors
+    python -m trainer.calibrate --run runs/mine --out runs/mine/errors
     python -m calib.uncertainty --fit runs/mine/errors/val_errors.npz --measure runs/mine/errors/test_errors.npz \
         --record engines/assets/flow.json --figures runs/mine/errors
 
@@ -34,8 +34,10 @@ class CalibrateConfig:
     """What to look at, and where to write."""
 
     run: Path = Path("runs/first")
-    pairs: Path = Path("runs/pairs")
-    """Holds `val` and `test`."""
+    val: tuple[Path, ...] = (Path("runs/pairs/val"), Path("runs/ambiguous/val"))
+    """Pairs of validation subjects, to fit on: ordinary and ambiguous ones."""
+    test: tuple[Path, ...] = (Path("runs/ambiguous/test"),)
+    """Pairs of test subjects, to measure on."""
     out: Path = Path("runs/errors")
     """Gets `val_errors.npz` and `test_errors.npz`."""
 
@@ -76,14 +78,25 @@ def _errors(flow: PoseFlow, skeleton: Skeleton, batch: Pairs, z: torch.Tensor) -
     return tuple(part.double().numpy() for part in (error, cov, ray, p_visible, entropy, far, far_std))
 
 
+def describe(counts: dict[Path, int], who: str) -> str:
+    """What was looked at, for people to read."""
+    parts = " and ".join(f"{count} of {folder.parent.name}/{folder.name}" for folder, count in counts.items())
+    return f"renders of CMU {who} subjects through the landmark network: {parts}"
+
+
 def main(config: CalibrateConfig) -> None:
-    """Write both files."""
+    """Write both files.
+
+    Raises:
+        PenumbraError: if the run or a folder of pairs is missing.
+    """
     flow, skeleton = load_flow(config.run), load_method(config.run).known.skeleton
     body = BodyModel.load(load_config(config.run).body)
-    for split, who in (("val", "validation"), ("test", "test")):
-        raw = read(config.pairs / split, body)
-        data = f"{len(raw['rotvec'])} renders of CMU {who} subjects through the landmark network"
+    for split, who, folders in (("val", "validation", config.val), ("test", "test", config.test)):
+        parts = {folder: read(folder, body) for folder in folders}
+        raw = {key: np.concatenate([part[key] for part in parts.values()]) for key in next(iter(parts.values()))}
         path = config.out / f"{split}_errors.npz"
+        data = describe({folder: len(part["rotvec"]) for folder, part in parts.items()}, who)
         errors_of(flow, skeleton, raw, body, data).save(path)
         print(f"{path}: {data}")
     print(f"next: python -m calib.uncertainty --fit {config.out}/val_errors.npz --measure {config.out}/test_errors.npz")

@@ -1,6 +1,6 @@
 """Score trained methods and print the tables.
 
-    python -m trainer.evaluate --runs runs/table/*
+    python -m trainer.evaluate --runs runs/table/rendered/*
     python -m trainer.evaluate --runs runs/mine --dataset 3dpw --root /data/3DPW
 
 Without `--dataset` the benchmarks are the folders of `trainer.ambiguous`: clear and ambiguous CMU, with landmarks as those
@@ -150,6 +150,7 @@ def report(measured: list[Measured]) -> str:
         (
             tables.render("PA-MPJPE of the best hypothesis (mm)", tables.table_2(names), measured),
             tables.ratios(measured, hardest),
+            tables.render(f"PA-MPJPE of the best of n on {hardest} (mm)", tables.table_best(hardest), measured),
             tables.render("The best estimate (mm)", tables.table_estimate(names), measured),
             tables.render(f"Diversity on {hardest}, n = 25", tables.table_3(hardest), measured),
             tables.render(f"Uncertainty on {hardest}, as given", tables.table_trust(hardest), measured),

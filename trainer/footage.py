@@ -23,13 +23,13 @@ from tqdm import tqdm
 from calib.camera import Intrinsics
 from calib.covariance import ellipsoid_contains, std_from_cov
 from calib.reliability import spearman
-from calib.uncertainty import Calibration
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.perception import Perception, open_perception
-from engines.sampler import FlowModel, Sampler, open_sampler
-from engines.statistics import entropy, joint_moments
-from engines.types import LIMB_LANDMARKS, Landmarks
+from engines.recalibrate import Recalibrator
+from engines.sampler import FlowModel, open_sampler, skeleton_of
+from engines.statistics import joint_moments
+from engines.types import LIMB_LANDMARKS, Hypotheses, Landmarks
 from trainer.command import start
 from trainer.metrics import pa_mpjpe, procrustes
 
@@ -66,10 +66,15 @@ class Look:
     """What one view says about one frame."""
 
     landmarks: Landmarks
-    joints: Float[np.ndarray, "24 3"]
-    hypotheses: Float[np.ndarray, "K 24 3"]
+    hypotheses: Hypotheses
+    """Calibrated, as they are published; number 0 is the best estimate."""
     cov: Float[np.ndarray, "24 3 3"]
     joint_visible: Float[np.ndarray, "24"]
+
+    @property
+    def joints(self) -> Float[np.ndarray, "24 3"]:
+        """Of the best estimate."""
+        return self.hypotheses.joints[0].astype(float)
 
 
 @dataclass(frozen=True)
@@ -123,23 +128,35 @@ def read_rig(folder: Path) -> tuple[list[View], list[dict[int, int]]]:
 
 
 def watch(view: View, perception: Perception) -> list[Landmarks | None]:
-    """What the landmark network says about every frame of a view."""
+    """What the landmark network says about every frame of a view.
+
+    Raises:
+        PenumbraError: if the video is missing or broken.
+    """
     perception.reset()
     capture, found = cv2.VideoCapture(str(view.video)), []
+    if not capture.isOpened():
+        raise PenumbraError(f"--folders: cannot read {view.video}, which a camera of the recording needs.")
     while (grabbed := capture.read())[0]:
         found.append(perception(grabbed[1]))
     return found
 
 
-def look(landmarks: Landmarks, intrinsics: Intrinsics, sampler: Sampler, calibration: Calibration | None) -> Look:
-    """Estimate one frame of one view, for itself."""
-    samples = sampler(landmarks, intrinsics)
-    moments = joint_moments(samples.hypotheses)
-    cov = moments.cov.astype(float)
-    if calibration is not None:
-        cov = calibration.apply(cov, moments.ray.astype(float), samples.joint_visible, entropy(samples.hypotheses))
-    joints = samples.hypotheses.joints
-    return Look(landmarks, joints[0].astype(float), joints, cov, samples.joint_visible)
+class Looker:
+    """Estimates frames one by one as the live system does, without its smoothing."""
+
+    def __init__(self, model: FlowModel, body: BodyModel, num_hypotheses: int) -> None:
+        """Open the model."""
+        self._sampler = open_sampler(body, num_hypotheses, model=model)
+        self._recalibrate = Recalibrator(skeleton_of(body), self._sampler.joints)
+        self._calibration = model.calibration
+
+    def __call__(self, landmarks: Landmarks, intrinsics: Intrinsics) -> Look:
+        """One frame of one view."""
+        samples = self._sampler(landmarks, intrinsics)
+        moments = joint_moments(samples.hypotheses)
+        bodies, cov, _ = self._recalibrate.calibrated(samples, moments, self._calibration)
+        return Look(landmarks, bodies, cov, samples.joint_visible)
 
 
 def triangulate(
@@ -192,7 +209,7 @@ def score(one: Look, truth: dict[int, np.ndarray], view: View) -> Scored:
     target = torch.tensor(np.stack(list(truth.values())))
     joints = [LIMB_LANDMARKS[landmark] for landmark in truth]
     center = torch.tensor(one.joints[joints])
-    samples = torch.tensor(one.hypotheses[:, joints].astype(float))
+    samples = torch.tensor(one.hypotheses.joints[:, joints].astype(float))
     world = torch.tensor(one.landmarks.world[list(truth)])
     fit = procrustes(center, target)
     error = (fit.apply(center) - target).numpy()
@@ -239,9 +256,7 @@ def summary(scored: list[Scored]) -> dict[str, float | int | None]:
 Footage = tuple[list[View], list[dict[int, int]], list[list[Landmarks | None]]]
 
 
-def score_footage(
-    footage: Footage, sampler: Sampler, calibration: Calibration | None, config: FootageConfig
-) -> list[Scored]:
+def score_footage(footage: Footage, looker: Looker, config: FootageConfig) -> list[Scored]:
     """Every view of every instant at which all views see somebody and enough joints are agreed upon."""
     views, instants, found = footage
     scored: list[Scored] = []
@@ -250,7 +265,7 @@ def score_footage(
         if any(landmarks is None for landmarks in there):
             continue
         looks = [
-            look(landmarks, view.intrinsics, sampler, calibration)
+            looker(landmarks, view.intrinsics)
             for landmarks, view in zip(there, views, strict=True)
             if landmarks is not None
         ]
@@ -269,9 +284,8 @@ def main(config: FootageConfig) -> None:
         found = [watch(view, perception) for view in tqdm(views, desc=folder.name, unit="view")]
         footage.append((views, instants, found))
     for path in config.models or (None,):
-        model = FlowModel.load(path)
-        sampler = open_sampler(BodyModel.load(config.body), config.hypotheses, model=model)
-        scored = [one for part in footage for one in score_footage(part, sampler, model.calibration, config)]
+        looker = Looker(FlowModel.load(path), BodyModel.load(config.body), config.hypotheses)
+        scored = [one for part in footage for one in score_footage(part, looker, config)]
         if not scored:
             raise PenumbraError("--folders: no instant has enough joints that the views agree on.")
         print(json.dumps({"model": str(path or "shipped")} | summary(scored), indent=2))

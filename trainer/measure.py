@@ -180,8 +180,7 @@ def entropy_rank(judged: Judged, smallest: int = 10) -> float:
 def trust(judged: Judged, config: MeasureConfig) -> dict[str, float]:
     """How far the spread can be trusted."""
     center = judged.level[:, 0]
-    spread = judged.level - center[:, None]
-    cov = torch.einsum("bnja,bnjc->bjac", spread, spread) / spread.shape[1] + config.floor_m**2 * torch.eye(3)
+    cov = metrics.sample_moments(judged.level).cov + config.floor_m**2 * torch.eye(3)
     error = (judged.level_truth - center).norm(dim=-1)
     std = (cov.diagonal(dim1=-2, dim2=-1).sum(-1) / 3).sqrt()
     d2 = squared_mahalanobis(cov.double().numpy(), (judged.level_truth - center).double().numpy())
@@ -192,11 +191,13 @@ def trust(judged: Judged, config: MeasureConfig) -> dict[str, float]:
     values = {
         "nll": metrics.gaussian_nll(center, cov, judged.level_truth).mean().item(),
         "energy_mm": 1000 * metrics.energy_score(draws, judged.level_truth).mean().item(),
+        "energy_body_mm": 1000 * metrics.body_energy_score(draws, judged.level_truth).mean().item(),
         "confident_error": 100 * rates.confident_error,
         "ece": float(reliability.expected_calibration_error(d2)),
         "ause": float(reliability.sparsification(error.flatten().numpy(), std.flatten().numpy()).ause),
         "spearman": metrics.spearman_within_joint(std, error, everywhere).mean(),
         "entropy_rank": entropy_rank(judged),
+        "entropy_rank_pictures": reliability.spearman(judged.hidden_joints.numpy(), judged.entropy.numpy()),
     }
     for name, group in (("", everywhere), ("_visible", seen), ("_hidden", ~seen)):
         known = bool(group.any())  # a benchmark may hide nothing

@@ -55,7 +55,7 @@ class Job:
 
     def folder(self, out: Path) -> Path:
         """Where it is kept."""
-        return out / f"{'exact_' if self.shown == 'exact' else ''}{self.supervision}_{self.method}_{self.seed}"
+        return out / self.shown / f"{self.supervision}_{self.method}_{self.seed}"
 
 
 def jobs(seeds: int) -> list[Job]:
@@ -67,7 +67,7 @@ def jobs(seeds: int) -> list[Job]:
 
 def command(job: Job, config: ReproduceConfig) -> list[str]:
     """The same sizes for every method."""
-    # Chosen so that hypotheses stay within 5 px of one another where a joint is seen (PJD 2D).
+    # MHEntropy's alone: under 2d-vis hypotheses then stay within 5 px of one another where a joint is seen (PJD 2D).
     scale = {"2d-vis": "0.028", "3d": "0.03"}[job.supervision]
     # fmt: off
     return [

@@ -20,13 +20,14 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from engines.body import BodyModel
+from engines.errors import PenumbraError
 from engines.evidence.evidence import best, effective_sample_size, posterior_moments, reweight
 from engines.evidence.second_view import SCALE, SecondView
 from engines.perception import Perception, open_perception
-from engines.sampler import FlowModel, Sampler, open_sampler
-from engines.types import LIMB_LANDMARKS, Hypotheses, Landmarks
+from engines.sampler import FlowModel
+from engines.types import LIMB_LANDMARKS
 from trainer.command import start
-from trainer.footage import FootageConfig, Look, View, read_rig, reference, watch
+from trainer.footage import FootageConfig, Look, Looker, View, read_rig, reference, watch
 from trainer.metrics import pa_mpjpe
 
 
@@ -49,24 +50,10 @@ class SecondViewConfig:
     min_joints: int = 5
 
 
-@dataclass(frozen=True)
-class Drawn(Look):
-    """A look with all of its bodies."""
-
-    bodies: Hypotheses
-
-
-def draw(view: View, perception: Perception, sampler: Sampler) -> list[Drawn | None]:
+def draw(view: View, perception: Perception, looker: Looker) -> list[Look | None]:
     """Hypotheses of every frame of a view, each for itself."""
     found = watch(view, perception)
-    return [_draw(landmarks, view, sampler) if landmarks is not None else None for landmarks in found]
-
-
-def _draw(landmarks: Landmarks, view: View, sampler: Sampler) -> Drawn:
-    samples = sampler(landmarks, view.intrinsics)
-    bodies = samples.hypotheses
-    cov = posterior_moments(bodies).cov
-    return Drawn(landmarks, bodies.joints[0].astype(float), bodies.joints, cov, samples.joint_visible, bodies)
+    return [looker(landmarks, view.intrinsics) if landmarks is not None else None for landmarks in found]
 
 
 def between(first: View, second: View) -> Float[np.ndarray, "4 4"]:
@@ -88,27 +75,27 @@ def errors(joints: Float[np.ndarray, "J 3"], truth: Float[np.ndarray, "J 3"]) ->
 
 
 def score(
-    first: Drawn, evidence: SecondView, truth: dict[int, Float[np.ndarray, "3"]], min_effective: float
+    first: Look, evidence: SecondView, truth: dict[int, Float[np.ndarray, "3"]], min_effective: float
 ) -> dict[str, float]:
     """Errors of one pair at one instant; `truth` by landmark, in the first camera's frame, metres."""
     target = np.stack(list(truth.values()))
     chosen = [LIMB_LANDMARKS[landmark] for landmark in truth]
-    posterior = reweight(first.bodies, evidence, min_effective=min_effective)
+    posterior = reweight(first.hypotheses, evidence, min_effective=min_effective)
     estimates = {
         "one view, centre": first.joints,
-        "one view, mean": posterior_moments(first.bodies).mean,
+        "one view, mean": posterior_moments(first.hypotheses).mean,
         "two views, top": best(posterior).joints,
         "two views, mean": posterior_moments(posterior).mean,
     }
     row = {"effective": effective_sample_size(posterior)}
     for name, joints in estimates.items():
         row |= {f"{name}: {kind}": value for kind, value in errors(joints[chosen], target).items()}
-    every = [errors(joints[chosen].astype(float), target) for joints in first.bodies.joints]
+    every = [errors(joints[chosen].astype(float), target) for joints in first.hypotheses.joints]
     row |= {f"best possible: {kind}": min(one[kind] for one in every) for kind in every[0]}
     return row
 
 
-def score_instant(looks: list[Drawn], views: list[View], config: SecondViewConfig) -> list[dict[str, float]]:
+def score_instant(looks: list[Look], views: list[View], config: SecondViewConfig) -> list[dict[str, float]]:
     """All ordered pairs of one instant whose remaining cameras see enough."""
     rows, limits = [], FootageConfig(config.folders, min_joints=config.min_joints)
     for i, j in permutations(range(len(views)), 2):
@@ -124,21 +111,24 @@ def score_instant(looks: list[Drawn], views: list[View], config: SecondViewConfi
 
 
 def main(config: SecondViewConfig) -> None:
-    """Print the means over all pairs and instants."""
-    model = FlowModel.load(config.model)
-    perception, sampler = open_perception(), open_sampler(BodyModel.load(config.body), config.hypotheses, model=model)
+    """Print the means over all pairs and instants.
+
+    Raises:
+        PenumbraError: if there is nothing to score.
+    """
+    perception = open_perception()
+    looker = Looker(FlowModel.load(config.model), BodyModel.load(config.body), config.hypotheses)
     rows: list[dict[str, float]] = []
     for folder in config.folders:
         views, instants = read_rig(folder)
-        drawn = [draw(view, perception, sampler) for view in tqdm(views, desc=folder.name, unit="view")]
+        drawn = [draw(view, perception, looker) for view in tqdm(views, desc=folder.name, unit="view")]
         for frames in instants[:: config.every]:
             looks = [drawn[i][frame] if frame < len(drawn[i]) else None for i, frame in sorted(frames.items())]
             there = [one for one in looks if one is not None]
             if len(there) == len(views):
                 rows += score_instant(there, views, config)
     if not rows:
-        print("no instant has enough joints that the remaining views agree on")
-        return
+        raise PenumbraError("--folders: no instant has enough joints that the remaining views agree on.")
     means = {key: round(float(np.mean([row[key] for row in rows])), 1) for key in rows[0]}
     print(json.dumps(means | {"pairs": len(rows)}, indent=2))
 

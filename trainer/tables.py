@@ -52,6 +52,11 @@ def table_estimate(benchmarks: Sequence[str]) -> list[Column]:
     return [Column(f"{name}, {title}", name, value) for name in benchmarks for title, value in titles.items()]
 
 
+def table_best(benchmark: str) -> list[Column]:
+    """The best of ever more hypotheses."""
+    return [Column(f"n = {n}", benchmark, f"pa_best_{n}") for n in (1, 5, 10, 25, 100)]
+
+
 def table_3(benchmark: str) -> list[Column]:
     """Diversity, on the ambiguous benchmark."""
     return [
@@ -60,6 +65,9 @@ def table_3(benchmark: str) -> list[Column]:
         Column("PJD 2D visible (px)", benchmark, "pjd_2d_visible_px", 2),
         Column("PJD 3D hidden (mm)", benchmark, "pjd_3d_hidden_mm", 2),
         Column("RD", benchmark, "rd", 3),
+        Column("draws to input (px)", benchmark, "consistency_px", 2),
+        Column("entropy follows hidden joints", benchmark, "entropy_rank", 2),
+        Column("the same, picture by picture", benchmark, "entropy_rank_pictures", 2),
     ]
 
 
@@ -71,7 +79,9 @@ def table_trust(benchmark: str) -> list[Column]:
         *shares,
         Column("ECE", benchmark, "ece", 3),
         Column("AUSE", benchmark, "ause", 3),
+        Column("Spearman within joint", benchmark, "spearman", 2),
         Column("energy score (mm)", benchmark, "energy_mm"),
+        Column("of the whole body", benchmark, "energy_body_mm"),
         Column("confident errors (%)", benchmark, "confident_error", 1),
     ]
 

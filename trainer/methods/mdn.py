@@ -141,12 +141,12 @@ class MDN(Method):
         return self.look(batch).log_prob(batch.bodies())[:, 0]
 
     def draw(self, batch: Pairs, count: int, chance: Chance) -> Drawn:
-        """The centres from the heaviest component down, then draws from the mixture."""
+        """Draws from the mixture; number 0 is the heaviest component's centre."""
         mixture = self.look(batch)
         z = chance.normal(batch.size, count, DIM)
-        z[:, : self.config.components] = 0.0
+        z[:, 0] = 0.0
         bounds = mixture.log_weights.exp().cumsum(-1)
         index = torch.searchsorted(bounds, chance.uniform(batch.size, count)).clamp_max(self.config.components - 1)
-        index[:, : self.config.components] = mixture.log_weights.argsort(-1, descending=True)[:, :count]
+        index[:, 0] = mixture.log_weights.argmax(-1)
         bodies = mixture.sample(index, z)
         return Drawn(bodies, mixture.log_prob(bodies))
