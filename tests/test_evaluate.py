@@ -145,18 +145,27 @@ def frame_file(folder: Path) -> Path:
     return folder / "ours.npz"
 
 
+def test_runs_of_one_row_are_seeds_of_the_same(home: Path, tmp_path: Path) -> None:
+    facts = json.loads((home / "hmr" / "config.json").read_text())
+    facts["starts"][-1]["config"] |= {"seed": 1, "steps": 9, "learning_rate": 0.5, "threads": 7}
+    (tmp_path / "longer").mkdir()
+    (tmp_path / "longer" / "config.json").write_text(json.dumps(facts))
+    with pytest.raises(PenumbraError, match=r"hmr and .*longer share a row but differ in steps, learning_rate; score"):
+        main(config_of(home, tmp_path, runs=(home / "hmr", tmp_path / "longer")))
+
+
 def test_a_dataset_takes_the_place_of_the_benchmarks(home: Path, tmp_path: Path, body: BodyModel) -> None:
     """One picture of two: the second, which is not there, is not looked at."""
     config = config_of(
         home, tmp_path / "out", runs=(home / "mhentropy",), dataset="prohmr", root=frame_file(tmp_path), pictures=1
     )
-    pairs = benchmarks(config, body)["prohmr"]
-    assert pairs.size == 1 and pairs.map.any()
+    ((name, pairs),) = benchmarks(config, body).items()
+    assert name == "prohmr (labels on the default body)" and pairs.size == 1 and pairs.map.any()
     assert not pairs.betas.any()  # those of another body mean nothing to this one
     main(config)
-    values = stored(tmp_path / "out")["mhentropy", "prohmr"]
+    values = stored(tmp_path / "out")["mhentropy", name]
     assert (values["pa_best_1"] or 0) > 0 and values["spearman"] is None
-    assert "Diversity on prohmr" in (tmp_path / "out" / "tables.md").read_text()
+    assert f"Diversity on {name}" in (tmp_path / "out" / "tables.md").read_text()
     with pytest.raises(PenumbraError, match=r"no picture .*missing\.png"):
         benchmarks(config_of(home, tmp_path, dataset="prohmr", root=tmp_path / "ours.npz"), body)
 

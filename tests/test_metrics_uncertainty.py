@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import quad
-from scipy.stats import energy_distance, kendalltau, multivariate_normal, norm, spearmanr
+from scipy.stats import energy_distance, multivariate_normal, norm
 
 from trainer import metrics
 
@@ -219,46 +219,3 @@ def test_equal_standard_deviations_are_trusted_together() -> None:
     std = torch.tensor([[0.1, 0.2, 0.2, 0.2, 0.3]])
     tau = metrics.operating_point(std, torch.ones_like(std, dtype=torch.bool), 0.4)
     assert (std < tau).tolist() == [[True, True, True, True, False]]
-
-
-# Rank correlation
-
-
-def test_spearman_within_joint_by_hand() -> None:
-    # joint 0 in order, joint 1 reversed, joint 2 with one swap of neighbours among four: 1 - 6 * 2 / (4 * 15) = 0.8
-    std = torch.tensor([[1.0, 1.0, 1.0], [2.0, 2.0, 2.0], [3.0, 3.0, 3.0], [4.0, 4.0, 4.0]])
-    error = torch.tensor([[1.0, 9.0, 2.0], [5.0, 8.0, 1.0], [6.0, 7.0, 3.0], [80.0, 6.0, 4.0]])
-    found = metrics.spearman_within_joint(std, error, torch.ones(4, 3, dtype=torch.bool))
-    assert found.value.tolist() == pytest.approx([1.0, -1.0, 0.8])
-    assert found.pictures.tolist() == [4, 4, 4]
-    assert found.mean() == pytest.approx(0.8 / 3)
-
-
-def test_spearman_is_taken_over_the_group_and_weighed_by_its_size() -> None:
-    std, error = randn(30, 2).abs(), randn(30, 2).abs()
-    group = torch.rand(30, 2, generator=GENERATOR) < torch.tensor([0.9, 0.4])
-    found = metrics.spearman_within_joint(std, error, group)
-    by_hand = [float(np.asarray(spearmanr(std[group[:, j], j], error[group[:, j], j]))[0]) for j in range(2)]
-    assert found.value.tolist() == pytest.approx(by_hand)
-    assert found.mean() == pytest.approx(np.average(by_hand, weights=group.sum(0).numpy()))
-    assert by_hand[0] != pytest.approx(kendalltau(std[group[:, 0], 0], error[group[:, 0], 0])[0])
-
-
-def test_spearman_within_joint_is_not_flattered_by_joints_that_differ() -> None:
-    """Wrists have more of both than hips; within each the standard deviation says nothing."""
-    size = torch.tensor([0.01, 0.1, 1.0])
-    std, error = size * (1 + 0.1 * randn(300, 3).abs()), size * randn(300, 3).abs()
-    assert np.asarray(spearmanr(std.flatten(), error.flatten()))[0] > 0.7
-    assert abs(metrics.spearman_within_joint(std, error, torch.ones(300, 3, dtype=torch.bool)).mean()) < 0.15
-
-
-def test_spearman_is_undefined_where_a_side_is_constant_or_pictures_are_few() -> None:
-    std, error = randn(6, 3).abs(), randn(6, 3).abs()
-    std[:, 0] = 0.3
-    group = torch.ones(6, 3, dtype=torch.bool)
-    group[2:, 1] = False
-    found = metrics.spearman_within_joint(std, error, group)
-    assert found.value.isnan().tolist() == [True, True, False]
-    assert found.pictures.tolist() == [0, 0, 6]
-    assert found.mean() == pytest.approx(found.value[2].item())
-    assert math.isnan(metrics.spearman_within_joint(std[:, :1], error[:, :1], group[:, :1]).mean())

@@ -59,6 +59,21 @@ def test_ranking_by_the_error_is_perfect_and_against_it_the_worst() -> None:
     assert sparsification(error, -error).ause > sparsification(error, np.ones(500)).ause > 0
 
 
+def test_rank_correlation_by_hand() -> None:
+    # joint 0 in order, joint 1 reversed, joint 2 with one swap of neighbours among four: 1 - 6 * 2 / (4 * 15) = 0.8
+    std = np.array([[1.0, 1, 1], [2, 2, 2], [3, 3, 3], [4, 4, 4]])
+    error = np.array([[1.0, 9, 2], [5, 8, 1], [6, 7, 3], [80, 6, 4]])
+    assert spearman_within_joint(error, std).tolist() == pytest.approx([1.0, -1.0, 0.8])
+
+
+def test_rank_correlation_is_not_flattered_by_joints_that_differ() -> None:
+    """Wrists have more of both than hips; within each the standard deviation says nothing."""
+    rng, size = np.random.default_rng(5), np.array([0.01, 0.1, 1.0])
+    std, error = size * (1 + 0.1 * rng.exponential(size=(300, 3))), size * rng.exponential(size=(300, 3))
+    assert stats.spearmanr(std.ravel(), error.ravel())[0] > 0.7
+    assert abs(spearman_within_joint(error, std).mean()) < 0.15
+
+
 def test_rank_correlation_is_taken_within_each_joint() -> None:
     rng = np.random.default_rng(2)
     uncertainty = rng.uniform(1, 2, (50, 4))

@@ -12,6 +12,7 @@ import pytest
 import torch
 import tyro
 
+from engines.errors import PenumbraError
 from trainer import evaluate, reproduce
 from trainer.methods.registry import NAMES
 from trainer.reproduce import FIRST, Job, ReproduceConfig, command, finished, jobs
@@ -79,6 +80,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 def scored(monkeypatch: pytest.MonkeyPatch) -> list[evaluate.EvaluateConfig]:
     calls: list[evaluate.EvaluateConfig] = []
     monkeypatch.setattr(evaluate, "main", calls.append)
+    monkeypatch.setattr(evaluate, "check_benchmarks", lambda config: None)
     return calls
 
 
@@ -103,6 +105,15 @@ def test_all_is_trained_with_the_same_sizes_and_then_scored(
     recorder.commands.clear()
     reproduce.main(config)
     assert recorder.commands == [] and len(scored) == 4
+
+
+def test_a_missing_benchmark_is_noticed_before_the_training(
+    tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PenumbraError, match=r"--clear .* holds no benchmark"):
+        reproduce.main(ReproduceConfig())
+    assert recorder.commands == []
 
 
 def test_a_run_that_fails_stops_the_rest_and_nothing_is_scored(

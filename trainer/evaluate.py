@@ -11,7 +11,7 @@ call must differ in nothing but their seed.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,11 @@ from trainer.measure import MeasureConfig, measure, surface_error
 from trainer.runs import load_config, load_method
 from trainer.tables import Measured
 from trainer.train import TrainConfig
+
+_MAY_DIFFER = {
+    "seed", "run", "accelerator", "devices", "nodes", "threads", "evaluate_every", "evaluate_pairs", "checkpoint_every",
+}  # fmt: skip
+"""Of runs that share a row: what changes nothing but the seed's own luck."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +82,8 @@ def benchmarks(
         return {
             config.dataset: encode(_dataset(config.dataset, config, body if own_body else None), body, with_map=True)
         }
-    raws = {
-        "CMU": _benchmark("--clear", config.clear, body, "--clear "),
-        "ambiguous CMU": _benchmark("--ambiguous", config.ambiguous, body),
-    }
+    check_benchmarks(config)
+    raws = {"CMU": read(config.clear, body), "ambiguous CMU": read(config.ambiguous, body)}
     if shown == "exact":
         raws = {
             f"exact {name}": shown_as(raw, body, shown) | {"map": np.zeros_like(raw["map"])}
@@ -89,12 +92,17 @@ def benchmarks(
     return {name: encode(raw, body, with_map=True) for name, raw in raws.items()}
 
 
-def _benchmark(argument: str, folder: Path, body: BodyModel, option: str = "") -> Raw:
-    if not any(folder.glob("*.npz")):
-        raise PenumbraError(
-            f"{argument} {folder} holds no benchmark; make it: python -m trainer.ambiguous {option}--out {folder.parent}"
-        )
-    return read(folder, body)
+def check_benchmarks(config: EvaluateConfig) -> None:
+    """See that the benchmarks are there.
+
+    Raises:
+        PenumbraError: if one is not.
+    """
+    for argument, folder, option in (("--clear", config.clear, "--clear "), ("--ambiguous", config.ambiguous, "")):
+        if not any(folder.glob("*.npz")):
+            raise PenumbraError(
+                f"{argument} {folder} holds no benchmark; make it: python -m trainer.ambiguous {option}--out {folder.parent}"
+            )
 
 
 def _dataset(name: str, config: EvaluateConfig, body: BodyModel | None) -> Raw:
@@ -139,7 +147,29 @@ def _common(runs: Sequence[Path]) -> TrainConfig:
             raise PenumbraError(
                 f"--runs: {other} and {run} have the same method, supervision and seed; score them apart."
             )
+    _check_rows(runs, configs)
     return configs[0]
+
+
+def _check_rows(runs: Sequence[Path], configs: Sequence[TrainConfig]) -> None:
+    """Raise where two runs that share a row are not seeds of the same."""
+    first: dict[tuple[str, str], tuple[Path, TrainConfig]] = {}
+    for run, facts in zip(runs, configs, strict=True):
+        other, theirs = first.setdefault((facts.method, facts.supervision), (run, facts))
+        differ = [
+            field.name
+            for field in fields(TrainConfig)
+            if field.name not in _MAY_DIFFER
+            and _plain(getattr(facts, field.name)) != _plain(getattr(theirs, field.name))
+        ]
+        if differ:
+            raise PenumbraError(
+                f"--runs: {other} and {run} share a row but differ in {', '.join(differ)}; score them apart."
+            )
+
+
+def _plain(value: object) -> object:
+    return value.resolve() if isinstance(value, Path) else value
 
 
 def report(measured: list[Measured]) -> str:

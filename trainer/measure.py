@@ -177,6 +177,10 @@ def entropy_rank(judged: Judged, smallest: int = 10) -> float:
     return reliability.spearman(np.array(counts), np.array(means))
 
 
+def _mean_of_known(values: Float[np.ndarray, "J"]) -> float:
+    return float(np.nanmean(values)) if not np.isnan(values).all() else math.nan
+
+
 def trust(judged: Judged, config: MeasureConfig) -> dict[str, float]:
     """How far the spread can be trusted."""
     center = judged.level[:, 0]
@@ -195,7 +199,7 @@ def trust(judged: Judged, config: MeasureConfig) -> dict[str, float]:
         "confident_error": 100 * rates.confident_error,
         "ece": float(reliability.expected_calibration_error(d2)),
         "ause": float(reliability.sparsification(error.flatten().numpy(), std.flatten().numpy()).ause),
-        "spearman": metrics.spearman_within_joint(std, error, everywhere).mean(),
+        "spearman": _mean_of_known(reliability.spearman_within_joint(error.numpy(), std.numpy())),
         "entropy_rank": entropy_rank(judged),
         "entropy_rank_pictures": reliability.spearman(judged.hidden_joints.numpy(), judged.entropy.numpy()),
     }

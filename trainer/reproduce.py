@@ -104,8 +104,11 @@ def main(config: ReproduceConfig) -> None:
     """Train all, then score all.
 
     Raises:
+        PenumbraError: if there is nothing to score on.
         subprocess.CalledProcessError: if a run failed; its `log.txt` says why.
     """
+    if not config.only_train:
+        evaluate.check_benchmarks(evaluate.EvaluateConfig(runs=()))  # before hours of training
     todo = jobs(config.seeds)
     with ThreadPoolExecutor(config.processes) as pool:
         for _ in tqdm(pool.map(lambda job: train(job, config), todo), total=len(todo), unit="run"):

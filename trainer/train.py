@@ -146,15 +146,17 @@ class Training:
         self.method.train()
         self.optimiser.zero_grad(set_to_none=True)
         terms = self._backward(chance)
-        norm = torch.nn.utils.clip_grad_norm_(self.method.parameters(), config.clip)
+        gradients = {name: p.grad for name, p in self.method.module.named_parameters() if p.grad is not None}
+        norm = torch.nn.utils.get_total_norm(gradients.values())
         terms["gradient"] = norm
         if torch.isfinite(norm):
+            torch.nn.utils.clip_grads_with_norm_(self.method.parameters(), config.clip, norm)
             self.optimiser.step()
             self._follow()
         else:
             self.skipped += 1
-            bad = [name for name, value in terms.items() if not torch.isfinite(value)]
-            log.warning("step %d skipped: gradient is %s, not finite: %s", self.done, norm.item(), bad)
+            bad = [name for name, value in (terms | gradients).items() if not torch.isfinite(value).all()]
+            log.warning("step %d skipped: gradient is %s, not finite: %s", self.done, norm.item(), ", ".join(bad))
         self.done += 1
         return terms
 

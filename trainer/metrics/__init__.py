@@ -32,7 +32,6 @@ from trainer.metrics.hypotheses import (
 from trainer.metrics.uncertainty import (
     ErrorRates,
     Moments,
-    WithinJoint,
     body_energy_score,
     contains,
     energy_score,
@@ -40,7 +39,6 @@ from trainer.metrics.uncertainty import (
     gaussian_nll,
     operating_point,
     sample_moments,
-    spearman_within_joint,
 )
 
 __all__ = [
@@ -48,7 +46,6 @@ __all__ = [
     "Groups",
     "Moments",
     "Similarity",
-    "WithinJoint",
     "best_index",
     "best_of",
     "body_energy_score",
@@ -74,7 +71,6 @@ __all__ = [
     "sample_diversity",
     "sample_input_consistency",
     "sample_moments",
-    "spearman_within_joint",
     "split",
     "weighted_mean",
     "worst_of",

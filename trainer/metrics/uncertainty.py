@@ -1,7 +1,7 @@
-"""Whether what a method says about its own error is true: proper scores, confident errors, rank correlation.
+"""Whether what a method says about its own error is true: proper scores and confident errors.
 
-Coverage, calibration error and sparsification are in `calib`. Give scores of the distribution the random draws
-(`joints[:, 1:]`): the best estimate is not one of them.
+Coverage, calibration error, sparsification and rank correlation are in `calib`. Give scores of the distribution the
+random draws (`joints[:, 1:]`): the best estimate is not one of them.
 """
 
 import math
@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from calib.covariance import chi_square_3
-from calib.reliability import spearman
-from trainer.metrics.groups import weighted_mean
 
 FLOOR = 1e-6
 """(1 mm)^2, added to every variance: a distribution that is flat, or one point, then still has a density."""
@@ -159,34 +157,3 @@ def operating_point(std: Float[Tensor, "B J"], group: Bool[Tensor, "B J"], share
 
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else math.nan
-
-
-@dataclass(frozen=True)
-class WithinJoint:
-    """One number per joint, and on how many pictures it rests."""
-
-    value: Float[Tensor, "J"]
-    """NaN where it is not defined."""
-    pictures: Int[Tensor, "J"]
-    """0 where it is not defined."""
-
-    def mean(self) -> float:
-        """Over the joints where it is defined, by the number of their pictures."""
-        return weighted_mean(self.value, self.pictures).item()
-
-
-def spearman_within_joint(
-    std: Float[Tensor, "B J"], error: Float[Tensor, "B J"], group: Bool[Tensor, "B J"]
-) -> WithinJoint:
-    """Spearman's rank correlation between standard deviation and error over pictures, for each joint by itself.
-
-    Pooled over joints it would be flattered by wrists having more of both than hips. It is not defined where fewer than
-    three pictures have the joint in the group, or where one side is constant: a constant standard deviation says
-    nothing within a joint.
-    """
-    value, pictures = [], []
-    for joint in range(std.shape[1]):
-        use = group[:, joint]
-        value.append(spearman(std[use, joint].cpu().numpy(), error[use, joint].cpu().numpy()))
-        pictures.append(0 if math.isnan(value[-1]) else int(use.sum()))
-    return WithinJoint(torch.tensor(value, dtype=torch.float64), torch.tensor(pictures))
