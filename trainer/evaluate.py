@@ -79,9 +79,8 @@ def benchmarks(
             raise PenumbraError(
                 f"--dataset {config.dataset}: its pictures go through the landmark network, the runs did not."
             )
-        return {
-            config.dataset: encode(_dataset(config.dataset, config, body if own_body else None), body, with_map=True)
-        }
+        name = config.dataset if own_body else f"{config.dataset} (labels on the default body)"
+        return {name: encode(_dataset(config.dataset, config, body if own_body else None), body, with_map=True)}
     check_benchmarks(config)
     raws = {"CMU": read(config.clear, body), "ambiguous CMU": read(config.ambiguous, body)}
     if shown == "exact":

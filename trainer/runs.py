@@ -53,6 +53,12 @@ def load_config(run: Path) -> "TrainConfig":
     return dacite.from_dict(TrainConfig, data, dacite.Config(cast=[Path, tuple]))
 
 
+def fresh_method(config: "TrainConfig") -> Method:
+    """An untrained method."""
+    known = Known(BodyModel.load(config.body), PosePrior.load())
+    return build(config.method, config.supervision, known, config.methods, config.encoder)
+
+
 def load_method(run: Path) -> Method:
     """A trained method with its averaged weights, ready to be drawn from.
 
@@ -62,8 +68,7 @@ def load_method(run: Path) -> Method:
     config = load_config(run)
     if not (run / "last.pt").exists():
         raise PenumbraError(f"{run} holds no checkpoint yet: let python -m trainer.train --run {run} reach its first.")
-    known = Known(BodyModel.load(config.body), PosePrior.load())
-    method = build(config.method, config.supervision, known, config.methods, config.encoder)
+    method = fresh_method(config)
     state: dict[str, Any] = torch.load(run / "last.pt", weights_only=True, map_location="cpu")
     method.load_state_dict(state["average"])
     return method.eval().requires_grad_(False)

@@ -1,0 +1,96 @@
+"""Make a run folder of an exported flow, so that who has no more than the `.onnx` can score it, calibrate it or go on from it.
+
+    python -m trainer.import_onnx --out runs/shipped
+    python -m trainer.train --start runs/shipped --run runs/mine
+
+The exporter renames and transposes weights as it likes. So a flow of the same sizes is exported whose weights are known, and
+where each of them ended up is where the wanted one is found: the result is exact. (Weights that are equal, as some of an
+untrained flow are, are merged by the exporter and cannot be told apart.)
+"""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor
+
+from engines.errors import PenumbraError
+from engines.sampler import FlowModel
+from trainer.command import start
+from trainer.export_onnx import export, load_flow
+from trainer.methods.mhentropy import MHEntropy
+from trainer.runs import fresh_method, load_config
+
+
+@dataclass(frozen=True)
+class ImportConfig:
+    """What to import, and where to."""
+
+    out: Path = Path("runs/shipped")
+    model: Path | None = None
+    """An `.onnx` with its `.json`; the shipped one when None."""
+
+
+def initializers(path: Path) -> list[np.ndarray]:
+    """The constants of a graph, in its order."""
+    return [numpy_helper.to_array(tensor) for tensor in onnx.load(str(path)).graph.initializer]
+
+
+def weights_like(known: dict[str, Tensor], graph: list[np.ndarray], wanted: list[np.ndarray]) -> dict[str, Tensor]:
+    """The weights of one graph, by where those of another, which are known, are.
+
+    Args:
+        known: distinct weights by name; what no graph holds, because it was folded away, is returned as it is.
+        graph: constants of their export.
+        wanted: constants of a graph of the same sizes.
+    """
+    found = dict(known)
+    for mine, theirs in zip(graph, wanted, strict=True):
+        for name, value in known.items():
+            if value.ndim and np.array_equal(mine, value.numpy()):
+                found[name] = torch.from_numpy(theirs.copy())
+            elif value.ndim == 2 and np.array_equal(mine.T, value.numpy()):
+                found[name] = torch.from_numpy(theirs.T.copy())
+    return found
+
+
+def main(config: ImportConfig) -> None:
+    """Write `config.json`, `scores.json` and `last.pt`.
+
+    Raises:
+        PenumbraError: if the folder holds something, the model is broken, or was made by another version of the trainer.
+    """
+    if config.out.exists() and any(config.out.iterdir()):
+        raise PenumbraError(f"--out {config.out} is not empty; name another folder.")
+    model = FlowModel.load(config.model)
+    config.out.mkdir(parents=True, exist_ok=True)
+    (config.out / "config.json").write_text(json.dumps(model.record["trained"], indent=2) + "\n")
+    (config.out / "scores.json").write_text(json.dumps(model.record["validation"], indent=2) + "\n")
+    method = fresh_method(load_config(config.out))
+    assert isinstance(method, MHEntropy), "nothing else is exported"
+    torch.manual_seed(0)
+    learnt = [*dict(method.flow.named_parameters()), "mean", "std"]
+    known = {name: 0.02 * torch.randn_like(value) for name, value in method.flow.state_dict().items() if name in learnt}
+    method.flow.load_state_dict(method.flow.state_dict() | known)
+    with tempfile.TemporaryDirectory() as folder:
+        probe = Path(folder) / "probe.onnx"
+        export(method.flow, probe)
+        graph, wanted = initializers(probe), initializers(model.onnx)
+    if [a.shape for a in graph] != [a.shape for a in wanted]:
+        raise PenumbraError(f"{model.onnx} does not have the layers that its record says; export it again.")
+    method.flow.load_state_dict(method.flow.state_dict() | weights_like(known, graph, wanted))
+    state = method.state_dict()
+    torch.save({"method": state, "average": state, "done": 0, "skipped": 0}, config.out / "last.pt")
+    difference = export(load_flow(config.out), config.out / model.onnx.name)
+    print(
+        f"{config.out}: a run that can be scored, calibrated and started from; exported again it differs by {difference:.1e}"
+    )
+
+
+if __name__ == "__main__":
+    start(main, ImportConfig)
