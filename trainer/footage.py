@@ -88,12 +88,13 @@ class Scored:
     """SMPL joint numbers."""
     error: Float[np.ndarray, "n"]
     std: Float[np.ndarray, "n"]
-    """Root mean square over the axes."""
+    """As promised: root mean square over the axes, the common distance apart."""
     inside: Bool[np.ndarray, "n"]
     """Whether the 90 % ellipsoid, turned and scaled with the estimate, holds the reference."""
     inside_camera: Bool[np.ndarray, "n"]
     """The same in the camera's frame without alignment, only the common distance fitted: what the covariance promises."""
     error_camera: Float[np.ndarray, "n"]
+    """There, the common distance fitted."""
     seen: Bool[np.ndarray, "n"]
     """Whether the joint is likelier visible than hidden in this view, as the flow says."""
 
@@ -223,7 +224,7 @@ def score(one: Look, truth: dict[int, np.ndarray], view: View) -> Scored:
         landmark_network=1000 * pa_mpjpe(world, target).item(),
         joints=np.array(joints),
         error=1000 * np.linalg.norm(error, axis=-1),
-        std=1000 * std_from_cov(cov),
+        std=1000 * std_from_cov(one.cov[joints]),
         inside=ellipsoid_contains(cov, error),
         inside_camera=ellipsoid_contains(one.cov[joints], left),
         error_camera=1000 * np.linalg.norm(left, axis=-1),
@@ -232,7 +233,8 @@ def score(one: Look, truth: dict[int, np.ndarray], view: View) -> Scored:
 
 
 def summary(scored: list[Scored]) -> dict[str, float | int | None]:
-    """Means over pictures and joints; Spearman's correlation of standard deviation and error within each joint, averaged."""
+    """Means over pictures and joints; Spearman's correlation of promised standard deviation and error in the camera's frame
+    within each joint, averaged."""
     names = ("joints", "error_camera", "std", "inside", "inside_camera", "seen")
     joint, error, std, inside, inside_camera, seen = (
         np.concatenate([getattr(one, name) for one in scored]) for name in names
