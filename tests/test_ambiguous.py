@@ -68,26 +68,26 @@ def test_what_is_seen_is_told(raw: Raw, body: BodyModel) -> None:
 
 
 def test_masked_landmarks_are_somebody_upright_about_what_is_seen(raw: Raw, body: BodyModel) -> None:
+    """Of a mean body in the T-pose, straight ahead, every masked landmark is guessed right."""
+    raw |= {"rotvec": np.zeros_like(raw["rotvec"]), "betas": np.zeros_like(raw["betas"])}
+    raw["rotvec"][:, 0, 0] = np.pi  # the camera's y points down
+    raw["pelvis"] = np.tile(np.float32([0.3, 0.1, 40.0]), (10, 1))  # far away there is no perspective
+    raw["joint_visible"][:, [16, 18]] = True  # the left upper arm at least
+    whole = exact(raw | {"joint_visible": np.ones_like(raw["joint_visible"])}, body)
     made = exact(raw, body)
-    seen = raw["joint_visible"][:, MARKS]
-    for points, mask in zip(made["points"], seen, strict=True):
-        low, high = points[mask].min(0), points[mask].max(0)
-        side = max((high - low).max(), 64)  # 0.05 of 1280 px
-        away = np.abs(points[~mask] - (low + high) / 2)
-        assert away.max() <= side / 2 + 1e-2
-    # A lonely wrist has a person of the smallest size about it; nobody at all has one in the middle of the picture.
+    height = np.ptp(whole["points"][..., 1], axis=1)
+    away = np.linalg.norm(made["points"] - whole["points"], axis=-1).max(1)
+    assert (~raw["joint_visible"]).sum() > 50 and (away < 0.05 * height).all()
+
+
+def test_next_to_nothing_seen_is_no_trouble(raw: Raw, body: BodyModel) -> None:
     raw["joint_visible"][:] = False
-    raw["joint_visible"][:, 21] = True
-    alone = exact(raw, body)
-    wrist = alone["points"][:, 16]
-    np.testing.assert_allclose(np.ptp(alone["points"][:, :15], axis=1).max(), 64, rtol=0.6)
-    assert (np.abs(alone["points"] - wrist[:, None]).max(1) < 33).all()
-    raw["joint_visible"][:] = False
-    none = exact(raw, body)
-    assert (np.abs(none["points"] - raw["size"][:, None] / 2).max(1) < 33).all()
-    assert (none["points"][:, 0, 1] < none["points"][:, 27, 1]).all()  # the head is above the feet
-    pairs = encode(none, body)
-    assert torch.isfinite(pairs.features).all() and (pairs.half > 1e-3).all()
+    raw["joint_visible"][:5, 21] = True  # a lonely wrist
+    made = exact(raw, body)
+    np.testing.assert_allclose(np.ptp(made["points"][:, 11:, 1], axis=1), 0.3 * 1280, rtol=0.25)
+    assert (made["points"][5:, 0, 1] < made["points"][5:, 27, 1]).all()  # the head is above the feet
+    pairs = encode(made, body)
+    assert torch.isfinite(pairs.features).all() and (pairs.half > 0.01).all()
 
 
 @pytest.mark.parametrize("clear", [False, True])

@@ -10,14 +10,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from engines.body import BodyModel
+from engines.types import NUM_JOINTS, PARENTS
 from trainer.augment import JOINT_OF_LANDMARK, Raw, joints_in_camera
 
 Shown = Literal["rendered", "exact"]
 """Landmarks as the landmark network saw the picture, or exact."""
 
 
-LEAST_SIDE = 0.05
-"""Of the box about what is seen, as a share of the picture's longer side: a lonely landmark has none."""
+LONE_HEIGHT = 0.3
+"""Of somebody of whom no bone is seen, as a share of the picture's longer side."""
 
 
 def shown_as(raw: Raw, body: BodyModel, shown: Shown) -> Raw:
@@ -28,14 +29,15 @@ def shown_as(raw: Raw, body: BodyModel, shown: Shown) -> Raw:
 def exact(raw: Raw, body: BodyModel) -> Raw:
     """The same people as exact projected landmarks: no depth, no world coordinates, and hidden ones only masked out.
 
-    A masked landmark lies where somebody upright would have it who fills the box about the landmarks that are seen. That
-    says nothing new, and keeps the person's size defined when next to nothing is seen.
+    A masked landmark lies where the mean body would have it that stands upright about the seen ones, as large as the seen
+    bones are long. That says nothing new, and keeps the person's size defined when little is seen.
     """
-    joints = joints_in_camera(raw["rotvec"], raw["betas"], raw["pelvis"], body)[:, JOINT_OF_LANDMARK]
-    seen = raw["joint_visible"][:, JOINT_OF_LANDMARK].astype(bool)
-    points = joints[..., :2] / np.maximum(joints[..., 2:], 0.1) * raw["focal"][:, None, None]
-    points = points + raw["size"][:, None] / 2
-    points = np.where(seen[..., None], points, _upright(points, seen, raw["size"].astype(np.float64), body))
+    joints = joints_in_camera(raw["rotvec"], raw["betas"], raw["pelvis"], body)
+    px = joints[..., :2] / np.maximum(joints[..., 2:], 0.1) * raw["focal"][:, None, None] + raw["size"][:, None] / 2
+    visible = raw["joint_visible"].astype(bool)
+    guess = _upright(px, visible, raw["size"].max(1), body)
+    seen = visible[:, JOINT_OF_LANDMARK]
+    points = np.where(seen[..., None], px[:, JOINT_OF_LANDMARK], guess[:, JOINT_OF_LANDMARK])
     flat, probability = np.zeros(seen.shape, np.float32), seen.astype(np.float32)
     changed = {"points": points.astype(np.float32), "depth": flat, "world": np.zeros((*seen.shape, 3), np.float32)}
     kept = {key: value for key, value in raw.items() if key != "map"}
@@ -43,18 +45,20 @@ def exact(raw: Raw, body: BodyModel) -> Raw:
 
 
 def _upright(
-    points: Float[np.ndarray, "N 33 2"],
-    seen: Bool[np.ndarray, "N 33"],
-    size: Float[np.ndarray, "N 2"],
-    body: BodyModel,
-) -> Float[np.ndarray, "N 33 2"]:
-    """Landmarks of the mean body in the T-pose, as large as what is seen of each person and in the middle of it, px."""
-    least = LEAST_SIDE * size.max(1)
-    low = np.where(seen[..., None], points, np.inf).min(1)
-    high = np.where(seen[..., None], points, -np.inf).max(1)
-    nobody = ~seen.any(1)[:, None]
-    middle = np.where(nobody, size / 2, (np.where(nobody, 0, low) + np.where(nobody, 0, high)) / 2)
-    side = np.maximum(np.where(nobody, 0, high - low).max(1, where=~nobody, initial=0), least)
-    rest = body.J_template[list(JOINT_OF_LANDMARK), :2]
-    rest = (rest - (rest.min(0) + rest.max(0)) / 2) / np.ptp(rest, axis=0).max() * [1, -1]
-    return middle[:, None] + side[:, None, None] * rest
+    px: Float[np.ndarray, "N 24 2"], visible: Bool[np.ndarray, "N 24"], side: Float[np.ndarray, "N"], body: BodyModel
+) -> Float[np.ndarray, "N 24 2"]:
+    """Joints of the mean body in the T-pose, px: the least foreshortened visible bone gives its scale.
+
+    Where no bone is visible it is `LONE_HEIGHT` of the picture's longer side tall, and where nothing is, in the middle of a
+    picture that is as wide as it is high.
+    """
+    child, parent = np.arange(1, NUM_JOINTS), np.array(PARENTS[1:])
+    length = np.linalg.norm(body.J_template[child] - body.J_template[parent], axis=1)
+    in_px = np.linalg.norm(px[:, child] - px[:, parent], axis=-1) * (visible[:, child] & visible[:, parent])
+    least = LONE_HEIGHT * side / np.ptp(body.J_template[:, 1])
+    scale = np.where(in_px.any(1), (in_px / length).max(1), least)[:, None, None]
+    rest = scale * (body.J_template[:, :2] * [1, -1])
+    count = np.maximum(visible.sum(1), 1)[:, None]
+    middle = (np.where(visible[..., None], px - rest, 0)).sum(1) / count
+    nobody = ~visible.any(1)[:, None]
+    return rest + np.where(nobody, side[:, None] / 2, middle)[:, None]
