@@ -155,20 +155,18 @@ def _check_rows(runs: Sequence[Path], configs: Sequence[TrainConfig]) -> None:
     first: dict[tuple[str, str], tuple[Path, TrainConfig]] = {}
     for run, facts in zip(runs, configs, strict=True):
         other, theirs = first.setdefault((facts.method, facts.supervision), (run, facts))
-        differ = [
-            field.name
-            for field in fields(TrainConfig)
-            if field.name not in _MAY_DIFFER
-            and _plain(getattr(facts, field.name)) != _plain(getattr(theirs, field.name))
-        ]
+        mine, other_values = _what_matters(facts), _what_matters(theirs)
+        differ = [name for name in mine if mine[name] != other_values[name]]
         if differ:
             raise PenumbraError(
                 f"--runs: {other} and {run} share a row but differ in {', '.join(differ)}; score them apart."
             )
 
 
-def _plain(value: object) -> object:
-    return value.resolve() if isinstance(value, Path) else value
+def _what_matters(facts: TrainConfig) -> dict[str, object]:
+    values = {field.name: getattr(facts, field.name) for field in fields(TrainConfig) if field.name not in _MAY_DIFFER}
+    paths = {name: value.resolve() for name, value in values.items() if isinstance(value, Path)}
+    return values | paths | {"methods": getattr(facts.methods, facts.method)}
 
 
 def report(measured: list[Measured]) -> str:

@@ -186,7 +186,7 @@ def trust(judged: Judged, config: MeasureConfig) -> dict[str, float]:
     center = judged.level[:, 0]
     cov = metrics.sample_moments(judged.level).cov + config.floor_m**2 * torch.eye(3)
     error = (judged.level_truth - center).norm(dim=-1)
-    std = (cov.diagonal(dim1=-2, dim2=-1).sum(-1) / 3).sqrt()
+    std = (cov.diagonal(dim1=-2, dim2=-1).sum(-1) / 3).sqrt().round(decimals=6)  # rounding errors shall not rank
     d2 = squared_mahalanobis(cov.double().numpy(), (judged.level_truth - center).double().numpy())
     everywhere, seen = torch.ones_like(judged.visible, dtype=torch.bool), judged.visible.bool()
     tau = metrics.operating_point(std, everywhere, config.confident_share)
