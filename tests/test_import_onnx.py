@@ -1,5 +1,6 @@
 """A flow that was exported comes back to the last bit."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,24 @@ def test_weights_come_back_exactly(encoder: EncoderConfig | None, body: BodyMode
     assert before.keys() == after.keys()
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, atol=0, rtol=0, msg=name)
+    assert sorted(path.name for path in (tmp_path / "back").iterdir()) == ["config.json", "last.pt", "scores.json"]
     with pytest.raises(PenumbraError, match=r"--out .*back is not empty"):
         import_onnx.main(ImportConfig(tmp_path / "back", tmp_path / "flow.onnx"))
+
+
+def test_a_graph_of_other_sizes_leaves_nothing_behind(body: BodyModel, tmp_path: Path) -> None:
+    stored_run(tmp_path / "run", mhentropy(body, random_flow(3)))
+    export_onnx.main(ExportConfig(tmp_path / "run", tmp_path / "flow.onnx"))
+    path = tmp_path / "flow.json"
+    record = json.loads(path.read_text())
+    record["trained"]["starts"][-1]["config"]["encoder"]["width"] += 8
+    path.write_text(json.dumps(record))
+    with pytest.raises(PenumbraError, match="does not have the layers that its record says"):
+        import_onnx.main(ImportConfig(tmp_path / "back", tmp_path / "flow.onnx"))
+    path.write_text(json.dumps({key: value for key, value in record.items() if key != "trained"}))
+    with pytest.raises(PenumbraError, match="does not say how it was trained"):
+        import_onnx.main(ImportConfig(tmp_path / "back", tmp_path / "flow.onnx"))
+    assert not (tmp_path / "back").exists()
 
 
 def test_the_shipped_flow_becomes_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

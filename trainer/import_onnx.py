@@ -22,9 +22,10 @@ from torch import Tensor
 from engines.errors import PenumbraError
 from engines.sampler import FlowModel
 from trainer.command import start
-from trainer.export_onnx import export, load_flow
+from trainer.export_onnx import export
+from trainer.flow import PoseFlow
 from trainer.methods.mhentropy import MHEntropy
-from trainer.runs import fresh_method, load_config
+from trainer.runs import config_of, fresh_method
 
 
 @dataclass(frozen=True)
@@ -68,28 +69,34 @@ def main(config: ImportConfig) -> None:
     if config.out.exists() and any(config.out.iterdir()):
         raise PenumbraError(f"--out {config.out} is not empty; name another folder.")
     model = FlowModel.load(config.model)
-    config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / "config.json").write_text(json.dumps(model.record["trained"], indent=2) + "\n")
-    (config.out / "scores.json").write_text(json.dumps(model.record["validation"], indent=2) + "\n")
-    method = fresh_method(load_config(config.out))
+    if not {"trained", "validation"} <= model.record.keys():
+        raise PenumbraError(f"The record of {model.onnx} does not say how it was trained; export it again.")
+    method = fresh_method(config_of(model.record["trained"]))
     assert isinstance(method, MHEntropy), "nothing else is exported"
-    torch.manual_seed(0)
-    learnt = [*dict(method.flow.named_parameters()), "mean", "std"]
-    known = {name: 0.02 * torch.randn_like(value) for name, value in method.flow.state_dict().items() if name in learnt}
-    method.flow.load_state_dict(method.flow.state_dict() | known)
     with tempfile.TemporaryDirectory() as folder:
-        probe = Path(folder) / "probe.onnx"
-        export(method.flow, probe)
-        graph, wanted = initializers(probe), initializers(model.onnx)
-    if [a.shape for a in graph] != [a.shape for a in wanted]:
-        raise PenumbraError(f"{model.onnx} does not have the layers that its record says; export it again.")
-    method.flow.load_state_dict(method.flow.state_dict() | weights_like(known, graph, wanted))
+        method.flow.load_state_dict(method.flow.state_dict() | _weights(method.flow, model.onnx, Path(folder)))
+        difference = export(method.flow.eval(), Path(folder) / "again.onnx")
+    config.out.mkdir(parents=True, exist_ok=True)
     state = method.state_dict()
     torch.save({"method": state, "average": state, "done": 0, "skipped": 0}, config.out / "last.pt")
-    difference = export(load_flow(config.out), config.out / model.onnx.name)
+    (config.out / "scores.json").write_text(json.dumps(model.record["validation"], indent=2) + "\n")
+    (config.out / "config.json").write_text(json.dumps(model.record["trained"], indent=2) + "\n")
     print(
         f"{config.out}: a run that can be scored, calibrated and started from; exported again it differs by {difference:.1e}"
     )
+
+
+def _weights(flow: PoseFlow, model: Path, scratch: Path) -> dict[str, Tensor]:
+    """Those of an exported flow; `flow` has its sizes and gets other weights."""
+    torch.manual_seed(0)
+    learnt = [*dict(flow.named_parameters()), "mean", "std"]
+    known = {name: 0.02 * torch.randn_like(value) for name, value in flow.state_dict().items() if name in learnt}
+    flow.load_state_dict(flow.state_dict() | known)
+    export(flow.eval(), scratch / "probe.onnx")
+    graph, wanted = initializers(scratch / "probe.onnx"), initializers(model)
+    if [a.shape for a in graph] != [a.shape for a in wanted]:
+        raise PenumbraError(f"{model} does not have the layers that its record says; export it again.")
+    return weights_like(known, graph, wanted)
 
 
 if __name__ == "__main__":

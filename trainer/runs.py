@@ -44,12 +44,17 @@ def load_config(run: Path) -> "TrainConfig":
     Raises:
         PenumbraError: if the folder holds no run.
     """
-    from trainer.train import TrainConfig  # it needs this module
-
     path = run / "config.json"
     if not path.exists():
         raise PenumbraError(f"{run} holds no run: train one with python -m trainer.train --run {run}.")
-    data = json.loads(path.read_text())["starts"][-1]["config"]
+    return config_of(json.loads(path.read_text()))
+
+
+def config_of(facts: dict[str, Any]) -> "TrainConfig":
+    """The configuration of the last start that a `config.json` or a model's record tells of."""
+    from trainer.train import TrainConfig  # it needs this module
+
+    data = facts["starts"][-1]["config"]
     return dacite.from_dict(TrainConfig, data, dacite.Config(cast=[Path, tuple]))
 
 
