@@ -9,6 +9,7 @@ from random_pairs import mhentropy, random_flow, records, stored_run
 
 from calib.errors import Errors
 from engines.body import BodyModel
+from engines.errors import PenumbraError
 from engines.kernels import weighted_moments_reference
 from engines.sampler import noise
 from trainer import calibrate, data
@@ -70,6 +71,8 @@ def test_several_folders_become_one_file_each(body: BodyModel, tmp_path: Path) -
     assert val.size == 5 and test.size == 4
     assert val.data.endswith("validation subjects through the landmark network: 2 of pairs/val and 3 of ambiguous/val")
     assert test.data.endswith("test subjects through the landmark network: 4 of ambiguous/test")
+    with pytest.raises(PenumbraError, match="--val and --test: name at least one"):
+        calibrate.main(CalibrateConfig(tmp_path / "run", (), (tmp_path / "ambiguous/test",), tmp_path))
     alone = calibrate.errors_of(flow, skeleton(body), records(3, 1, body), body, "")
     np.testing.assert_allclose(val.error[2:], alone.error, atol=1e-6)
 

@@ -15,6 +15,7 @@ import torch
 
 from calib.errors import Errors
 from engines.body import BodyModel
+from engines.errors import PenumbraError
 from engines.features import LIMBS
 from engines.sampler import noise
 from trainer.augment import JOINT_OF_LANDMARK, Raw
@@ -88,8 +89,10 @@ def main(config: CalibrateConfig) -> None:
     """Write both files.
 
     Raises:
-        PenumbraError: if the run or a folder of pairs is missing.
+        PenumbraError: if the run or a folder of pairs is missing, or none was named.
     """
+    if not (config.val and config.test):
+        raise PenumbraError("--val and --test: name at least one folder of pairs for each.")
     flow, skeleton = load_flow(config.run), load_method(config.run).known.skeleton
     body = BodyModel.load(load_config(config.run).body)
     for split, who, folders in (("val", "validation", config.val), ("test", "test", config.test)):
