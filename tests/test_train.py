@@ -125,6 +125,7 @@ def test_a_gradient_that_is_not_finite_is_skipped_counted_and_logged(
         training.step()
     assert (training.skipped, training.done) == (1, 1)
     assert "step 0 skipped" in caplog.text and "likelihood" in caplog.text
+    assert "flow.encoder.first.weight" in caplog.text  # whose gradient, too
     for method in (training.method.module, training.average):
         for name, value in method.state_dict().items():
             torch.testing.assert_close(value, before[name], atol=0, rtol=0)

@@ -9,6 +9,7 @@ caliscope writes them. Joints that fewer than two views see well, or whose views
 
 import csv
 import json
+import math
 import tomllib
 from collections import defaultdict
 from dataclasses import dataclass
@@ -86,7 +87,6 @@ class Scored:
     landmark_network: float
     joints: Int[np.ndarray, "n"]
     """SMPL joint numbers."""
-    error: Float[np.ndarray, "n"]
     std: Float[np.ndarray, "n"]
     """As promised: root mean square over the axes, the common distance apart."""
     inside: Bool[np.ndarray, "n"]
@@ -223,7 +223,6 @@ def score(one: Look, truth: dict[int, np.ndarray], view: View) -> Scored:
         best_hypothesis=1000 * pa_mpjpe(samples, target.expand_as(samples)).min().item(),
         landmark_network=1000 * pa_mpjpe(world, target).item(),
         joints=np.array(joints),
-        error=1000 * np.linalg.norm(error, axis=-1),
         std=1000 * std_from_cov(one.cov[joints]),
         inside=ellipsoid_contains(cov, error),
         inside_camera=ellipsoid_contains(one.cov[joints], left),
@@ -239,7 +238,8 @@ def summary(scored: list[Scored]) -> dict[str, float | int | None]:
     joint, error, std, inside, inside_camera, seen = (
         np.concatenate([getattr(one, name) for one in scored]) for name in names
     )
-    within = [spearman(std[joint == j], error[joint == j]) for j in np.unique(joint) if (joint == j).sum() > 10]
+    ranks = [spearman(std[joint == j], error[joint == j]) for j in np.unique(joint) if (joint == j).sum() > 10]
+    within = [rank for rank in ranks if not math.isnan(rank)]
     return {
         "best estimate": round(float(np.mean([one.best_estimate for one in scored])), 2),
         "best hypothesis": round(float(np.mean([one.best_hypothesis for one in scored])), 2),
