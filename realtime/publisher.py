@@ -20,7 +20,8 @@ from realtime.endpoint import check_endpoint, is_local
 from realtime.wire import DEFAULT_ENDPOINT, MAX_MESSAGE_BYTES
 
 SEND_QUEUE = 32
-"""Messages kept for a subscriber that is late: about a second of video, 2 MB with 100 hypotheses."""
+"""Messages kept for a subscriber that is late: about a second of video, 2 MB with 100 hypotheses. libzmq hears what was
+read in steps of half a queue, so one that is at most `SEND_QUEUE // 2` messages behind is sure to miss nothing."""
 CLOSE_MS = 250
 """How long `close` waits for the last messages to leave."""
 
@@ -90,6 +91,9 @@ class Publisher:
 
     def _send(self, message: bytes) -> None:
         assert len(message) <= MAX_MESSAGE_BYTES, f"{len(message)} bytes: subscribers would refuse this message"
+        # A send that need not wait hears only once in a while, to save time, that subscribers have read on; it would
+        # find queues full that are not. Asking for events always hears it.
+        self._socket.getsockopt(zmq.EVENTS)
         try:
             self._socket.send(message, zmq.NOBLOCK)
         except zmq.Again:  # somebody's queue is full; nothing was sent to anybody. Count it, and send to the others.
