@@ -87,13 +87,15 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[evaluate.EvaluateConfig]:
 def test_all_is_trained_with_the_same_sizes_and_then_scored(
     tmp_path: Path, recorder: Recorder, scored: list[evaluate.EvaluateConfig]
 ) -> None:
-    config = ReproduceConfig(pairs=Path("some"), out=tmp_path, tables=tmp_path / "tables", seeds=1, steps=7, batch=3)
+    config = ReproduceConfig(
+        pairs=Path("some"), out=tmp_path, tables=tmp_path / "tables", seeds=1, steps_2d_vis=7, steps_3d=5, batch=3
+    )
     reproduce.main(config)
     configs = recorder.configs
     assert {words[2] for words in recorder.commands} == {"trainer.train"}
     assert Counter(Job(c.method, c.supervision, c.seed, c.shown) for c in configs) == Counter(jobs(1))
     for c in configs:
-        assert (c.pairs, c.steps, c.batch, c.evaluate_every) == (Path("some"), 7, 3, 7)
+        assert (c.pairs, c.steps, c.batch) == (Path("some"), {"2d-vis": 7, "3d": 5}[c.supervision], 3)
         assert (c.encoder, c.learning_rate, c.ema) == (configs[0].encoder, configs[0].learning_rate, configs[0].ema)
         assert c.run == Job(c.method, c.supervision, c.seed, c.shown).folder(tmp_path) and c.weak is None
         assert (c.run / "log.txt").read_text() == "trained\n"
@@ -130,5 +132,5 @@ def test_the_command_runs_the_interpreter_that_was_started() -> None:
     words = command(Job("mdn", "3d", 2), ReproduceConfig())
     assert words[1] == "-m" and Path(words[0]).name.startswith("python")
     config = tyro.cli(TrainConfig, args=words[3:])
-    assert (config.method, config.seed, config.steps) == ("mdn", 2, ReproduceConfig().steps)
+    assert (config.method, config.seed, config.steps) == ("mdn", 2, ReproduceConfig().steps_3d)
     assert config.methods.mhentropy.flow.couplings == 6 and config.encoder.width == 384
