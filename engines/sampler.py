@@ -148,7 +148,7 @@ def look(landmarks: Landmarks, intrinsics: Intrinsics) -> tuple[Float[np.ndarray
 
 
 def pelvis_in_camera(camera: Float[np.ndarray, "K 3"], view: View) -> Float[np.ndarray, "K 3"]:
-    """The flow's camera numbers as a point of the camera frame, metres: the inverse of `trainer.kinematics`' encoding."""
+    """The flow's camera numbers as a point of the camera frame, metres: the inverse of `trainer.model.kinematics`' encoding."""
     z = REACH_M / view.half * np.exp(camera[:, 2])
     pelvis = np.column_stack([camera[:, :2] * (view.half * z)[:, None], z])
     return (pelvis @ view.R_cam_view.T).astype(np.float32)

@@ -1,6 +1,6 @@
 """Training pairs without rendering: random bodies, whose landmarks are their joints plus noise; and tiny methods.
 
-`records` has the form of a file of `trainer.synthesize`, `pairs` that of `trainer.data`.
+`records` has the form of a file of `trainer.synthesize`, `pairs` that of `trainer.pairs.data`.
 """
 
 import dataclasses
@@ -15,13 +15,13 @@ from engines.body import BodyModel, joints_only
 from engines.roi import image_to_crop
 from engines.rotations import exp_so3, log_so3
 from engines.types import Roi
-from trainer import data
-from trainer.augment import JOINT_OF_LANDMARK
-from trainer.encoder import EncoderConfig
-from trainer.flow import FlowConfig, PoseFlow
 from trainer.methods.method import Known, Supervision
 from trainer.methods.mhentropy import MHEntropy, MHEntropyConfig
 from trainer.methods.registry import MethodConfigs
+from trainer.model.encoder import EncoderConfig
+from trainer.model.flow import FlowConfig, PoseFlow
+from trainer.pairs import data
+from trainer.pairs.augment import JOINT_OF_LANDMARK
 from trainer.pose_prior import PosePrior
 from trainer.train import TrainConfig
 

@@ -12,10 +12,10 @@ from engines.body import BodyModel
 from engines.types import JOINT_NAMES
 from trainer import ambiguous
 from trainer.ambiguous import AMBIGUOUS, CLEAR, AmbiguousConfig
-from trainer.augment import JOINT_OF_LANDMARK, Raw, joints_in_camera
-from trainer.data import encode
-from trainer.exact import exact
-from trainer.scenes import CROPS
+from trainer.painting.scenes import CROPS
+from trainer.pairs.augment import JOINT_OF_LANDMARK, Raw, joints_in_camera
+from trainer.pairs.data import encode
+from trainer.pairs.exact import exact
 from trainer.synthesize import SynthesizeConfig
 
 MARKS = list(JOINT_OF_LANDMARK)

@@ -9,7 +9,8 @@ from random_pairs import records
 from engines.body import BodyModel
 from engines.rotations import exp_so3, geodesic_angle
 from engines.types import NUM_JOINTS
-from trainer.augment import (
+from trainer.mocap import MIRRORED_JOINTS
+from trainer.pairs.augment import (
     JOINT_OF_LANDMARK,
     MIRRORED_LANDMARKS,
     AugmentConfig,
@@ -18,8 +19,7 @@ from trainer.augment import (
     mirror,
     perturb,
 )
-from trainer.data import encode
-from trainer.mocap import MIRRORED_JOINTS
+from trainer.pairs.data import encode
 
 MARKS = list(JOINT_OF_LANDMARK)
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from trainer import so3
-from trainer.bodies import NUMBERS, SIX, Bodies, bodies_from_numbers, numbers_from_bodies, rotations_from_six
+from trainer.model import so3
+from trainer.model.bodies import NUMBERS, SIX, Bodies, bodies_from_numbers, numbers_from_bodies, rotations_from_six
 
 
 def random_bodies(count: int, spread: float = 0.8) -> Bodies:

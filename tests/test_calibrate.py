@@ -12,9 +12,10 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.kernels import weighted_moments_reference
 from engines.sampler import noise
-from trainer import calibrate, data
+from trainer import calibrate
 from trainer.calibrate import CalibrateConfig
-from trainer.kinematics import Skeleton, view_joints
+from trainer.model.kinematics import Skeleton, view_joints
+from trainer.pairs import data
 
 COUNT = 5
 

@@ -8,8 +8,8 @@ from random_pairs import records
 
 from engines.body import BodyModel
 from engines.types import NUM_LANDMARKS
-from trainer.augment import AugmentConfig, Raw, joints_in_camera, mirror, perturb
-from trainer.data import Pairs, encode
+from trainer.pairs.augment import AugmentConfig, Raw, joints_in_camera, mirror, perturb
+from trainer.pairs.data import Pairs, encode
 
 INSIDE = slice(165, 198)
 """Of the features."""

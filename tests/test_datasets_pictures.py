@@ -14,13 +14,14 @@ from engines.features import LIMBS
 from engines.landmarker import Landmarker
 from engines.roi import image_to_crop
 from engines.types import JOINT_NAMES, LIMB_JOINTS, Landmarks, Roi
-from trainer import data, render
-from trainer.augment import JOINT_OF_LANDMARK, mirror
 from trainer.datasets.open import open_dataset
 from trainer.datasets.people import People, no_smpl
 from trainer.datasets.pictures import Looked, look
 from trainer.datasets.placing import centred, fit_box, fit_translation
 from trainer.datasets.skeletons import BODY_25, SPIN_24
+from trainer.painting import render
+from trainer.pairs import data
+from trainer.pairs.augment import JOINT_OF_LANDMARK, mirror
 from trainer.synthesize import Painter
 
 SIZE = 512

@@ -5,7 +5,7 @@ import torch
 from random_pairs import TINY_ENCODER, TINY_MAP_ENCODER
 
 from engines.features import NUM_FEATURES
-from trainer.encoder import Encoder
+from trainer.model.encoder import Encoder
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from engines.errors import PenumbraError
 from engines.evidence.evidence import effective_sample_size, posterior_moments, reweight
 from engines.evidence.second_view import SecondView
 from engines.types import LIMB_JOINTS, LIMB_LANDMARKS, Hypotheses
-from trainer.augment import JOINT_OF_LANDMARK
+from trainer.pairs.augment import JOINT_OF_LANDMARK
 
 CAMERA = Intrinsics(900, 905, 640, 350, (1280, 720), (-0.2, 0.05, 0.001, -0.002, 0.01), "test")
 LANDMARKS, JOINTS = list(LIMB_LANDMARKS), list(LIMB_LANDMARKS.values())

@@ -17,8 +17,8 @@ from engines.features import NUM_FEATURES
 from engines.sampler import FlowModel
 from trainer import export_onnx
 from trainer.export_onnx import OUTPUTS, ExportConfig, OnePicture
-from trainer.flow import DIM, PoseFlow
 from trainer.methods.hmr import HMR, HMRConfig
+from trainer.model.flow import DIM, PoseFlow
 from trainer.train import TrainConfig
 
 SCALE = {"log_q": 100.0}  # a sum of hundreds of terms

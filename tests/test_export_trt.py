@@ -21,7 +21,7 @@ from engines.engine import Engine, open_engine
 from engines.errors import PenumbraError
 from engines.plans import Machine, Manifest, file_sha256, find_plan, manifest_path, plan_path, write_plan
 from trainer import export_trt
-from trainer.half import halve
+from trainer.float16 import halve
 
 MACHINE = Machine("10.16.1.11", 89, GPU)
 

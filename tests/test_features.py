@@ -13,7 +13,7 @@ from engines.body import BodyModel
 from engines.features import NUM_FEATURES, TORSO, View, observe
 from engines.sampler import look
 from engines.types import Landmarks, Roi
-from trainer import data
+from trainer.pairs import data
 
 MIDDLE = np.array([-0.3, 0.1, 3.0])
 """Where `person` stands."""

@@ -7,9 +7,9 @@ import torch
 from random_pairs import TINY, TINY_ENCODER, random_flow
 
 from engines.features import NUM_FEATURES
-from trainer import so3
-from trainer.bodies import Bodies
-from trainer.flow import DIM, ROT, Context, PoseFlow
+from trainer.model import so3
+from trainer.model.bodies import Bodies
+from trainer.model.flow import DIM, ROT, Context, PoseFlow
 
 NO_MAP = torch.zeros(1, 0)
 

@@ -10,9 +10,9 @@ from random_pairs import TINY_MAP_ENCODER, mhentropy, random_flow, stored_run
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from trainer import export_onnx, import_onnx
-from trainer.encoder import EncoderConfig
 from trainer.export_onnx import ExportConfig
 from trainer.import_onnx import ImportConfig
+from trainer.model.encoder import EncoderConfig
 from trainer.runs import load_method
 
 

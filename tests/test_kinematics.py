@@ -10,8 +10,8 @@ from engines.body import BodyModel, joints_only
 from engines.features import View
 from engines.rotations import exp_so3, log_so3
 from engines.sampler import pelvis_in_camera
-from trainer.bodies import Bodies
-from trainer.kinematics import camera_from_pelvis, pelvis_in_view, project, relative_joints, view_joints
+from trainer.model.bodies import Bodies
+from trainer.model.kinematics import camera_from_pelvis, pelvis_in_view, project, relative_joints, view_joints
 
 B, S = 3, 5
 

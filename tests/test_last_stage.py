@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engines.models import landmarker_model
-from trainer.last_stage import LastStage
+from trainer.model.last_stage import LastStage
 
 
 @pytest.fixture(scope="module")

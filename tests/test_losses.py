@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from trainer import losses
+from trainer.model import losses
 
 
 def test_reprojection_is_the_laplace_likelihood_of_visible_joints() -> None:

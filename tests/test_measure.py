@@ -15,13 +15,13 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.types import LIMB_JOINTS
 from trainer import measure as module
-from trainer import so3
-from trainer.bodies import Bodies
 from trainer.chance import Chance
-from trainer.data import Pairs
-from trainer.kinematics import project
 from trainer.measure import Judged, MeasureConfig, accuracy, judge, measure, surface_error
 from trainer.methods.method import Drawn, Known, Method, Terms
+from trainer.model import so3
+from trainer.model.bodies import Bodies
+from trainer.model.kinematics import project
+from trainer.pairs.data import Pairs
 
 S = 0.05
 """Standard deviation of the error of a stand-in's best estimate, metres, on each axis."""

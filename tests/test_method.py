@@ -6,12 +6,12 @@ import torch
 from random_pairs import TINY_ENCODER, TINY_MAP_ENCODER, known, pairs
 
 from engines.body import BodyModel, joints_only
-from trainer import so3
 from trainer.chance import Chance
-from trainer.data import Pairs
-from trainer.encoder import EncoderConfig
 from trainer.methods.hmr import HMR, HMRConfig
 from trainer.methods.method import EvidenceConfig, TruthConfig
+from trainer.model import so3
+from trainer.model.encoder import EncoderConfig
+from trainer.pairs.data import Pairs
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from random_pairs import TINY, TINY_ENCODER, TINY_MAP_ENCODER, known, mhentropy,
 
 from engines.body import BodyModel
 from trainer.chance import Chance
-from trainer.data import Pairs
-from trainer.flow import DIM
 from trainer.methods.method import EvidenceConfig, Supervision
 from trainer.methods.mhentropy import MHEntropy, MHEntropyConfig
+from trainer.model.flow import DIM
+from trainer.pairs.data import Pairs
 
 TRUTH_3D = ("y", "betas", "camera", "joints")
 

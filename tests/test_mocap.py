@@ -11,10 +11,10 @@ from engines.body import BodyModel, joints_only
 from engines.errors import PenumbraError
 from engines.rotations import exp_so3, geodesic_angle
 from engines.types import JOINT_NAMES, NUM_BETAS, PARENTS
-from trainer.asf_amc import METRES_PER_UNIT, read_amc, read_asf
-from trainer.bvh import read_bvh
 from trainer.mocap import MIRRORED_JOINTS, Motion, load_clip, mirror_pose, plausible
-from trainer.skeleton import Recording
+from trainer.motion.asf_amc import METRES_PER_UNIT, read_amc, read_asf
+from trainer.motion.bvh import read_bvh
+from trainer.motion.recording import Recording
 
 CMU = Path(__file__).parents[2] / "shared" / "data" / "mocap" / "cmu"
 needs_cmu = pytest.mark.skipif(not (CMU / "clips.csv").is_file(), reason="the CMU recordings are not on this machine")

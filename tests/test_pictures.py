@@ -7,11 +7,11 @@ from random_pairs import TINY_ENCODER, TINY_MAP_ENCODER, known, mhentropy, pairs
 
 from engines.body import BodyModel
 from trainer import pictures
-from trainer.bodies import Bodies
 from trainer.chance import Chance
-from trainer.data import Pairs
 from trainer.methods.hmr import HMR, HMRConfig
 from trainer.methods.method import Drawn
+from trainer.model.bodies import Bodies
+from trainer.pairs.data import Pairs
 from trainer.pictures import samples_against_truth
 
 WHITE = np.array([255, 255, 255])

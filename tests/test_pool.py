@@ -7,10 +7,10 @@ from random_pairs import records
 
 from engines.body import BodyModel
 from engines.types import LIMB_LANDMARKS
-from trainer import pool
-from trainer.augment import AugmentConfig, Raw, mirror
-from trainer.data import Pairs, encode
-from trainer.pool import Pool
+from trainer.pairs import pool
+from trainer.pairs.augment import AugmentConfig, Raw, mirror
+from trainer.pairs.data import Pairs, encode
+from trainer.pairs.pool import Pool
 
 COUNT = 9
 STILL = AugmentConfig(0.0, 0.0, 0.0)

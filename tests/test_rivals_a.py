@@ -9,18 +9,18 @@ from scipy.spatial.transform import Rotation
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from engines.body import BodyModel
-from trainer import so3
-from trainer.bodies import NUMBERS, Bodies
 from trainer.chance import Chance
-from trainer.data import Pairs
-from trainer.encoder import EncoderConfig
-from trainer.flow import DIM
-from trainer.kinematics import project
-from trainer.losses import joint_distance
 from trainer.methods.mdn import MDN, MDNConfig, Mixture
 from trainer.methods.method import EvidenceConfig, Known, Method, Supervision
 from trainer.methods.multibodies import MultiBodies, MultiBodiesConfig
 from trainer.methods.spin import SPIN, FitConfig, SPINConfig
+from trainer.model import so3
+from trainer.model.bodies import NUMBERS, Bodies
+from trainer.model.encoder import EncoderConfig
+from trainer.model.flow import DIM
+from trainer.model.kinematics import project
+from trainer.model.losses import joint_distance
+from trainer.pairs.data import Pairs
 
 TINY = EncoderConfig(width=32, blocks=1, dropout=0.0)
 

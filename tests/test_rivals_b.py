@@ -11,15 +11,15 @@ from torch import Tensor
 
 from engines.body import BodyModel
 from engines.types import JOINT_NAMES, PARENTS
-from trainer import losses, so3
-from trainer.bodies import SIX, Bodies, numbers_from_bodies
 from trainer.chance import Chance
-from trainer.data import Pairs
-from trainer.encoder import EncoderConfig
-from trainer.flow import DIM as FLOW_DIM
-from trainer.flow import FlowConfig, PoseFlow
 from trainer.methods import cvae, humaniflow, prohmr
 from trainer.methods.method import Method, Supervision
+from trainer.model import losses, so3
+from trainer.model.bodies import SIX, Bodies, numbers_from_bodies
+from trainer.model.encoder import EncoderConfig
+from trainer.model.flow import DIM as FLOW_DIM
+from trainer.model.flow import FlowConfig, PoseFlow
+from trainer.pairs.data import Pairs
 
 ENCODER = EncoderConfig(width=32, blocks=1, dropout=0.0)
 NAMES = ("cvae", "prohmr", "humaniflow")

@@ -17,9 +17,10 @@ from engines.errors import PenumbraError
 from engines.features import NUM_FEATURES
 from engines.sampler import DIM, FlowModel, Sampler, open_sampler
 from engines.types import Landmarks, Roi
-from trainer import data, export_onnx
-from trainer.encoder import EncoderConfig
+from trainer import export_onnx
 from trainer.methods.mhentropy import MHEntropy
+from trainer.model.encoder import EncoderConfig
+from trainer.pairs import data
 
 K = 9
 

@@ -9,12 +9,12 @@ from random_pairs import TINY, TINY_ENCODER, known, mhentropy, pairs
 
 from engines.body import BodyModel
 from engines.features import NUM_FEATURES
-from trainer.bodies import Bodies
-from trainer.data import Pairs
-from trainer.flow import DIM, Context, PoseFlow
-from trainer.kinematics import project
 from trainer.methods.hmr import HMR, HMRConfig
 from trainer.methods.mhentropy import MHEntropy
+from trainer.model.bodies import Bodies
+from trainer.model.flow import DIM, Context, PoseFlow
+from trainer.model.kinematics import project
+from trainer.pairs.data import Pairs
 from trainer.score import Scores, moments, score
 
 

@@ -10,9 +10,9 @@ from calib.reliability import spearman
 from engines.body import BodyModel
 from engines.sampler import open_sampler
 from trainer.ambiguous import AMBIGUOUS
-from trainer.data import encode
+from trainer.painting.scenes import draw
+from trainer.pairs.data import encode
 from trainer.pose_prior import PosePrior
-from trainer.scenes import draw
 from trainer.synthesize import Painter
 
 PICTURES = 200

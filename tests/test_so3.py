@@ -8,7 +8,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from engines.rotations import log_so3
-from trainer import so3
+from trainer.model import so3
 
 ANGLES = [0.0, 1e-9, 1e-5, 9e-4, 1.1e-3, 0.02, 0.3, 1.5, 3.0, math.pi - 1e-6, math.pi, 4.0]
 RADIUS = torch.tensor([math.pi, 1.5 * math.pi], dtype=torch.float64)

@@ -16,8 +16,10 @@ from engines.landmarker import SIDE, decode
 from engines.roi import crop_to_image, image_to_crop
 from engines.rotations import exp_so3, geodesic_angle
 from engines.types import JOINT_NAMES, LIMB_JOINTS, PARENTS, Landmarks, Roi
-from trainer import data, render, scenes, synthesize
-from trainer.scenes import CROPS, UPPER_BODY, Scene, SceneConfig, window
+from trainer import synthesize
+from trainer.painting import render, scenes
+from trainer.painting.scenes import CROPS, UPPER_BODY, Scene, SceneConfig, window
+from trainer.pairs import data
 from trainer.synthesize import Painter, SynthesizeConfig
 
 LIMB_LANDMARKS = [23, 24, 25, 26, 27, 28, 11, 12, 13, 14, 15, 16]

@@ -15,11 +15,11 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.features import NUM_FEATURES
 from trainer import runs, train
-from trainer.augment import Raw
 from trainer.chance import Chance
 from trainer.methods.mhentropy import MHEntropy, MHEntropyConfig
 from trainer.methods.registry import MethodConfigs
-from trainer.pool import Pool
+from trainer.pairs.augment import Raw
+from trainer.pairs.pool import Pool
 from trainer.train import NoiseConfig, TrainConfig, Training, rate, with_noise
 from trainer.video_pairs import load_video
 

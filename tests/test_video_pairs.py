@@ -12,9 +12,9 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.types import JOINT_NAMES
 from realtime.demo import clip_path
-from trainer import data
-from trainer.augment import Raw
 from trainer.chance import Chance
+from trainer.pairs import data
+from trainer.pairs.augment import Raw
 from trainer.video_pairs import JOINT_OF, VideoConfig, load_video, main, watch
 
 SUPERVISING = {

@@ -15,8 +15,8 @@ from jaxtyping import Float, UInt8
 
 from engines.body import BodyModel
 from engines.rotations import exp_so3, log_so3
-from trainer import render
 from trainer.command import start
+from trainer.painting import render
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.features import LIMBS
 from engines.sampler import noise
-from trainer.augment import JOINT_OF_LANDMARK, Raw
 from trainer.command import start
-from trainer.data import Pairs, encode, read
 from trainer.export_onnx import load_flow
-from trainer.flow import PoseFlow
-from trainer.kinematics import Skeleton, view_joints
+from trainer.model.flow import PoseFlow
+from trainer.model.kinematics import Skeleton, view_joints
+from trainer.pairs.augment import JOINT_OF_LANDMARK, Raw
+from trainer.pairs.data import Pairs, encode, read
 from trainer.runs import load_config, load_method
 from trainer.score import moments
 

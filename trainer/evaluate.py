@@ -22,13 +22,13 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.landmarker import open_landmarker
 from trainer import tables
-from trainer.augment import Raw
 from trainer.command import start
-from trainer.data import Pairs, encode, read
 from trainer.datasets.open import open_dataset
 from trainer.datasets.pictures import look
-from trainer.exact import Shown, shown_as
 from trainer.measure import MeasureConfig, measure, surface_error
+from trainer.pairs.augment import Raw
+from trainer.pairs.data import Pairs, encode, read
+from trainer.pairs.exact import Shown, shown_as
 from trainer.runs import load_config, load_method
 from trainer.tables import Measured
 from trainer.train import TrainConfig

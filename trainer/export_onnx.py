@@ -22,8 +22,8 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.features import NUM_FEATURES
 from trainer.command import start
-from trainer.flow import DIM, PoseFlow
 from trainer.methods.mhentropy import MHEntropy
+from trainer.model.flow import DIM, PoseFlow
 from trainer.runs import load_config, load_method
 
 INPUTS = ("features", "map", "z")

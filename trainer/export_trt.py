@@ -6,7 +6,7 @@
 
 Every shape is fixed in the graph before it is built, and every network is strongly typed: the types in the graph are
 the types that run. TensorRT 11 knows no other kind, 10 does it when asked, so float16 is written into the graph by
-`trainer.half`. NOT YET RUN ON HARDWARE, see `engines.tensorrt_engine`.
+`trainer.float16`. NOT YET RUN ON HARDWARE, see `engines.tensorrt_engine`.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from google.protobuf.message import DecodeError
 from engines.engine import Engine, Shapes, open_dimension, open_engine, why_unavailable
 from engines.errors import PenumbraError
 from engines.plans import BUILT, PRECISIONS, Manifest, file_sha256, plan_path, write_plan
-from trainer.half import halve
+from trainer.float16 import halve
 
 FLOW = Path(__file__).parents[1] / "engines" / "assets" / "flow.onnx"
 TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}

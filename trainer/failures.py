@@ -21,11 +21,11 @@ from engines.types import LIMB_JOINTS
 from trainer.ambiguous import AMBIGUOUS
 from trainer.chance import Chance
 from trainer.command import start
-from trainer.data import Pairs, encode
 from trainer.methods.method import Method
+from trainer.painting.scenes import draw
+from trainer.pairs.data import Pairs, encode
 from trainer.pictures import samples_against_truth
 from trainer.runs import load_config, load_method
-from trainer.scenes import draw
 from trainer.score import moments, same_distance
 from trainer.synthesize import Painter, poses_of
 

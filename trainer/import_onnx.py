@@ -23,8 +23,8 @@ from engines.errors import PenumbraError
 from engines.sampler import FlowModel
 from trainer.command import start
 from trainer.export_onnx import export
-from trainer.flow import PoseFlow
 from trainer.methods.mhentropy import MHEntropy
+from trainer.model.flow import PoseFlow
 from trainer.runs import config_of, fresh_method
 
 

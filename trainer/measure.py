@@ -18,10 +18,10 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.types import LIMB_JOINTS
 from trainer import metrics
-from trainer.bodies import Bodies
 from trainer.chance import Chance
-from trainer.data import Pairs
 from trainer.methods.method import Method
+from trainer.model.bodies import Bodies
+from trainer.pairs.data import Pairs
 from trainer.score import same_distance
 
 BEST_OF = (1, 5, 10, 25, 100)

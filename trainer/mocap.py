@@ -18,11 +18,11 @@ from tqdm import tqdm
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.types import JOINT_NAMES, NUM_BETAS
-from trainer.asf_amc import METRES_PER_UNIT, read_amc, read_asf
-from trainer.bvh import joint_names, read_bvh
 from trainer.command import start
 from trainer.datasets.amass import read_amass
-from trainer.retarget import ASF, DAZ, MOTIONBUILDER, retarget
+from trainer.motion.asf_amc import METRES_PER_UNIT, read_amc, read_asf
+from trainer.motion.bvh import joint_names, read_bvh
+from trainer.motion.retarget import ASF, DAZ, MOTIONBUILDER, retarget
 
 CMU_FPS = 120.0
 """The rate of CMU's original AMC files, which do not state it."""

@@ -7,8 +7,8 @@ from jaxtyping import Float, UInt8
 
 from engines.types import PARENTS
 from trainer.chance import Chance
-from trainer.data import Pairs
 from trainer.methods.method import Method
+from trainer.pairs.data import Pairs
 
 _SIDE = 256
 _TRUTH, _CENTER, _SAMPLE = (255, 255, 255), (80, 200, 80), (200, 140, 60)

@@ -28,9 +28,9 @@ from torch import Tensor
 
 from engines.errors import PenumbraError
 from engines.types import JOINT_NAMES
-from trainer import so3
 from trainer.command import start
 from trainer.mocap import SPLITS, mirror_pose
+from trainer.model import so3
 
 ASSET = Path(__file__).parent / "assets" / "pose_prior.safetensors"
 COVARIANCE_FLOOR = 1e-4

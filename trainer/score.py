@@ -7,10 +7,10 @@ from torch import Tensor
 
 from engines.types import LIMB_JOINTS
 from trainer.chance import Chance
-from trainer.data import Pairs
-from trainer.kinematics import project
 from trainer.methods.method import Method
 from trainer.metrics import best_of, contains, mpjpe, pa_mpjpe
+from trainer.model.kinematics import project
+from trainer.pairs.data import Pairs
 
 HYPOTHESES = 100
 

@@ -25,9 +25,9 @@ from engines.landmarker import Landmarker
 from engines.models import landmarker_model
 from engines.roi import image_to_crop
 from engines.types import Landmarks, Roi
-from trainer import render
 from trainer.command import start
-from trainer.scenes import CROPS, Scene, SceneConfig, draw, window
+from trainer.painting import render
+from trainer.painting.scenes import CROPS, Scene, SceneConfig, draw, window
 
 SHARD = 500
 OVERSAMPLE = 2

@@ -29,15 +29,15 @@ from tqdm import tqdm
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from trainer import runs
-from trainer.augment import AugmentConfig, Raw
 from trainer.chance import Chance
 from trainer.command import start
-from trainer.data import Pairs, encode, read
-from trainer.encoder import EncoderConfig
-from trainer.exact import Shown, shown_as
 from trainer.methods.method import Known, Supervision, Terms
 from trainer.methods.registry import MethodConfigs, Name, build
-from trainer.pool import Pool
+from trainer.model.encoder import EncoderConfig
+from trainer.pairs.augment import AugmentConfig, Raw
+from trainer.pairs.data import Pairs, encode, read
+from trainer.pairs.exact import Shown, shown_as
+from trainer.pairs.pool import Pool
 from trainer.pose_prior import PosePrior
 from trainer.score import Scores
 from trainer.video_pairs import load_video

@@ -22,9 +22,9 @@ from engines.landmarker import SIDE as CROP
 from engines.perception import Perception, open_perception
 from engines.roi import image_to_crop
 from engines.types import JOINT_NAMES, LIMB_LANDMARKS, NUM_JOINTS, Landmarks
-from trainer.augment import Raw
 from trainer.command import start
-from trainer.data import Pairs, encode, read
+from trainer.pairs.augment import Raw
+from trainer.pairs.data import Pairs, encode, read
 
 JOINT_OF = {landmark: joint for landmark, joint in LIMB_LANDMARKS.items() if "hip" not in JOINT_NAMES[joint]}
 """The joint of each landmark that supervises. Hips are left out: the network's lie centimetres from SMPL's."""

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from trainer.data import Pairs
 from trainer.methods.method import Method, Terms
+from trainer.pairs.data import Pairs
 from trainer.pictures import samples_against_truth
 from trainer.score import Scores, score
 

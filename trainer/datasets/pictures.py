@@ -2,7 +2,7 @@
 
     people = open_dataset("3dpw", root, "test")
     looked = look(people, open_landmarker(), BodyModel.load(path_of_converted_smpl))
-    pairs = trainer.data.encode(looked.raw, body)
+    pairs = trainer.pairs.data.encode(looked.raw, body)
 
 Cameras. Where the dataset gives K, the picture's coordinates are moved so that its principal point falls on the picture's
 middle and its pixels are square, which is what a pair assumes; so nothing is lost. Elsewhere the principal point is taken to
@@ -35,10 +35,10 @@ from engines.errors import PenumbraError
 from engines.landmarker import SIDE, Landmarker
 from engines.roi import MARGIN, apply_affine, image_to_crop
 from engines.types import JOINT_NAMES, LIMB_JOINTS, NUM_BETAS, Landmarks, Roi
-from trainer.augment import Raw
 from trainer.datasets.people import People
 from trainer.datasets.placing import NEAREST_M, centred, fit_box, fit_translation
-from trainer.scenes import CROPS, WHOLE
+from trainer.painting.scenes import CROPS, WHOLE
+from trainer.pairs.augment import Raw
 
 CONFIDENT = 0.6
 """Of a keypoint that counts as seen, as in HuManiFlow's evaluation on 3DPW (Sengupta et al., 2023)."""

@@ -4,10 +4,10 @@ $$q(R_{1..23}, \beta \mid I) = q(\beta \mid I) \prod_k q(R_k \mid R_{\text{above
 
 The shape is a diagonal Gaussian; global orientation and camera are regressed, the same for all hypotheses. A joint's flow works
 in $\mathbb{R}^3$: noise, two conditional couplings (a rational-quadratic spline, Durkan et al. 2019, then scale and shift), the
-radial tanh and the exponential map of `trainer.so3`. Its ball has radius $\pi$ (the original: $1.5 \pi$), so every rotation has
-one pre-image and the density is exact. The original walks through 23 joints one by one; here all joints at the same depth
-of the tree go together, each with its own weights, and the shape enters beside the rotations above, so that most of the
-work is done once a picture.
+radial tanh and the exponential map of `trainer.model.so3`. Its ball has radius $\pi$ (the original: $1.5 \pi$), so every
+rotation has one pre-image and the density is exact. The original walks through 23 joints one by one; here all joints at the
+same depth of the tree go together, each with its own weights, and the shape enters beside the rotations above, so that most of
+the work is done once a picture.
 
 Tensors inside the flow have the joint first: (n joints, M = B S bodies, numbers).
 """
@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from zuko.transforms import MonotonicRQSTransform
 
 from engines.types import NUM_BETAS, NUM_JOINTS, PARENTS
-from trainer import losses, so3
-from trainer.bodies import Bodies, rotations_from_six
 from trainer.chance import Chance
-from trainer.data import Pairs
-from trainer.encoder import Encoder, EncoderConfig
 from trainer.methods.method import Drawn, EvidenceConfig, Known, Method, Supervision, Terms
+from trainer.model import losses, so3
+from trainer.model.bodies import Bodies, rotations_from_six
+from trainer.model.encoder import Encoder, EncoderConfig
+from trainer.pairs.data import Pairs
 
 JOINTS = NUM_JOINTS - 1
 DIM = NUM_BETAS + 3 * JOINTS

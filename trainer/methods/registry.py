@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from trainer.encoder import EncoderConfig
 from trainer.methods.cvae import CVAE, CVAEConfig
 from trainer.methods.hmr import HMR, HMRConfig
 from trainer.methods.humaniflow import HuManiFlow, HuManiFlowConfig
@@ -14,6 +13,7 @@ from trainer.methods.mhentropy import MHEntropy, MHEntropyConfig
 from trainer.methods.multibodies import MultiBodies, MultiBodiesConfig
 from trainer.methods.prohmr import ProHMR, ProHMRConfig
 from trainer.methods.spin import SPIN, SPINConfig
+from trainer.model.encoder import EncoderConfig
 
 Name = Literal["hmr", "spin", "mdn", "cvae", "multibodies", "prohmr", "humaniflow", "mhentropy"]
 NAMES: tuple[Name, ...] = get_args(Name)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from engines.errors import PenumbraError
-from trainer.skeleton import Recording
+from trainer.motion.recording import Recording
 
 
 def read_bvh(path: Path, metres_per_unit: float) -> Recording:

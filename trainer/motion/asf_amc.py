@@ -15,7 +15,7 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from engines.errors import PenumbraError
-from trainer.skeleton import Recording
+from trainer.motion.recording import Recording
 
 METRES_PER_UNIT = 0.0254 / 0.45
 """CMU's unit of length is an inch divided by the 0.45 that its files declare."""

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from engines.body import BodyModel
-from trainer.augment import AugmentConfig, Raw, mirror, perturb
-from trainer.data import Pairs, encode
-from trainer.exact import Shown, shown_as
+from trainer.pairs.augment import AugmentConfig, Raw, mirror, perturb
+from trainer.pairs.data import Pairs, encode
+from trainer.pairs.exact import Shown, shown_as
 
 _CHUNK = 4096
 

@@ -6,8 +6,8 @@ $x$ = (24 x 3 rotation coordinates, 10 betas, 3 camera numbers) and maps noise $
     z -> affine couplings (scale and shift depend on the context) -> affine by context -> standardise -> x -> SO(3)
 
 Every log-determinant depends on the picture through the context, so the volume of the posterior does too: an entropy term
-reaches the encoder, and what is hidden can spread while what is seen does not. `trainer.so3` has the rotation part,
-`trainer.bodies` says what the numbers mean.
+reaches the encoder, and what is hidden can spread while what is seen does not. `trainer.model.so3` has the rotation part,
+`trainer.model.bodies` says what the numbers mean.
 """
 
 import math
@@ -19,9 +19,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engines.types import NUM_BETAS, NUM_JOINTS
-from trainer import so3
-from trainer.bodies import Bodies
-from trainer.encoder import Encoder, EncoderConfig
+from trainer.model import so3
+from trainer.model.bodies import Bodies
+from trainer.model.encoder import Encoder, EncoderConfig
 
 ROT = 3 * NUM_JOINTS
 DIM = ROT + NUM_BETAS + 3

@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from engines.rotations import exp_so3, interpolate, log_so3, matrix_to_quat_wxyz
 from engines.types import JOINT_NAMES, NUM_JOINTS, PARENTS
-from trainer.skeleton import Recording
+from trainer.motion.recording import Recording
 
 FLAT_FOOT_DEG = 18.0
 """Descent of the line from ankle to toe base in a flat foot, median over standing frames of the CMU recordings."""

@@ -43,7 +43,7 @@ class Encoder(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width)
         if config.map:
-            from trainer.last_stage import LastStage
+            from trainer.model.last_stage import LastStage
 
             self.stage = LastStage.load()
             self.from_map = nn.Linear(self.stage.size, config.width)

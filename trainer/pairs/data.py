@@ -11,9 +11,9 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.features import observe
 from engines.rotations import exp_so3, log_so3
-from trainer.augment import Raw, joints_in_camera
-from trainer.bodies import Bodies
-from trainer.kinematics import camera_from_pelvis, project
+from trainer.model.bodies import Bodies
+from trainer.model.kinematics import camera_from_pelvis, project
+from trainer.pairs.augment import Raw, joints_in_camera
 
 
 class Pairs(NamedTuple):

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from engines.body import BodyModel
 from engines.types import NUM_JOINTS, PARENTS
-from trainer.augment import JOINT_OF_LANDMARK, Raw, joints_in_camera
+from trainer.pairs.augment import JOINT_OF_LANDMARK, Raw, joints_in_camera
 
 Shown = Literal["rendered", "exact"]
 """Landmarks as the landmark network saw the picture, or exact."""

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from engines.features import REACH_M
 from engines.types import NUM_JOINTS, PARENTS
-from trainer import so3
-from trainer.bodies import Bodies
+from trainer.model import so3
+from trainer.model.bodies import Bodies
 
 
 class Skeleton(NamedTuple):

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engines.types import NUM_JOINTS
-from trainer import so3
+from trainer.model import so3
 
 SIX = 6 * NUM_JOINTS
 NUMBERS = SIX + 10 + 3

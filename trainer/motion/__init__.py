@@ -1,0 +1,1 @@
+"""Motion capture files of several formats, and how a recorded skeleton poses SMPL's."""

@@ -1,0 +1,1 @@
+"""Random people in front of random cameras, and pictures of them."""
