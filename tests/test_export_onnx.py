@@ -85,6 +85,26 @@ def test_export_takes_the_averaged_weights_and_records_them(body: BodyModel, tmp
     np.testing.assert_allclose(engine.outputs["tangent"], expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("broken", ["unfinished", "differs"])
+def test_an_export_that_fails_leaves_the_old_model(
+    broken: str, body: BodyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored_run(tmp_path / "run", mhentropy(body, random_flow(seed=3)))
+    (tmp_path / "shipped").mkdir()
+    for name in ("flow.onnx", "flow.json"):
+        (tmp_path / "shipped" / name).write_text("old")
+    if broken == "unfinished":
+        (tmp_path / "run" / "scores.json").unlink()
+    else:
+        monkeypatch.setattr(export_onnx, "TOLERANCE", -1.0)
+    with pytest.raises((PenumbraError, RuntimeError), match=r"has no scores yet|differs from torch"):
+        export_onnx.main(ExportConfig(tmp_path / "run", tmp_path / "shipped" / "flow.onnx"))
+    assert {path.name: path.read_text() for path in (tmp_path / "shipped").iterdir()} == {
+        "flow.onnx": "old",
+        "flow.json": "old",
+    }
+
+
 def test_a_flow_that_never_saw_a_landmark_network_is_not_exported(tmp_path: Path) -> None:
     facts = {"starts": [{"config": dataclasses.asdict(TrainConfig(shown="exact"))}]}
     (tmp_path / "config.json").write_text(json.dumps(facts, default=str))

@@ -11,6 +11,7 @@ from random_pairs import TINY, TINY_ENCODER, mhentropy, random_flow, stored_run
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from trainer import runs
+from trainer.checkout import git
 from trainer.methods.mhentropy import MHEntropyConfig
 from trainer.methods.registry import MethodConfigs
 from trainer.train import TrainConfig
@@ -26,7 +27,7 @@ def test_the_configuration_survives_being_written(tmp_path: Path) -> None:
     assert runs.load_config(tmp_path) == config
     first, second = json.loads((tmp_path / "config.json").read_text())["starts"]
     assert (first["at_step"], second["at_step"], second["training_pairs"]) == (0, 40, 7)
-    assert len(second["commit"]) == 40 or second["commit"] == ""  # where there is no git
+    assert len(second["commit"]) == 40 or second["commit"] == "unknown"  # where there is no git
 
 
 def test_the_averaged_weights_are_loaded(body: BodyModel, tmp_path: Path) -> None:
@@ -46,3 +47,11 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(started, default=str))
     with pytest.raises(PenumbraError, match="holds no checkpoint yet"):
         runs.load_method(tmp_path)
+
+
+def test_git_answers_for_this_checkout_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = git("rev-parse", "HEAD")
+    monkeypatch.chdir(tmp_path)  # of another repository, or of none
+    assert git("rev-parse", "HEAD") == here
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git("rev-parse", "HEAD") == "unknown"

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,6 +93,33 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(
     assert isinstance(stored, MHEntropy) and not stored.training
     for name, value in stored.state_dict().items():
         torch.testing.assert_close(value, straight[f"average.{name}"], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"supervision": "2d-vis"}, "supervision"),
+        ({"method": "hmr"}, "method"),
+        ({"seed": 5, "batch": 2}, "batch, seed"),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_settings(
+    config: TrainConfig, change: dict[str, Any], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.run.mkdir()
+    runs.record(config, config.run, pairs=12, done=1)
+    (config.run / "last.pt").write_bytes(b"")
+    with pytest.raises(PenumbraError, match=f"was begun with another {named}; name a new folder"):
+        train.run(dataclasses.replace(config, **change))
+
+
+def test_an_imported_run_can_only_be_started_from(
+    config: TrainConfig, raw: Raw, body: BodyModel, tmp_path: Path
+) -> None:
+    training = start(config, raw, body)
+    torch.save({"method": {}, "average": {}, "done": 0, "skipped": 0}, tmp_path / "last.pt")
+    with pytest.raises(PenumbraError, match="give it as --start"):
+        training.resume(tmp_path / "last.pt")
 
 
 def test_a_kill_while_saving_leaves_the_previous_checkpoint(

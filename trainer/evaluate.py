@@ -11,7 +11,7 @@ call must differ in nothing but their seed.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +29,9 @@ from trainer.measure import MeasureConfig, measure, surface_error
 from trainer.pairs.augment import Raw
 from trainer.pairs.data import Pairs, encode, read
 from trainer.pairs.exact import Shown, shown_as
-from trainer.runs import load_config, load_method
+from trainer.runs import differences, load_config, load_method
 from trainer.tables import Measured
 from trainer.train import TrainConfig
-
-_MAY_DIFFER = {
-    "seed", "run", "accelerator", "devices", "nodes", "threads", "evaluate_every", "evaluate_pairs", "checkpoint_every",
-}  # fmt: skip
-"""Of runs that share a row: what changes nothing but the seed's own luck."""
 
 
 @dataclass(frozen=True)
@@ -155,18 +150,10 @@ def _check_rows(runs: Sequence[Path], configs: Sequence[TrainConfig]) -> None:
     first: dict[tuple[str, str], tuple[Path, TrainConfig]] = {}
     for run, facts in zip(runs, configs, strict=True):
         other, theirs = first.setdefault((facts.method, facts.supervision), (run, facts))
-        mine, other_values = _what_matters(facts), _what_matters(theirs)
-        differ = [name for name in mine if mine[name] != other_values[name]]
-        if differ:
+        if differ := differences(facts, theirs, but={"seed"}):
             raise PenumbraError(
                 f"--runs: {other} and {run} share a row but differ in {', '.join(differ)}; score them apart."
             )
-
-
-def _what_matters(facts: TrainConfig) -> dict[str, object]:
-    values = {field.name: getattr(facts, field.name) for field in fields(TrainConfig) if field.name not in _MAY_DIFFER}
-    paths = {name: value.resolve() for name, value in values.items() if isinstance(value, Path)}
-    return values | paths | {"methods": getattr(facts.methods, facts.method)}
 
 
 def report(measured: list[Measured]) -> str:

@@ -24,7 +24,7 @@ from engines.features import NUM_FEATURES
 from trainer.command import start
 from trainer.methods.mhentropy import MHEntropy
 from trainer.model.flow import DIM, PoseFlow
-from trainer.runs import load_config, load_method
+from trainer.runs import load_config, load_method, load_scores
 
 INPUTS = ("features", "map", "z")
 OUTPUTS = ("tangent", "betas", "camera", "log_q", "visible")
@@ -109,18 +109,27 @@ def lineage(run: Path) -> dict[str, Any]:
 
 
 def main(config: ExportConfig) -> None:
-    """Export and record."""
-    worst = export(load_flow(config.run), config.out)
-    facts = lineage(config.run)
-    scores = json.loads((config.run / "scores.json").read_text())
-    record = {
-        "file": config.out.name,
-        "sha256": hashlib.sha256(config.out.read_bytes()).hexdigest(),
-        "J_template": BodyModel.load(load_config(config.run).body).J_template.tolist(),
-        "trained": facts,
-        "validation": scores,
-        "onnx_difference": worst,
-    }
+    """Export and record. What was at `out` stays until the new graph has been found to be right.
+
+    Raises:
+        PenumbraError: if there is no run that has come to its end, or not one of the live system's method.
+        RuntimeError: if the graph differs from torch.
+    """
+    flow, scores = load_flow(config.run), load_scores(config.run)
+    partial = config.out.with_suffix(".partial.onnx")
+    try:
+        worst = export(flow, partial)
+        record = {
+            "file": config.out.name,
+            "sha256": hashlib.sha256(partial.read_bytes()).hexdigest(),
+            "J_template": BodyModel.load(load_config(config.run).body).J_template.tolist(),
+            "trained": lineage(config.run),
+            "validation": scores,
+            "onnx_difference": worst,
+        }
+        partial.replace(config.out)
+    finally:
+        partial.unlink(missing_ok=True)
     config.out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
     print(f"{config.out}: {config.out.stat().st_size / 2**20:.1f} MiB, differs from torch by at most {worst:.1e}")
 

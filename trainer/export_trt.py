@@ -10,7 +10,6 @@ the types that run. TensorRT 11 knows no other kind, 10 does it when asked, so f
 """
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from google.protobuf.message import DecodeError
 from engines.engine import Engine, Shapes, open_dimension, open_engine, why_unavailable
 from engines.errors import PenumbraError
 from engines.plans import BUILT, PRECISIONS, Manifest, file_sha256, plan_path, write_plan
+from trainer.checkout import git
 from trainer.float16 import halve
 
 FLOW = Path(__file__).parents[1] / "engines" / "assets" / "flow.onnx"
@@ -74,7 +74,9 @@ def export(model: Path, precision: str, hypotheses: int, folder: Path = BUILT) -
         )
     machine = this_machine()
     path = plan_path(model, machine, precision, folder)
-    manifest = Manifest(model.name, file_sha256(model), machine, precision, shapes, error, _commit())
+    manifest = Manifest(
+        model.name, file_sha256(model), machine, precision, shapes, error, git("rev-parse", "--short", "HEAD")
+    )
     write_plan(path, plan, manifest)
     print(f"{model.name}: {path} ({len(plan) / 2**20:.1f} MiB), off by at most {worst:.1e} of each output's range")
     return path
@@ -183,14 +185,6 @@ def load(model: Path) -> onnx.ModelProto:
     except (OSError, DecodeError, onnx.checker.ValidationError) as error:
         raise PenumbraError(f"--onnx: {model} is not a readable ONNX file.") from error
     return proto
-
-
-def _commit() -> str:
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    try:
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-import subprocess
+from collections.abc import Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import torch
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
+from trainer.checkout import git
 from trainer.methods.method import Known, Method
 from trainer.methods.registry import build
 from trainer.pose_prior import PosePrior
@@ -18,13 +19,14 @@ from trainer.pose_prior import PosePrior
 if TYPE_CHECKING:
     from trainer.train import TrainConfig
 
+_CHANGES_NOTHING = {
+    "run", "accelerator", "devices", "nodes", "threads", "evaluate_every", "evaluate_pairs", "checkpoint_every",
+}  # fmt: skip
+"""Settings that a result does not depend on."""
+
 
 def record(config: "TrainConfig", run: Path, pairs: int, done: int) -> None:
     """Write what makes this run beside it, every time it is started or goes on."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip()
-
     path = run / "config.json"
     starts = json.loads(path.read_text())["starts"] if path.exists() else []
     facts = {"at_step": done, "training_pairs": pairs, "commit": git("rev-parse", "HEAD")}
@@ -38,6 +40,18 @@ def write_scores(run: Path, scores: dict[str, float | None]) -> None:
     (run / "scores.json").write_text(json.dumps(scores, indent=2))
 
 
+def load_scores(run: Path) -> dict[str, float | None]:
+    """The last evaluation.
+
+    Raises:
+        PenumbraError: if the run has not come to its end.
+    """
+    path = run / "scores.json"
+    if not path.exists():
+        raise PenumbraError(f"{run} has no scores yet: let python -m trainer.train --run {run} come to its end.")
+    return json.loads(path.read_text())
+
+
 def load_config(run: Path) -> "TrainConfig":
     """The configuration of a run's last start.
 
@@ -48,6 +62,26 @@ def load_config(run: Path) -> "TrainConfig":
     if not path.exists():
         raise PenumbraError(f"{run} holds no run: train one with python -m trainer.train --run {run}.")
     return config_of(json.loads(path.read_text()))
+
+
+def differences(one: "TrainConfig", other: "TrainConfig", but: Set[str] = frozenset()) -> list[str]:
+    """Names of the settings that two runs do not share, where that could change what they learn.
+
+    Args:
+        one, other: configurations.
+        but: names that may differ.
+    """
+    if one.method != other.method:
+        return ["method"]
+    mine, theirs = _what_matters(one), _what_matters(other)
+    return [name for name in mine if mine[name] != theirs[name] and name not in but]
+
+
+def _what_matters(config: "TrainConfig") -> dict[str, object]:
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    paths = {name: value.resolve() for name, value in values.items() if isinstance(value, Path)}
+    own = {"methods": getattr(config.methods, config.method)}
+    return {name: value for name, value in (values | paths | own).items() if name not in _CHANGES_NOTHING}
 
 
 def config_of(facts: dict[str, Any]) -> "TrainConfig":

@@ -212,8 +212,14 @@ class Training:
         path.with_suffix(".tmp").replace(path)
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint, whatever number of processes wrote it."""
+        """Go on from a checkpoint, whatever number of processes wrote it.
+
+        Raises:
+            PenumbraError: if no training wrote it.
+        """
         state = torch.load(path, weights_only=True, map_location=self.fabric.device)
+        if "optimiser" not in state:
+            raise PenumbraError(f"--run: {path.parent} was imported and cannot go on; give it as --start of a new run.")
         self.method.module.load_state_dict(state["method"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -262,6 +268,17 @@ def _check(config: TrainConfig, processes: int) -> None:
         )
 
 
+def _check_same(config: TrainConfig) -> None:
+    """Refuse to go on with other settings than the run was begun with.
+
+    Raises:
+        PenumbraError: if something differs that the result depends on.
+    """
+    differ = runs.differences(config, runs.load_config(config.run), but={"steps", "start"})
+    if differ:
+        raise PenumbraError(f"--run: {config.run} was begun with another {', '.join(differ)}; name a new folder.")
+
+
 def rate(step: int, warmup: int, steps: int) -> float:
     """Share of the learning rate: a linear start, then half a cosine down to a hundredth."""
     return min(1.0, (step + 1) / max(warmup, 1)) * (
@@ -270,7 +287,14 @@ def rate(step: int, warmup: int, steps: int) -> float:
 
 
 def run(config: TrainConfig) -> Scores:
-    """Train, or go on; returns the last scores of the averaged weights on the validation split."""
+    """Train, or go on; returns the last scores of the averaged weights on the validation split.
+
+    Raises:
+        PenumbraError: if the run was begun with other settings, or something is missing or does not fit.
+    """
+    last = config.run / "last.pt"
+    if last.exists():
+        _check_same(config)
     torch.set_num_threads(config.threads)
     fabric = _fabric(config)
     fabric.launch()
@@ -279,7 +303,6 @@ def run(config: TrainConfig) -> Scores:
     weak = load_video(config.weak, body, config.encoder.map) if config.weak else None
     training = Training(config, train, body, fabric, weak)
     config.run.mkdir(parents=True, exist_ok=True)
-    last = config.run / "last.pt"
     if last.exists():
         training.resume(last)
     elif config.start is not None:
