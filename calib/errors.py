@@ -4,13 +4,13 @@ Who can run the model writes the file (`trainer.calibrate`); everything here is 
 metres, probabilities.
 """
 
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from engines.arrays import read_npz
 from engines.errors import PenumbraError
 
 
@@ -64,10 +64,11 @@ class Errors:
             PenumbraError: if the file is missing, damaged, or not one of these.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in _SHAPES}
-                data = str(file["data"])
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            arrays = read_npz(path, (*_SHAPES, "data"))
+            data = str(arrays.pop("data"))
+            if missing := _SHAPES.keys() - arrays.keys():
+                raise KeyError(*sorted(missing))
+        except (KeyError, ValueError) as error:
             raise PenumbraError(
                 f"{argument}: {path} is not an errors file ({error}); write one with python -m trainer.calibrate."
             ) from error

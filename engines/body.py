@@ -15,7 +15,6 @@ that the root joint is at `J_0(betas) + transl`. The default body and official S
 """
 
 import json
-import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from engines.arrays import read_npz
 from engines.errors import PenumbraError
 from engines.live_mesh import LiveMesh
 from engines.rotations import exp_so3
@@ -240,9 +240,8 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise PenumbraError(f"The body file {path} does not exist; {hint}.")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        return read_npz(path)
+    except ValueError as error:
         raise PenumbraError(f"The body file {path} is not a safe .npz body ({error}); {hint}.") from error
 
 

@@ -16,7 +16,6 @@ import io
 import json
 import pickle
 import sys
-import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from engines.arrays import read_npz
 from engines.body import check_arrays
 from engines.errors import PenumbraError
 from engines.live_mesh import LiveMesh, decimate, identity_live_mesh
@@ -173,10 +173,8 @@ def read_smpl_pickle(path: Path) -> dict[str, Any]:
 
 def _read_smpl_npz(path: Path) -> dict[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            wanted = (*_SMPL_KEYS, "live_f", "live_vertex_ids", "live_vertex_weights")
-            return {key: file[key] for key in wanted if key in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        return read_npz(path, (*_SMPL_KEYS, "live_f", "live_vertex_ids", "live_vertex_weights"))
+    except ValueError as error:
         raise PenumbraError(f"{path} is not an .npz of plain SMPL arrays ({error}).") from error
 
 

@@ -12,7 +12,7 @@ ALLOWED = {
     "run_demo": {"run_demo", "realtime", "engines"},
     "realtime": {"realtime", "engines", "calib"},
     "engines": {"engines", "calib"},
-    "calib": {"calib", "engines.errors"},
+    "calib": {"calib", "engines.arrays", "engines.errors"},
     "trainer": {"trainer", "engines", "calib"},
 }
 """What each of our packages may import of ours."""

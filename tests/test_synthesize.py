@@ -1,5 +1,6 @@
 """Scenes, the painter and the pairs made of them: geometry that can be checked, and the real landmark network."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from engines.roi import crop_to_image, image_to_crop
 from engines.rotations import exp_so3, geodesic_angle
 from engines.types import JOINT_NAMES, LIMB_JOINTS, PARENTS, Landmarks, Roi
 from trainer import synthesize
+from trainer.ambiguous import CLEAR
 from trainer.painting import render, scenes
 from trainer.painting.scenes import CROPS, UPPER_BODY, Scene, SceneConfig, window
 from trainer.pairs import data
@@ -366,13 +368,73 @@ def test_what_lies_outside_the_picture_is_not_visible(painter: Painter, monkeypa
     assert not record["joint_visible"][legs].any() and record["joint_visible"][arms].all()
 
 
+def store(poses: tuple[np.ndarray, np.ndarray], path: Path) -> None:
+    """Poses as `trainer.mocap` writes them, all of the training split."""
+    rotvec, clip = poses
+    names, split = np.array([f"clip{i}" for i in range(clip.max() + 1)]), np.zeros(len(clip), np.uint8)
+    np.savez(path, rotvec=rotvec, transl=np.zeros((len(clip), 3)), clip=clip, split=split, clip_names=names)
+
+
+def test_shards_of_something_else_are_not_added_to(
+    painter: Painter, poses: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Here:
+        """A pool without processes."""
+
+        def __enter__(self) -> "Here":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            return None
+
+        def imap_unordered(self, call: Callable[[object], None], jobs: list[object]) -> Iterator[None]:
+            return map(call, jobs)
+
+    monkeypatch.setattr(synthesize, "SHARD", 1)
+    monkeypatch.setattr(synthesize, "_painter", lambda body: painter)
+    monkeypatch.setattr(
+        synthesize.multiprocessing.get_context("spawn"), "Pool", lambda processes: Here(), raising=False
+    )
+    store(poses, tmp_path / "poses.npz")
+    config = SynthesizeConfig(poses=tmp_path / "poses.npz", out=tmp_path / "a", shards=1)
+    synthesize.synthesize(config)
+    synthesize.synthesize(replace(config, shards=2))  # more of the same
+    assert [path.name for path in sorted((tmp_path / "a" / "train").glob("*.npz"))] == ["00000.npz", "00001.npz"]
+    store((poses[0] * 0.9, poses[1]), tmp_path / "other.npz")
+    for change, named in (
+        ({"seed": 1}, "seed"),
+        ({"scene": CLEAR}, "scene"),
+        ({"poses": tmp_path / "other.npz"}, "poses"),
+    ):
+        with pytest.raises(PenumbraError, match=f"holds shards with another {named}; name another folder"):
+            synthesize.synthesize(replace(config, shards=3, **change))
+    (tmp_path / "a" / "train" / "made.json").unlink()
+    with pytest.raises(PenumbraError, match="another seed, body, poses, scene"):
+        synthesize.synthesize(config)
+    assert len(list((tmp_path / "a" / "train").glob("*.npz"))) == 2
+
+
+@pytest.mark.parametrize("name", ["shards", "processes"])
+def test_too_small_numbers_are_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(PenumbraError, match=f"--{name} 0: at least 1"):
+        synthesize.synthesize(replace(SynthesizeConfig(out=tmp_path), **{name: 0}))
+
+
+def test_missing_poses_are_named_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(PenumbraError, match=r"--poses: cannot read .*none.npz .*trainer\.mocap"):
+        synthesize.synthesize(SynthesizeConfig(poses=tmp_path / "none.npz", out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    np.savez(tmp_path / "some.npz", rotvec=np.zeros((1, 24, 3)))
+    with pytest.raises(PenumbraError, match="lacks transl, clip, split, clip_names"):
+        synthesize.synthesize(SynthesizeConfig(poses=tmp_path / "some.npz", out=tmp_path / "out"))
+
+
 def test_a_shard_depends_on_its_number_alone_and_is_not_made_twice(
     painter: Painter, poses: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(synthesize, "SHARD", 2)
     monkeypatch.setattr(synthesize, "_painter", lambda body: painter)
-    split = np.zeros(len(poses[1]), int)
-    np.savez(tmp_path / "poses.npz", rotvec=poses[0], clip=poses[1], split=split)
+    store(poses, tmp_path / "poses.npz")
     config = SynthesizeConfig(poses=tmp_path / "poses.npz", out=tmp_path / "a")
     other = SynthesizeConfig(poses=tmp_path / "poses.npz", out=tmp_path / "b")
     for index in (0, 1):

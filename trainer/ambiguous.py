@@ -1,6 +1,6 @@
 """The benchmark *ambiguous CMU*: people whom nobody trained on, of whom much cannot be seen.
 
-    python -m trainer.ambiguous --out runs/ambiguous
+    python -m trainer.ambiguous
 
 The default body with random shapes in front of random cameras, in poses of CMU's test subjects as they were recorded.
 Pictures are cropped as in ambiguous H36M (legs; arms and head; arms, which that benchmark calls "head"; one in ten not at
@@ -13,11 +13,11 @@ What reaches them is what the network makes of it: how far it puts hidden legs f
 0.2 with the truth.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.command import start
+from trainer.motion.poses import Split
 from trainer.painting.scenes import SceneConfig
 from trainer.synthesize import SynthesizeConfig, synthesize
 
@@ -31,8 +31,9 @@ class AmbiguousConfig:
 
     poses: Path = Path("runs/poses.npz")
     """Made by `python -m trainer.mocap`."""
-    out: Path = Path("runs/ambiguous")
-    split: str = "test"
+    out: Path | None = None
+    """`runs/ambiguous`, or `runs/clear`, when None."""
+    split: Split = "test"
     """Of subjects; `val` makes the set that calibrations are fitted on."""
     shards: int = 4
     """Of 500 pictures."""
@@ -46,8 +47,13 @@ class AmbiguousConfig:
 
 def main(config: AmbiguousConfig) -> None:
     """Make the benchmark's shards in `out/split`."""
-    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config) if field.name != "clear"}
-    synthesize(SynthesizeConfig(**fields, scene=CLEAR if config.clear else AMBIGUOUS))
+    out = config.out or Path("runs/clear" if config.clear else "runs/ambiguous")
+    scene = CLEAR if config.clear else AMBIGUOUS
+    synthesize(
+        SynthesizeConfig(
+            config.poses, out, config.split, config.shards, config.processes, config.seed, config.body, scene
+        )
+    )
 
 
 if __name__ == "__main__":

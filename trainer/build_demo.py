@@ -14,8 +14,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from engines.body import BodyModel
+from engines.errors import PenumbraError
 from engines.rotations import exp_so3, log_so3
 from trainer.command import start
+from trainer.motion.poses import Poses
 from trainer.painting import render
 
 
@@ -87,11 +89,10 @@ class Stage:
 
 def motion(config: DemoClipConfig, stage: Stage) -> tuple[Float[np.ndarray, "T 24 3"], Float[np.ndarray, "T 3"]]:
     """Poses with the orientation in the camera frame, and pelvis positions there."""
-    with np.load(config.poses) as data:
-        there = np.flatnonzero(data["clip"] == int(np.flatnonzero(data["clip_names"] == config.clip)[0]))
-        there = there[slice(*config.frames)]
-        chosen = np.concatenate([there, there[::-1]])
-        rotvec, place = data["rotvec"][chosen].astype(float), data["transl"][chosen].astype(float)
+    poses = Poses.load(config.poses)
+    there = np.flatnonzero(poses.clip == int(np.flatnonzero(poses.clip_names == config.clip)[0]))[slice(*config.frames)]
+    chosen = np.concatenate([there, there[::-1]])
+    rotvec, place = poses.rotvec[chosen].astype(float), poses.transl[chosen].astype(float)
     # The clip's world is y up and right-handed; the room's has z away from the camera, hence left-handed: mirror z.
     turn = exp_so3(np.array([0.0, np.radians(config.turn_deg), 0.0]))
     middle = (place.max(0) + place.min(0)) / 2 * (1, 0, 1)
@@ -123,13 +124,19 @@ def room(config: DemoClipConfig, stage: Stage) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def build(config: DemoClipConfig) -> None:
-    """Write the clip and its truth."""
+    """Write the clip and its truth.
+
+    Raises:
+        PenumbraError: if there are no poses, or the clip cannot be written.
+    """
     stage, body = Stage(config), BodyModel.load()
     figure = render.figure(body.full.v_template, body.full.faces, body.full.weights)
     rotvec, pelvis = motion(config, stage)
     shaped = body.shaped(np.zeros(10))
     behind = cv2.resize(room(config, stage), None, fx=2, fy=2)
     writer = cv2.VideoWriter(str(config.out), cv2.VideoWriter.fourcc(*"mp4v"), 30.0, config.size)
+    if not writer.isOpened():
+        raise PenumbraError(f"--out: cannot write {config.out}; name an .mp4 file in a folder that is there.")
     joints, visible = [], []
     for pose, place in zip(rotvec, pelvis, strict=True):
         posed = shaped.posed(pose, place - shaped.rest_joints[0])

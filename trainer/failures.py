@@ -17,17 +17,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engines.body import BodyModel
+from engines.errors import PenumbraError
 from engines.types import LIMB_JOINTS
 from trainer.ambiguous import AMBIGUOUS
 from trainer.chance import Chance
 from trainer.command import start
 from trainer.methods.method import Method
+from trainer.motion.poses import Poses
 from trainer.painting.scenes import draw
 from trainer.pairs.data import Pairs, encode
 from trainer.pictures import samples_against_truth
 from trainer.runs import load_config, load_method
 from trainer.score import moments, same_distance
-from trainer.synthesize import Painter, poses_of
+from trainer.synthesize import Painter
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class FailuresConfig:
 
 def paint(config: FailuresConfig, body: BodyModel) -> tuple[Pairs, list[np.ndarray]]:
     """Pairs of test subjects and the crops that they come from."""
-    poses, clip = poses_of(config.poses, "test")
+    poses, clip = Poses.load(config.poses).of("test")
     painter, rng = Painter.open(body), np.random.default_rng(config.seed)
     records, pictures = [], []
     while len(records) < config.pictures:
@@ -68,14 +70,19 @@ def surprise(method: Method, pairs: Pairs, seed: int) -> Float[Tensor, "N"]:
 
 
 def main(config: FailuresConfig) -> None:
-    """Draw the picture."""
+    """Draw the picture.
+
+    Raises:
+        PenumbraError: if there is no such run, there are no poses, or the picture cannot be written.
+    """
     method = load_method(config.run)
     pairs, pictures = paint(config, BodyModel.load(load_config(config.run).body))
     order = surprise(method, pairs, config.seed).argsort(descending=True)
     chosen = torch.cat([order[len(order) // 2][None], order[: config.shown]])
     figures = samples_against_truth(method, pairs.rows(chosen))
     side = np.vstack([pictures[i] for i in chosen.tolist()])
-    cv2.imwrite(str(config.out), np.hstack([side, figures]), [cv2.IMWRITE_JPEG_QUALITY, 82])
+    if not cv2.imwrite(str(config.out), np.hstack([side, figures]), [cv2.IMWRITE_JPEG_QUALITY, 82]):
+        raise PenumbraError(f"--out: cannot write {config.out}; name a .jpg file in a folder that is there.")
     print(f"{config.out}: an ordinary case, then the {config.shown} most surprising of {len(pictures)}")
 
 

@@ -22,11 +22,11 @@ from trainer.command import start
 from trainer.datasets.amass import read_amass
 from trainer.motion.asf_amc import METRES_PER_UNIT, read_amc, read_asf
 from trainer.motion.bvh import joint_names, read_bvh
+from trainer.motion.poses import SPLITS
 from trainer.motion.retarget import ASF, DAZ, MOTIONBUILDER, retarget
 
 CMU_FPS = 120.0
 """The rate of CMU's original AMC files, which do not state it."""
-SPLITS = ("train", "val", "test")
 _DAZ_METRES_PER_UNIT = 0.01
 _T_POSE_RAD = 0.65  # all T-poses of CMU lie below 0.55 (their elbows are turned), all other BVH frames above 0.8
 _LARGEST_ANGLE_RAD = {"head": 1.6, "left_ankle": 1.6, "right_ankle": 1.6, "left_wrist": 1.9, "right_wrist": 1.9}

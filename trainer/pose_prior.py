@@ -29,8 +29,9 @@ from torch import Tensor
 from engines.errors import PenumbraError
 from engines.types import JOINT_NAMES
 from trainer.command import start
-from trainer.mocap import SPLITS, mirror_pose
+from trainer.mocap import mirror_pose
 from trainer.model import so3
+from trainer.motion.poses import SPLITS, Poses
 
 ASSET = Path(__file__).parent / "assets" / "pose_prior.safetensors"
 COVARIANCE_FLOOR = 1e-4
@@ -159,13 +160,9 @@ def mean_log_prob(prior: PosePrior, poses: Float[np.ndarray, "N 23 3"]) -> float
 
 def main(config: PriorConfig) -> None:
     """Fits, compares with a single Gaussian on the other splits, and writes the prior with its record."""
-    if not config.poses.is_file():
-        raise PenumbraError(f"--poses {config.poses} does not exist; make it with python -m trainer.mocap")
-    with np.load(config.poses) as file:
-        rotvec, clip, split = file["rotvec"][:, 1:].astype(np.float64), file["clip"], file["split"]
-    sets = {
-        name: distinct_poses(rotvec[split == i], clip[split == i], config.step_rad) for i, name in enumerate(SPLITS)
-    }
+    poses = Poses.load(config.poses)
+    recorded = {split: poses.of(split) for split in SPLITS}
+    sets = {split: distinct_poses(rotvec[:, 1:], clip, config.step_rad) for split, (rotvec, clip) in recorded.items()}
     moments = fit(sets["train"], config)
     single = fit(sets["train"], replace(config, components=1))
     prior, gaussian = PosePrior.from_moments(**moments), PosePrior.from_moments(**single)

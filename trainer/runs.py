@@ -78,9 +78,10 @@ def differences(one: "TrainConfig", other: "TrainConfig", but: Set[str] = frozen
 
 
 def _what_matters(config: "TrainConfig") -> dict[str, object]:
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    # As plain values: started by its name, `trainer.train` is `__main__`, and its classes are not those that are loaded here.
+    values = dataclasses.asdict(config)
     paths = {name: value.resolve() for name, value in values.items() if isinstance(value, Path)}
-    own = {"methods": getattr(config.methods, config.method)}
+    own = {"methods": values["methods"][config.method]}
     return {name: value for name, value in (values | paths | own).items() if name not in _CHANGES_NOTHING}
 
 

@@ -3,13 +3,15 @@
     python -m trainer.synthesize --poses runs/poses.npz --out runs/pairs --split train --shards 100
 
 What the flow then learns from is how this network really fails: behind a table, at the picture's border, seen from behind.
-A shard is one file of `SHARD` pairs and depends on nothing but its split, its number and the seed, so a run that was killed
-goes on where it stopped, and any number of processes gives the same data.
+A shard is one file of `SHARD` pairs. Its number decides what it draws, so a run that was killed goes on where it stopped, and
+any number of processes gives the same data. `made.json` beside the shards says what they were made of; others are not added.
 """
 
+import hashlib
+import json
 import multiprocessing
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -20,18 +22,19 @@ from tqdm import tqdm
 
 from engines.body import BodyModel
 from engines.engine import open_engine
+from engines.errors import PenumbraError
 from engines.landmarker import SIDE as CROP
 from engines.landmarker import Landmarker
 from engines.models import landmarker_model
 from engines.roi import image_to_crop
 from engines.types import Landmarks, Roi
 from trainer.command import start
+from trainer.motion.poses import SPLITS, Poses, Split
 from trainer.painting import render
 from trainer.painting.scenes import CROPS, Scene, SceneConfig, draw, window
 
 SHARD = 500
 OVERSAMPLE = 2
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,7 @@ class SynthesizeConfig:
     poses: Path = Path("runs/poses.npz")
     """Made by `python -m trainer.mocap`."""
     out: Path = Path("runs/pairs")
-    split: str = "train"
-    """train, val or test: subjects never cross."""
+    split: Split = "train"
     shards: int = 10
     processes: int = 2
     seed: int = 0
@@ -187,7 +189,7 @@ def make_shard(config: SynthesizeConfig, index: int) -> None:
     path = config.out / config.split / f"{index:05d}.npz"
     if path.exists():
         return
-    poses, clip = poses_of(config.poses, config.split)
+    poses, clip = Poses.load(config.poses).of(config.split)
     painter = _painter(config.body)
     rng = np.random.default_rng([config.seed, SPLITS.index(config.split), index])
     records: list[dict[str, np.ndarray]] = []
@@ -210,10 +212,24 @@ def _painter(body: Path | None) -> Painter:
     return Painter.open(BodyModel.load(body))
 
 
-def poses_of(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    with np.load(path) as data:
-        chosen = data["split"] == SPLITS.index(split)
-        return data["rotvec"][chosen].astype(np.float64), data["clip"][chosen]
+def _check_folder(config: SynthesizeConfig) -> None:
+    """Write down what the shards are made of, or compare with what was written."""
+    Poses.load(config.poses)
+    made = {
+        "seed": config.seed,
+        "body": BodyModel.load(config.body).name,
+        "poses": hashlib.sha256(config.poses.read_bytes()).hexdigest(),
+        "scene": json.loads(json.dumps(asdict(config.scene))),
+    }
+    folder = config.out / config.split
+    record = folder / "made.json"
+    if not any(folder.glob("*.npz")):
+        folder.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps(made, indent=2) + "\n")
+        return
+    before = json.loads(record.read_text()) if record.exists() else {}
+    if differ := [name for name, value in made.items() if before.get(name) != value]:
+        raise PenumbraError(f"--out: {folder} holds shards with another {', '.join(differ)}; name another folder.")
 
 
 def _make(job: tuple[SynthesizeConfig, int]) -> None:
@@ -221,7 +237,15 @@ def _make(job: tuple[SynthesizeConfig, int]) -> None:
 
 
 def synthesize(config: SynthesizeConfig) -> None:
-    """Make all shards of a split."""
+    """Make all shards of a split.
+
+    Raises:
+        PenumbraError: if there are no poses, a number is too small, or the folder holds shards of something else.
+    """
+    for name in ("shards", "processes"):
+        if getattr(config, name) < 1:
+            raise PenumbraError(f"--{name} {getattr(config, name)}: at least 1 is needed.")
+    _check_folder(config)
     jobs = [(config, index) for index in range(config.shards)]
     with multiprocessing.get_context("spawn").Pool(config.processes) as pool:
         for _ in tqdm(pool.imap_unordered(_make, jobs), total=len(jobs), unit="shard", desc=config.split):

@@ -299,7 +299,7 @@ def run(config: TrainConfig) -> Scores:
     fabric = _fabric(config)
     fabric.launch()
     body = BodyModel.load(config.body)
-    train = read(config.pairs / "train", body, config.train_shards)
+    train = read(config.pairs / "train", body, config.train_shards, config.encoder.map)
     weak = load_video(config.weak, body, config.encoder.map) if config.weak else None
     training = Training(config, train, body, fabric, weak)
     config.run.mkdir(parents=True, exist_ok=True)
@@ -337,7 +337,7 @@ def run(config: TrainConfig) -> Scores:
 
 def _validation(config: TrainConfig, body: BodyModel) -> Pairs:
     """The validation pairs that are scored during training, evenly spread."""
-    raw = shown_as(read(config.pairs / "val", body), body, config.shown)
+    raw = shown_as(read(config.pairs / "val", body, with_map=config.encoder.map), body, config.shown)
     val = encode(raw, body, with_map=config.encoder.map)
     return val.rows(torch.linspace(0, val.size - 1, min(config.evaluate_pairs, val.size)).long())
 

@@ -92,7 +92,7 @@ def load_video(folder: Path, body: BodyModel, with_map: bool = False, min_visibi
     Raises:
         PenumbraError: if there is no shard.
     """
-    raw = read(folder, body)
+    raw = read(folder, body, with_map=with_map, writer="video_pairs")
     count = len(raw["focal"])
     nowhere = {
         "rotvec": np.zeros((count, NUM_JOINTS, 3), np.float32),
@@ -126,8 +126,10 @@ def main(config: VideoConfig) -> None:
     """Watch every video and store what was seen.
 
     Raises:
-        PenumbraError: if a video cannot be read, or two have the same name.
+        PenumbraError: if a video cannot be read, two have the same name, or `every` is too small.
     """
+    if config.every < 1:
+        raise PenumbraError(f"--every {config.every}: at least 1 is needed.")
     twice = [stem for stem, count in Counter(video.stem for video in config.videos).items() if count > 1]
     if twice:
         raise PenumbraError(f"--videos: several are called {twice[0]}, and their shards would be; rename all but one.")

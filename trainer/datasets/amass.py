@@ -4,14 +4,13 @@ The world is z up. SMPL+H (156 numbers a frame) and SMPL-X (165) share SMPL's fi
 rate is `mocap_framerate`, in SMPL-X's files `mocap_frame_rate`. AMASS has no pictures: `trainer.mocap` reads it.
 """
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from engines.arrays import read_npz
 from engines.errors import PenumbraError
 from engines.rotations import exp_so3, log_so3
 from engines.types import NUM_JOINTS
@@ -28,7 +27,8 @@ class AmassMotion(NamedTuple):
     rotvec: Float[np.ndarray, "T 24 3"]
     """SMPL axis-angle, radians; zero for the two hands where the file has fingers instead."""
     transl: Float[np.ndarray, "T 3"]
-    """SMPL's `transl` for the body of the file, metres."""
+    """Where the body is, metres: SMPL's `transl` but for a constant, as the axes were turned about the origin and SMPL turns
+    about the pelvis."""
     fps: float
 
 
@@ -41,9 +41,8 @@ def read_amass(path: Path, fps: float | None = None) -> AmassMotion:
     if not path.is_file():
         raise PenumbraError(f"there is no motion capture file '{path}'")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in ("poses", "trans", *_RATES) if key in file.files}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = read_npz(path, ("poses", "trans", *_RATES))
+    except ValueError as error:
         raise PenumbraError(f"'{path}' is not an .npz of plain arrays ({error})") from error
     missing = [key for key in ("poses", "trans") if key not in arrays]
     rate = fps or next((_rate(arrays[key], path) for key in _RATES if key in arrays), None)

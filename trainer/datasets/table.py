@@ -1,13 +1,12 @@
 """The `.npz` files of datasets: named columns, one row a person, checked as they are taken out."""
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from engines.arrays import read_npz
 from engines.errors import PenumbraError
 from engines.types import NUM_BETAS, NUM_JOINTS
 from trainer.datasets.people import GENDERS
@@ -30,10 +29,8 @@ class Table:
         if not path.is_file():
             raise PenumbraError(f"There is no dataset file {path}; check --root.")
         try:
-            with np.load(path, allow_pickle=False) as file:
-                columns = {key: file[key] for key in (*required, *optional) if key in file.files}
-        # An array file (.npy) with this name has no `files`.
-        except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+            columns = read_npz(path, (*required, *optional))
+        except ValueError as error:
             raise PenumbraError(f"{path} is not an .npz of plain arrays ({error}).") from error
         missing = [key for key in required if key not in columns]
         if missing:

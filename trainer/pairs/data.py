@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engines.arrays import read_npz
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.features import observe
@@ -57,21 +58,28 @@ class Pairs(NamedTuple):
         return len(self.half)
 
 
-def read(folder: Path, body: BodyModel, shards: int | None = None) -> Raw:
+def read(
+    folder: Path, body: BodyModel, shards: int | None = None, with_map: bool = True, writer: str = "synthesize"
+) -> Raw:
     """Read a split's shards as they are stored.
 
     Args:
         folder: of `.npz` files.
         body: that must be the one they were made with; shards without a name, as of unlabelled video, fit every body.
         shards: read only the first so many.
+        with_map: also the feature maps, which are most of a shard.
+        writer: the module of the trainer that writes such shards, for the error message.
 
     Raises:
-        PenumbraError: if there is no shard, or one shows another body.
+        PenumbraError: if there is no shard, one is damaged or shows another body.
     """
     files = sorted(folder.glob("*.npz"))[:shards]
     if not files:
-        raise PenumbraError(f"{folder} holds no training pairs: run python -m trainer.synthesize first.")
-    records = [dict(np.load(file)) for file in files]
+        raise PenumbraError(f"{folder} holds no training pairs: run python -m trainer.{writer} first.")
+    try:
+        records = [read_npz(file, but=() if with_map else ("map",)) for file in files]
+    except ValueError as error:
+        raise PenumbraError(f"{folder} holds a damaged shard ({error}): delete it and make it again.") from error
     for file, record in zip(files, records, strict=True):
         if (name := str(record.pop("body", body.name))) != body.name:
             raise PenumbraError(f"{file} was made with the body {name}, not with {body.name}: give the right --body.")
