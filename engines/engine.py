@@ -39,6 +39,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def device(self) -> str:
+        """Where it runs, as the kernels name it: "cpu" or "cuda:0"."""
+        ...
+
+    @property
     def inputs(self) -> Mapping[str, np.ndarray]:
         """Host arrays that the caller fills in place. Zero at first."""
         ...

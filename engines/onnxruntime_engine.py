@@ -23,6 +23,7 @@ class OnnxruntimeEngine:
     """See `engines.engine.Engine`."""
 
     backend = "onnxruntime CPU"
+    device = "cpu"
 
     def __init__(self, session: onnxruntime.InferenceSession, inputs: Mapping[str, np.ndarray]) -> None:
         """Run once on the arrays `inputs` to learn the outputs' shapes, then bind both sides for good."""

@@ -21,6 +21,7 @@ class OpenvinoEngine:
     """See `engines.engine.Engine`."""
 
     backend = "openvino CPU"
+    device = "cpu"
 
     def __init__(self, compiled: openvino.CompiledModel) -> None:
         """Bind fresh arrays to every input and output of a network whose shapes are all known."""

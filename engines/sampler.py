@@ -105,11 +105,11 @@ class Samples:
 
 
 class Sampler:
-    """Draws K bodies for a person. Owns its buffers; one thread at a time."""
+    """Draws K bodies for a person, the kernels where the network runs. Owns its buffers; one thread at a time."""
 
-    def __init__(self, engine: Engine, body: BodyModel, num_hypotheses: int, device: str = "cpu") -> None:
+    def __init__(self, engine: Engine, body: BodyModel, num_hypotheses: int) -> None:
         self.engine = engine
-        self.joints = JointPlan(skeleton_of(body), num_hypotheses, device)
+        self.joints = JointPlan(skeleton_of(body), num_hypotheses, engine.device)
         engine.inputs["z"][...] = noise(num_hypotheses)
         self._weights = np.full(num_hypotheses, 1.0 / num_hypotheses, np.float32)
 

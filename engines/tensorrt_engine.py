@@ -36,6 +36,8 @@ class Buffer:
 class TensorrtEngine:
     """See `engines.engine.Engine`. Its memory is given back when the process ends."""
 
+    device = "cuda:0"
+
     def __init__(self, plan: bytes, precision: str) -> None:
         """Load a plan and fix its buffers.
 

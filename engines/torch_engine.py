@@ -126,6 +126,7 @@ class TorchCpuEngine:
     """See `engines.engine.Engine`."""
 
     backend = "torch CPU"
+    device = "cpu"
 
     def __init__(self, graph: TorchGraph) -> None:
         """The host arrays are the graph's own tensors."""
@@ -145,6 +146,8 @@ class TorchCpuEngine:
 
 class TorchCudaEngine:
     """See `engines.engine.Engine`. All its work is on one stream of its own."""
+
+    device = "cuda:0"
 
     def __init__(self, graph: TorchGraph) -> None:
         """Run twice to let the libraries choose their kernels, capture, and compare the capture with a plain run."""

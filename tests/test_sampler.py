@@ -11,6 +11,7 @@ from random_pairs import TINY_ENCODER, TINY_MAP_ENCODER, mhentropy, random_flow,
 
 from calib.camera import Intrinsics
 from calib.uncertainty import Calibration, PictureFactor
+from engines import sampler
 from engines.body import BodyModel
 from engines.engine import open_engine
 from engines.errors import PenumbraError
@@ -155,3 +156,15 @@ def test_features_and_noise_have_the_stated_sizes(model: FlowModel, body: BodyMo
     engine = open_engine(model.onnx, "onnxruntime", {"z": (2, DIM)})
     assert engine.inputs["features"].shape == (1, NUM_FEATURES)
     assert Sampler(engine, body, 2).joints is not None
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_kernels_run_where_the_network_does(
+    device: str, body: BodyModel, model: FlowModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_engine(model.onnx, "onnxruntime", {"features": (1, NUM_FEATURES), "z": (K, DIM)})
+    monkeypatch.setattr(engine, "device", device)
+    asked: list[str] = []
+    monkeypatch.setattr(sampler, "JointPlan", lambda skeleton, count, device: asked.append(device))
+    Sampler(engine, body, K)
+    assert asked == [device]
