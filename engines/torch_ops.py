@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from onnx import numpy_helper
 from torch import Tensor
 
 Attributes = Mapping[str, Any]
@@ -188,6 +189,11 @@ def _reduce(function: Callable[[Tensor, list[int], bool], Tensor]) -> Op:
 # ---- shapes and choices ---------------------------------------------------------------------------------------------
 
 
+def _constant_of_shape(attributes: Attributes, shape: list[int]) -> Tensor:
+    _require("value" in attributes, "no value")
+    return torch.from_numpy(numpy_helper.to_array(attributes["value"]).copy()).expand(shape)
+
+
 def _reshape(attributes: Attributes, x: Tensor, shape: list[int]) -> Tensor:
     _require(not attributes.get("allowzero", 0), "allowzero")
     return x.reshape([x.shape[i] if size == 0 else size for i, size in enumerate(shape)])
@@ -299,6 +305,7 @@ OPS: dict[str, Op] = {
     "Ceil": _single(torch.ceil),
     "Clip": Op(_clip, host=(1, 2)),
     "Concat": Op(lambda attributes, *parts: torch.cat(parts, attributes["axis"])),
+    "ConstantOfShape": Op(_constant_of_shape, host=(0,)),
     "Conv": Op(_conv),
     "Cos": _single(torch.cos),
     "CumSum": Op(_cumsum, host=(1,)),

@@ -37,11 +37,12 @@ def graph(flow: PoseFlow, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("K", [1, 7])
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "torch"])
 def test_engines_compute_what_torch_computes(
     flow: PoseFlow, graph: Path, backend: str, K: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PENUMBRA_CACHE", str(tmp_path))  # leave the user's compiled networks alone
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)  # it would hold for the whole process
     engine = open_engine(graph, backend, {"z": (K, DIM)}, num_threads=1)
     assert ("map" in engine.inputs) == flow.encoder.config.map
     generator = torch.Generator().manual_seed(K)
