@@ -83,6 +83,22 @@ def test_plan_that_does_not_fit_is_refused(
         find_plan(model, machine, shapes, tmp_path)
 
 
+def test_plan_that_does_not_fit_hides_no_other(tmp_path: Path) -> None:
+    model = dense_net(tmp_path)
+    fitting, half = (plan_path(model, MACHINE, precision, tmp_path) for precision in ("fp32", "fp16"))
+    stale = dataclasses.replace(manifest_for(model), precision="fp16", shapes={"features": (1, 6), "z": (9, 5)})
+    write_plan(fitting, b"plan", manifest_for(model))
+    write_plan(half, b"plan", stale)
+    assert find_plan(model, MACHINE, {"z": (7, 5)}, tmp_path) == (fitting, manifest_for(model))
+    assert find_plan(model, MACHINE, {"z": (9, 5)}, tmp_path) == (half, stale)
+    with pytest.raises(
+        PenumbraError, match=r"fp16\.plan takes z of shape \(9, 5\).*fp32\.plan takes z of shape \(7, 5\)"
+    ):
+        find_plan(model, MACHINE, {"z": (8, 5)}, tmp_path)
+    manifest_path(half).write_text("{")
+    assert find_plan(model, MACHINE, {"z": (7, 5)}, tmp_path)[0] == fitting
+
+
 def test_plan_of_another_network_or_without_manifest_is_refused(tmp_path: Path) -> None:
     model = dense_net(tmp_path)
     path = plan_path(model, MACHINE, "fp32", tmp_path)
@@ -90,7 +106,7 @@ def test_plan_of_another_network_or_without_manifest_is_refused(tmp_path: Path) 
     with pytest.raises(PenumbraError, match="built from another"):
         find_plan(model, MACHINE, {}, tmp_path)
     manifest_path(path).write_text("{")
-    with pytest.raises(PenumbraError, match="missing or broken"):
+    with pytest.raises(PenumbraError, match="has no manifest that can be read; build one"):
         find_plan(model, MACHINE, {}, tmp_path)
 
 
