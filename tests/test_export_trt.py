@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from fake_tensorrt import GPU, Fakes
+from onnx import TensorProto, helper
 from small_graphs import SHAPES, conv_net, dense_net, fill
 
 from engines.engine import Engine, open_engine
@@ -152,6 +153,17 @@ def test_shapes_are_fixed_before_the_build(tmp_path: Path) -> None:
     dims = [[dim.dim_value for dim in v.type.tensor_type.shape.dim] for v in fixed.graph.input]
     assert dims == [[1, 6], [7, 5]]
     assert proto.graph.input[1].type.tensor_type.shape.dim[0].dim_param == "K"  # The original is as it was.
+
+
+def test_named_output_dimensions_follow_the_inputs_and_unnamed_ones_stay_open() -> None:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["K", 7])
+    found = helper.make_tensor_value_info("found", TensorProto.INT64, [2, None])  # how many are not zero
+    same = helper.make_tensor_value_info("same", TensorProto.FLOAT, ["K", 7])
+    nodes = [helper.make_node("NonZero", ["x"], ["found"]), helper.make_node("Abs", ["x"], ["same"])]
+    proto = helper.make_model(helper.make_graph(nodes, "open", [x], [found, same]))
+    fixed = export_trt.fix_shapes(proto, {"x": (4, 7)})
+    found, same = ([dim.dim_value for dim in v.type.tensor_type.shape.dim] for v in fixed.graph.output)
+    assert (found, same) == ([2, 0], [4, 7])
 
 
 def test_export_without_tensorrt_is_one_sentence(
