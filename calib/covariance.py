@@ -13,7 +13,6 @@ ELLIPSOID_90 = 6.251389
 chi-square with 3 degrees of freedom (NIST/SEMATECH e-Handbook of Statistical Methods, table 1.3.6.7.4)."""
 
 _ROWS, _COLUMNS = np.triu_indices(3)  # xx, xy, xz, yy, yz, zz
-_SIX_OF = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
 _FLOOR = 1e-12  # (1 micrometre)^2: no joint is known better, and a covariance of zero still contains its own mean
 
 
@@ -25,11 +24,6 @@ def std_from_cov(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B"]:
 def six_from_cov(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 6"]:
     """The upper triangle: xx, xy, xz, yy, yz, zz."""
     return cov[..., _ROWS, _COLUMNS]
-
-
-def cov_from_six(six: Float[np.ndarray, "*B 6"]) -> Float[np.ndarray, "*B 3 3"]:
-    """The symmetric matrix of xx, xy, xz, yy, yz, zz."""
-    return six[..., _SIX_OF]
 
 
 def squared_mahalanobis(cov: Float[np.ndarray, "*B 3 3"], delta: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B"]:

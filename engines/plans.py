@@ -57,20 +57,23 @@ def plan_path(model: Path, machine: Machine, precision: str, folder: Path = BUIL
 def find_plan(
     model: Path, machine: Machine, shapes: Mapping[str, tuple[int, ...]], folder: Path = BUILT
 ) -> tuple[Path, Manifest]:
-    """The plan that runs `model` on `machine` with inputs of `shapes`.
+    """The first plan, in the order of `PRECISIONS`, that runs `model` on `machine` with inputs of `shapes`.
 
     Raises:
-        PenumbraError: There is none, or the one that is there was built for something else.
+        PenumbraError: There is none, or those that are there were built for something else.
     """
     rebuild = f"build one with python -m trainer.export_trt --onnx {model}"
+    refused: list[str] = []
     for precision in PRECISIONS:
         path = plan_path(model, machine, precision, folder)
         if path.is_file():
             manifest = read_manifest(path)
-            mismatch = _mismatch(manifest, model, machine, shapes)
-            if mismatch:
-                raise PenumbraError(f"backend: the TensorRT plan {path.name} {mismatch}; {rebuild}.")
-            return path, manifest
+            mismatch = _mismatch(manifest, model, machine, shapes) if manifest else "has no manifest that can be read"
+            if manifest and not mismatch:
+                return path, manifest
+            refused.append(f"the TensorRT plan {path.name} {mismatch}")
+    if refused:
+        raise PenumbraError(f"backend: {'; '.join(refused)}; {rebuild}.")
     others = ", ".join(sorted(path.name for path in folder.glob(f"{model.stem}-*.plan")))
     found = f"only {others}" if others else "none"
     wanted = plan_path(model, machine, "*", folder).name
@@ -85,15 +88,14 @@ def write_plan(path: Path, plan: bytes, manifest: Manifest) -> None:
     manifest_path(path).write_text(json.dumps(asdict(manifest), indent=2) + "\n")
 
 
-def read_manifest(plan: Path) -> Manifest:
-    """The manifest beside `plan`."""
-    path = manifest_path(plan)
+def read_manifest(plan: Path) -> Manifest | None:
+    """The manifest beside `plan`; None where it is missing or broken."""
     try:
-        facts = json.loads(path.read_text())
+        facts = json.loads(manifest_path(plan).read_text())
         shapes = {name: tuple(shape) for name, shape in facts.pop("shapes").items()}
         return Manifest(**{**facts, "machine": Machine(**facts["machine"]), "shapes": shapes})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PenumbraError(f"backend: {path} is missing or broken; delete {plan.name} and build it again.") from error
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def manifest_path(plan: Path) -> Path:

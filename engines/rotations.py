@@ -76,21 +76,6 @@ def matrix_to_quat_wxyz(matrix: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray
     return quat * np.where(quat[..., :1] < 0, -1, 1).astype(quat.dtype)
 
 
-def quat_to_matrix(quat_wxyz: Float[np.ndarray, "*B 4"]) -> Float[np.ndarray, "*B 3 3"]:
-    """Rotation matrix of a quaternion (w, x, y, z), which need not have unit length but must not be zero."""
-    quat = _floating(quat_wxyz)
-    quat = quat / np.linalg.norm(quat, axis=-1, keepdims=True)
-    w, x, y, z = np.moveaxis(quat, -1, 0)
-    matrix = np.empty((*quat.shape[:-1], 3, 3), quat.dtype)
-    matrix[..., 0, 0] = 1 - 2 * (y * y + z * z)
-    matrix[..., 1, 1] = 1 - 2 * (x * x + z * z)
-    matrix[..., 2, 2] = 1 - 2 * (x * x + y * y)
-    matrix[..., 0, 1], matrix[..., 1, 0] = 2 * (x * y - w * z), 2 * (x * y + w * z)
-    matrix[..., 0, 2], matrix[..., 2, 0] = 2 * (x * z + w * y), 2 * (x * z - w * y)
-    matrix[..., 1, 2], matrix[..., 2, 1] = 2 * (y * z - w * x), 2 * (y * z + w * x)
-    return matrix
-
-
 def geodesic_angle(a: Float[np.ndarray, "*B 3 3"], b: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B"]:
     """The angle of the rotation that takes `a` to `b`, radians in [0, pi]."""
     return np.linalg.norm(log_so3(np.swapaxes(a, -1, -2) @ b), axis=-1)

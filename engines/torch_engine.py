@@ -30,11 +30,11 @@ REPLAY_TOLERANCE = 1e-4
 class Step:
     """One node that depends on the inputs, ready to run."""
 
-    run: Callable[..., Tensor | tuple[Tensor, ...]]
+    run: Callable[..., Tensor]
     attributes: Mapping[str, Any]
     arguments: tuple[Any, ...]
-    """One per input of the node: a name to look up, or the constant itself (see `Graph.bind`)."""
-    outputs: tuple[str, ...]
+    """One per input of the node: a name to look up, or the constant itself (see `TorchGraph._bind`)."""
+    output: str
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class TorchGraph:
         """Run every step on `inputs` as they are now."""
         values = {**self._constants, **self.inputs}
         for step in self._steps:
-            _store(values, step, _call(step, values))
+            values[step.output] = _call(step, values)
         return {name: values[name] for name in self._outputs}
 
     def _plan(self, graph: onnx.GraphProto) -> None:
@@ -90,15 +90,17 @@ class TorchGraph:
             except UnsupportedError as error:
                 raise self._refuse(node, f"operator {node.op_type} with {error}") from error
             if node.op_type == "Shape" or not any(isinstance(argument, Name) for argument in step.arguments):
-                _store(self._constants, step, result, self._device)
+                self._constants[step.output] = result.to(self._device)
             else:
-                _store(values, step, result)
+                values[step.output] = result
                 self._steps.append(step)
 
     def _bind(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Step:
         """Look up what is constant now, and leave the rest to be looked up at run time."""
         if node.domain not in ("", "ai.onnx") or node.op_type not in OPS:
             raise self._refuse(node, f"operator {node.op_type}")
+        if len(node.output) > 1:
+            raise self._refuse(node, f"operator {node.op_type} with {len(node.output)} outputs")
         op = OPS[node.op_type]
         arguments: list[Any] = []
         for position, name in enumerate(node.input):
@@ -110,9 +112,7 @@ class TorchGraph:
                 arguments.append(self._constants[name].reshape(-1).tolist())
             else:
                 arguments.append(self._constants[name] if name in self._constants else Name(name))
-        if op.host and node.op_type == "Resize" and len(arguments) > 2:
-            arguments[1] = None  # The region of interest only matters in a mode that we refuse.
-        return Step(op.function, attributes, tuple(arguments), tuple(node.output))
+        return Step(op.function, attributes, tuple(arguments), node.output[0])
 
     def _refuse(self, node: onnx.NodeProto, what: str) -> PenumbraError:
         name = node.name or ", ".join(node.output)
@@ -221,17 +221,9 @@ def _exact_float32() -> Iterator[None]:
         yield
 
 
-def _call(step: Step, values: Mapping[str, Tensor]) -> Tensor | tuple[Tensor, ...]:
+def _call(step: Step, values: Mapping[str, Tensor]) -> Tensor:
     arguments = (values[value.name] if isinstance(value, Name) else value for value in step.arguments)
     return step.run(step.attributes, *arguments)
-
-
-def _store(
-    values: dict[str, Tensor], step: Step, result: Tensor | tuple[Tensor, ...], device: str | None = None
-) -> None:
-    results = result if isinstance(result, tuple) else (result,)
-    for name, tensor in zip(step.outputs, results, strict=False):
-        values[name] = tensor if device is None else tensor.to(device)
 
 
 def _pinned(tensor: Tensor) -> Tensor:

@@ -11,12 +11,12 @@ SHAPES = {"features": (1, 6), "z": (7, 5)}
 
 
 def conv_net(folder: Path) -> Path:
-    """Every operator of the BlazePose graphs: `image` (1, 3, 16, 16) to `heatmap` and `score`."""
+    """What the BlazePose graphs are made of, and a sum: `image` (1, 3, 16, 16) to `heatmap` and `score`."""
     rng = np.random.default_rng(1)
     w = {
         "w1": rng.standard_normal((8, 3, 3, 3)) * 0.3, "b1": rng.standard_normal(8),
         "w2": rng.standard_normal((8, 1, 3, 3)) * 0.3, "w3": rng.standard_normal((16, 16, 1, 1)) * 0.2,
-        "zero": np.array(0.0), "six": np.array(6.0), "scales": np.array([1.0, 1.0, 2.0, 2.0]),
+        "zero": np.array(0.0), "six": np.array(6.0), "scales": np.array([1.0, 1.0, 2.0, 2.0]), "share": np.array(1 / 1024),
     }  # fmt: skip
     ints = {"pads": [0, 0, 0, 0, 0, 8, 0, 0], "flat": [1, -1], "one": [1]}
     conv = {"kernel_shape": [3, 3]}
@@ -35,7 +35,8 @@ def conv_net(folder: Path) -> Path:
         helper.make_node("DepthToSpace", ["c3"], ["big"], blocksize=2, mode="DCR"),
         helper.make_node("Transpose", ["big"], ["heatmap"], perm=[0, 2, 3, 1]),
         helper.make_node("Reshape", ["heatmap", "flat"], ["row"]),
-        helper.make_node("ReduceMean", ["row"], ["mean"], axes=[1]),
+        helper.make_node("ReduceSum", ["row", "one"], ["total"]),
+        helper.make_node("Mul", ["total", "share"], ["mean"]),
         helper.make_node("Sigmoid", ["mean"], ["score"]),
     ]
     inputs = [_value("image", [1, 3, 16, 16])]
@@ -43,29 +44,30 @@ def conv_net(folder: Path) -> Path:
 
 
 def dense_net(folder: Path) -> Path:
-    """What a flow exports to: shapes taken from the input, softplus, exp, slices, splits. K is open."""
+    """What a flow exports to: shapes taken from the input, softplus, exp, slices, halves. K is open."""
     rng = np.random.default_rng(2)
     w = {
         "w1": rng.standard_normal((5, 8)), "b1": rng.standard_normal(8), "gain": rng.random(8) + 0.5,
-        "wf": rng.standard_normal((6, 8)), "third": np.array(1 / 3), "low": np.array(-2.0), "high": np.array(2.0),
+        "wf": rng.standard_normal((6, 8)), "low": np.array(-2.0), "high": np.array(2.0),
     }  # fmt: skip
-    ints = {"zero": [0], "eight": [8], "last": [-1], "start": [6], "end": [0], "back": [-2], "halves": [4, 4]}
-    ints |= {"pick": [3, 0, -1], "first": [0]}
+    ints = {"two": [2], "four": [4], "last": [-1], "start": [6], "end": [0], "back": [-2]}
+    ints |= {"pick": [3, 0, -1], "first": [0], "0": 0, "1": 1}
     nodes = [
         helper.make_node("Gemm", ["features", "wf"], ["context"]),  # (1, 8)
         helper.make_node("Shape", ["z"], ["shape"]),
         helper.make_node("Gather", ["shape", "first"], ["count"], axis=0),
-        helper.make_node("Concat", ["count", "eight"], ["wide"], axis=0),
-        helper.make_node("Expand", ["context", "wide"], ["contexts"]),  # (K, 8)
         helper.make_node("Gemm", ["z", "w1", "b1"], ["h"]),
-        helper.make_node("Add", ["h", "contexts"], ["h1"]),
+        helper.make_node("Add", ["h", "context"], ["h1"]),
         helper.make_node("LayerNormalization", ["h1", "gain"], ["h2"], axis=-1),
-        helper.make_node("Split", ["h2", "halves"], ["left", "right"], axis=1),
+        helper.make_node("Concat", ["count", "two", "four"], ["halved"], axis=0),
+        helper.make_node("Reshape", ["h2", "halved"], ["halves"]),  # (K, 2, 4)
+        helper.make_node("Gather", ["halves", "0"], ["left"], axis=1),
+        helper.make_node("Gather", ["halves", "1"], ["right"], axis=1),
         helper.make_node("Clip", ["left", "low", "high"], ["log_scale"]),
         helper.make_node("Exp", ["log_scale"], ["scale"]),
         helper.make_node("Softplus", ["right"], ["soft"]),
         helper.make_node("Mul", ["scale", "soft"], ["product"]),
-        helper.make_node("Pow", ["soft", "third"], ["root"]),
+        helper.make_node("Sqrt", ["soft"], ["root"]),
         helper.make_node("Concat", ["product", "root"], ["joined"], axis=-1),
         helper.make_node("Slice", ["joined", "start", "end", "last", "back"], ["odd"]),  # backwards, step -2
         helper.make_node("Gather", ["joined", "pick"], ["picked"], axis=1),

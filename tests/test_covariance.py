@@ -24,12 +24,10 @@ def test_chi_square_matches_scipy() -> None:
         covariance.chi_square_3(1.0)
 
 
-def test_six_values_are_the_upper_triangle_and_come_back() -> None:
+def test_six_values_are_the_upper_triangle() -> None:
     cov = random_cov(5)
-    six = covariance.six_from_cov(cov)
-    np.testing.assert_array_equal(six[:, 1], cov[:, 0, 1])
-    np.testing.assert_array_equal(six[:, 4], cov[:, 1, 2])
-    np.testing.assert_array_equal(covariance.cov_from_six(six), np.maximum(cov, np.swapaxes(cov, 1, 2)))
+    expected = cov[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]]
+    np.testing.assert_array_equal(covariance.six_from_cov(cov), expected)
 
 
 def test_std_is_that_of_an_isotropic_cloud() -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from random_pairs import TINY_ENCODER, TINY_MAP_ENCODER, known, mhentropy, random_flow, stored_run
@@ -14,9 +15,12 @@ from engines.body import BodyModel
 from engines.engine import open_engine
 from engines.errors import PenumbraError
 from engines.features import NUM_FEATURES
+from engines.models import detector_model, landmarker_model
 from engines.sampler import FlowModel
+from engines.torch_ops import OPS
 from trainer import export_onnx
 from trainer.export_onnx import OUTPUTS, ExportConfig, OnePicture
+from trainer.export_trt import FLOW
 from trainer.methods.hmr import HMR, HMRConfig
 from trainer.model.flow import DIM, PoseFlow
 from trainer.train import TrainConfig
@@ -37,11 +41,12 @@ def graph(flow: PoseFlow, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("K", [1, 7])
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "torch"])
 def test_engines_compute_what_torch_computes(
     flow: PoseFlow, graph: Path, backend: str, K: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PENUMBRA_CACHE", str(tmp_path))  # leave the user's compiled networks alone
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)  # it would hold for the whole process
     engine = open_engine(graph, backend, {"z": (K, DIM)}, num_threads=1)
     assert ("map" in engine.inputs) == flow.encoder.config.map
     generator = torch.Generator().manual_seed(K)
@@ -59,6 +64,13 @@ def test_engines_compute_what_torch_computes(
         for name, value in expected.items():
             atol = export_onnx.TOLERANCE * SCALE.get(name, 1.0)
             np.testing.assert_allclose(engine.outputs[name], value, atol=atol, rtol=0, err_msg=name)
+
+
+def test_the_torch_engine_has_the_operators_of_our_networks_and_no_others(tmp_path: Path) -> None:
+    flow = tmp_path / "flow.onnx"
+    export_onnx.export(random_flow(seed=3, encoder=TINY_MAP_ENCODER), flow)
+    networks = [onnx.load(str(path)) for path in (detector_model(), landmarker_model(), FLOW, flow)]
+    assert {node.op_type for network in networks for node in network.graph.node} == {"Constant", *OPS}
 
 
 def test_a_graph_that_differs_from_torch_is_not_accepted(

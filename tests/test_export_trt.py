@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from fake_tensorrt import GPU, Fakes
+from onnx import TensorProto, helper
 from small_graphs import SHAPES, conv_net, dense_net, fill
 
 from engines.engine import Engine, open_engine
@@ -83,6 +84,22 @@ def test_plan_that_does_not_fit_is_refused(
         find_plan(model, machine, shapes, tmp_path)
 
 
+def test_plan_that_does_not_fit_hides_no_other(tmp_path: Path) -> None:
+    model = dense_net(tmp_path)
+    fitting, half = (plan_path(model, MACHINE, precision, tmp_path) for precision in ("fp32", "fp16"))
+    stale = dataclasses.replace(manifest_for(model), precision="fp16", shapes={"features": (1, 6), "z": (9, 5)})
+    write_plan(fitting, b"plan", manifest_for(model))
+    write_plan(half, b"plan", stale)
+    assert find_plan(model, MACHINE, {"z": (7, 5)}, tmp_path) == (fitting, manifest_for(model))
+    assert find_plan(model, MACHINE, {"z": (9, 5)}, tmp_path) == (half, stale)
+    with pytest.raises(
+        PenumbraError, match=r"fp16\.plan takes z of shape \(9, 5\).*fp32\.plan takes z of shape \(7, 5\)"
+    ):
+        find_plan(model, MACHINE, {"z": (8, 5)}, tmp_path)
+    manifest_path(half).write_text("{")
+    assert find_plan(model, MACHINE, {"z": (7, 5)}, tmp_path)[0] == fitting
+
+
 def test_plan_of_another_network_or_without_manifest_is_refused(tmp_path: Path) -> None:
     model = dense_net(tmp_path)
     path = plan_path(model, MACHINE, "fp32", tmp_path)
@@ -90,7 +107,7 @@ def test_plan_of_another_network_or_without_manifest_is_refused(tmp_path: Path) 
     with pytest.raises(PenumbraError, match="built from another"):
         find_plan(model, MACHINE, {}, tmp_path)
     manifest_path(path).write_text("{")
-    with pytest.raises(PenumbraError, match="missing or broken"):
+    with pytest.raises(PenumbraError, match="has no manifest that can be read; build one"):
         find_plan(model, MACHINE, {}, tmp_path)
 
 
@@ -136,6 +153,17 @@ def test_shapes_are_fixed_before_the_build(tmp_path: Path) -> None:
     dims = [[dim.dim_value for dim in v.type.tensor_type.shape.dim] for v in fixed.graph.input]
     assert dims == [[1, 6], [7, 5]]
     assert proto.graph.input[1].type.tensor_type.shape.dim[0].dim_param == "K"  # The original is as it was.
+
+
+def test_named_output_dimensions_follow_the_inputs_and_unnamed_ones_stay_open() -> None:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["K", 7])
+    found = helper.make_tensor_value_info("found", TensorProto.INT64, [2, None])  # how many are not zero
+    same = helper.make_tensor_value_info("same", TensorProto.FLOAT, ["K", 7])
+    nodes = [helper.make_node("NonZero", ["x"], ["found"]), helper.make_node("Abs", ["x"], ["same"])]
+    proto = helper.make_model(helper.make_graph(nodes, "open", [x], [found, same]))
+    fixed = export_trt.fix_shapes(proto, {"x": (4, 7)})
+    found, same = ([dim.dim_value for dim in v.type.tensor_type.shape.dim] for v in fixed.graph.output)
+    assert (found, same) == ([2, 0], [4, 7])
 
 
 def test_export_without_tensorrt_is_one_sentence(

@@ -180,7 +180,7 @@ def test_covariance_of_perturbed_joints_is_the_predicted_one() -> None:
     points = base + np.einsum("jxy,kjy->kjx", roots, rng.normal(size=(K, J, 3)))
     points += rng.normal(0, 0.5, (K, 1, 1)) * ray
     points[0] = base
-    result = kernels.weighted_moments(points.astype(np.float32), np.full(K, 1 / K, np.float32))
+    result = kernels.MomentPlan(K, J)(points.astype(np.float32), np.full(K, 1 / K, np.float32))
     true = roots @ np.swapaxes(roots, 1, 2)
     across = np.eye(3) - np.outer(ray, ray)
     pelvis_along = ray @ true[0] @ ray
@@ -199,8 +199,7 @@ def test_pose_kernel_matches_reference(K: int) -> None:
     rng = np.random.default_rng(K)
     skeleton, inputs = random_skeleton(rng), pose_inputs(rng, K)
     truth = kernels.pose_joints_reference(**widened(inputs), skeleton=skeleton)
-    result = kernels.pose_joints(**inputs, skeleton=skeleton)
-    assert_close(result, truth)
+    assert_close(kernels.JointPlan(skeleton, K)(**inputs), truth)
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-20, 1e-7, 0.9e-3, 1.1e-3, np.pi - 1e-3, np.pi, np.pi + 1e-3, 6.0])
@@ -210,7 +209,7 @@ def test_pose_kernel_at_special_angles(angle: float) -> None:
     tangent = rng.normal(size=(9, 24, 3))
     inputs["tangent"] = (angle * tangent / np.linalg.norm(tangent, axis=-1, keepdims=True)).astype(np.float32)
     truth = kernels.pose_joints_reference(**widened(inputs), skeleton=skeleton)
-    assert_close(kernels.pose_joints(**inputs, skeleton=skeleton), truth)
+    assert_close(kernels.JointPlan(skeleton, 9)(**inputs), truth)
 
 
 @pytest.mark.parametrize("K", SIZES)
@@ -220,7 +219,7 @@ def test_moment_kernel_matches_reference(K: int, kind: str) -> None:
     points = (rng.normal(0, 0.1, (K, 24, 3)) + rng.normal(0, 0.5, (24, 3)) + np.array([0, 0, 4])).astype(np.float32)
     weights = hypothesis_weights(rng, K, kind)
     truth = kernels.weighted_moments_reference(points.astype(np.float64), weights.astype(np.float64))
-    result = kernels.weighted_moments(points, weights)
+    result = kernels.MomentPlan(K, 24)(points, weights)
     assert_close(result, truth)
     np.testing.assert_array_equal(result.cov, np.swapaxes(result.cov, 1, 2))
     if kind.startswith("one-hot") or K == 1:
@@ -240,7 +239,7 @@ def test_vertex_kernel_matches_reference(K: int, kind: str) -> None:
         "weights": hypothesis_weights(rng, K, kind),
     }
     truth = kernels.skinned_moments_reference(**widened(arguments), mesh=mesh)
-    result = kernels.skinned_moments(**arguments, mesh=mesh)
+    result = kernels.VertexPlan(mesh, K)(**arguments)
     assert_close(replace(result, std=result.std**2), replace(truth, std=truth.std**2))  # a root hides nothing near 0
     np.testing.assert_allclose(result.std, truth.std, atol=2e-5)
 
@@ -254,30 +253,29 @@ def test_sparse_bones_keep_every_weight() -> None:
     np.testing.assert_array_equal(dense, mesh.weights)
 
 
-def test_chained_plans_give_what_single_calls_give() -> None:
+def test_chained_plans_give_what_single_plans_give() -> None:
     rng = np.random.default_rng(8)
     skeleton, mesh, inputs = random_skeleton(rng), random_mesh(rng), pose_inputs(rng, 30)
     weights = hypothesis_weights(rng, 30, "uneven")
     posing = kernels.JointPlan(skeleton, 30)
     joints = kernels.MomentPlan(30, 24, points=posing.joints)
     skin = kernels.VertexPlan(mesh, 12, source=posing)
+    single_joints, single_skin = kernels.MomentPlan(30, 24), kernels.VertexPlan(mesh, 12)
     for _ in range(2):  # the second time with other inputs in the same buffers
         posed = posing(**inputs)
-        assert_close(joints(None, weights), kernels.weighted_moments(posed.joints, weights))
+        assert_close(joints(None, weights), single_joints(posed.joints, weights))
         first = [a[:12].copy() for a in (inputs["betas"], posed.T_cam_rest, inputs["pelvis"], weights)]
-        assert_close(skin.from_source(weights[:12]), kernels.skinned_moments(*first, mesh))
+        assert_close(skin.from_source(weights[:12]), single_skin(*first))
         inputs = pose_inputs(rng, 30)
 
 
-def test_results_belong_to_the_caller_and_out_is_filled() -> None:
+def test_results_belong_to_the_caller() -> None:
     rng = np.random.default_rng(9)
     skeleton, inputs = random_skeleton(rng), pose_inputs(rng, 4)
     plan = kernels.JointPlan(skeleton, 4)
     first = plan(**inputs)
     kept = first.joints.copy()
-    out = kernels.PosedJoints(*(np.empty_like(getattr(first, f.name)) for f in fields(first)))
-    second = plan(**pose_inputs(rng, 4), out=out)
-    assert second is out and not np.allclose(out.joints, kept)
+    assert not np.allclose(plan(**pose_inputs(rng, 4)).joints, kept)
     np.testing.assert_array_equal(first.joints, kept)
 
 
@@ -300,10 +298,10 @@ def test_bad_arguments_are_named(name: str) -> None:
 
 
 def test_weights_without_a_mean_are_refused() -> None:
-    points = np.ones((3, 2, 3), np.float32)
+    points, plan = np.ones((3, 2, 3), np.float32), kernels.MomentPlan(3, 2)
     for weights in ([0, 0, 0], [1, -1, 1], [np.nan, 1, 1]):
         with pytest.raises(ValueError, match="weights"):
-            kernels.weighted_moments(points, np.array(weights, np.float32))
+            plan(points, np.array(weights, np.float32))
 
 
 def test_bad_constants_and_plans_are_refused() -> None:
@@ -377,9 +375,9 @@ def test_kernels_on_cuda_match_references(cuda: str, K: int) -> None:
     weights = hypothesis_weights(rng, K, "uneven")
     truth = kernels.pose_joints_reference(**widened(inputs), skeleton=skeleton)
     working = kernels.pose_joints_reference(**inputs, skeleton=skeleton)
-    assert_as_good_as_float32(kernels.pose_joints(**inputs, skeleton=skeleton, device=cuda), working, truth)
+    assert_as_good_as_float32(kernels.JointPlan(skeleton, K, cuda)(**inputs), working, truth)
     exact = kernels.weighted_moments_reference(working.joints.astype(np.float64), weights.astype(np.float64))
-    result = kernels.weighted_moments(working.joints, weights, device=cuda)
+    result = kernels.MomentPlan(K, 24, cuda)(working.joints, weights)
     assert_as_good_as_float32(result, kernels.weighted_moments_reference(working.joints, weights), exact)
     arguments = {
         "betas": inputs["betas"],
@@ -388,7 +386,7 @@ def test_kernels_on_cuda_match_references(cuda: str, K: int) -> None:
         "weights": weights,
     }
     exact = kernels.skinned_moments_reference(**widened(arguments), mesh=mesh)
-    result = kernels.skinned_moments(**arguments, mesh=mesh, device=cuda)
+    result = kernels.VertexPlan(mesh, K, cuda)(**arguments)
     assert_as_good_as_float32(result, kernels.skinned_moments_reference(**arguments, mesh=mesh), exact)
 
 

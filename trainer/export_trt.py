@@ -120,7 +120,8 @@ def fix_shapes(proto: onnx.ModelProto, shapes: Shapes) -> onnx.ModelProto:
     sizes: dict[str, int] = {}
     for value in fixed.graph.input:
         for dim, size in zip(value.type.tensor_type.shape.dim, shapes[value.name], strict=True):
-            sizes[dim.dim_param] = size
+            if dim.dim_param:  # Fixed dimensions and unnamed open ones all have the empty name.
+                sizes[dim.dim_param] = size
             dim.dim_value = size
     for dim in (dim for value in fixed.graph.output for dim in value.type.tensor_type.shape.dim):
         if dim.dim_param in sizes and not dim.HasField("dim_value"):

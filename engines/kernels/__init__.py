@@ -5,8 +5,8 @@
     vertex_moments.py  bone transforms and shape -> the same per vertex of the live mesh
     launch.py          device choice, buffers, argument checks by name
 
-A function such as `pose_joints` has its reference's signature and is for one call. A loop keeps a plan (`JointPlan`,
-`MomentPlan`, `VertexPlan`): building it compiles or loads the kernel and allocates every buffer, once.
+A caller keeps a plan (`JointPlan`, `MomentPlan`, `VertexPlan`): building it compiles or loads the kernel and allocates
+every buffer, once; calling it takes the same arrays as the reference.
 
 Why NVIDIA Warp: one source is compiled for the CPU (by the LLVM in its wheel) and for CUDA, so every machine tests the
 kernels it will run, and no compiler is needed to install. Measured on one core of an AMD EPYC, warp 1.19, K=100, median
@@ -17,15 +17,9 @@ Tried and left: eight hypotheses side by side in one vector type, which makes th
 the code and the time to compile; vectors of four and a higher optimisation level bring nothing.
 """
 
-from engines.kernels.joints import JointPlan, PosedJoints, Skeleton, pose_joints, pose_joints_reference
-from engines.kernels.moments import MomentPlan, Moments, weighted_moments, weighted_moments_reference
-from engines.kernels.vertex_moments import (
-    SkinnedMesh,
-    VertexMoments,
-    VertexPlan,
-    skinned_moments,
-    skinned_moments_reference,
-)
+from engines.kernels.joints import JointPlan, PosedJoints, Skeleton, pose_joints_reference
+from engines.kernels.moments import MomentPlan, Moments, weighted_moments_reference
+from engines.kernels.vertex_moments import SkinnedMesh, VertexMoments, VertexPlan, skinned_moments_reference
 
 __all__ = [
     "JointPlan",
@@ -36,10 +30,7 @@ __all__ = [
     "SkinnedMesh",
     "VertexMoments",
     "VertexPlan",
-    "pose_joints",
     "pose_joints_reference",
-    "skinned_moments",
     "skinned_moments_reference",
-    "weighted_moments",
     "weighted_moments_reference",
 ]

@@ -217,33 +217,12 @@ class JointPlan:
         R_left: Float[np.ndarray, "3 3"],
         betas: Float[np.ndarray, "K 10"],
         pelvis: Float[np.ndarray, "K 3"],
-        *,
-        out: PosedJoints | None = None,
     ) -> PosedJoints:
-        """Bring the inputs in, run, and return the results (in `out`, if given); see `pose_joints_reference`."""
+        """Bring the inputs in, run, and return the results; see `pose_joints_reference`."""
         check_array("R_left", R_left, (3, 3))
         self.tangent.write(tangent)
         self.R_left.write(R_left[None])
         self.betas.write(betas)
         self.pelvis.write(pelvis)
         self.launch()
-        if out is None:
-            return PosedJoints(self.joints.read(), self.T_cam_rest.read(), self.transl.read())
-        self.joints.read(out.joints)
-        self.T_cam_rest.read(out.T_cam_rest)
-        self.transl.read(out.transl)
-        return out
-
-
-def pose_joints(
-    tangent: Float[np.ndarray, "K J 3"],
-    R_left: Float[np.ndarray, "3 3"],
-    betas: Float[np.ndarray, "K 10"],
-    pelvis: Float[np.ndarray, "K 3"],
-    skeleton: Skeleton,
-    *,
-    out: PosedJoints | None = None,
-    device: str = "cpu",
-) -> PosedJoints:
-    """As `pose_joints_reference`, in one kernel, float32. A loop keeps a `JointPlan` instead of calling this."""
-    return JointPlan(skeleton, len(tangent), device)(tangent, R_left, betas, pelvis, out=out)
+        return PosedJoints(self.joints.read(), self.T_cam_rest.read(), self.transl.read())

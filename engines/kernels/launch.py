@@ -141,13 +141,9 @@ class Buffer:
         if not self._on_cpu:
             wp.copy(self.array, self._staging)
 
-    def read(self, out: np.ndarray | None = None) -> np.ndarray:
-        """The device's present values as an array that nobody else writes to (`out`, if given)."""
+    def read(self) -> np.ndarray:
+        """The device's present values as an array that nobody else writes to."""
         if not self._on_cpu:
             wp.copy(self._staging, self.array)
             wp.synchronize_stream(self.array.device)
-        if out is None:
-            return self._host.copy()
-        check_array(f"out.{self.name}", out, self._host.shape, self._host.dtype)
-        np.copyto(out, self._host)
-        return out
+        return self._host.copy()

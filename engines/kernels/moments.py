@@ -21,7 +21,7 @@ import numpy as np
 import warp as wp
 from jaxtyping import Float
 
-from engines.kernels.launch import Buffer, check_array, check_weights, open_device, record
+from engines.kernels.launch import Buffer, check_weights, open_device, record
 
 wp.set_module_options({"enable_backward": False})
 
@@ -131,43 +131,16 @@ class MomentPlan:
         """Run on what the buffers hold, on the current stream; copies nothing."""
         self._command.launch()
 
-    def __call__(
-        self,
-        points: Float[np.ndarray, "K J 3"] | None,
-        weights: Float[np.ndarray, "K"],
-        *,
-        out: Moments | None = None,
-    ) -> Moments:
-        """Bring the inputs in, run, and return the results (in `out`, if given); see `weighted_moments_reference`.
+    def __call__(self, points: Float[np.ndarray, "K J 3"] | None, weights: Float[np.ndarray, "K"]) -> Moments:
+        """Bring the inputs in, run, and return the results; see `weighted_moments_reference`.
 
         Args:
             points: None where another plan has already filled the points on the device.
             weights: as in the reference.
-            out: arrays of the right shapes, to be overwritten.
         """
         if points is not None:
             self.points.write(points)
         self.weights.write(weights)
         check_weights(weights)
         self.launch()
-        if out is None:
-            return Moments(self.mean.read(), self.cov.read(), self.ray.read()[0], self.distance.read()[0])
-        check_array("out.ray", out.ray, (3,))
-        check_array("out.distance", out.distance, (2,))
-        self.mean.read(out.mean)
-        self.cov.read(out.cov)
-        self.ray.read(out.ray[None])
-        self.distance.read(out.distance[None])
-        return out
-
-
-def weighted_moments(
-    points: Float[np.ndarray, "K J 3"],
-    weights: Float[np.ndarray, "K"],
-    *,
-    out: Moments | None = None,
-    device: str = "cpu",
-) -> Moments:
-    """As `weighted_moments_reference`, in one kernel, float32. A loop keeps a `MomentPlan` instead of calling this."""
-    num_hypotheses, num_points = points.shape[:2]
-    return MomentPlan(num_hypotheses, num_points, device)(points, weights, out=out)
+        return Moments(self.mean.read(), self.cov.read(), self.ray.read()[0], self.distance.read()[0])

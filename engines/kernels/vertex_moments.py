@@ -198,17 +198,12 @@ class VertexPlan:
         """Run on what the buffers hold, on the current stream; copies nothing."""
         self._command.launch()
 
-    def from_source(self, weights: Float[np.ndarray, "K"], *, out: VertexMoments | None = None) -> VertexMoments:
+    def from_source(self, weights: Float[np.ndarray, "K"]) -> VertexMoments:
         """The moments of what `source` has just posed."""
         self.weights.write(weights)
         check_weights(weights)
         self.launch()
-        if out is None:
-            return VertexMoments(self.mean.read(), self.cov.read(), self.std.read())
-        self.mean.read(out.mean)
-        self.cov.read(out.cov)
-        self.std.read(out.std)
-        return out
+        return VertexMoments(self.mean.read(), self.cov.read(), self.std.read())
 
     def __call__(
         self,
@@ -216,26 +211,10 @@ class VertexPlan:
         T_cam_rest: Float[np.ndarray, "K J 3 4"],
         pelvis: Float[np.ndarray, "K 3"],
         weights: Float[np.ndarray, "K"],
-        *,
-        out: VertexMoments | None = None,
     ) -> VertexMoments:
-        """Bring the inputs in, run, and return the results (in `out`, if given); see `skinned_moments_reference`."""
+        """Bring the inputs in, run, and return the results; see `skinned_moments_reference`."""
         assert self._owns_inputs, "a plan with a source would overwrite it; call from_source"
         self.betas.write(betas)
         self.T_cam_rest.write(T_cam_rest)
         self.pelvis.write(pelvis)
-        return self.from_source(weights, out=out)
-
-
-def skinned_moments(
-    betas: Float[np.ndarray, "K 10"],
-    T_cam_rest: Float[np.ndarray, "K J 3 4"],
-    pelvis: Float[np.ndarray, "K 3"],
-    weights: Float[np.ndarray, "K"],
-    mesh: SkinnedMesh,
-    *,
-    out: VertexMoments | None = None,
-    device: str = "cpu",
-) -> VertexMoments:
-    """As `skinned_moments_reference`, in one kernel, float32. A loop keeps a `VertexPlan` instead of calling this."""
-    return VertexPlan(mesh, len(betas), device)(betas, T_cam_rest, pelvis, weights, out=out)
+        return self.from_source(weights)
