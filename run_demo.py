@@ -95,6 +95,8 @@ def run(config: RunConfig) -> None:
         else:
             outcome = _run_with_window(session, Viewer(session.body.live.faces))
     print(f"{outcome.frames} frames, {outcome.fps:.1f} a second, {outcome.dropped} dropped; {outcome.timing}")
+    if outcome.left_out:
+        print(outcome.left_out)
     if outcome.demo_table:
         print(outcome.demo_table)
 
@@ -113,9 +115,11 @@ def _run_with_window(session: "Session", viewer: "Viewer") -> "Outcome":
 
     thread = threading.Thread(target=work, name="pipeline")
     thread.start()
-    viewer.run()
-    session.stop()
-    thread.join()
+    try:
+        viewer.run()
+    finally:  # also after Ctrl-C: nothing may be closed under the thread
+        session.stop()
+        thread.join()
     if errors:
         raise errors[0]
     return results[0]

@@ -140,9 +140,18 @@ class Archive:
     def __enter__(self) -> "Archive":
         return self
 
+    def discard(self) -> None:
+        """Remove the scratch file and leave what was at `path` as it is."""
+        self._closed = True
+        self._file.close()
+        self.partial.unlink(missing_ok=True)
+
     def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
         if kind is None:
             self.close()
+            return
+        if self._count == 0:  # a run that failed before its first frame must not empty the file of an earlier one
+            self.discard()
             return
         # The run already fails for a reason of its own, which the user must see; ours is only logged.
         self.meta["interrupted_by"] = kind.__name__

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from engines.errors import PenumbraError
 from realtime.frame import Frame, LatestSlot
 from realtime.sources import Source
 from realtime.timing import NS_PER_S
@@ -26,15 +25,15 @@ POLL_S = 0.5
 class CaptureThread:
     """A daemon thread that owns a source and keeps the newest frame in a slot.
 
-    A live source sets its own pace. A recording is shown at the pace of its time stamps when `paced`: each frame is put
-    into the slot when it is due, and is stamped with that instant, as if a camera had taken it then. Whatever ends the
-    stream, an exception included, reaches the reader through the slot.
+    A live source sets its own pace. A recording is shown at the pace of its time stamps: each frame is put into the slot
+    when it is due, and is stamped with that instant, as if a camera had taken it then. Whatever ends the stream, an
+    exception included, reaches the reader through the slot.
     """
 
-    def __init__(self, source: Source, slot: LatestSlot, paced: bool = True) -> None:
+    def __init__(self, source: Source, slot: LatestSlot) -> None:
         self._source = source
         self._slot = slot
-        self._pace = _Pace() if paced and not source.live else None
+        self._pace = None if source.live else _Pace()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
 
@@ -105,20 +104,18 @@ class _Pace:
 
 
 @contextlib.contextmanager
-def frames(source: Source, every_frame: bool = False) -> Iterator[Iterator[tuple[Frame, int]]]:
+def frames(
+    source: Source, every_frame: bool = False, stop: threading.Event | None = None
+) -> Iterator[Iterator[tuple[Frame, int]]]:
     """The frames of a source, each with the number of frames dropped so far. Closes the source at the end.
 
     Args:
         source: open.
         every_frame: read a recording frame by frame, as fast as the consumer asks, and drop nothing. Otherwise a thread
             reads at the source's own pace and the consumer gets the newest frame.
-
-    Raises:
-        PenumbraError: every frame of a live source is asked for.
+        stop: ends a wait for a frame that may never come.
     """
-    if every_frame and source.live:
-        source.close()
-        raise PenumbraError(f"'{source.name}' is live and cannot wait; use --every-frame only with a file or a folder")
+    assert not (every_frame and source.live), f"{source.name} is live and cannot wait"
     if every_frame:
         with source:
             yield _each(source)
@@ -127,7 +124,7 @@ def frames(source: Source, every_frame: bool = False) -> Iterator[Iterator[tuple
     thread = CaptureThread(source, slot)
     thread.start()
     try:
-        yield _newest(slot)
+        yield _newest(slot, stop or threading.Event())
     finally:
         thread.stop()
 
@@ -137,8 +134,8 @@ def _each(source: Source) -> Iterator[tuple[Frame, int]]:
         yield frame, 0
 
 
-def _newest(slot: LatestSlot) -> Iterator[tuple[Frame, int]]:
-    while True:
+def _newest(slot: LatestSlot, stop: threading.Event) -> Iterator[tuple[Frame, int]]:
+    while not stop.is_set():
         try:
             frame = slot.get(POLL_S)  # in short turns, because an endless wait cannot be interrupted on Windows
         except TimeoutError:

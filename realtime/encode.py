@@ -1,5 +1,6 @@
 """Estimate in, bytes out: the message that `realtime/wire.py` describes."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,20 @@ from calib import uncertainty
 from calib.covariance import six_from_cov, std_from_cov
 from engines.types import JOINT_NAMES, Estimate, Person
 from realtime.decode import Calibration
-from realtime.wire import FRAME, HYPOTHESIS_ARRAYS, PERSON_ARRAYS, SCHEMA, VERSION, pack
+from realtime.wire import (
+    FRAME,
+    HYPOTHESIS_ARRAYS,
+    ITEM_BYTES,
+    MAX_MESSAGE_BYTES,
+    PERSON_ARRAYS,
+    SCHEMA,
+    VERSION,
+    pack,
+)
+
+_BODY_BYTES = sum(ITEM_BYTES[dtype] * math.prod(shape) for dtype, shape in HYPOTHESIS_ARRAYS.values())
+MAX_HYPOTHESES = (MAX_MESSAGE_BYTES - (64 << 10)) // _BODY_BYTES
+"""That fit into a message, beside everything else that it holds."""
 
 
 @dataclass(frozen=True)

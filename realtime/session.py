@@ -23,7 +23,7 @@ from realtime import demo
 from realtime.archive import Archive
 from realtime.capture import frames
 from realtime.config import RunConfig
-from realtime.encode import StreamInfo, describe
+from realtime.encode import MAX_HYPOTHESES, StreamInfo, describe
 from realtime.frame import Frame
 from realtime.pipeline import MIN_DRAWN, Pipeline
 from realtime.publisher import Publisher
@@ -45,6 +45,8 @@ class Outcome:
     fps: float
     timing: str
     dropped: int
+    left_out: str | None
+    """What a recording or a subscriber did not get, for people to read."""
     demo_table: str | None
 
 
@@ -58,29 +60,17 @@ class Session:
             PenumbraError: one sentence about the first part that cannot do what it was asked.
         """
         self.config = config
-        self._stack = ExitStack()
-        try:
-            self._open()
-        except BaseException:
-            self._stack.close()
-            raise
+        _check(config)
+        with ExitStack() as stack:  # what is open is closed again where a later part refuses
+            self._open(stack)
+            self._stack = stack.pop_all()
 
-    def _open(self) -> None:
-        config, enter = self.config, self._stack.enter_context
-        if config.hypotheses < 1:
-            raise PenumbraError(f"--hypotheses must be at least 1, not {config.hypotheses}.")
-        if config.max_frames is not None and config.max_frames < 1:
-            raise PenumbraError(f"--max-frames must be at least 1, not {config.max_frames}.")
-        if config.calib is not None and config.focal is not None:
-            raise PenumbraError("--focal and --calib both say what the camera is; give one of them.")
-        if config.source is None and (config.calib is not None or config.focal is not None):
-            raise PenumbraError("--focal and --calib are for your own pictures; the demo brings its own camera.")
-        _refuse_to_overwrite(config)
+    def _open(self, stack: ExitStack) -> None:
+        config, enter = self.config, stack.enter_context
         self.source = enter(_open_source(config))
         self.intrinsics, self.score = _open_camera_model(config, self.source)
         if config.every_frame and self.source.live:
             raise PenumbraError(f"--every-frame needs a recording; {self.source.name} is live and cannot wait.")
-        self.archive = enter(Archive(config.out, config.hypotheses)) if config.out else None
         self.publisher = enter(Publisher(config.endpoint, allow_lan=config.allow_lan)) if config.endpoint else None
         body, model = BodyModel.load(config.body), FlowModel.load(config.model)
         self.body = body
@@ -96,12 +86,12 @@ class Session:
             fps = self.source.fps or 30.0
             self.recorder = enter(Recorder(config.record, self.renderer, fps, every_frame=config.every_frame))
         self._info = _stream_info(self.source, self.intrinsics, self.pipeline, model)
-        self._model = model
+        self.archive = enter(Archive(config.out, config.hypotheses, self._meta(model))) if config.out else None
         self._rate = FrameRate()
         self._stop = threading.Event()
 
     def stop(self) -> None:
-        """Ask `run` to end after the frame in hand; may be called from any thread."""
+        """Ask `run` to end after the frame in hand, or while it waits for one; may be called from any thread."""
         self._stop.set()
 
     def run(self, show: Callable[[ViewFrame], None] | None = None) -> Outcome:
@@ -111,18 +101,31 @@ class Session:
             show: gets every result with its mesh; must not wait.
         """
         count, last, start = 0, None, time.perf_counter()
-        with frames(self.source, self.config.every_frame) as stream:
-            for frame, dropped in stream:
-                last = self.pipeline(frame, dropped)
-                self.deliver(frame, last, show)
-                count += 1
-                if self._stop.is_set() or count == self.config.max_frames:
-                    break
-        fps = count / max(time.perf_counter() - start, 1e-9)
-        if self.archive is not None:
-            self.archive.meta |= self._meta(fps)
+        try:
+            with frames(self.source, self.config.every_frame, self._stop) as stream:
+                for frame, dropped in stream:
+                    last = self.pipeline(frame, dropped)
+                    self.deliver(frame, last, show)
+                    count += 1
+                    if self._stop.is_set() or count == self.config.max_frames:
+                        break
+        finally:  # an archive that is cut short says as much as a whole one
+            fps = count / max(time.perf_counter() - start, 1e-9)
+            if self.archive is not None:
+                stages = self.pipeline.timer.percentiles_ms()
+                timing = {"stages_ms": {k: {"p50": a, "p95": b} for k, (a, b) in stages.items()}, "fps": fps}
+                self.archive.meta |= timing
         table = self.score.table() if self.score else None
-        return Outcome(count, fps, self.pipeline.timer.summary(), last.dropped if last else 0, table)
+        dropped = last.dropped if last else 0
+        return Outcome(count, fps, self.pipeline.timer.summary(), dropped, self._left_out(), table)
+
+    def _left_out(self) -> str | None:
+        """What somebody did not get, though the pipeline made it."""
+        pictures = self.recorder.dropped if self.recorder else 0
+        stalls = self.publisher.stalls if self.publisher else 0
+        parts = [f"the recording lacks {pictures} pictures; add --every-frame"] if pictures else []
+        parts += [f"a subscriber's queue was full {stalls} times"] if stalls else []
+        return "; ".join(parts) or None
 
     def deliver(self, frame: Frame, estimate: Estimate, show: Callable[[ViewFrame], None] | None) -> None:
         """Pass one estimate to everyone who asked for it."""
@@ -149,9 +152,9 @@ class Session:
         if show is not None:
             show(view)
 
-    def _meta(self, fps: float) -> dict[str, object]:
+    def _meta(self, model: FlowModel) -> dict[str, object]:
         """What the archive says about the run."""
-        record = {key: value for key, value in self._model.record.items() if key != "J_template"}
+        record = {key: value for key, value in model.record.items() if key != "J_template"}
         return {
             "backend": self.pipeline.backend,
             "model": record,
@@ -160,8 +163,6 @@ class Session:
             "camera_matrix": self.intrinsics.matrix.tolist(),
             "camera": self.intrinsics.source,
             "smoothed": self.config.smooth,
-            "stages_ms": {k: {"p50": a, "p95": b} for k, (a, b) in self.pipeline.timer.percentiles_ms().items()},
-            "fps": fps,
         }
 
     def __enter__(self) -> "Session":
@@ -173,9 +174,30 @@ class Session:
         self._stack.__exit__(kind, error, trace)
 
 
+def _check(config: RunConfig) -> None:
+    """Refuse what cannot be asked for, before anything is opened."""
+    if config.hypotheses < 1:
+        raise PenumbraError(f"--hypotheses must be at least 1, not {config.hypotheses}.")
+    if config.endpoint is not None and config.hypotheses > MAX_HYPOTHESES:
+        raise PenumbraError(
+            f"--hypotheses {config.hypotheses}: at most {MAX_HYPOTHESES} fit into a message; draw fewer, or add --no-publish."
+        )
+    if config.max_frames is not None and config.max_frames < 1:
+        raise PenumbraError(f"--max-frames must be at least 1, not {config.max_frames}.")
+    if config.calib is not None and config.focal is not None:
+        raise PenumbraError("--focal and --calib both say what the camera is; give one of them.")
+    if config.source is None and (config.calib is not None or config.focal is not None):
+        raise PenumbraError("--focal and --calib are for your own pictures; the demo brings its own camera.")
+    _refuse_to_overwrite(config)
+
+
 def _refuse_to_overwrite(config: RunConfig) -> None:
-    """An output must not be the input, nor the other output."""
-    named = [("--video", config.source), ("--out", config.out), ("--record", config.record)]
+    """An output must not be an input, nor the other output."""
+    record = config.model and config.model.with_suffix(".json")
+    named = [
+        ("--video", config.source), ("--calib", config.calib), ("--body", config.body), ("--model", config.model),
+        ("--model", record), ("--out", config.out), ("--record", config.record),
+    ]  # fmt: skip
     taken: dict[Path, str] = {}
     for option, value in named:
         if value is None or (option == "--video" and config.camera):

@@ -98,6 +98,17 @@ def test_interruption_keeps_the_frames_and_the_error(tmp_path, error):
     assert names_in(tmp_path) == {"out.npz"}
 
 
+@pytest.mark.parametrize("before", [None, b"of an earlier run"])
+def test_a_run_that_fails_before_its_first_frame_leaves_what_was_there(tmp_path, before):
+    out = tmp_path / "out.npz"
+    if before:
+        out.write_bytes(before)
+    with pytest.raises(PenumbraError), Archive(out, 3):
+        raise PenumbraError("the port is in use")
+    assert names_in(tmp_path) == ({"out.npz"} if before else set())
+    assert not before or out.read_bytes() == before
+
+
 CHILD = """
 import sys
 from pathlib import Path

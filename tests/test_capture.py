@@ -131,10 +131,12 @@ def test_every_frame_drops_nothing_and_uses_no_thread():
     assert source.closed.is_set()
 
 
-def test_every_frame_of_a_live_source_is_refused():
-    source = SteppedSource(total=1)
-    with pytest.raises(PenumbraError, match="live"), frames(source, every_frame=True):
-        pass
+def test_a_wait_for_a_frame_that_never_comes_can_be_ended(monkeypatch):
+    monkeypatch.setattr(capture_module, "POLL_S", 0.01)
+    source, stop = SteppedSource(total=1), threading.Event()  # never stepped
+    threading.Timer(0.05, stop.set).start()
+    with frames(source, stop=stop) as stream:
+        assert list(stream) == []
     assert source.closed.is_set()
 
 
@@ -208,8 +210,8 @@ def test_after_a_hiccup_the_pace_is_the_same_again(monkeypatch):
     assert got_s == pytest.approx([0.0, 0.5, 0.6, 0.7])  # nothing is rushed to catch up
 
 
-@pytest.mark.parametrize(("live", "paced", "expected"), [(False, True, 4), (False, False, 0), (True, True, 0)])
-def test_thread_paces_recordings_only(monkeypatch, live, paced, expected):
+@pytest.mark.parametrize(("live", "expected"), [(False, 4), (True, 0)])
+def test_thread_paces_recordings_only(monkeypatch, live, expected):
     held = []
 
     def hold(self: object, frame: Frame, stopping: threading.Event) -> Frame:
@@ -218,7 +220,7 @@ def test_thread_paces_recordings_only(monkeypatch, live, paced, expected):
 
     monkeypatch.setattr(capture_module._Pace, "hold", hold)
     source, slot = SteppedSource(total=4, live=live), RecordingSlot()
-    thread = CaptureThread(source, slot, paced)
+    thread = CaptureThread(source, slot)
     thread.start()
     produce(source, slot, 4)
     thread.stop()

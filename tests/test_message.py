@@ -14,8 +14,8 @@ from calib.uncertainty import Reached
 from engines.types import JOINT_NAMES
 from realtime import wire
 from realtime.decode import Calibration, decode
-from realtime.encode import describe, encode_estimate
-from realtime.wire import HYPOTHESIS_ARRAYS, PERSON_ARRAYS, MessageError, VersionError
+from realtime.encode import MAX_HYPOTHESES, describe, encode_estimate
+from realtime.wire import HYPOTHESIS_ARRAYS, MAX_MESSAGE_BYTES, PERSON_ARRAYS, MessageError, VersionError
 
 CALIBRATION = Calibration(
     "elbow",
@@ -268,3 +268,9 @@ def _decode_or_refuse(message: bytes) -> None:
         return
     for person in decoded.people:  # whatever was let through can be read
         assert all(len(getattr(person, name).tolist()) == len(getattr(person, name)) for name in PERSON_ARRAYS)
+
+
+def test_the_largest_message_is_not_too_large() -> None:
+    estimate = make_estimate(count=MAX_HYPOTHESES)
+    size = len(encode_estimate(estimate, INFO, STAMP))
+    assert MAX_MESSAGE_BYTES - (80 << 10) < size <= MAX_MESSAGE_BYTES

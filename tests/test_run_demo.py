@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -144,6 +145,49 @@ def test_frames_without_anybody_keep_nan_rows(tmp_path: Path) -> None:
         assert not data["found"].any() and np.isnan(data["joints"]).all() and len(data["frame"]) == 12
 
 
+@pytest.mark.parametrize(
+    "refused", [["--backend", "tensorrt"], ["--record", "view.avi"], ["--endpoint", "tcp://nowhere:x"]]
+)
+def test_a_start_that_fails_leaves_an_earlier_result(refused: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "walk.npz"
+    out.write_bytes(b"of an earlier run")
+    assert run_demo.main(["--demo", "--headless", "--every-frame", "--out", str(out), *refused]) == 2
+    assert out.read_bytes() == b"of an earlier run" and [path.name for path in tmp_path.iterdir()] == ["walk.npz"]
+
+
+def test_ctrl_c_in_the_window_closes_nothing_under_the_pipeline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from realtime import viewer
+
+    class Window:
+        """Shows a few frames; then the user presses Ctrl-C in the terminal."""
+
+        def __init__(self, faces: object) -> None:
+            self.shown = threading.Semaphore(0)
+
+        def show(self, frame: object) -> None:
+            self.shown.release()
+
+        def run(self) -> None:
+            for _ in range(3):
+                assert self.shown.acquire(timeout=60)
+            raise KeyboardInterrupt
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(viewer, "why_no_window", lambda: None)
+    monkeypatch.setattr(viewer, "Viewer", Window)
+    out = tmp_path / "out.npz"
+    assert run_demo.main(["--demo", "--no-publish", "--hypotheses", "2", "--out", str(out)]) == 130
+    assert not [thread.name for thread in threading.enumerate() if thread.name in ("pipeline", "capture")]
+    with np.load(out) as data:
+        meta = json.loads(str(data["meta"]))
+        assert len(data["frame"]) >= 3
+    assert meta["interrupted_by"] == "KeyboardInterrupt" and meta["fps"] > 0 and "camera_matrix" in meta
+
+
 def _mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
     video = str(_video(folder / "fine.mp4"))
     (folder / "empty.mp4").touch()
@@ -165,6 +209,9 @@ def _mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
         "no frames": (["--video", video, "--max-frames", "0"], "--max-frames"),
         "two cameras": (["--video", video, "--focal", "900", "--calib", str(folder / "nocalib.json")], "--calib"),
         "camera of the demo": (["--demo", "--focal", "900"], "--focal"),
+        "output over body": (["--demo", "--body", str(folder / "b.npz"), "--out", str(folder / "b.npz")], "--out"),
+        "output over the model's record": (["--demo", "--model", "some.onnx", "--out", "some.json"], "--out"),
+        "too many hypotheses": (["--demo", "--endpoint", "tcp://127.0.0.1:*", "--hypotheses", "30000"], "--hypotheses"),
         "output over input": (["--video", video, "--record", video], "--record"),
         "calibration": (["--video", video, "--calib", str(folder / "nocalib.json")], "nocalib.json"),
         "body": (["--video", video, "--body", video], "fine.mp4"),
@@ -175,11 +222,13 @@ def _mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
 @pytest.mark.parametrize("mistake", [
     "missing file", "empty file", "truncated file", "picture", "camera", "backend", "absent backend", "no hypotheses",
     "unwritable output", "unwritable recording", "focal", "no frames", "two cameras", "camera of the demo",
-    "output over input", "calibration", "body", "model",
+    "output over body", "output over the model's record", "too many hypotheses", "output over input", "calibration", "body",
+    "model",
 ])  # fmt: skip
 def test_a_mistake_ends_with_one_sentence(mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments, named = _mistakes(tmp_path)[mistake]
-    status = run_demo.main([*arguments, "--every-frame", *QUIET])
+    quiet = ["--headless"] if "--endpoint" in arguments else QUIET
+    status = run_demo.main([*arguments, "--every-frame", *quiet])
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("run_demo.py: ")]
     assert status == 2 and len(said) == 1 and named in said[0]
 
