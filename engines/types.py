@@ -127,6 +127,8 @@ class Person:
     ray: Float[np.ndarray, "3"]
     joint_visible: Float[np.ndarray, "24"]
     """Probability that each joint is seen: inside the picture and not hidden by another object or body part."""
+    track_id: int
+    """Another number is another person, as far as can be told from one frame to the next."""
 
 
 @dataclass(frozen=True)

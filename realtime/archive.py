@@ -9,6 +9,7 @@ After a `kill -9` the scratch file is still there:
 
 Arrays (N frames, K hypotheses; camera frame, metres; rows of frames without a person are NaN):
     frame (N,) int64; t (N,) float64, media time in seconds; found (N,) bool
+    track_id (N,) int32: another number is another person; 0 where nobody is
     joints (N, 24, 3), joint_cov (N, 24, 3, 3), joint_visible (N, 24), distance_std (N,), ray (N, 3): see `types.Person`
     hypotheses (N, K, 24, 3), weights (N, K)
     global_orient (N, 3), body_pose (N, 69), betas (N, 10), transl (N, 3)
@@ -33,7 +34,7 @@ from engines.types import JOINT_NAMES, NUM_BETAS, NUM_JOINTS, NUM_LANDMARKS, Est
 
 log = logging.getLogger(__name__)
 
-MAGIC = b"PENUMBRA RECORDS 1\n"
+MAGIC = b"PENUMBRA RECORDS 2\n"
 MAX_HEADER_BYTES = 1 << 20
 CHUNK_BYTES = 8 << 20
 
@@ -46,6 +47,7 @@ def record_dtype(k: int) -> np.dtype:
             ("frame", "<i8"),
             ("t", "<f8"),
             ("found", "?"),
+            ("track_id", "<i4"),
             ("joints", f4, (NUM_JOINTS, 3)),
             ("joint_cov", f4, (NUM_JOINTS, 3, 3)),
             ("joint_visible", f4, (NUM_JOINTS,)),
@@ -230,6 +232,7 @@ def _fill(record: np.ndarray, person: Person) -> None:
     # The assertion keeps a single hypothesis from being broadcast silently over K rows.
     assert person.hypotheses.joints.shape == record["hypotheses"].shape, person.hypotheses.joints.shape
     record["found"] = True
+    record["track_id"] = person.track_id
     record["joints"] = person.best.joints
     record["joint_cov"] = person.joint_cov
     record["joint_visible"] = person.joint_visible

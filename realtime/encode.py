@@ -72,10 +72,10 @@ def describe(name: str, fitted: uncertainty.Calibration) -> Calibration:
     )
 
 
-def encode_estimate(estimate: Estimate, info: StreamInfo, stamp: Stamp, track_id: int = 0) -> bytes:
+def encode_estimate(estimate: Estimate, info: StreamInfo, stamp: Stamp) -> bytes:
     """Makes one message; `people` is empty where `estimate.person` is None."""
     data = _Data()
-    people = [] if estimate.person is None else [_person(estimate.person, track_id, data)]
+    people = [] if estimate.person is None else [_person(estimate.person, data)]
     header = {
         "schema": SCHEMA,
         "version": VERSION,
@@ -131,7 +131,7 @@ class _Data:
         return b"".join(self._chunks)
 
 
-def _person(person: Person, track_id: int, data: _Data) -> dict[str, Any]:
+def _person(person: Person, data: _Data) -> dict[str, Any]:
     best, landmarks, hypotheses = person.best, person.landmarks, person.hypotheses
     count = len(hypotheses.weights)
     arrays = {
@@ -157,7 +157,7 @@ def _person(person: Person, track_id: int, data: _Data) -> dict[str, Any]:
         "log_q": hypotheses.log_q,
     }
     return {
-        "track_id": track_id,
+        "track_id": person.track_id,
         "score": float(landmarks.score),
         "distance_std": float(person.distance_std),
         "arrays": data.add(PERSON_ARRAYS, arrays),

@@ -93,11 +93,12 @@ class Pipeline:
 
     def __call__(self, frame: Frame, dropped: int) -> Estimate:
         """Estimate the person in a frame."""
+        before = self.perception.track_id
         with self.timer.stage("perception"):
             landmarks = self.perception(frame.image)
-        person = self._person(landmarks, frame) if landmarks else None
-        if person is None:
+        if landmarks is None or self.perception.track_id != before:
             self.smoother.reset()
+        person = self._person(landmarks, frame) if landmarks else None
         return Estimate(
             frame.frame_id, frame.t_capture_ns, frame.t_capture_unix_ns, frame.media_time_s, dropped, person
         )
@@ -115,7 +116,8 @@ class Pipeline:
         with self.timer.stage("smoothing"):
             best = self.smoother(center_of(hypotheses), frame.media_time_s)
         published = first(hypotheses, self.published)
-        return Person(landmarks, published, best, cov, distance_std, moments.ray.astype(float), samples.joint_visible)
+        ray, track_id = moments.ray.astype(float), self.perception.track_id
+        return Person(landmarks, published, best, cov, distance_std, ray, samples.joint_visible, track_id)
 
     def mesh(self, person: Person) -> Mesh:
         """The surface of the person that was estimated last, for who looks at it."""

@@ -58,8 +58,6 @@ class Publisher:
         self.stalls = 0
         """How often a subscriber's queue was found full. From then until it reads again, messages are left out for it;
         its own `Subscriber.lost` tells how many."""
-        self._track_id = 0
-        self._anybody = False
         self._thread: int | None = None
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PUB)
@@ -82,11 +80,8 @@ class Publisher:
         """Sends one message, also when nobody is in the picture. Never blocks."""
         self._thread = self._thread or threading.get_ident()
         assert self._thread == threading.get_ident(), "publish() was called from two threads"
-        if estimate.person is not None and not self._anybody:
-            self._track_id += 1
-        self._anybody = estimate.person is not None
         stamp = Stamp(self.session, self.sent, time.monotonic_ns(), time.time_ns())
-        self._send(encode_estimate(estimate, info, stamp, self._track_id))
+        self._send(encode_estimate(estimate, info, stamp))
         self.sent += 1
 
     def _send(self, message: bytes) -> None:

@@ -50,7 +50,7 @@ Header fields:
 
 Each person:
 
-    track_id           int; a new one when somebody comes back after an empty frame
+    track_id           int; another one when somebody comes back after an empty frame, or another person is followed
     score              probability that this is a person
     distance_std       metres, standard deviation of the distance along `ray`, shared by all joints
     arrays             map from the names of `PERSON_ARRAYS` to [dtype, shape, offset]

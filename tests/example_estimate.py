@@ -42,6 +42,7 @@ def make_estimate(frame_id: int = 0, count: int = 5, seed: int = 0) -> Estimate:
         distance_std=0.2,
         ray=np.array([0.0, 0.6, 0.8]),
         joint_visible=rng.uniform(size=24),
+        track_id=2,
     )
     return Estimate(frame_id, 1_000, 1_700_000_000_000_000_000, 0.5, 3, person)
 

@@ -28,7 +28,7 @@ def make_person(seed: int, k: int) -> Person:
     landmarks = Landmarks(random(33, 2), random(33), random(33), random(33), random(33, 3), 0.9, roi)
     hypotheses = Hypotheses(random(k, 24, 3), random(k, 10), random(k, 3), random(k, 24, 3), random(k), random(k))
     best = Body(random(3), random(69), random(10), random(3), random(24, 3))
-    return Person(landmarks, hypotheses, best, random(24, 3, 3), 0.25 + seed, random(3), random(24))
+    return Person(landmarks, hypotheses, best, random(24, 3, 3), 0.25 + seed, random(3), random(24), seed + 1)
 
 
 def make_estimate(index: int, k: int, found: bool = True) -> Estimate:
@@ -53,10 +53,11 @@ def test_returns_what_went_in(tmp_path):
             archive.append(estimate)
         archive.meta["fps"] = 12.5
     data = load(out)
+    other = {"frame": np.int64, "t": np.float64, "found": np.bool_, "track_id": np.int32}
     for name in data.keys() - {"meta"}:
-        assert data[name].dtype == {"frame": np.int64, "t": np.float64, "found": np.bool_}.get(name, np.float32), name
+        assert data[name].dtype == other.get(name, np.float32), name
     assert {name: array.shape[1:] for name, array in data.items() if name != "meta"} == {
-        "frame": (), "t": (), "found": (), "joints": (24, 3), "joint_cov": (24, 3, 3), "joint_visible": (24,),
+        "frame": (), "t": (), "found": (), "track_id": (), "joints": (24, 3), "joint_cov": (24, 3, 3), "joint_visible": (24,),
         "distance_std": (), "ray": (3,), "hypotheses": (k, 24, 3), "weights": (k,), "global_orient": (3,),
         "body_pose": (69,), "betas": (10,), "transl": (3,), "landmarks": (33, 3),
     }  # fmt: skip
@@ -65,13 +66,14 @@ def test_returns_what_went_in(tmp_path):
     np.testing.assert_array_equal(data["found"], [True, True, False, True, True])
     for i, estimate in enumerate(estimates):
         if (person := estimate.person) is None:
-            assert all(np.isnan(data[n][i]).all() for n in data.keys() - {"frame", "t", "found", "meta"})
+            assert all(np.isnan(data[n][i]).all() for n in data.keys() - other.keys() - {"meta"})
+            assert data["track_id"][i] == 0
             continue
         np.testing.assert_array_equal(data["hypotheses"][i], person.hypotheses.joints)
         np.testing.assert_array_equal(data["weights"][i], person.hypotheses.weights)
         for name in ("joints", "global_orient", "body_pose", "betas", "transl"):
             np.testing.assert_array_equal(data[name][i], getattr(person.best, name))
-        for name in ("joint_cov", "joint_visible", "ray", "distance_std"):
+        for name in ("joint_cov", "joint_visible", "ray", "distance_std", "track_id"):
             np.testing.assert_array_equal(data[name][i], getattr(person, name))
         np.testing.assert_array_equal(data["landmarks"][i, :, :2], person.landmarks.points)
         np.testing.assert_array_equal(data["landmarks"][i, :, 2], person.landmarks.visibility)

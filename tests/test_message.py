@@ -31,7 +31,7 @@ CALIBRATION = Calibration(
 def test_every_field_survives() -> None:
     estimate = make_estimate(frame_id=41)
     info = replace(INFO, calibration=CALIBRATION)
-    message = decode(encode_estimate(estimate, info, STAMP, track_id=2))
+    message = decode(encode_estimate(estimate, info, STAMP))
 
     assert (message.session, message.seq, message.frame_id, message.dropped) == ("0" * 32, 7, 41, 3)
     assert (message.t_publish_mono_ns, message.t_publish_unix_ns) == (11, 12)

@@ -209,6 +209,7 @@ class Scripted:
     def __init__(self) -> None:
         self.somebody, self.scores, self.asked = True, [], []
         self.detected, self.tracked = Roi(np.zeros(2), 10.0, 0.0), Roi(np.ones(2), 10.0, 0.0)
+        self.torso = 0.2
 
     def detect(self, image: np.ndarray) -> Roi | None:
         self.asked.append("detector")
@@ -216,8 +217,9 @@ class Scripted:
 
     def landmark(self, image: np.ndarray, roi: Roi) -> tuple[Landmarks, Roi]:
         self.asked.append("detected" if roi is self.detected else "tracked")
-        one = np.zeros(33)
-        return Landmarks(np.zeros((33, 2)), one, one, one, np.zeros((33, 3)), self.scores.pop(0), roi), self.tracked
+        one, points = np.zeros(33), np.zeros((33, 2))
+        points[[11, 12], 1] = -self.torso * roi.size
+        return Landmarks(points, one, one, one, np.zeros((33, 3)), self.scores.pop(0), roi), self.tracked
 
     def play(self, *scores: float) -> tuple[Perception, list[bool]]:
         self.scores = list(scores)
@@ -255,6 +257,32 @@ def test_an_empty_scene_and_a_reset() -> None:
     perception.reset()
     perception(np.zeros((8, 8, 3), np.uint8))
     assert scene.asked[-2:] == ["detector", "detected"]
+
+
+def test_who_is_found_elsewhere_or_after_an_empty_frame_is_another_person() -> None:
+    scene, numbers = Scripted(), []
+    picture = np.zeros((8, 8, 3), np.uint8)
+    perception = Perception(scene.detect, scene.landmark)  # type: ignore[arg-type]
+    for scores, place, size in (
+        ([0.9], 0.0, 10.0),  # found
+        ([0.9], 0.0, 10.0),  # tracked
+        ([0.2, 0.8], 1.5, 12.0),  # lost, and found again there
+        ([0.2, 0.8], 9.0, 10.0),  # lost, and found elsewhere
+        ([0.2, 0.8], 1.0, 3.0),  # found in the right place, but much smaller
+        ([0.2, 0.2], 1.0, 10.0),  # nobody
+        ([0.9], 1.0, 10.0),
+    ):
+        scene.scores, scene.detected = scores, Roi(np.full(2, place), size, 0.0)
+        numbers.append(perception.track_id if perception(picture) else None)
+    assert numbers == [1, 1, 1, 2, 3, None, 4]
+
+
+def test_without_a_torso_only_the_surest_are_believed() -> None:
+    scene = Scripted()
+    scene.torso = 0.04
+    assert scene.play(0.9, 0.985, 0.995)[1] == [False, False, True]
+    scene.torso = 0.07
+    assert scene.play(0.9, 0.9, 0.9)[1] == [True, True, True]
 
 
 # Beside mediapipe ----------------------------------------------------------------------------------------------------

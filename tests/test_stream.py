@@ -306,19 +306,6 @@ def test_publishing_on_the_network_is_allowed_with_a_warning(caplog: pytest.LogC
         assert "unencrypted" in caplog.text
 
 
-def test_a_person_who_comes_back_gets_a_new_track(publisher: Publisher) -> None:
-    with Subscriber(publisher.endpoint, latest_only=False, timeout_s=60) as poses:
-        until_received(lambda: publisher.publish(replace(make_estimate(), person=None), INFO), poses)
-        for i, there in enumerate([True, True, False, True], start=1):
-            publisher.publish(make_estimate(i) if there else replace(make_estimate(i), person=None), INFO)
-        tracks = []
-        for message in poses:
-            tracks += [person.track_id for person in message.people]
-            if message.frame_id == 4:
-                break
-        assert tracks == [1, 1, 2]
-
-
 def _resident_bytes() -> int:
     status = Path("/proc/self/status")
     if not status.exists():
