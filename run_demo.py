@@ -33,6 +33,8 @@ def parse(argv: list[str] | None = None) -> RunConfig:
     add(
         "--every-frame", action="store_true", help="look at every frame of a recording; default: keep its pace and drop"
     )
+    add("--size", type=_size, metavar="WxH", help="px to ask of a webcam, such as 1280x720 (default: its own choice)")
+    add("--fps", type=float, help="pictures a second of a folder of images (default 30)")
     add("--hypotheses", type=int, default=100, metavar="K", help="bodies drawn a frame (default %(default)s)")
     add("--backend", default="auto", help="auto, openvino, onnxruntime, torch, torch-cuda or tensorrt (default auto)")
     add("--focal", type=float, metavar="PX", help="focal length; default: a field of view of 63 degrees is assumed")
@@ -61,6 +63,8 @@ def parse(argv: list[str] | None = None) -> RunConfig:
     return RunConfig(
         source=a.cam if a.cam is not None else a.video,
         camera=a.cam is not None,
+        size=a.size,
+        fps=a.fps,
         every_frame=a.every_frame,
         hypotheses=a.hypotheses,
         backend=a.backend,
@@ -76,6 +80,13 @@ def parse(argv: list[str] | None = None) -> RunConfig:
         allow_lan=a.allow_lan,
         max_frames=a.max_frames,
     )
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None or "0" in match.groups():
+        raise argparse.ArgumentTypeError(f"'{text}' is no size; write it as 1280x720")
+    return int(match[1]), int(match[2])
 
 
 def run(config: RunConfig) -> None:

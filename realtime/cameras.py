@@ -109,7 +109,7 @@ def _ask_size(capture: cv2.VideoCapture, spec: str, size: tuple[int, int]) -> No
         capture.release()
         raise PenumbraError(
             f"camera '{spec}' does not deliver {size[0]}x{size[1]} px, it would give {got[0]}x{got[1]}; "
-            "ask for that or for no size"
+            "ask for that with --size, or leave it out"
         )
 
 

@@ -11,9 +11,13 @@ class RunConfig:
     """One run of the live system."""
 
     source: str | None = None
-    """Camera, file, folder or address, as `realtime.sources` reads it; None for the built-in demo."""
+    """Camera, file, folder or address (`realtime.sources`); None for the built-in demo."""
     camera: bool = False
     """`source` is a webcam's index or name."""
+    size: tuple[int, int] | None = None
+    """(width, height) px to ask of a webcam; None for its own choice."""
+    fps: float | None = None
+    """Of a folder of images."""
     every_frame: bool = False
     """Look at every frame of a recording instead of keeping its pace."""
     hypotheses: int = 100

@@ -188,6 +188,10 @@ def _check(config: RunConfig) -> None:
         raise PenumbraError("--focal and --calib both say what the camera is; give one of them.")
     if config.source is None and (config.calib is not None or config.focal is not None):
         raise PenumbraError("--focal and --calib are for your own pictures; the demo brings its own camera.")
+    if config.size is not None and not config.camera:
+        raise PenumbraError("--size is for a webcam; leave it out.")
+    if config.fps is not None and (config.camera or config.source is None):
+        raise PenumbraError("--fps is for a folder of images; leave it out.")
     _refuse_to_overwrite(config)
 
 
@@ -211,7 +215,9 @@ def _refuse_to_overwrite(config: RunConfig) -> None:
 def _open_source(config: RunConfig) -> Source:
     if config.source is None:
         return demo.open_demo()
-    return open_camera(config.source) if config.camera else open_video(config.source)
+    if config.camera:
+        return open_camera(config.source, size=config.size)
+    return open_video(config.source, folder_fps=config.fps)
 
 
 def _open_camera_model(config: RunConfig, source: Source) -> tuple[Intrinsics, demo.DemoScore | None]:

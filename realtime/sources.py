@@ -1,14 +1,15 @@
-"""Where pictures come from: one protocol, and `open_source`, which finds the right kind for what the user typed.
+"""Where pictures come from: one protocol, and what opens the right kind for what the user typed.
 
-    "0", "HD Webcam", "/dev/video0"     webcam             live       cameras.py, live.py
-    "rtsp://...", "http://..."          network stream     live       live.py
-    "walk.mp4"                          video file         recording  recordings.py
-    "frames/"                           folder of images   recording  recordings.py
+    open_camera("0"), ("HD Webcam"), ("/dev/video0")     webcam             live       cameras.py, live.py
+    open_video("rtsp://..."), ("http://...")             network stream     live       live.py
+    open_video("walk.mp4")                               video file         recording  recordings.py
+    open_video("frames/")                                folder of images   recording  recordings.py
 
 A live source has to be read at its own pace and is reconnected when it breaks. A recording ends, and can be read frame
 by frame. The built-in demo is another recording.
 """
 
+import logging
 import re
 from pathlib import Path
 from typing import Protocol
@@ -16,11 +17,13 @@ from typing import Protocol
 import cv2
 
 from engines.errors import PenumbraError
-from realtime.cameras import lasting_spec, list_cameras, open_camera_capture
+from realtime.cameras import lasting_spec, open_camera_capture
 from realtime.frame import Frame
 from realtime.live import LiveSource, Retry
 from realtime.opencv_io import FALLBACK_FPS, open_capture
 from realtime.recordings import ImageFolder, VideoFile
+
+log = logging.getLogger(__name__)
 
 NETWORK_TIMEOUT_S = 5.0
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -62,47 +65,47 @@ class Source(Protocol):
     def __exit__(self, *exc: object) -> None: ...
 
 
-def open_source(
+def open_video(
     spec: str,
     *,
-    folder_fps: float = FALLBACK_FPS,
-    camera_size: tuple[int, int] | None = None,
+    folder_fps: float | None = None,
     retry: Retry | None = None,
     network_timeout_s: float = NETWORK_TIMEOUT_S,
 ) -> Source:
-    """Open whatever `spec` means: an existing path first, then an address, then a camera.
+    """Open a video file, a folder of images or an address.
 
     Args:
-        spec: see the table at the top of this file.
-        folder_fps: frame rate of a folder of images.
-        camera_size: (width, height) px to ask of a webcam.
+        spec: path or address.
+        folder_fps: pictures a second of a folder, which does not say; `FALLBACK_FPS`, with a word in the log, when None.
         retry: how a live source comes back after a break.
         network_timeout_s: limit for opening an address and for each read.
 
     Raises:
         PenumbraError: it cannot be opened; the message says why and what to do.
     """
-    if _ADDRESS.match(spec) or (not _is_camera(spec) and not spec.isdecimal()):
-        return open_video(spec, folder_fps=folder_fps, retry=retry, network_timeout_s=network_timeout_s)
-    return open_camera(spec, size=camera_size, retry=retry)
-
-
-def open_video(
-    spec: str,
-    *,
-    folder_fps: float = FALLBACK_FPS,
-    retry: Retry | None = None,
-    network_timeout_s: float = NETWORK_TIMEOUT_S,
-) -> Source:
-    """Open a video file, a folder of images or an address. Arguments and errors as in `open_source`."""
+    path = Path(spec).expanduser()
+    if folder_fps is not None and not (path.is_dir() and 0 < folder_fps < 1000):
+        raise PenumbraError(f"--fps {folder_fps:g} is for a folder of images, and between 0 and 1000; leave it out.")
     if _ADDRESS.match(spec):
         return _open_address(spec, retry, network_timeout_s)
-    path = Path(spec).expanduser()
-    return ImageFolder(path, folder_fps) if path.is_dir() else VideoFile.open_local(path)
+    if not path.is_dir():
+        return VideoFile.open_local(path)
+    if folder_fps is None:
+        log.info("%s: %g pictures a second are assumed; say otherwise with --fps.", spec, FALLBACK_FPS)
+    return ImageFolder(path, folder_fps or FALLBACK_FPS)
 
 
 def open_camera(spec: str, *, size: tuple[int, int] | None = None, retry: Retry | None = None) -> LiveSource:
-    """Open a webcam by index, name or device path. Arguments and errors as in `open_source`."""
+    """Open a webcam by index, name or device path.
+
+    Args:
+        spec: which.
+        size: (width, height) px to ask for; the camera's own choice when None.
+        retry: how it comes back after a break.
+
+    Raises:
+        PenumbraError: it cannot be opened; the message says why and what to do.
+    """
     wanted = spec  # after the first success, what finds the same camera again
 
     def connect() -> cv2.VideoCapture:
@@ -112,15 +115,6 @@ def open_camera(spec: str, *, size: tuple[int, int] | None = None, retry: Retry 
         return capture
 
     return LiveSource(f"camera {spec}", connect, retry)
-
-
-def _is_camera(spec: str) -> bool:
-    """Whether a word that is not a path in use can only mean a camera."""
-    if spec.startswith("/dev/"):
-        return True
-    if Path(spec).expanduser().exists():
-        return False
-    return any(spec.casefold() in camera.name.casefold() for camera in list_cameras())
 
 
 def _open_address(address: str, retry: Retry | None, timeout_s: float) -> Source:

@@ -209,6 +209,9 @@ def _mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
         "no frames": (["--video", video, "--max-frames", "0"], "--max-frames"),
         "two cameras": (["--video", video, "--focal", "900", "--calib", str(folder / "nocalib.json")], "--calib"),
         "camera of the demo": (["--demo", "--focal", "900"], "--focal"),
+        "rate of a video": (["--video", video, "--fps", "6"], "--fps"),
+        "rate of the demo": (["--demo", "--fps", "6"], "--fps"),
+        "size of a video": (["--video", video, "--size", "640x480"], "--size"),
         "output over body": (["--demo", "--body", str(folder / "b.npz"), "--out", str(folder / "b.npz")], "--out"),
         "output over the model's record": (["--demo", "--model", "some.onnx", "--out", "some.json"], "--out"),
         "too many hypotheses": (["--demo", "--endpoint", "tcp://127.0.0.1:*", "--hypotheses", "30000"], "--hypotheses"),
@@ -222,7 +225,7 @@ def _mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
 @pytest.mark.parametrize("mistake", [
     "missing file", "empty file", "truncated file", "picture", "camera", "backend", "absent backend", "no hypotheses",
     "unwritable output", "unwritable recording", "focal", "no frames", "two cameras", "camera of the demo",
-    "output over body", "output over the model's record", "too many hypotheses", "output over input", "calibration", "body",
+    "rate of a video", "rate of the demo", "size of a video", "output over body", "output over the model's record", "too many hypotheses", "output over input", "calibration", "body",
     "model",
 ])  # fmt: skip
 def test_a_mistake_ends_with_one_sentence(mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -279,3 +282,11 @@ def test_interrupting_keeps_what_was_written(tmp_path: Path) -> None:
     assert process.returncode == 130 and b"Traceback" not in said
     with np.load(out) as data:
         assert 0 < len(data["frame"]) <= 300 and data["found"].any()
+
+
+def test_a_size_is_read_or_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_demo.parse(["--cam", "0", "--size", "1280x720"]).size == (1280, 720)
+    for wrong in ("1280", "1280x", "0x720", "-1x5", "ax5"):
+        with pytest.raises(SystemExit):
+            run_demo.parse(["--cam", "0", f"--size={wrong}"])
+        assert "write it as 1280x720" in capsys.readouterr().err

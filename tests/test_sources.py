@@ -21,7 +21,7 @@ from realtime.cameras import CameraInfo, find_camera, lasting_spec, list_cameras
 from realtime.frame import Frame
 from realtime.live import LiveSource, Retry
 from realtime.recordings import MediaClock
-from realtime.sources import Source, open_camera, open_source, open_video
+from realtime.sources import Source, open_camera, open_video
 
 ROOT = Path(__file__).parents[1]
 SIZE = (160, 96)
@@ -96,7 +96,7 @@ def refusal(spec: Path | str) -> str:
 
 @pytest.mark.parametrize(("name", "codec"), [("a.mp4", "mp4v"), ("a.avi", "MJPG")])
 def test_video_gives_every_frame_with_its_time(tmp_path, name, codec):
-    source = open_source(str(write_video(tmp_path / name, codec=codec)))
+    source = open_video(str(write_video(tmp_path / name, codec=codec)))
     assert (source.live, source.fps, source.size) == (False, 25.0, SIZE)
     got, error = read_all(source)
     assert error is None
@@ -113,7 +113,7 @@ def test_portrait_video_of_a_phone_is_turned_upright(tmp_path):
     at = data.find(b"tkhd") + 4 + 40  # the display matrix in a version 0 track header
     data[at : at + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)  # a quarter turn clockwise
     (tmp_path / "turned.mp4").write_bytes(data)
-    with open_source(str(tmp_path / "turned.mp4")) as source:
+    with open_video(str(tmp_path / "turned.mp4")) as source:
         assert source.size == SIZE[::-1]
         for i in range(4):
             frame = source.read()
@@ -159,7 +159,7 @@ def test_cut_video_gives_its_frames_then_the_reason(tmp_path, container):
     data = with_index_first(data) if container == "mp4" else data
     start = data.find(b"mdat" if container == "mp4" else b"movi")
     (tmp_path / f"cut.{container}").write_bytes(data[: (start + len(data)) // 2])
-    got, error = read_all(open_source(str(tmp_path / f"cut.{container}")))
+    got, error = read_all(open_video(str(tmp_path / f"cut.{container}")))
     assert 5 < len(got) < 40
     # The last frame may itself be cut; all before it are whole.
     assert [number_in(frame.image) for frame in got[:-1]] == list(range(len(got) - 1))
@@ -173,7 +173,7 @@ def test_whole_file_that_promises_more_frames_only_warns(tmp_path, caplog):
         assert struct.unpack("<I", data[at : at + 4]) == (40,)
         data[at : at + 4] = struct.pack("<I", 90)
     (tmp_path / "more.avi").write_bytes(data)
-    got, error = read_all(open_source(str(tmp_path / "more.avi")))
+    got, error = read_all(open_video(str(tmp_path / "more.avi")))
     assert (len(got), error) == (40, None)
     assert "ends after 40 of about 90 frames" in caplog.text
 
@@ -181,7 +181,7 @@ def test_whole_file_that_promises_more_frames_only_warns(tmp_path, caplog):
 def test_video_without_time_stamps_is_timed_by_its_frame_rate(tmp_path, caplog):
     jpegs = [cv2.imencode(".jpg", picture(i))[1].tobytes() for i in range(10)]
     (tmp_path / "raw.mjpeg").write_bytes(b"".join(jpegs))
-    got, error = read_all(open_source(str(tmp_path / "raw.mjpeg")))
+    got, error = read_all(open_video(str(tmp_path / "raw.mjpeg")))
     assert error is None and [number_in(frame.image) for frame in got] == list(range(10))
     np.testing.assert_allclose(np.diff([frame.media_time_s for frame in got]), 1 / 25)
     assert "time stamps are missing" in caplog.text
@@ -203,10 +203,10 @@ def test_bad_files_leave_stderr_clean(tmp_path):
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
     (tmp_path / "late.mp4").write_bytes(with_index_first(data)[: len(data) * 2 // 3])
     code = (
-        "import sys\nfrom engines.errors import PenumbraError\nfrom realtime.sources import open_source\n"
+        "import sys\nfrom engines.errors import PenumbraError\nfrom realtime.sources import open_video\n"
         "for spec in sys.argv[1:]:\n"
         "    try:\n"
-        "        with open_source(spec) as source:\n"
+        "        with open_video(spec) as source:\n"
         "            while source.read(): pass\n"
         "    except PenumbraError as error: print(error)\n"
     )
@@ -229,12 +229,23 @@ def write_images(folder: Path, names: list[str]) -> Path:
 def test_folder_in_natural_order_at_a_fixed_rate(tmp_path):
     folder = write_images(tmp_path / "f", ["img1.png", "img2.jpg", "img10.BMP", "img0011.jpeg"])
     (folder / "notes.txt").write_text("not an image")
-    source = open_source(str(folder), folder_fps=5.0)
+    source = open_video(str(folder), folder_fps=5.0)
     assert (source.live, source.fps, source.size) == (False, 5.0, SIZE)
     got, error = read_all(source)
     assert error is None
     assert [number_in(frame.image) for frame in got] == [0, 1, 2, 3]
     np.testing.assert_allclose([frame.media_time_s for frame in got], [0.0, 0.2, 0.4, 0.6])
+
+
+def test_an_assumed_rate_is_said(tmp_path, caplog):
+    folder = write_images(tmp_path / "f", ["1.png"])
+    with caplog.at_level("INFO"), open_video(str(folder)) as source:
+        assert source.fps == 30.0 and "--fps" in caplog.text
+    caplog.clear()
+    with caplog.at_level("INFO"), open_video(str(folder), folder_fps=30.0):
+        assert "--fps" not in caplog.text
+    with pytest.raises(PenumbraError, match="--fps 0"):
+        open_video(str(folder), folder_fps=0.0)
 
 
 def test_folder_without_images(tmp_path):
@@ -415,7 +426,7 @@ def lost():
 
 
 def test_stream_that_dies_and_comes_back(camera, lost):
-    source = open_source(camera.address, retry=Retry(first_s=0.05, factor=1.0, tries=400))
+    source = open_video(camera.address, retry=Retry(first_s=0.05, factor=1.0, tries=400))
     assert isinstance(source, LiveSource) and source.live and source.size == SIZE
     reader = Reader(source)
     before = reader.take(5)
@@ -435,7 +446,7 @@ def test_stream_that_dies_and_comes_back(camera, lost):
 
 
 def test_stream_that_does_not_come_back_is_given_up(camera):
-    source = open_source(camera.address, retry=Retry(first_s=0.01, tries=3))
+    source = open_video(camera.address, retry=Retry(first_s=0.01, tries=3))
     reader = Reader(source)
     reader.take(2)
     camera.die()
@@ -445,7 +456,7 @@ def test_stream_that_does_not_come_back_is_given_up(camera):
 
 
 def test_stream_that_comes_back_with_another_size(camera, lost):
-    reader = Reader(source := open_source(camera.address, retry=Retry(first_s=0.05, factor=1.0, tries=400)))
+    reader = Reader(source := open_video(camera.address, retry=Retry(first_s=0.05, factor=1.0, tries=400)))
     reader.take(2)
     camera.die()
     assert lost.wait(WAIT_S)
@@ -461,11 +472,11 @@ def test_address_that_does_not_answer():
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         with pytest.raises(PenumbraError, match="does not answer") as caught:
-            open_source(f"rtsp://user:secret@127.0.0.1:{port}/stream")
+            open_video(f"rtsp://user:secret@127.0.0.1:{port}/stream")
         assert "secret" not in str(caught.value) and f"rtsp://127.0.0.1:{port}/stream" in str(caught.value)
         listener.listen()  # accepts, but never says a word
         with pytest.raises(PenumbraError, match="does not answer"):
-            open_source(f"http://127.0.0.1:{port}/stream", network_timeout_s=0.2)
+            open_video(f"http://127.0.0.1:{port}/stream", network_timeout_s=0.2)
 
 
 def test_recording_at_an_address_is_read_to_its_end(tmp_path):
@@ -483,7 +494,7 @@ def test_recording_at_an_address_is_read_to_its_end(tmp_path):
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        source = open_source(f"http://127.0.0.1:{server.server_address[1]}/a.mp4")
+        source = open_video(f"http://127.0.0.1:{server.server_address[1]}/a.mp4")
         assert not source.live
         got, error = read_all(source)
         server.shutdown()
