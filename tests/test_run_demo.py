@@ -225,8 +225,8 @@ def _mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
 @pytest.mark.parametrize("mistake", [
     "missing file", "empty file", "truncated file", "picture", "camera", "backend", "absent backend", "no hypotheses",
     "unwritable output", "unwritable recording", "focal", "no frames", "two cameras", "camera of the demo",
-    "rate of a video", "rate of the demo", "size of a video", "output over body", "output over the model's record", "too many hypotheses", "output over input", "calibration", "body",
-    "model",
+    "rate of a video", "rate of the demo", "size of a video", "output over body", "output over the model's record",
+    "too many hypotheses", "output over input", "calibration", "body", "model",
 ])  # fmt: skip
 def test_a_mistake_ends_with_one_sentence(mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments, named = _mistakes(tmp_path)[mistake]
