@@ -200,9 +200,32 @@ def test_the_datasets_own_place_comes_first(body: BodyModel, shaken: tuple[Peopl
     given = People(**fields | {"joints_cam": joints, "joint_names": JOINT_NAMES, "placed": True})
     looked, _ = seen(given, marks, [0.9, 0.9])
     assert looked.placed == ("given",) and looked.raw["pelvis"].tolist() == [[0, 0, 5]]
+    assert np.isnan(looked.joints_cam).all()  # on the default body the labels count
 
 
-def test_people_without_labels_are_counted_or_kept_as_nan(body: BodyModel, tmp_path: Path) -> None:
+def test_with_the_users_body_joints_are_the_datasets_own_where_it_has_all(
+    body: BodyModel, shaken: tuple[People, np.ndarray]
+) -> None:
+    people, marks = shaken
+    joints = rooted_joints(body, standing())[None] * 1.1 + np.array([0.0, 0.0, 5.0])  # as of another gender's model
+    fields = {name: getattr(people, name) for name in people.__dataclass_fields__}
+    more = {"joints_cam": joints, "joint_names": JOINT_NAMES, "placed": True, "gender": ("male",)}
+    looked, _ = seen(People(**fields | more), marks, [0.9, 0.9], body=body)
+    np.testing.assert_allclose(looked.joints_cam, joints, atol=1e-6)
+    assert looked.summary().endswith("joints of 1 are the dataset's own; shapes of 1 belong to a male or female SMPL")
+    pairs = data.encode(looked.raw, body, joints_cam=looked.joints_cam)
+    lengths = np.linalg.norm(np.diff(joints[0], axis=0), axis=-1)
+    np.testing.assert_allclose(np.linalg.norm(np.diff(pairs.joints[0].numpy(), axis=0), axis=-1), lengths, atol=1e-5)
+    joints[0, 3] = np.nan
+    looked, _ = seen(People(**fields | more), marks, [0.9, 0.9], body=body)
+    assert np.isnan(looked.joints_cam).all()
+    pairs = data.encode(looked.raw, body, joints_cam=looked.joints_cam)
+    posed = rooted_joints(body, standing(), np.ones(10))
+    lengths = np.linalg.norm(np.diff(posed, axis=0), axis=-1)
+    np.testing.assert_allclose(np.linalg.norm(np.diff(pairs.joints[0].numpy(), axis=0), axis=-1), lengths, atol=1e-5)
+
+
+def test_people_without_labels_are_counted(body: BodyModel, tmp_path: Path) -> None:
     points = np.random.default_rng(0).uniform(200, 500, (33, 2))
     joints = np.full((2, 24, 3), np.nan)
     truth = rooted_joints(body, standing())
@@ -217,17 +240,9 @@ def test_people_without_labels_are_counted_or_kept_as_nan(body: BodyModel, tmp_p
     looked, _ = seen(people, points, [0.9] * 2)
     assert looked.rows.tolist() == [1] and looked.unlabelled == 1 and looked.unseen == 0
     assert looked.summary().startswith("1 people; 1 without SMPL labels and 0 in whom")
-    both, _ = seen(people, points, [0.9] * 4, labelled_only=False)
-    assert both.rows.tolist() == [0, 1] and both.unlabelled == 0
-    assert np.isnan(both.raw["rotvec"][0]).all() and np.isnan(both.raw["betas"][0]).all()
-    assert both.placed == ("box", "box") and np.isfinite(both.raw["pelvis"]).all()
-    pairs = data.encode(both.raw, body)
-    assert pairs.features.isfinite().all() and pairs.half.isfinite().all()
     nobody = people_of(tmp_path / "a.png")
     with pytest.raises(PenumbraError, match="None of the 1 people of some has SMPL labels"):
         seen(nobody, points, [])
-    alone, _ = seen(nobody, points, [0.9, 0.9], labelled_only=False)
-    assert alone.placed == ("unknown",) and not alone.raw["joint_visible"].any()
 
 
 def test_the_second_look_counts_unless_it_lost_the_person(shaken: tuple[People, np.ndarray]) -> None:

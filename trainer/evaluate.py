@@ -24,9 +24,8 @@ from engines.landmarker import open_landmarker
 from trainer import tables
 from trainer.command import start
 from trainer.datasets.open import open_dataset
-from trainer.datasets.pictures import look
+from trainer.datasets.pictures import Looked, look
 from trainer.measure import MeasureConfig, measure, surface_error
-from trainer.pairs.augment import Raw
 from trainer.pairs.data import Pairs, encode, read
 from trainer.pairs.exact import Shown, shown_as
 from trainer.runs import differences, load_config, load_method
@@ -75,7 +74,8 @@ def benchmarks(
                 f"--dataset {config.dataset}: its pictures go through the landmark network, the runs did not."
             )
         name = config.dataset if own_body else f"{config.dataset} (labels on the default body)"
-        return {name: encode(_dataset(config.dataset, config, body if own_body else None), body, with_map=True)}
+        looked = _dataset(config.dataset, config, body if own_body else None)
+        return {name: encode(looked.raw, body, with_map=True, joints_cam=looked.joints_cam)}
     check_benchmarks(config)
     raws = {"CMU": read(config.clear, body), "ambiguous CMU": read(config.ambiguous, body)}
     if shown == "exact":
@@ -99,7 +99,7 @@ def check_benchmarks(config: EvaluateConfig) -> None:
             )
 
 
-def _dataset(name: str, config: EvaluateConfig, body: BodyModel | None) -> Raw:
+def _dataset(name: str, config: EvaluateConfig, body: BodyModel | None) -> Looked:
     if config.root is None:
         raise PenumbraError(f"--root: say where the dataset {name} lies.")
     people = open_dataset(name, config.root, config.split, config.images)
@@ -108,7 +108,7 @@ def _dataset(name: str, config: EvaluateConfig, body: BodyModel | None) -> Raw:
     # To the default body the dataset's betas mean nothing: then no body is given here.
     looked = look(people, open_landmarker(), body)
     print(looked.summary())
-    return looked.raw
+    return looked
 
 
 def measure_run(run: Path, sets: dict[str, Pairs], config: MeasureConfig, body: BodyModel) -> list[Measured]:

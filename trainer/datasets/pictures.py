@@ -2,15 +2,16 @@
 
     people = open_dataset("3dpw", root, "test")
     looked = look(people, open_landmarker(), BodyModel.load(path_of_converted_smpl))
-    pairs = trainer.pairs.data.encode(looked.raw, body)
+    pairs = trainer.pairs.data.encode(looked.raw, body, joints_cam=looked.joints_cam)
 
 Cameras. Where the dataset gives K, the picture's coordinates are moved so that its principal point falls on the picture's
 middle and its pixels are square, which is what a pair assumes; so nothing is lost. Elsewhere the principal point is taken to
 be the middle and the field of view `calib.camera.DEFAULT_FOV_DEG`, which changes distances and hardly poses.
 
-Bodies. A dataset's pose and shape are official SMPL's. Joints for scoring are the dataset's own (`People.joints_cam[rows]`),
-or its labels through the user's converted SMPL model. Without that model the default body takes the pose in its own mean
-shape, because betas of one body mean nothing to another; its joints lie some centimetres from SMPL's.
+Bodies. A dataset's pose and shape are official SMPL's, often that of the person's gender. With the user's converted SMPL
+model, joints for scoring are the dataset's own where it has all of SMPL's (`Looked.joints_cam`), else the labels on that
+model. Without it the default body takes the pose in its own mean shape, because betas of one body mean nothing to another; its
+joints lie some centimetres from SMPL's.
 
 Places. The pelvis stands where the dataset has its joints. Where it gives none from the camera, the pelvis is fitted to its 2D
 keypoints, and without these to the box, which is good for Procrustes-aligned scores and not for positions.
@@ -46,7 +47,7 @@ MIN_SCORE = 0.5
 """Below it the landmark network sees nobody; the same in the live system."""
 _AS_GOOD = 0.05
 """A second look may be this much less certain than the first: its region is the better one."""
-Placed = Literal["given", "keypoints", "box", "unknown"]
+Placed = Literal["given", "keypoints", "box"]
 """Where a pelvis comes from."""
 
 _TRUNK = ("left_shoulder", "right_shoulder")
@@ -72,9 +73,13 @@ class Looked:
     """Pairs made of M of a dataset's people."""
 
     raw: Raw
-    """M rows in each array, as in a file of `trainer.synthesize`; rotvec, betas and pelvis are NaN where not known."""
+    """M rows in each array, as in a file of `trainer.synthesize`."""
     rows: Int[np.ndarray, "M"]
     """Which row of `People` each is."""
+    joints_cam: Float[np.ndarray, "M 24 3"]
+    """The dataset's own joints, camera frame, metres; NaN for who lacks one, and everybody on the default body."""
+    gendered: int
+    """How many have a shape that belongs to a gender's SMPL model, which may not be the one that is given."""
     placed: tuple[Placed, ...]
     """M times where the pelvis comes from."""
     unlabelled: int
@@ -85,27 +90,27 @@ class Looked:
     def summary(self) -> str:
         """One line for the person who reads the scores."""
         places = ", ".join(f"{count} {place}" for place, count in Counter(self.placed).most_common())
+        own = int(np.isfinite(self.joints_cam).all((1, 2)).sum())
         return (
             f"{len(self.rows)} people; {self.unlabelled} without SMPL labels and {self.unseen} in whom the landmark network "
-            f"saw nobody left out; pelvis from: {places}"
+            f"saw nobody left out; pelvis from: {places}; joints of {own} are the dataset's own; shapes of {self.gendered} "
+            "belong to a male or female SMPL"
         )
 
 
-def look(people: People, landmarker: Landmarker, body: BodyModel | None = None, labelled_only: bool = True) -> Looked:
-    """Show each picture to the landmark network.
+def look(people: People, landmarker: Landmarker, body: BodyModel | None = None) -> Looked:
+    """Show each picture of somebody whose pose and shape are known to the landmark network.
 
     Args:
         people: of a dataset.
         landmarker: the real one (`engines.landmarker.open_landmarker`).
         body: the user's converted SMPL model; None for the default body in its mean shape (see above).
-        labelled_only: skip people whose pose and shape are not known; else they have NaN in their place, and can be
-            scored against `People.joints_cam`.
 
     Raises:
         PenumbraError: a picture is missing or cannot be read, or nothing is left.
     """
     truth = _Truth.of(people, body)
-    chosen = np.flatnonzero(people.has_smpl) if labelled_only else np.arange(people.count)
+    chosen = np.flatnonzero(people.has_smpl)
     if not len(chosen):
         raise PenumbraError(
             f"None of the {people.count} people of {people.source} has SMPL labels; give a file that has pose and shape."
@@ -123,7 +128,11 @@ def look(people: People, landmarker: Landmarker, body: BodyModel | None = None, 
     if not records:
         raise PenumbraError(f"The landmark network sees nobody in the pictures of {people.source}; check its boxes.")
     raw = {key: np.stack([record[key] for record in records]) for key in records[0]}
-    return Looked(raw, np.array(rows), tuple(placed), people.count - len(chosen), len(chosen) - len(records))
+    gendered = sum(people.gender[row] != "" for row in rows) if people.gender and body else 0
+    joints = truth.own[rows] + raw["pelvis"][:, None]
+    return Looked(
+        raw, np.array(rows), joints, gendered, tuple(placed), people.count - len(chosen), len(chosen) - len(records)
+    )
 
 
 def find(
@@ -153,28 +162,30 @@ def _read(path: Path) -> UInt8[np.ndarray, "h w 3"]:
 
 @dataclass(frozen=True)
 class _Truth:
-    """What is known of each person, N rows, once for all pictures."""
+    """What is known of each person, N rows, once for all pictures. Rows without SMPL labels are never asked for."""
 
     people: People
     rotvec: Float[np.ndarray, "N 24 3"]
     betas: Float[np.ndarray, "N 10"]
     joints: Float[np.ndarray, "N 24 3"]
-    """Camera axes, metres, pelvis at the origin: of the labels on the body, else the dataset's own; NaN where unknown."""
+    """Camera axes, metres, pelvis at the origin: of the labels on the body."""
+    own: Float[np.ndarray, "N 24 3"]
+    """The same as the dataset has them; NaN for people of whom one is missing, and for everybody on the default body."""
     pelvis: Float[np.ndarray, "N 3"]
     """Camera frame, metres; NaN where the dataset does not give it."""
     keypoints: Float[np.ndarray, "N 24 3"]
 
     @classmethod
     def of(cls, people: People, body: BodyModel | None) -> "_Truth":
-        betas = people.betas if body is not None else np.where(people.has_smpl[:, None], np.zeros(NUM_BETAS), np.nan)
-        body = BodyModel.load() if body is None else body
-        own = people.joints_as_smpl()
-        joints = own - own[:, :1]
-        known = people.has_smpl
-        labelled = joints_only(body, people.rotvec[known], betas[known], np.zeros(3)).astype(np.float64)
+        betas = people.betas if body is not None else np.zeros((people.count, NUM_BETAS))
+        given = people.joints_as_smpl()
+        complete = np.isfinite(given).all((1, 2), keepdims=True) & (body is not None)
+        joints, known = np.full(given.shape, np.nan), people.has_smpl
+        labelled = joints_only(body or BodyModel.load(), people.rotvec[known], betas[known], np.zeros(3))
         joints[known] = labelled - labelled[:, :1]
-        pelvis = own[:, 0] if people.placed else np.full((people.count, 3), np.nan)
-        return cls(people, people.rotvec, betas, joints, pelvis, people.keypoints_as_smpl())
+        own = np.where(complete, given - given[:, :1], np.nan)
+        pelvis = given[:, 0] if people.placed else np.full((people.count, 3), np.nan)
+        return cls(people, people.rotvec, betas, joints, own, pelvis, people.keypoints_as_smpl())
 
     def record(self, row: int, found: Landmarks, size: tuple[int, int]) -> tuple[dict[str, np.ndarray], Placed]:
         """One pair in the form of `trainer.synthesize`."""
@@ -208,15 +219,12 @@ class _Truth:
         if np.isfinite(self.pelvis[row]).all():
             return self.pelvis[row], "given"
         points, joints = self.keypoints[row, list(LIMB_JOINTS)], self.joints[row, list(LIMB_JOINTS)]
-        seen = np.isfinite(joints).all(1) & (points[:, 2] > CONFIDENT)
+        seen = points[:, 2] > CONFIDENT
         if seen.sum() >= 4:
             pelvis = fit_translation(joints[seen], points[seen, :2], camera)
-            if np.nanmin(self.joints[row, :, 2]) + pelvis[2] > NEAREST_M:
+            if self.joints[row, :, 2].min() + pelvis[2] > NEAREST_M:
                 return pelvis, "keypoints"
-        known = np.isfinite(self.joints[row]).all(1)
-        if not known.any():
-            return np.full(3, np.nan), "unknown"
-        return fit_box(self.joints[row, known], self.people.center[row], self.people.side[row], camera), "box"
+        return fit_box(self.joints[row], self.people.center[row], self.people.side[row], camera), "box"
 
     def _visible(self, row: int, camera: Intrinsics, pelvis: Float[np.ndarray, "3"]) -> Bool[np.ndarray, "24"]:
         people, size = self.people, np.array(camera.size)

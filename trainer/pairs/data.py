@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from engines.arrays import read_npz
@@ -86,8 +87,17 @@ def read(
     return {key: np.concatenate([record[key] for record in records]) for key in records[0]}
 
 
-def encode(raw: Raw, body: BodyModel, with_map: bool = False) -> Pairs:
-    """What the network said as features, the truth in the view that they define."""
+def encode(
+    raw: Raw, body: BodyModel, with_map: bool = False, joints_cam: Float[np.ndarray, "N 24 3"] | None = None
+) -> Pairs:
+    """What the network said as features, the truth in the view that they define.
+
+    Args:
+        raw: as stored.
+        body: that its poses and shapes belong to.
+        with_map: also the feature maps.
+        joints_cam: true joints, camera frame, metres, where they are known better than from pose and shape; NaN elsewhere.
+    """
     size, focal = raw["size"][:, None, :].astype(np.float64), raw["focal"].astype(np.float64)
     rays = (raw["points"] - size / 2) / focal[:, None, None]
     low, high = raw["window"][:, None, :2], raw["window"][:, None, 2:]
@@ -97,8 +107,9 @@ def encode(raw: Raw, body: BodyModel, with_map: bool = False) -> Pairs:
     R_view = np.swapaxes(view.R_cam_view, -1, -2)
     y = raw["rotvec"].astype(np.float64)
     y[:, 0] = log_so3(np.swapaxes(view.R_view_anchor, -1, -2) @ R_view @ exp_so3(y[:, 0]))
-    joints_cam = joints_in_camera(raw["rotvec"], raw["betas"], raw["pelvis"], body)
-    joints, half = _tensor(joints_cam @ view.R_cam_view), _tensor(view.half)
+    posed = joints_in_camera(raw["rotvec"], raw["betas"], raw["pelvis"], body)
+    truth = posed if joints_cam is None else np.where(np.isfinite(joints_cam), joints_cam, posed)
+    joints, half = _tensor(truth @ view.R_cam_view), _tensor(view.half)
     maps = raw["map"] if with_map else np.zeros((len(focal), 0), np.float16)
     return Pairs(
         features=torch.from_numpy(features),
