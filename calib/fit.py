@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from calib.covariance import ELLIPSOID_90, chi_square_3, squared_mahalanobis
-from calib.errors import Errors
+from calib.outcomes import Errors
 from calib.uncertainty import Calibration, PictureFactor, diagonal_map, floored
 from engines.errors import PenumbraError
 

@@ -2,7 +2,7 @@
 
     python -m calib.uncertainty --fit val_errors.npz --measure test_errors.npz --record engines/assets/flow.json --figures DIR
 
-`--fit` and `--measure` are files of `calib.errors` about different people. The record gets the calibration with what it
+`--fit` and `--measure` are files of `calib.outcomes` about different people. The record gets the calibration with what it
 reaches; the folder gets `reliability.png` and `sparsification.png`.
 """
 
@@ -18,8 +18,8 @@ from jaxtyping import Bool, Float
 
 from calib import figures
 from calib.covariance import squared_mahalanobis, std_from_cov
-from calib.errors import Errors
 from calib.fit import fit
+from calib.outcomes import Errors
 from calib.reliability import (
     LEVELS,
     Sparsification,
@@ -163,7 +163,8 @@ def command_line(arguments: list[str] | None = None) -> None:
         if chosen.record is not None:
             store(calibration, chosen.record)
     except PenumbraError as error:
-        sys.exit(str(error))
+        print(error, file=sys.stderr)
+        sys.exit(2)
     assert calibration.reached is not None
     print(f"fitted on {calibration.data}\n{table(calibration.reached)}")
 

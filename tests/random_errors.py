@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from calib.errors import Errors
+from calib.outcomes import Errors
 
 COUNT = 4000
 

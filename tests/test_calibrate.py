@@ -7,7 +7,7 @@ import pytest
 import torch
 from random_pairs import mhentropy, random_flow, records, stored_run
 
-from calib.errors import Errors
+from calib.outcomes import Errors
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.kernels import weighted_moments_reference

@@ -10,8 +10,8 @@ from scipy import stats
 
 from calib import report
 from calib.covariance import ELLIPSOID_90, chi_square_3
-from calib.errors import Errors
 from calib.fit import RADII_LEVELS, fit, radii_of
+from calib.outcomes import Errors
 from calib.reliability import LEVELS
 from calib.uncertainty import Calibration, Reached
 from engines.errors import PenumbraError

@@ -11,7 +11,7 @@ from random_errors import simulate
 
 from calib import report
 from calib.covariance import squared_mahalanobis
-from calib.errors import Errors
+from calib.outcomes import Errors
 from calib.reliability import sparsification, spearman_within_joint
 from calib.uncertainty import Calibration
 from engines.errors import PenumbraError
@@ -107,14 +107,16 @@ def test_what_is_no_errors_file_is_refused_by_name(tmp_path: Path, what: str) ->
         Errors.load(path, "--measure")
 
 
-def test_user_errors_end_with_one_sentence(folder: Path, tmp_path: Path) -> None:
-    files = ["--fit", f"{folder}/val.npz", "--measure", f"{folder}/test.npz"]
-    with pytest.raises(SystemExit, match=r"--record: .* is not a model's record"):
-        report.command_line([*files, "--record", str(tmp_path / "none.json")])
+def test_user_errors_end_with_one_sentence(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SystemExit, match="--figures: cannot draw into"):
-        report.command_line([*files, "--figures", str(tmp_path / "file" / "x")])
     blind = sample(4, "blind")
     replace(blind, landmark_visibility=np.full_like(blind.landmark_visibility, np.nan)).save(tmp_path / "blind.npz")
-    with pytest.raises(SystemExit, match="--measure: no joint has a landmark"):
-        report.command_line([*files[:2], "--measure", str(tmp_path / "blind.npz")])
+    fit, measure = ["--fit", f"{folder}/val.npz"], ["--measure", f"{folder}/test.npz"]
+    for arguments, said in (
+        ([*fit, *measure, "--record", str(tmp_path / "none.json")], "is not a model's record"),
+        ([*fit, *measure, "--figures", str(tmp_path / "file" / "x")], "--figures: cannot draw into"),
+        ([*fit, "--measure", str(tmp_path / "blind.npz")], "--measure: no joint has a landmark"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            report.command_line(arguments)
+        assert end.value.code == 2 and said in capsys.readouterr().err

@@ -11,11 +11,12 @@ from engines.body import BodyModel
 from engines.features import NUM_FEATURES
 from trainer.methods.hmr import HMR, HMRConfig
 from trainer.methods.mhentropy import MHEntropy
+from trainer.metrics import live_moments
 from trainer.model.bodies import Bodies
 from trainer.model.flow import DIM, Context, PoseFlow
 from trainer.model.kinematics import project
 from trainer.pairs.data import Pairs
-from trainer.score import Scores, moments, score
+from trainer.score import Scores, score
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_moments_are_those_of_bodies_at_one_distance() -> None:
     ray = center / center.norm()
     far = torch.randn(2, 500, 1, 1, generator=generator, dtype=torch.float64)
     far[:, 0] = 0
-    mean, cov = moments(shape + center + far * ray)
+    mean, cov = live_moments(shape + center + far * ray)
     torch.testing.assert_close(mean, (shape + center).mean(1))
     for j in (1, 17):
         torch.testing.assert_close(cov[1, j], torch.cov(shape[1, :, j].T, correction=0))

@@ -13,19 +13,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from calib.errors import Errors
+from calib.outcomes import Errors
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.features import LIMBS
 from engines.sampler import noise
 from trainer.command import start
 from trainer.export_onnx import load_flow
+from trainer.metrics import live_moments
 from trainer.model.flow import PoseFlow
 from trainer.model.kinematics import Skeleton, view_joints
 from trainer.pairs.augment import JOINT_OF_LANDMARK, Raw
 from trainer.pairs.data import Pairs, encode, read
 from trainer.runs import load_config, load_method
-from trainer.score import moments
 
 HYPOTHESES = 100
 
@@ -70,7 +70,7 @@ def _errors(flow: PoseFlow, skeleton: Skeleton, batch: Pairs, z: torch.Tensor) -
     context = flow.look(batch.features, batch.map.float())
     bodies, log_q = flow.sample(context, z[None].expand(batch.size, -1, -1))
     joints = view_joints(skeleton, batch.R_anchor, batch.half, bodies).double()
-    _, cov = moments(joints)
+    cov = live_moments(joints).cov
     ray = torch.nn.functional.normalize(joints[:, 0, 0], dim=-1)
     far = ((batch.joints[:, 0] - joints[:, 0, 0]) * ray).sum(-1)
     far_std = (joints[:, :, 0] * ray[:, None]).sum(-1).std(-1, correction=0)

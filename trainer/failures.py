@@ -23,12 +23,12 @@ from trainer.ambiguous import AMBIGUOUS
 from trainer.chance import Chance
 from trainer.command import start
 from trainer.methods.method import Method
+from trainer.metrics import live_moments, same_distance
 from trainer.motion.poses import Poses
 from trainer.painting.scenes import draw
 from trainer.pairs.data import Pairs, encode
 from trainer.pictures import samples_against_truth
 from trainer.runs import load_config, load_method
-from trainer.score import moments, same_distance
 from trainer.synthesize import Painter
 
 
@@ -63,7 +63,7 @@ def paint(config: FailuresConfig, body: BodyModel) -> tuple[Pairs, list[np.ndarr
 def surprise(method: Method, pairs: Pairs, seed: int) -> Float[Tensor, "N"]:
     """Mean over limb joints of the error in units of the promised standard deviation."""
     joints = method.known.joints(pairs, method.draw(pairs, 100, Chance(seed, 0)).bodies)
-    _, cov = moments(joints)
+    cov = live_moments(joints).cov
     error = (same_distance(pairs.joints[:, None], joints[:, 0])[:, 0] - joints[:, 0]).norm(dim=-1)
     std = (cov.diagonal(dim1=-2, dim2=-1).sum(-1) + 1e-5).sqrt()
     return (error / std)[:, LIMB_JOINTS].mean(-1)

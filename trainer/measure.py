@@ -22,7 +22,6 @@ from trainer.chance import Chance
 from trainer.methods.method import Method
 from trainer.model.bodies import Bodies
 from trainer.pairs.data import Pairs
-from trainer.score import same_distance
 
 BEST_OF = (1, 5, 10, 25, 100)
 QUANTISED = (5, 10, 25)
@@ -86,8 +85,8 @@ def _judge(method: Method, batch: Pairs, chance: Chance, count: int) -> tuple[Te
         (truth - truth[:, :, :1])[:, 0, limbs],
         _crop_px(batch.crop_from_view, joints)[:, :, limbs],
         _crop_px(batch.crop_from_view, truth)[:, 0, limbs],
-        same_distance(joints, joints[:, 0])[:, :, limbs],
-        same_distance(truth, joints[:, 0])[:, 0, limbs],
+        metrics.same_distance(joints, joints[:, 0])[:, :, limbs],
+        metrics.same_distance(truth, joints[:, 0])[:, 0, limbs],
         batch.visible[:, limbs].bool(),
         (1 - batch.visible).sum(-1),
         -drawn.log_q[:, 1:].mean(1) if drawn.log_q is not None else torch.full_like(batch.half, torch.nan),

@@ -70,7 +70,7 @@ def load_clip(path: str | Path, fps: float | None = None, rest: Float[np.ndarray
     if path.suffix == ".npz":
         rotvec, transl, rate = read_amass(path, fps)
         return Motion(rotvec, transl, rate, path.stem, path.parent.name)
-    rest = default_rest_joints() if rest is None else rest
+    rest = rest_joints() if rest is None else rest
     if path.suffix == ".amc":
         recording, mapping = read_amc(path, read_asf(_asf_beside(path)), fps or CMU_FPS), ASF
     elif path.suffix == ".bvh":
@@ -92,9 +92,9 @@ def load_clip(path: str | Path, fps: float | None = None, rest: Float[np.ndarray
 
 
 @cache
-def default_rest_joints() -> Float[np.ndarray, "24 3"]:
-    """Joints of the default body in its T-pose, metres; read once, because the body's file is large."""
-    joints = BodyModel.load().rest_joints(np.zeros(NUM_BETAS)).astype(np.float64)
+def rest_joints(body: Path | None = None) -> Float[np.ndarray, "24 3"]:
+    """Joints of a body, the default one when None, in its T-pose, metres; read once, because the file is large."""
+    joints = BodyModel.load(body).rest_joints(np.zeros(NUM_BETAS)).astype(np.float64)
     joints.flags.writeable = False
     return joints
 
@@ -134,6 +134,8 @@ class MocapConfig:
     root: Path = Path("../shared/data/mocap/cmu")
     """Folder with clips.csv, which has columns clip, subject, split, file and fps."""
     out: Path = Path("runs/poses.npz")
+    body: Path | None = None
+    """Whose skeleton takes the poses, of `engines.convert_smpl`; the default body when None."""
     skip: tuple[str, ...] = ("16_11",)
     """Clips to leave out. CMU's 16_11.amc gives three angles for every bone, in other axes than its skeleton declares."""
 
@@ -149,7 +151,7 @@ def main(config: MocapConfig) -> None:
         raise PenumbraError(f"--root {config.root} has no clips.csv")
     with table.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["clip"] not in config.skip]
-    rest = default_rest_joints()
+    rest = rest_joints(config.body)
     motions = [load_clip(config.root / row["file"], float(row["fps"]), rest) for row in tqdm(rows, unit="clip")]
     lengths = [len(motion.rotvec) for motion in motions]
     rotvec = np.concatenate([motion.rotvec for motion in motions])

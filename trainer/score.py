@@ -8,7 +8,7 @@ from torch import Tensor
 from engines.types import LIMB_JOINTS
 from trainer.chance import Chance
 from trainer.methods.method import Method
-from trainer.metrics import best_of, contains, mpjpe, pa_mpjpe
+from trainer.metrics import best_of, contains, live_moments, mpjpe, pa_mpjpe, same_distance
 from trainer.model.kinematics import project
 from trainer.pairs.data import Pairs
 
@@ -71,7 +71,7 @@ def _score(method: Method, batch: Pairs, chance: Chance) -> dict[str, Tensor]:
     limbs, truth = joints[:, :, LIMB_JOINTS], batch.joints[:, LIMB_JOINTS]
     centered = truth - batch.joints[:, :1]
     pa = 1000 * pa_mpjpe(limbs, truth[:, None].expand_as(limbs))
-    mean, cov = moments(joints)
+    mean, cov = live_moments(joints)
     error = same_distance(batch.joints[:, None], joints[:, 0])[:, 0] - joints[:, 0]
     inside = contains(cov, error)[:, LIMB_JOINTS].float()
     std = 1000 * (cov.diagonal(dim1=-2, dim2=-1).mean(-1)).sqrt()[:, LIMB_JOINTS]
@@ -92,21 +92,3 @@ def _score(method: Method, batch: Pairs, chance: Chance) -> dict[str, Tensor]:
         "std_hidden": torch.where(seen, nan, std).flatten(),
         "reprojection": torch.where(seen, 50 * miss, nan).flatten(),
     }
-
-
-def moments(joints: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (B, J, 3) and covariance (B, J, 3, 3) of samples (B, S, J, 3), the common distance removed.
-
-    What `engines.kernels.moments` does for one picture; here batched and differentiable.
-    """
-    level = same_distance(joints, joints[:, 0])
-    mean = level.mean(1)
-    spread = level - mean[:, None]
-    return mean, torch.einsum("bsja,bsjc->bjac", spread, spread) / joints.shape[1]
-
-
-def same_distance(joints: Tensor, reference: Tensor) -> Tensor:
-    """Shift bodies (B, S, J, 3) along the ray of the reference's pelvis until the pelvises are equally far."""
-    ray = torch.nn.functional.normalize(reference[:, 0], dim=-1)
-    along = ((joints[:, :, 0] - reference[:, None, 0]) * ray[:, None]).sum(-1)
-    return joints - along[..., None, None] * ray[:, None, None]

@@ -15,6 +15,7 @@ from trainer.metrics.alignment import (
     pa_mpjpe,
     procrustes,
     pve,
+    same_distance,
 )
 from trainer.metrics.groups import Groups, group_mean, per_picture, split, weighted_mean
 from trainer.metrics.hypotheses import (
@@ -37,6 +38,7 @@ from trainer.metrics.uncertainty import (
     energy_score,
     error_rates,
     gaussian_nll,
+    live_moments,
     operating_point,
     sample_moments,
 )
@@ -57,6 +59,7 @@ __all__ = [
     "gaussian_nll",
     "group_mean",
     "joint_errors",
+    "live_moments",
     "mpjpe",
     "operating_point",
     "pa_joint_errors",
@@ -68,6 +71,7 @@ __all__ = [
     "pve",
     "quantise",
     "rd",
+    "same_distance",
     "sample_diversity",
     "sample_input_consistency",
     "sample_moments",

@@ -70,3 +70,10 @@ def pve(
     As 3DPW's and EMDB's tables have it; HuManiFlow's plain PVE leaves pelvises where they are.
     """
     return joint_errors(vertices - pelvis[..., None, :], truth - true_pelvis[..., None, :]).mean(-1)
+
+
+def same_distance(joints: Float[Tensor, "B N J 3"], reference: Float[Tensor, "B J 3"]) -> Float[Tensor, "B N J 3"]:
+    """Shift bodies along the ray to the reference's pelvis until all pelvises are equally far."""
+    ray = torch.nn.functional.normalize(reference[:, 0], dim=-1)
+    along = ((joints[:, :, 0] - reference[:, None, 0]) * ray[:, None]).sum(-1)
+    return joints - along[..., None, None] * ray[:, None, None]

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from calib.covariance import chi_square_3
+from trainer.metrics.alignment import same_distance
 
 FLOOR = 1e-6
 """(1 mm)^2, added to every variance: a distribution that is flat, or one point, then still has a density."""
@@ -33,7 +34,7 @@ class Moments(NamedTuple):
 
     mean: Float[Tensor, "B J 3"]
     cov: Float[Tensor, "B J 3 3"]
-    """Square metres, unbiased."""
+    """Square metres."""
 
 
 def sample_moments(joints: Float[Tensor, "B N J 3"]) -> Moments:
@@ -42,6 +43,15 @@ def sample_moments(joints: Float[Tensor, "B N J 3"]) -> Moments:
     mean = joints.mean(1)
     offset = joints - mean[:, None]
     return Moments(mean, torch.einsum("bnja,bnjc->bjac", offset, offset) / (joints.shape[1] - 1))
+
+
+def live_moments(joints: Float[Tensor, "B N J 3"]) -> Moments:
+    """What the live system publishes before calibration (`engines.statistics`): all hypotheses at the best estimate's
+    distance, number 0 among them, the sum divided by N."""
+    level = same_distance(joints, joints[:, 0])
+    mean = level.mean(1)
+    offset = level - mean[:, None]
+    return Moments(mean, torch.einsum("bnja,bnjc->bjac", offset, offset) / joints.shape[1])
 
 
 def gaussian_nll(

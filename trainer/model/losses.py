@@ -21,7 +21,7 @@ def reprojection(
         projected: samples' joints in units of half the person's size.
         target: where the joints are seen.
         visible: 1 where seen. A hidden joint has a uniform density, which has no gradient and is left out.
-        scale: Laplace b in the same units (0.03 is about 4 px of a 256 px crop).
+        scale: Laplace b in the same units (0.03 is about 3 px of a 256 px crop).
     """
     log_p = (projected - target[:, None]).abs() / scale + math.log(2 * scale)
     return (log_p.sum(-1) * visible[:, None]).sum(-1).mean(-1)
