@@ -15,7 +15,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -32,6 +31,7 @@ from engines.sampler import FlowModel, open_sampler, skeleton_of
 from engines.statistics import joint_moments
 from engines.types import LIMB_LANDMARKS, Hypotheses, Landmarks
 from trainer.command import start
+from trainer.film import pictures_of
 from trainer.metrics import pa_mpjpe, procrustes
 
 
@@ -135,12 +135,7 @@ def watch(view: View, perception: Perception) -> list[Landmarks | None]:
         PenumbraError: if the video is missing or broken.
     """
     perception.reset()
-    capture, found = cv2.VideoCapture(str(view.video)), []
-    if not capture.isOpened():
-        raise PenumbraError(f"--folders: cannot read {view.video}, which a camera of the recording needs.")
-    while (grabbed := capture.read())[0]:
-        found.append(perception(grabbed[1]))
-    return found
+    return [perception(picture) for picture in pictures_of(view.video, "--folders")]
 
 
 class Looker:

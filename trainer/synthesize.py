@@ -11,7 +11,7 @@ import hashlib
 import json
 import multiprocessing
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from trainer.command import start
 from trainer.motion.poses import SPLITS, Poses, Split
 from trainer.painting import render
 from trainer.painting.scenes import CROPS, Scene, SceneConfig, draw, window
+from trainer.pairs.data import seen_fields
 
 SHARD = 500
 OVERSAMPLE = 2
@@ -162,21 +163,11 @@ def _record(
     linear = image_from_crop[:, :2]
     scale = np.sqrt(np.linalg.det(linear))
     world = found.world.copy()
-    assert found.map is not None
     world[:, :2] = world[:, :2] @ (linear / scale).T
-    return {
-        "points": cv2.transform(found.points.astype(np.float64)[None], image_from_crop)[0].astype(np.float32),
-        "depth": (found.depth * scale).astype(np.float32),
-        "visibility": found.visibility.astype(np.float32),
-        "presence": found.presence.astype(np.float32),
-        "world": world.astype(np.float32),
-        "score": np.array(found.score, np.float32),
-        "focal": np.array(scene.focal, np.float32),
-        "size": np.array(scene.size, np.int32),
-        "window": there.astype(np.float32),
+    points = cv2.transform(found.points.astype(np.float64)[None], image_from_crop)[0]
+    moved = replace(found, points=points, depth=found.depth * scale, world=world)
+    return seen_fields(moved, scene.focal, scene.size, there, crop_from_image) | {
         "crop": np.array(list(CROPS).index(scene.crop), np.int8),
-        "crop_from_image": crop_from_image.astype(np.float32),
-        "map": found.map.astype(np.float16),
         "rotvec": scene.rotvec.astype(np.float32),
         "betas": scene.betas.astype(np.float32),
         "pelvis": scene.pelvis.astype(np.float32),

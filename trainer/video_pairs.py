@@ -10,7 +10,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -23,8 +22,9 @@ from engines.perception import Perception, open_perception
 from engines.roi import image_to_crop
 from engines.types import JOINT_NAMES, LIMB_LANDMARKS, NUM_JOINTS, Landmarks
 from trainer.command import start
+from trainer.film import pictures_of
 from trainer.pairs.augment import Raw
-from trainer.pairs.data import Pairs, encode, read
+from trainer.pairs.data import Pairs, encode, read, seen_fields
 
 JOINT_OF = {landmark: joint for landmark, joint in LIMB_LANDMARKS.items() if "hip" not in JOINT_NAMES[joint]}
 """The joint of each landmark that supervises. Hips are left out: the network's lie centimetres from SMPL's."""
@@ -47,37 +47,19 @@ def watch(video: Path, perception: Perception, every: int) -> list[dict[str, np.
         PenumbraError: if the video cannot be read.
     """
     perception.reset()
-    capture = cv2.VideoCapture(str(video))
-    if not capture.isOpened():
-        raise PenumbraError(f"--videos: cannot read {video}; name a video file.")
     records: list[dict[str, np.ndarray]] = []
-    number = 0
-    while (grabbed := capture.read())[0]:
-        height, width = grabbed[1].shape[:2]
-        landmarks = perception(grabbed[1])
+    for number, picture in enumerate(pictures_of(video, "--videos")):
+        height, width = picture.shape[:2]
+        landmarks = perception(picture)
         if landmarks is not None and number % every == 0:
             records.append(_record(landmarks, from_fov((width, height))))
-        number += 1
-    capture.release()
     return records
 
 
 def _record(found: Landmarks, intrinsics: Intrinsics) -> dict[str, np.ndarray]:
     """The fields of `trainer.synthesize`'s records that do not need truth."""
-    assert found.map is not None
-    width, height = intrinsics.size
-    return {
-        "points": found.points.astype(np.float32),
-        "depth": found.depth.astype(np.float32),
-        "visibility": found.visibility.astype(np.float32),
-        "presence": found.presence.astype(np.float32),
-        "world": found.world.astype(np.float32),
-        "focal": np.array(intrinsics.fx, np.float32),
-        "size": np.array(intrinsics.size, np.int32),
-        "window": np.array([0, 0, width, height], np.float32),
-        "crop_from_image": image_to_crop(found.roi, CROP).astype(np.float32),
-        "map": found.map.astype(np.float16),
-    }
+    window = np.array([0, 0, *intrinsics.size])
+    return seen_fields(found, intrinsics.fx, intrinsics.size, window, image_to_crop(found.roi, CROP))
 
 
 def load_video(folder: Path, body: BodyModel, with_map: bool = False, min_visibility: float = 0.8) -> Pairs:

@@ -21,7 +21,7 @@ dataset has no keypoints of a person, or true ones (confidence 1), that comes to
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +40,7 @@ from trainer.datasets.people import People
 from trainer.datasets.placing import NEAREST_M, centred, fit_box, fit_translation
 from trainer.painting.scenes import CROPS, WHOLE
 from trainer.pairs.augment import Raw
+from trainer.pairs.data import seen_fields
 
 CONFIDENT = 0.6
 """Of a keypoint that counts as seen, as in HuManiFlow's evaluation on 3DPW (Sengupta et al., 2023)."""
@@ -192,21 +193,10 @@ class _Truth:
         camera = _camera(self.people, row, size)
         pelvis, how = self._place(row, camera)
         focal, move = centred(camera)
-        assert found.map is not None
         corners = apply_affine(move, np.array([[0.0, 0.0], size]))
-        record = {
-            "points": apply_affine(move, found.points).astype(np.float32),
-            "depth": (found.depth * (focal / camera.fx)).astype(np.float32),
-            "visibility": found.visibility.astype(np.float32),
-            "presence": found.presence.astype(np.float32),
-            "world": found.world.astype(np.float32),
-            "score": np.array(found.score, np.float32),
-            "focal": np.array(focal, np.float32),
-            "size": np.array(size, np.int32),
-            "window": corners.ravel().astype(np.float32),
+        moved = replace(found, points=apply_affine(move, found.points), depth=found.depth * (focal / camera.fx))
+        record = seen_fields(moved, focal, size, corners.ravel(), _crop_from(found.roi, move)) | {
             "crop": np.array(list(CROPS).index(WHOLE), np.int8),
-            "crop_from_image": _crop_from(found.roi, move).astype(np.float32),
-            "map": found.map.astype(np.float16),
             "rotvec": self.rotvec[row].astype(np.float32),
             "betas": self.betas[row].astype(np.float32),
             "pelvis": pelvis.astype(np.float32),

@@ -13,6 +13,7 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.features import observe
 from engines.rotations import exp_so3, log_so3
+from engines.types import Landmarks
 from trainer.model.bodies import Bodies
 from trainer.model.kinematics import camera_from_pelvis, project
 from trainer.pairs.augment import Raw, joints_in_camera
@@ -57,6 +58,38 @@ class Pairs(NamedTuple):
     def size(self) -> int:
         """N."""
         return len(self.half)
+
+
+def seen_fields(
+    found: Landmarks,
+    focal: float,
+    size: tuple[int, int],
+    window: Float[np.ndarray, "4"],
+    crop_from_image: Float[np.ndarray, "2 3"],
+) -> dict[str, np.ndarray]:
+    """What a stored pair says of a picture, beside the truth.
+
+    Args:
+        found: by the landmark network, with its feature map.
+        focal: px; the principal point is the middle of the picture.
+        size: (width, height) px of the picture.
+        window: left, top, right, bottom of the part of it that can be seen, px.
+        crop_from_image: affine map to px of the crop that the network saw.
+    """
+    assert found.map is not None
+    return {
+        "points": found.points.astype(np.float32),
+        "depth": found.depth.astype(np.float32),
+        "visibility": found.visibility.astype(np.float32),
+        "presence": found.presence.astype(np.float32),
+        "world": found.world.astype(np.float32),
+        "score": np.array(found.score, np.float32),
+        "focal": np.array(focal, np.float32),
+        "size": np.array(size, np.int32),
+        "window": np.asarray(window, np.float32),
+        "crop_from_image": crop_from_image.astype(np.float32),
+        "map": found.map.astype(np.float16),
+    }
 
 
 def read(

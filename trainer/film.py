@@ -1,0 +1,30 @@
+"""The pictures of a video file, for what is watched to its end."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from engines.errors import PenumbraError
+
+
+def pictures_of(video: Path, argument: str) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """Every picture, BGR.
+
+    Args:
+        video: file.
+        argument: what the user called it, for the error message.
+
+    Raises:
+        PenumbraError: if it cannot be read.
+    """
+    capture = cv2.VideoCapture(str(video))
+    try:
+        if not capture.isOpened():
+            raise PenumbraError(f"{argument}: cannot read {video}; is it a video file?")
+        while (grabbed := capture.read())[0]:
+            yield grabbed[1].astype(np.uint8, copy=False)
+    finally:
+        capture.release()
