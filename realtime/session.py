@@ -146,7 +146,7 @@ class Session:
         status = Status(self.pipeline.backend, self._rate.fps, latency_ns / NS_PER_MS, estimate.dropped)
         mesh = self.pipeline.mesh(estimate.person) if estimate.person else None
         vertices, std = (mesh.vertices, mesh.std) if mesh else (None, None)
-        view = ViewFrame(frame.image, estimate, vertices, std, status, self.intrinsics.matrix)
+        view = ViewFrame(frame.image, estimate, vertices, std, status, self.intrinsics)
         if self.recorder is not None:
             self.recorder.put(view)
         if show is not None:
