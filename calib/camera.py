@@ -7,6 +7,7 @@ the lens distortion (OpenCV's five-coefficient model) removed.
 import json
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -54,13 +55,31 @@ class Intrinsics:
         return cv2.undistortPoints(flat[:, None], np.eye(3), np.array(self.dist))[:, 0]
 
     def project(self, points_cam: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 2"]:
-        """Project camera-frame points (m) to image px, lens distortion included; z must be positive."""
+        """Project camera-frame points (m) to image px, lens distortion included; z must be positive.
+
+        Points farther from the axis than the lens model makes sense stay where it ends, in their direction: its
+        polynomials would bring feet far below the picture back into it.
+        """
+        points_cam = np.asarray(points_cam, np.float64)
+        flat = points_cam[:, :2] / points_cam[:, 2:]
         if self.dist:
-            dist = np.array(self.dist)
-            return cv2.projectPoints(np.asarray(points_cam, float), np.zeros(3), np.zeros(3), self.matrix, dist)[0][
-                :, 0
-            ]
-        return points_cam[:, :2] / points_cam[:, 2:] * (self.fx, self.fy) + (self.cx, self.cy)
+            radius = np.linalg.norm(flat, axis=1, keepdims=True)
+            reach = _reach(self.dist)
+            flat = np.where(radius > reach, flat * (reach / np.maximum(radius, 1e-9)), flat)
+            points = np.append(flat, np.ones_like(radius), axis=1)
+            return cv2.projectPoints(points, np.zeros(3), np.zeros(3), self.matrix, np.array(self.dist))[0][:, 0]
+        return flat * (self.fx, self.fy) + (self.cx, self.cy)
+
+
+@lru_cache
+def _reach(dist: tuple[float, ...]) -> float:
+    """The radius on the plane z = 1 up to which what is farther out is also seen farther out."""
+    k1, k2, _, _, k3, k4, k5, k6 = (*dist, *(0.0,) * 8)[:8]
+    radius = np.linspace(0.0, 10.0, 2001)
+    r2 = radius**2
+    seen = radius * (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
+    turns = np.flatnonzero(np.diff(seen) <= 0)
+    return float(radius[turns[0]]) if len(turns) else math.inf
 
 
 def from_fov(size: tuple[int, int], fov_deg: float = DEFAULT_FOV_DEG) -> Intrinsics:

@@ -47,6 +47,14 @@ def test_rays_undo_project(lens: str) -> None:
         np.testing.assert_allclose(rays, points[:, :2] / points[:, 2:], atol=1e-12)
 
 
+@pytest.mark.parametrize("dist", [(-0.2, 0.0, 0.0, 0.0), (-0.33, 0.12, 1e-3, 0.0, -0.02), (0, 0, 0, 0, 0, -0.1, 0, 0)])
+def test_what_is_far_outside_does_not_come_back_into_the_picture(dist: tuple[float, ...]) -> None:
+    K = camera.Intrinsics(600.0, 600.0, 640.0, 360.0, SIZE, dist)
+    down = np.column_stack([np.zeros(60), np.linspace(0, 6, 60), np.full(60, 2 / 3)])
+    v = K.project(down)[:, 1]
+    assert np.diff(v).min() > -1e-5 and v[-1] > SIZE[1]
+
+
 def test_field_of_view_spans_the_longer_side() -> None:
     for size in ((640, 480), (480, 640)):
         K = camera.from_fov(size, 70.0)
