@@ -98,6 +98,8 @@ class PoseMessage:
     source: str
     image_size: tuple[int, int]
     camera_matrix: tuple[tuple[float, ...], ...]
+    camera_distortion: tuple[float, ...]
+    """Empty for none, and from a publisher older than 1.3."""
     camera_calibrated: bool
     backend: str
     dropped: int
@@ -107,7 +109,7 @@ class PoseMessage:
 
 
 def decode(message: bytes | memoryview) -> PoseMessage:
-    """Reads and checks one message; every array lies inside it. What version 1.2 does not define is skipped.
+    """Reads and checks one message; every array lies inside it. What version 1.3 does not define is skipped.
 
     Raises:
         VersionError: another major version.
@@ -135,6 +137,7 @@ def decode(message: bytes | memoryview) -> PoseMessage:
         source=fields.text("source"),
         image_size=(size[0], size[1]),
         camera_matrix=fields.rows("camera_matrix", 3, 3),
+        camera_distortion=_distortion(fields),
         camera_calibrated=fields.flag("camera_calibrated"),
         backend=fields.text("backend"),
         dropped=fields.integer("dropped"),
@@ -181,6 +184,17 @@ def _calibration(header: "_Fields") -> Calibration | None:
     )
 
 
+def _distortion(header: "_Fields") -> tuple[float, ...]:
+    if "camera_distortion" not in header.values:
+        return ()
+    numbers = header.numbers("camera_distortion")
+    if len(numbers) not in (0, 4, 5, 8):
+        raise MessageError(
+            f"In the message, the header has 'camera_distortion' of {len(numbers)} numbers, not 0, 4, 5 or 8."
+        )
+    return numbers
+
+
 def _pairs(fields: "_Fields", key: str) -> tuple[tuple[float, float], ...]:
     return tuple((row[0], row[1]) for row in fields.rows(key, None, 2))
 
@@ -223,6 +237,9 @@ class _Fields:
 
     def texts(self, key: str, count: int) -> tuple[str, ...]:
         return self._list(key, self.get(key, list), count, (str,), str)
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        return self._list(key, self.get(key, list), None, (float, int), float)
 
     def rows(self, key: str, count: int | None, width: int) -> tuple[tuple[float, ...], ...]:
         rows = self._list(key, self.get(key, list), count, (list,), list)

@@ -234,4 +234,5 @@ def _open_camera_model(config: RunConfig, source: Source) -> tuple[Intrinsics, d
 def _stream_info(source: Source, intrinsics: Intrinsics, pipeline: Pipeline, model: FlowModel) -> StreamInfo:
     fitted = model.calibration
     calibration = None if fitted is None else describe(model.onnx.name, fitted)
-    return StreamInfo(source.name, source.size, intrinsics.matrix, intrinsics.calibrated, pipeline.backend, calibration)
+    K, lens, known = intrinsics.matrix, intrinsics.dist, intrinsics.calibrated
+    return StreamInfo(source.name, source.size, K, known, pipeline.backend, calibration, lens)
