@@ -8,6 +8,7 @@
 Whatever the bytes are, the only error is `MessageError`.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -109,7 +110,9 @@ class PoseMessage:
 
 
 def decode(message: bytes | memoryview) -> PoseMessage:
-    """Reads and checks one message; every array lies inside it. What version 1.3 does not define is skipped.
+    """Reads and checks one message; every array lies inside it, every number in its header is finite.
+
+    What version 1.3 does not define is skipped.
 
     Raises:
         VersionError: another major version.
@@ -123,6 +126,8 @@ def decode(message: bytes | memoryview) -> PoseMessage:
     if version[0] != VERSION[0]:
         raise VersionError(other_version(version[0]))
     frame, size = fields.fields("frame"), fields.integers("image_size", 2)
+    if min(size) < 1:
+        raise MessageError(f"In the message, the header has 'image_size' {size[0]}x{size[1]}; both must be above zero.")
     return PoseMessage(
         version=(version[0], version[1]),
         session=fields.text("session"),
@@ -136,7 +141,7 @@ def decode(message: bytes | memoryview) -> PoseMessage:
         frame={key: frame.text(key) for key in FRAME},
         source=fields.text("source"),
         image_size=(size[0], size[1]),
-        camera_matrix=fields.rows("camera_matrix", 3, 3),
+        camera_matrix=_camera_matrix(fields),
         camera_distortion=_distortion(fields),
         camera_calibrated=fields.flag("camera_calibrated"),
         backend=fields.text("backend"),
@@ -182,6 +187,14 @@ def _calibration(header: "_Fields") -> Calibration | None:
         hidden_levels=_pairs(fields, "hidden_levels"),
         radii=tuple((row[0], row[1], row[2]) for row in fields.rows("radii", None, 3)),
     )
+
+
+def _camera_matrix(header: "_Fields") -> tuple[tuple[float, ...], ...]:
+    matrix = header.rows("camera_matrix", 3, 3)
+    (fx, _, cx), (_, fy, cy), _ = matrix
+    if min(fx, fy) <= 0 or matrix != ((fx, 0, cx), (0, fy, cy), (0, 0, 1)):
+        raise MessageError("In the message, the header has a 'camera_matrix' that is not [fx 0 cx, 0 fy cy, 0 0 1].")
+    return matrix
 
 
 def _distortion(header: "_Fields") -> tuple[float, ...]:
@@ -230,7 +243,7 @@ class _Fields:
         return value
 
     def number(self, key: str) -> float:
-        return float(self.get(key, float, int))
+        return self._list(key, [self.get(key, float, int)], 1, (float, int), float)[0]
 
     def integers(self, key: str, count: int) -> tuple[int, ...]:
         return self._list(key, self.get(key, list), count, (int,), int)
@@ -261,7 +274,7 @@ class _Fields:
 
     def first_size(self, key: str) -> int:
         sizes = self._reference(key)[1]
-        if not sizes or sizes[0] == 0:
+        if not sizes or sizes[0] < 1:
             raise MessageError(f"In the message, {key!r} of {self.where} is empty.")
         return sizes[0]
 
@@ -276,4 +289,6 @@ class _Fields:
     ) -> tuple[T, ...]:
         if count not in (None, len(values)) or any(type(value) not in kinds for value in values):
             raise MessageError(f"In the message, {self.where} has {key!r} with the wrong number or type of values.")
+        if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+            raise MessageError(f"In the message, {self.where} has {key!r} with a number that is not finite.")
         return tuple(convert(value) for value in values)

@@ -1,5 +1,6 @@
 """One message: every field survives, and no bytes make a reader raise anything but MessageError."""
 
+import math
 from dataclasses import replace
 
 import msgpack
@@ -173,6 +174,14 @@ def test_another_major_version_is_named(message: bytes) -> None:
         ({"version": [1]}, "'version' with the wrong number"),
         ({"camera_matrix": [[1.0, 2.0]]}, "'camera_matrix' with the wrong number"),
         ({"camera_matrix": []}, "'camera_matrix' with the wrong number"),
+        ({"camera_matrix": [[0.0] * 3] * 3}, "'camera_matrix' that is not"),
+        ({"camera_matrix": [[600.0, 0, 0], [0, 600.0, 0], [320.0, 240.0, 1]]}, "'camera_matrix' that is not"),
+        (
+            {"camera_matrix": [[600.0, 0, math.inf], [0, 600.0, 240], [0, 0, 1]]},
+            "'camera_matrix' with a number that is",
+        ),
+        ({"image_size": [-1, 0]}, "'image_size' -1x0; both must be above zero"),
+        ({"media_time_s": math.nan}, "'media_time_s' with a number that is not finite"),
         ({"camera_distortion": [0.1]}, "'camera_distortion' of 1 numbers, not 0, 4, 5 or 8"),
         ({"camera_distortion": ["a"] * 5}, "'camera_distortion' with the wrong number or type"),
         ({"joint_names": ["a"]}, "'joint_names' with the wrong number"),
@@ -206,12 +215,20 @@ def test_a_wrong_array_is_named(reference: list[object], complaint: str) -> None
         decode(wire.pack(header, bytes(data)))
 
 
-@pytest.mark.parametrize("count", [0, 7, 2**40])  # with 5, one more still fits the padding
+@pytest.mark.parametrize("count", [-1, 0, 7, 2**40])  # with 5, one more still fits the padding
 def test_a_wrong_number_of_hypotheses_is_refused(count: int) -> None:
     header, data = wire.unpack(encode_estimate(make_estimate(count=5), INFO, STAMP))
     for reference in header["people"][0]["hypotheses"].values():
         reference[1][0] = count
     with pytest.raises(MessageError, match=r"is empty|reaches beyond"):
+        decode(wire.pack(header, bytes(data)))
+
+
+@pytest.mark.parametrize("field", ["score", "distance_std"])
+def test_a_person_with_a_number_that_is_not_finite_is_refused(field: str) -> None:
+    header, data = wire.unpack(encode_estimate(make_estimate(), INFO, STAMP))
+    header["people"][0][field] = math.nan
+    with pytest.raises(MessageError, match=f"person 0 has '{field}' with a number that is not finite"):
         decode(wire.pack(header, bytes(data)))
 
 
