@@ -136,6 +136,9 @@ class Array:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __repr__(self) -> str:
+        return f"Array(dtype={self.dtype!r}, shape={self.shape}; see tolist() or numpy.asarray)"
+
     def tolist(self) -> list[Any]:
         """Nested lists of Python numbers."""
         items: list[Any] = list(
