@@ -90,6 +90,12 @@ def test_calibration_scales_with_the_picture(tmp_path: Path) -> None:
     np.testing.assert_allclose(half.project(points_cam()), same.project(points_cam()) / 2)
 
 
+def test_the_calibration_in_the_readme_is_read(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    (tmp_path / "cam.json").write_text(readme.split("```json")[1].split("```")[0])
+    assert camera.load(tmp_path / "cam.json", SIZE).dist == (-0.28, 0.09, 0.001, -0.0005, 0)
+
+
 def test_calibration_without_distortion_is_a_pinhole(tmp_path: Path) -> None:
     assert camera.load(calibration(tmp_path, dist=None), SIZE).dist == ()
 
@@ -108,6 +114,15 @@ def test_calibration_without_distortion_is_a_pinhole(tmp_path: Path) -> None:
         ({"dist": [0.1, 0.2, 0, 0, math.nan]}, SIZE, "holds impossible numbers"),
         ({"matrix": [[-900.0, 0, 655.0], [0, 910.0, 340.0], [0, 0, 1]]}, SIZE, "holds impossible numbers"),
         ({"matrix": [[math.nan, 0, 655.0], [0, 910.0, 340.0], [0, 0, 1]]}, SIZE, "holds impossible numbers"),
+        (
+            {"matrix": [[900.0, 0, 0], [0, 910.0, 0], [655.0, 340.0, 1]]},
+            SIZE,
+            r"'matrix' is not \[\[fx, 0, cx\], .* It looks transposed",
+        ),
+        ({"matrix": [[900.0, 3.0, 655.0], [0, 910.0, 340.0], [0, 0, 1]]}, SIZE, r"'matrix' is not .* 1\]\]\.$"),
+        ({"matrix": [[900.0, 0, 655.0], [0, 910.0, 340.0], [0, 0, 2]]}, SIZE, r"'matrix' is not .* 1\]\]\.$"),
+        ({"matrix": [[900.0, 0, 99999], [0, 910.0, 340.0], [0, 0, 1]]}, SIZE, r"point \(99999, 340\) .* lies outside"),
+        ({"matrix": [[900.0, 0, 655.0], [0, 910.0, 0], [0, 0, 1]]}, SIZE, r"point \(655, 0\) .* lies outside"),
         ({}, (640, 480), r"made for 1280x720 px, the picture has 640x480"),
     ],
 )
@@ -117,6 +132,12 @@ def test_unusable_calibration_is_refused_by_name(
     with pytest.raises(PenumbraError, match=sentence) as caught:
         camera.load(calibration(tmp_path, **changes), size)
     assert "--calib" in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+def test_principal_point_need_not_be_in_the_middle(tmp_path: Path) -> None:
+    matrix = [[900.0, 0, 12.5], [1e-12, 910.0, 715.0], [0, 0, 1]]
+    K = camera.load(calibration(tmp_path, matrix=matrix, dist=LENSES["rational"]), SIZE)
+    assert (K.cx, K.cy, K.dist) == (12.5, 715.0, LENSES["rational"])
 
 
 @pytest.mark.parametrize("content", ["", "not json", "[1, 2]", "3"])
