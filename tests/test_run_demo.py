@@ -306,6 +306,20 @@ def test_interrupting_keeps_what_was_written(tmp_path: Path) -> None:
         assert 0 < len(data["frame"]) <= 300 and data["found"].any()
 
 
+@pytest.mark.parametrize("lines", [0, 1])
+def test_a_reader_who_has_seen_enough_is_no_error(lines: int) -> None:
+    """As `| true` and `| head -1` do."""
+    command = [sys.executable, "run_demo.py", "--demo", "--every-frame", *QUIET, "--max-frames", "2"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    for _ in range(lines):
+        process.stdout.readline()
+    process.stdout.close()
+    said = process.stderr.read()
+    assert process.wait(60) == 0 and b"Error" not in said and b"Traceback" not in said
+    process.stderr.close()
+
+
 def test_a_size_is_read_or_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_demo.parse(["--cam", "0", "--size", "1280x720"]).size == (1280, 720)
     for wrong in ("1280", "1280x", "0x720", "-1x5", "ax5"):
