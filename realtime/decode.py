@@ -84,7 +84,7 @@ class PersonMessage:
 
 @dataclass(frozen=True)
 class PoseMessage:
-    """One message. The module docstring says what each field means."""
+    """One message. `realtime/wire.py` says what each field means."""
 
     version: tuple[int, int]
     session: str
