@@ -7,6 +7,7 @@ python run_demo.py --demo --record demo_out.mp4
 
 import argparse
 import logging
+import os
 import re
 import sys
 import threading
@@ -141,6 +142,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         run(parse(argv))
+        sys.stdout.flush()  # a reader who has gone is found out here, not when Python exits
     except PenumbraError as error:
         print(f"run_demo.py: {error}", file=sys.stderr)
         return 2
@@ -154,6 +156,9 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    except BrokenPipeError:  # `| head` has seen enough; Python would complain once more when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

@@ -1,12 +1,13 @@
 """One pinhole camera: pixels to rays and back, and where its numbers came from.
 
 `image` coordinates are pixels, `rays` are points on the plane z = 1 of the camera frame (x right, y down, z forward), with
-the lens distortion (OpenCV's five-coefficient model) removed.
+the lens distortion (OpenCV's model with 4, 5 or 8 coefficients) removed.
 """
 
 import json
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -32,7 +33,7 @@ class Intrinsics:
     cy: float
     size: tuple[int, int]
     dist: tuple[float, ...] = ()
-    """k1, k2, p1, p2, k3; empty for none."""
+    """OpenCV's k1, k2, p1, p2, k3, k4, k5, k6: all of them, the first 5 or the first 4; empty for none."""
     source: str = "assumed"
     """`assumed` (default field of view), `given` (--focal) or the calibration file's name."""
 
@@ -54,13 +55,31 @@ class Intrinsics:
         return cv2.undistortPoints(flat[:, None], np.eye(3), np.array(self.dist))[:, 0]
 
     def project(self, points_cam: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 2"]:
-        """Project camera-frame points (m) to image px, lens distortion included; z must be positive."""
+        """Project camera-frame points (m) to image px, lens distortion included; z must be positive.
+
+        Points farther from the axis than the lens model makes sense stay where it ends, in their direction: its
+        polynomials would bring feet far below the picture back into it.
+        """
+        points_cam = np.asarray(points_cam, np.float64)
+        flat = points_cam[:, :2] / points_cam[:, 2:]
         if self.dist:
-            dist = np.array(self.dist)
-            return cv2.projectPoints(np.asarray(points_cam, float), np.zeros(3), np.zeros(3), self.matrix, dist)[0][
-                :, 0
-            ]
-        return points_cam[:, :2] / points_cam[:, 2:] * (self.fx, self.fy) + (self.cx, self.cy)
+            radius = np.linalg.norm(flat, axis=1, keepdims=True)
+            reach = _reach(self.dist)
+            flat = np.where(radius > reach, flat * (reach / np.maximum(radius, 1e-9)), flat)
+            points = np.append(flat, np.ones_like(radius), axis=1)
+            return cv2.projectPoints(points, np.zeros(3), np.zeros(3), self.matrix, np.array(self.dist))[0][:, 0]
+        return flat * (self.fx, self.fy) + (self.cx, self.cy)
+
+
+@lru_cache
+def _reach(dist: tuple[float, ...]) -> float:
+    """The radius on the plane z = 1 up to which what is farther out is also seen farther out."""
+    k1, k2, _, _, k3, k4, k5, k6 = (*dist, *(0.0,) * 8)[:8]
+    radius = np.linspace(0.0, 10.0, 2001)
+    r2 = radius**2
+    seen = radius * (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
+    turns = np.flatnonzero(np.diff(seen) <= 0)
+    return float(radius[turns[0]]) if len(turns) else math.inf
 
 
 def from_fov(size: tuple[int, int], fov_deg: float = DEFAULT_FOV_DEG) -> Intrinsics:
@@ -81,9 +100,10 @@ def from_focal(size: tuple[int, int], focal_px: float) -> Intrinsics:
 
 
 def load(path: Path, size: tuple[int, int]) -> Intrinsics:
-    """Read a calibration (JSON with `matrix` 3x3, `size` [w, h] and optionally `dist`) for pictures of `size`.
+    """Read a calibration for pictures of `size`: JSON with `matrix` 3x3, `size` [w, h] and optionally `dist`.
 
-    A calibration made at another resolution of the same shape is scaled; another shape is refused.
+    `matrix` is [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], px, with the principal point inside the picture; `dist` as in
+    `Intrinsics`. A calibration made at another resolution of the same shape is scaled; another shape is refused.
 
     Raises:
         PenumbraError: if the file is missing, malformed or made for pictures of another shape.
@@ -102,8 +122,10 @@ def load(path: Path, size: tuple[int, int]) -> Intrinsics:
     positive = min(*made_for, matrix[0, 0], matrix[1, 1]) > 0
     if not (positive and np.isfinite(np.append(matrix, dist)).all() and len(dist) in (0, 4, 5, 8)):
         raise PenumbraError(
-            f"--calib {path} holds impossible numbers: 'size' and focal lengths must be positive, 'dist' 4, 5 or 8 long."
+            f"--calib {path} holds impossible numbers: 'size' and focal lengths must be positive, 'dist' empty or 4, 5 or "
+            "8 long."
         )
+    _check_matrix(path, matrix, made_for)
     scale = size[0] / made_for[0]
     if abs(size[1] / made_for[1] - scale) > 0.01 * scale:
         raise PenumbraError(
@@ -111,3 +133,16 @@ def load(path: Path, size: tuple[int, int]) -> Intrinsics:
         )
     (fx, _, cx), (_, fy, cy) = (scale * matrix[:2]).tolist()
     return Intrinsics(fx, fy, cx, cy, size, dist, source=path.name)
+
+
+def _check_matrix(path: Path, matrix: Float[np.ndarray, "3 3"], size: tuple[int, int]) -> None:
+    """Refuses what is no camera matrix for pictures of `size`, above all one that was written column by column."""
+    (fx, _, cx), (_, fy, cy), _ = matrix
+    if not np.allclose(matrix, [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], rtol=0, atol=1e-6):
+        hint = " It looks transposed, as MATLAB writes it; swap rows and columns." if cx == cy == 0 else ""
+        raise PenumbraError(f"--calib {path}: 'matrix' is not [[fx, 0, cx], [0, fy, cy], [0, 0, 1]].{hint}")
+    if not (0 < cx < size[0] and 0 < cy < size[1]):
+        raise PenumbraError(
+            f"--calib {path}: the principal point ({cx:g}, {cy:g}) of 'matrix' lies outside of its 'size', "
+            f"{size[0]}x{size[1]} px; give both for the same pictures."
+        )

@@ -27,6 +27,8 @@ from realtime.session import Session
 
 def compare(video: str, hypotheses: int, frames: int, backend: str) -> dict[str, Any]:
     """Milliseconds a frame of both, and the ratio of their medians and of their sums."""
+    if frames < 1:
+        raise PenumbraError(f"--frames must be at least 1, not {frames}.")
     config = RunConfig(
         source=video,
         every_frame=True,
@@ -46,7 +48,7 @@ def compare(video: str, hypotheses: int, frames: int, backend: str) -> dict[str,
     warm = slice(min(10, len(ours) // 2), None)
     a, b = np.array(ours[warm]), np.array(theirs[warm])
     return {
-        "video": os.path.basename(video),
+        "video": os.path.basename(session.source.name),
         "frames": len(a),
         "hypotheses": hypotheses,
         "backend": name,

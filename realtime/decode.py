@@ -8,6 +8,7 @@
 Whatever the bytes are, the only error is `MessageError`.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -83,7 +84,7 @@ class PersonMessage:
 
 @dataclass(frozen=True)
 class PoseMessage:
-    """One message. The module docstring says what each field means."""
+    """One message. `realtime/wire.py` says what each field means."""
 
     version: tuple[int, int]
     session: str
@@ -98,6 +99,8 @@ class PoseMessage:
     source: str
     image_size: tuple[int, int]
     camera_matrix: tuple[tuple[float, ...], ...]
+    camera_distortion: tuple[float, ...]
+    """Empty for none, and from a publisher older than 1.3."""
     camera_calibrated: bool
     backend: str
     dropped: int
@@ -107,7 +110,9 @@ class PoseMessage:
 
 
 def decode(message: bytes | memoryview) -> PoseMessage:
-    """Reads and checks one message; every array lies inside it. What version 1.2 does not define is skipped.
+    """Reads and checks one message; every array lies inside it, every number in its header is finite.
+
+    What version 1.3 does not define is skipped.
 
     Raises:
         VersionError: another major version.
@@ -121,6 +126,8 @@ def decode(message: bytes | memoryview) -> PoseMessage:
     if version[0] != VERSION[0]:
         raise VersionError(other_version(version[0]))
     frame, size = fields.fields("frame"), fields.integers("image_size", 2)
+    if min(size) < 1:
+        raise MessageError(f"In the message, the header has 'image_size' {size[0]}x{size[1]}; both must be above zero.")
     return PoseMessage(
         version=(version[0], version[1]),
         session=fields.text("session"),
@@ -134,7 +141,8 @@ def decode(message: bytes | memoryview) -> PoseMessage:
         frame={key: frame.text(key) for key in FRAME},
         source=fields.text("source"),
         image_size=(size[0], size[1]),
-        camera_matrix=fields.rows("camera_matrix", 3, 3),
+        camera_matrix=_camera_matrix(fields),
+        camera_distortion=_distortion(fields),
         camera_calibrated=fields.flag("camera_calibrated"),
         backend=fields.text("backend"),
         dropped=fields.integer("dropped"),
@@ -181,6 +189,25 @@ def _calibration(header: "_Fields") -> Calibration | None:
     )
 
 
+def _camera_matrix(header: "_Fields") -> tuple[tuple[float, ...], ...]:
+    matrix = header.rows("camera_matrix", 3, 3)
+    (fx, _, cx), (_, fy, cy), _ = matrix
+    if min(fx, fy) <= 0 or matrix != ((fx, 0, cx), (0, fy, cy), (0, 0, 1)):
+        raise MessageError("In the message, the header has a 'camera_matrix' that is not [fx 0 cx, 0 fy cy, 0 0 1].")
+    return matrix
+
+
+def _distortion(header: "_Fields") -> tuple[float, ...]:
+    if "camera_distortion" not in header.values:
+        return ()
+    numbers = header.numbers("camera_distortion")
+    if len(numbers) not in (0, 4, 5, 8):
+        raise MessageError(
+            f"In the message, the header has 'camera_distortion' of {len(numbers)} numbers, not 0, 4, 5 or 8."
+        )
+    return numbers
+
+
 def _pairs(fields: "_Fields", key: str) -> tuple[tuple[float, float], ...]:
     return tuple((row[0], row[1]) for row in fields.rows(key, None, 2))
 
@@ -216,13 +243,16 @@ class _Fields:
         return value
 
     def number(self, key: str) -> float:
-        return float(self.get(key, float, int))
+        return self._list(key, [self.get(key, float, int)], 1, (float, int), float)[0]
 
     def integers(self, key: str, count: int) -> tuple[int, ...]:
         return self._list(key, self.get(key, list), count, (int,), int)
 
     def texts(self, key: str, count: int) -> tuple[str, ...]:
         return self._list(key, self.get(key, list), count, (str,), str)
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        return self._list(key, self.get(key, list), None, (float, int), float)
 
     def rows(self, key: str, count: int | None, width: int) -> tuple[tuple[float, ...], ...]:
         rows = self._list(key, self.get(key, list), count, (list,), list)
@@ -244,7 +274,7 @@ class _Fields:
 
     def first_size(self, key: str) -> int:
         sizes = self._reference(key)[1]
-        if not sizes or sizes[0] == 0:
+        if not sizes or sizes[0] < 1:
             raise MessageError(f"In the message, {key!r} of {self.where} is empty.")
         return sizes[0]
 
@@ -259,4 +289,6 @@ class _Fields:
     ) -> tuple[T, ...]:
         if count not in (None, len(values)) or any(type(value) not in kinds for value in values):
             raise MessageError(f"In the message, {self.where} has {key!r} with the wrong number or type of values.")
+        if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+            raise MessageError(f"In the message, {self.where} has {key!r} with a number that is not finite.")
         return tuple(convert(value) for value in values)

@@ -42,6 +42,8 @@ class StreamInfo:
     backend: str
     calibration: Calibration | None = None
     """None: the uncertainties are not calibrated."""
+    camera_distortion: tuple[float, ...] = ()
+    """As in `calib.camera.Intrinsics.dist`."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def encode_estimate(estimate: Estimate, info: StreamInfo, stamp: Stamp) -> bytes
         "source": info.source,
         "image_size": info.image_size,
         "camera_matrix": np.asarray(info.camera_matrix, dtype=np.float64).tolist(),
+        "camera_distortion": info.camera_distortion,
         "camera_calibrated": info.camera_calibrated,
         "backend": info.backend,
         "dropped": estimate.dropped,

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from engines.types import PARENTS
-from realtime.scene import Scene, ViewConfig, ViewFrame, project
+from realtime.scene import Scene, ViewConfig, ViewFrame, through_lens
 
 Bgr = tuple[int, int, int]
 
@@ -112,11 +112,11 @@ def draw_overlay(frame: ViewFrame, scene: Scene | None, config: ViewConfig, scal
     if person is None or scene is None:
         return picture
     to_picture = np.array(size) / (width, height)
-    draw_skeletons(picture, project(scene.skeletons, frame.intrinsics) * to_picture, HYPOTHESIS, 0.55)
+    draw_skeletons(picture, through_lens(scene.skeletons, frame.intrinsics) * to_picture, HYPOTHESIS, 0.55)
     stroke = max(2, round(min(size) / 180))
     for point, visibility in zip(person.landmarks.points, person.landmarks.visibility, strict=True):
         hollow = bool(visibility < config.visible_threshold)
         draw_dot(picture, point * to_picture, 1.0 * stroke, PAPER, hollow=hollow)
-    uv = project(scene.joints, frame.intrinsics) * to_picture
+    uv = through_lens(scene.joints, frame.intrinsics) * to_picture
     draw_bones(picture, uv, [bgr(c) for c in scene.joint_colors], scene.joint_guessed, stroke)
     return picture

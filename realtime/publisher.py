@@ -6,9 +6,12 @@ there are two subscribers (libzmq issue 3323).
 """
 
 import logging
+import socket
+import stat
 import threading
 import time
 import uuid
+from pathlib import Path
 from types import TracebackType
 
 import zmq
@@ -42,7 +45,8 @@ class Publisher:
             allow_lan: Other machines may connect. The stream is neither encrypted nor authenticated.
 
         Raises:
-            PenumbraError: the port is in use, the endpoint is malformed, or it is not local and `allow_lan` is False.
+            PenumbraError: the port or path is in use, the endpoint is malformed, or it is not local and `allow_lan` is
+                False.
         """
         check_endpoint(endpoint, any_port=True)
         if not is_local(endpoint):
@@ -52,6 +56,8 @@ class Publisher:
                     "or allow it with allow_lan."
                 )
             log.warning("Publishing on %s: anyone on the network can read the poses, unencrypted.", endpoint)
+        if endpoint.startswith("ipc://"):
+            _check_free(endpoint)
         self.session = uuid.uuid4().hex
         self.sent = 0
         """Messages published, also while nobody listens."""
@@ -110,9 +116,35 @@ class Publisher:
         self.close()
 
 
+def _check_free(endpoint: str) -> None:
+    """libzmq deletes whatever is at the path before it binds; only a socket that nobody listens to may go that way."""
+    path = endpoint.removeprefix("ipc://")
+    if path == "*" or path.startswith("@"):  # a new name of its own, or a name that is not a file
+        return
+    try:
+        mode = Path(path).lstat().st_mode
+    except OSError:  # nothing is there, or libzmq says what is wrong
+        return
+    if not stat.S_ISSOCK(mode):
+        raise PenumbraError(
+            f"At the path of the endpoint {endpoint} there is already something that is not a socket; choose another path."
+        )
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # a listener with a full queue would hold us up
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):  # left behind by a program that has ended
+            return
+        except OSError:  # somebody else's, or of another kind
+            pass
+    raise PenumbraError(
+        f"The endpoint {endpoint} is in use, perhaps by another Penumbra; end that program or choose another path."
+    )
+
+
 def _cannot_bind(endpoint: str, error: zmq.ZMQError) -> str:
     port = endpoint.rpartition(":")[2]
-    if error.errno == zmq.EADDRINUSE:
+    if error.errno == zmq.EADDRINUSE and endpoint.startswith("tcp://"):
         return (
             f"Port {port} of the endpoint {endpoint} is in use, perhaps by another Penumbra; "
             "end that program or choose another port."

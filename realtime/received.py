@@ -29,7 +29,7 @@ def hypotheses_of(person: PersonMessage) -> Hypotheses:
 
 
 def intrinsics_of(message: PoseMessage) -> Intrinsics:
-    """The publisher's camera; its lens distortion does not travel and counts as none."""
+    """The publisher's camera; without lens distortion where the publisher is older than 1.3."""
     (fx, _, cx), (_, fy, cy), _ = message.camera_matrix
     source = message.source if message.camera_calibrated else "assumed"
-    return Intrinsics(fx, fy, cx, cy, message.image_size, source=source)
+    return Intrinsics(fx, fy, cx, cy, message.image_size, message.camera_distortion, source)

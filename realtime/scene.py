@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from calib.camera import Intrinsics
 from calib.covariance import ELLIPSOID_90, std_from_cov
 from engines.types import LIMB_JOINTS, Estimate, Hypotheses, Person
 
@@ -71,8 +72,8 @@ class ViewFrame:
     vertex_std: Float[np.ndarray, "V"] | None
     """Calibrated standard deviation of every vertex, metres, defined as in `calib.covariance.std_from_cov`."""
     status: Status
-    intrinsics: Float[np.ndarray, "3 3"]
-    """Pinhole matrix K of the picture, px."""
+    intrinsics: Intrinsics
+    """What took the picture."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,13 @@ def project(points: Float[np.ndarray, "*n 3"], intrinsics: Float[np.ndarray, "3 
     """Pinhole projection to px. Points behind the camera give nan, which no drawing function may be handed."""
     depth = np.where(points[..., 2:] > 1e-3, points[..., 2:], np.nan)
     return (points @ intrinsics.T)[..., :2] / depth
+
+
+def through_lens(points: Float[np.ndarray, "*n 3"], intrinsics: Intrinsics) -> Float[np.ndarray, "*n 2"]:
+    """As `project`, with the lens of a real camera."""
+    ahead = points[..., 2:] > 1e-3
+    uv = intrinsics.project(np.where(ahead, points, 1.0).reshape(-1, 3))
+    return np.where(ahead, uv.reshape(*points.shape[:-1], 2), np.nan)
 
 
 def build_scene(frame: ViewFrame, config: ViewConfig) -> Scene | None:

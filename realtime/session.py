@@ -146,7 +146,7 @@ class Session:
         status = Status(self.pipeline.backend, self._rate.fps, latency_ns / NS_PER_MS, estimate.dropped)
         mesh = self.pipeline.mesh(estimate.person) if estimate.person else None
         vertices, std = (mesh.vertices, mesh.std) if mesh else (None, None)
-        view = ViewFrame(frame.image, estimate, vertices, std, status, self.intrinsics.matrix)
+        view = ViewFrame(frame.image, estimate, vertices, std, status, self.intrinsics)
         if self.recorder is not None:
             self.recorder.put(view)
         if show is not None:
@@ -234,4 +234,5 @@ def _open_camera_model(config: RunConfig, source: Source) -> tuple[Intrinsics, d
 def _stream_info(source: Source, intrinsics: Intrinsics, pipeline: Pipeline, model: FlowModel) -> StreamInfo:
     fitted = model.calibration
     calibration = None if fitted is None else describe(model.onnx.name, fitted)
-    return StreamInfo(source.name, source.size, intrinsics.matrix, intrinsics.calibrated, pipeline.backend, calibration)
+    K, lens, known = intrinsics.matrix, intrinsics.dist, intrinsics.calibrated
+    return StreamInfo(source.name, source.size, K, known, pipeline.backend, calibration, lens)

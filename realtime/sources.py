@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 NETWORK_TIMEOUT_S = 5.0
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_SECRET = re.compile(r"(pass\w*|pwd|token)=[^/&;]*", re.IGNORECASE)
 
 
 class Source(Protocol):
@@ -134,4 +135,12 @@ def _open_address(address: str, retry: Retry | None, timeout_s: float) -> Source
 
 
 def _without_password(address: str) -> str:
-    return re.sub(r"//[^/@]*@", "//", address)
+    """What may be shown: no user, no query, no `password=` in the path, as some cameras want it.
+
+    Passwords as people type them hold any character, so all that comes before the last @ goes, even a part of the path.
+    """
+    scheme, _, rest = address.partition("://")
+    rest, _, query = rest.partition("?")
+    if "@" in query:  # or a password with a question mark; then nothing tells where it ends
+        return f"{scheme}://..."
+    return _SECRET.sub(r"\1=...", f"{scheme}://{rest.rpartition('@')[2].partition('#')[0]}")

@@ -98,7 +98,7 @@ class Viewer:
         self._newest: ViewFrame | None = None
         self._closing = threading.Event()
         self.closed = threading.Event()
-        """Set when the window is gone; the pipeline looks at it to know when to stop."""
+        """Set when the window is gone. `run` returns then too, after which `run_demo.py` stops the session."""
         self.skipped = 0
         """Frames that a newer one replaced before they were drawn."""
 

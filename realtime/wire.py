@@ -32,6 +32,7 @@ Header fields:
     source             name of the camera or file
     image_size         [width, height], px
     camera_matrix      3 rows of 3: fx 0 cx, 0 fy cy, 0 0 1, px
+    camera_distortion  (1.3) the lens, OpenCV's k1, k2, p1, p2, k3, k4, k5, k6: all, the first 5, the first 4 or none of them
     camera_calibrated  true: measured; false: assumed from a field of view
     backend            what ran the networks
     dropped            frames of the source that were never looked at, since the start
@@ -72,7 +73,7 @@ import msgpack
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5590"
 SCHEMA = "penumbra.pose"
-VERSION = (1, 2)
+VERSION = (1, 3)
 FRAME = {"name": "camera", "axes": "x right, y down, z forward", "unit": "m", "rotation": "axis-angle rad"}
 TOPIC = b"pose.v%d" % VERSION[0]
 ANY_VERSION = b"pose.v"
@@ -134,6 +135,9 @@ class Array:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"Array(dtype={self.dtype!r}, shape={self.shape}; see tolist() or numpy.asarray)"
 
     def tolist(self) -> list[Any]:
         """Nested lists of Python numbers."""

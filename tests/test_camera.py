@@ -47,6 +47,14 @@ def test_rays_undo_project(lens: str) -> None:
         np.testing.assert_allclose(rays, points[:, :2] / points[:, 2:], atol=1e-12)
 
 
+@pytest.mark.parametrize("dist", [(-0.2, 0.0, 0.0, 0.0), (-0.33, 0.12, 1e-3, 0.0, -0.02), (0, 0, 0, 0, 0, -0.1, 0, 0)])
+def test_what_is_far_outside_does_not_come_back_into_the_picture(dist: tuple[float, ...]) -> None:
+    K = camera.Intrinsics(600.0, 600.0, 640.0, 360.0, SIZE, dist)
+    down = np.column_stack([np.zeros(60), np.linspace(0, 6, 60), np.full(60, 2 / 3)])
+    v = K.project(down)[:, 1]
+    assert np.diff(v).min() > -1e-5 and v[-1] > SIZE[1]
+
+
 def test_field_of_view_spans_the_longer_side() -> None:
     for size in ((640, 480), (480, 640)):
         K = camera.from_fov(size, 70.0)
@@ -82,6 +90,12 @@ def test_calibration_scales_with_the_picture(tmp_path: Path) -> None:
     np.testing.assert_allclose(half.project(points_cam()), same.project(points_cam()) / 2)
 
 
+def test_the_calibration_in_the_readme_is_read(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    (tmp_path / "cam.json").write_text(readme.split("```json")[1].split("```")[0])
+    assert camera.load(tmp_path / "cam.json", SIZE).dist == (-0.28, 0.09, 0.001, -0.0005, 0)
+
+
 def test_calibration_without_distortion_is_a_pinhole(tmp_path: Path) -> None:
     assert camera.load(calibration(tmp_path, dist=None), SIZE).dist == ()
 
@@ -100,6 +114,15 @@ def test_calibration_without_distortion_is_a_pinhole(tmp_path: Path) -> None:
         ({"dist": [0.1, 0.2, 0, 0, math.nan]}, SIZE, "holds impossible numbers"),
         ({"matrix": [[-900.0, 0, 655.0], [0, 910.0, 340.0], [0, 0, 1]]}, SIZE, "holds impossible numbers"),
         ({"matrix": [[math.nan, 0, 655.0], [0, 910.0, 340.0], [0, 0, 1]]}, SIZE, "holds impossible numbers"),
+        (
+            {"matrix": [[900.0, 0, 0], [0, 910.0, 0], [655.0, 340.0, 1]]},
+            SIZE,
+            r"'matrix' is not \[\[fx, 0, cx\], .* It looks transposed",
+        ),
+        ({"matrix": [[900.0, 3.0, 655.0], [0, 910.0, 340.0], [0, 0, 1]]}, SIZE, r"'matrix' is not .* 1\]\]\.$"),
+        ({"matrix": [[900.0, 0, 655.0], [0, 910.0, 340.0], [0, 0, 2]]}, SIZE, r"'matrix' is not .* 1\]\]\.$"),
+        ({"matrix": [[900.0, 0, 99999], [0, 910.0, 340.0], [0, 0, 1]]}, SIZE, r"point \(99999, 340\) .* lies outside"),
+        ({"matrix": [[900.0, 0, 655.0], [0, 910.0, 0], [0, 0, 1]]}, SIZE, r"point \(655, 0\) .* lies outside"),
         ({}, (640, 480), r"made for 1280x720 px, the picture has 640x480"),
     ],
 )
@@ -109,6 +132,12 @@ def test_unusable_calibration_is_refused_by_name(
     with pytest.raises(PenumbraError, match=sentence) as caught:
         camera.load(calibration(tmp_path, **changes), size)
     assert "--calib" in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+def test_principal_point_need_not_be_in_the_middle(tmp_path: Path) -> None:
+    matrix = [[900.0, 0, 12.5], [1e-12, 910.0, 715.0], [0, 0, 1]]
+    K = camera.load(calibration(tmp_path, matrix=matrix, dist=LENSES["rational"]), SIZE)
+    assert (K.cx, K.cy, K.dist) == (12.5, 715.0, LENSES["rational"])
 
 
 @pytest.mark.parametrize("content", ["", "not json", "[1, 2]", "3"])

@@ -1,5 +1,6 @@
 """One message: every field survives, and no bytes make a reader raise anything but MessageError."""
 
+import math
 from dataclasses import replace
 
 import msgpack
@@ -30,7 +31,7 @@ CALIBRATION = Calibration(
 
 def test_every_field_survives() -> None:
     estimate = make_estimate(frame_id=41)
-    info = replace(INFO, calibration=CALIBRATION)
+    info = replace(INFO, calibration=CALIBRATION, camera_distortion=(-0.28, 0.09, 1e-3, -5e-4))
     message = decode(encode_estimate(estimate, info, STAMP))
 
     assert (message.session, message.seq, message.frame_id, message.dropped) == ("0" * 32, 7, 41, 3)
@@ -42,6 +43,7 @@ def test_every_field_survives() -> None:
     }
     assert message.image_size == (640, 480)
     assert message.camera_matrix == ((600, 0, 320), (0, 601, 240), (0, 0, 1))
+    assert message.camera_distortion == (-0.28, 0.09, 1e-3, -5e-4)
     assert message.camera_calibrated is False
     assert message.joint_names == JOINT_NAMES
     assert message.calibration == info.calibration
@@ -117,6 +119,10 @@ def test_a_publisher_of_version_1_0_says_less_about_its_calibration() -> None:
     assert message.calibration == Calibration("elbow", "held-out renders", ((0.9, 0.91),))
 
 
+def test_a_publisher_of_version_1_2_says_nothing_about_the_lens() -> None:
+    assert decode(encoded(version=[1, 2], camera_distortion=...)).camera_distortion == ()
+
+
 def test_the_stream_says_what_the_calibration_reached() -> None:
     reached = Reached(
         "others", (0.5, 0.9), (0.49, 0.89), (0.5, 0.91), None, (0.6, 0.9), 0.01, 0.02, None, 0.1, 0.3, 0.31, 0.6, 0.9
@@ -168,6 +174,16 @@ def test_another_major_version_is_named(message: bytes) -> None:
         ({"version": [1]}, "'version' with the wrong number"),
         ({"camera_matrix": [[1.0, 2.0]]}, "'camera_matrix' with the wrong number"),
         ({"camera_matrix": []}, "'camera_matrix' with the wrong number"),
+        ({"camera_matrix": [[0.0] * 3] * 3}, "'camera_matrix' that is not"),
+        ({"camera_matrix": [[600.0, 0, 0], [0, 600.0, 0], [320.0, 240.0, 1]]}, "'camera_matrix' that is not"),
+        (
+            {"camera_matrix": [[600.0, 0, math.inf], [0, 600.0, 240], [0, 0, 1]]},
+            "'camera_matrix' with a number that is",
+        ),
+        ({"image_size": [-1, 0]}, "'image_size' -1x0; both must be above zero"),
+        ({"media_time_s": math.nan}, "'media_time_s' with a number that is not finite"),
+        ({"camera_distortion": [0.1]}, "'camera_distortion' of 1 numbers, not 0, 4, 5 or 8"),
+        ({"camera_distortion": ["a"] * 5}, "'camera_distortion' with the wrong number or type"),
         ({"joint_names": ["a"]}, "'joint_names' with the wrong number"),
         ({"frame": {}}, "'frame' of the header has no 'name'"),
         ({"calibration": {"name": "x", "data": "y", "levels": [[1]]}}, "'levels' with the wrong number"),
@@ -199,12 +215,20 @@ def test_a_wrong_array_is_named(reference: list[object], complaint: str) -> None
         decode(wire.pack(header, bytes(data)))
 
 
-@pytest.mark.parametrize("count", [0, 7, 2**40])  # with 5, one more still fits the padding
+@pytest.mark.parametrize("count", [-1, 0, 7, 2**40])  # with 5, one more still fits the padding
 def test_a_wrong_number_of_hypotheses_is_refused(count: int) -> None:
     header, data = wire.unpack(encode_estimate(make_estimate(count=5), INFO, STAMP))
     for reference in header["people"][0]["hypotheses"].values():
         reference[1][0] = count
     with pytest.raises(MessageError, match=r"is empty|reaches beyond"):
+        decode(wire.pack(header, bytes(data)))
+
+
+@pytest.mark.parametrize("field", ["score", "distance_std"])
+def test_a_person_with_a_number_that_is_not_finite_is_refused(field: str) -> None:
+    header, data = wire.unpack(encode_estimate(make_estimate(), INFO, STAMP))
+    header["people"][0][field] = math.nan
+    with pytest.raises(MessageError, match=f"person 0 has '{field}' with a number that is not finite"):
         decode(wire.pack(header, bytes(data)))
 
 

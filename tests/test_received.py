@@ -24,7 +24,8 @@ from realtime.wire import pack, unpack
 def test_received_hypotheses_are_those_that_were_sent() -> None:
     estimate = make_estimate(count=5)
     assert estimate.person is not None
-    message = decode(encode_estimate(estimate, INFO, STAMP))
+    lens = (-0.2, 0.05, 0.001, -0.002, 0.01)
+    message = decode(encode_estimate(estimate, replace(INFO, camera_distortion=lens), STAMP))
     received, sent = hypotheses_of(message.people[0]), estimate.person.hypotheses
     for name in ("rotvec", "betas", "transl", "joints", "weights", "log_q"):
         np.testing.assert_allclose(getattr(received, name), getattr(sent, name), atol=1e-6)
@@ -32,7 +33,7 @@ def test_received_hypotheses_are_those_that_were_sent() -> None:
     assert set(np.flatnonzero(densest.weights)) == set(np.argsort(sent.log_q)[-2:])
     camera = intrinsics_of(message)
     np.testing.assert_array_equal(camera.matrix, INFO.camera_matrix)
-    assert camera.size == (640, 480) and not camera.calibrated
+    assert camera.size == (640, 480) and camera.dist == lens and not camera.calibrated
 
 
 def test_an_older_publisher_sends_no_density() -> None:

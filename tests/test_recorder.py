@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from example_estimate import make_estimate
 
+from calib.camera import from_fov
 from engines.errors import PenumbraError
 from realtime import recorder as recorder_module
 from realtime.recorder import Recorder
@@ -39,7 +40,7 @@ def noise_frame(number: int, time_s: float | None = None) -> ViewFrame:
     """Pictures that hardly compress, so that few of them fill FFmpeg's buffer."""
     image = np.random.default_rng(number).integers(0, 255, (240, 320, 3), dtype=np.uint8)
     estimate = replace(make_estimate(number), person=None, media_time_s=number / 30 if time_s is None else time_s)
-    return ViewFrame(image, estimate, None, None, Status("openvino", 30.0, 40.0, 0), np.eye(3))
+    return ViewFrame(image, estimate, None, None, Status("openvino", 30.0, 40.0, 0), from_fov((320, 240)))
 
 
 def small_renderer() -> Renderer:

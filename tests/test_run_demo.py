@@ -107,6 +107,28 @@ def test_a_subscriber_in_another_process_gets_every_message() -> None:
     assert len(first.people) == 1
 
 
+def test_the_lens_of_a_calibration_reaches_stream_and_picture(tmp_path: Path) -> None:
+    from realtime.config import RunConfig
+    from realtime.scene import ViewFrame
+    from realtime.session import Session
+
+    lens = [-0.3, 0.1, 0.0, 0.0, 0.0]
+    calibration = {"matrix": [[300, 0, 160], [0, 300, 120], [0, 0, 1]], "size": [320, 240], "dist": lens}
+    (tmp_path / "camera.json").write_text(json.dumps(calibration))
+    config = RunConfig(
+        source=str(_video(tmp_path / "grey.mp4")),
+        every_frame=True,
+        calib=tmp_path / "camera.json",
+        headless=True,
+        endpoint="tcp://127.0.0.1:*",
+    )
+    views: list[ViewFrame] = []
+    with Session(config) as session:
+        session.run(views.append)
+        assert list(session._info.camera_distortion) == lens
+    assert list(views[0].intrinsics.dist) == lens
+
+
 def test_the_cpu_run_imports_neither_torch_nor_mediapipe() -> None:
     run_demo.main(["--demo", "--every-frame", "--max-frames", "1", *QUIET])  # imports the models if that was never done
     code = (
@@ -282,6 +304,20 @@ def test_interrupting_keeps_what_was_written(tmp_path: Path) -> None:
     assert process.returncode == 130 and b"Traceback" not in said
     with np.load(out) as data:
         assert 0 < len(data["frame"]) <= 300 and data["found"].any()
+
+
+@pytest.mark.parametrize("lines", [0, 1])
+def test_a_reader_who_has_seen_enough_is_no_error(lines: int) -> None:
+    """As `| true` and `| head -1` do."""
+    command = [sys.executable, "run_demo.py", "--demo", "--every-frame", *QUIET, "--max-frames", "2"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    for _ in range(lines):
+        process.stdout.readline()
+    process.stdout.close()
+    said = process.stderr.read()
+    assert process.wait(60) == 0 and b"Error" not in said and b"Traceback" not in said
+    process.stderr.close()
 
 
 def test_a_size_is_read_or_refused(capsys: pytest.CaptureFixture[str]) -> None:

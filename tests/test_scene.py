@@ -9,6 +9,7 @@ from example_estimate import make_estimate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calib.camera import Intrinsics
 from calib.covariance import ELLIPSOID_90, std_from_cov
 from engines.body import BodyModel
 from engines.types import NUM_JOINTS
@@ -34,10 +35,12 @@ from realtime.scene import (
     project,
     sample_skeletons,
     std_colors,
+    through_lens,
     unit_rings,
 )
 
-K = np.array([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]])
+CAMERA = Intrinsics(600.0, 600.0, 320.0, 240.0, (640, 480))
+K = CAMERA.matrix
 CONFIG = ViewConfig()
 
 
@@ -63,7 +66,7 @@ def standing(body: BodyModel) -> ViewFrame:
     vertices = posed.vertices("live")
     status = Status("openvino", 30.0, 40.0, 0)
     image = np.full((480, 640, 3), 90, np.uint8)
-    return ViewFrame(image, replace(estimate, person=person), vertices, np.full(len(vertices), 0.01), status, K)
+    return ViewFrame(image, replace(estimate, person=person), vertices, np.full(len(vertices), 0.01), status, CAMERA)
 
 
 @settings(deadline=None, max_examples=30)
@@ -150,6 +153,23 @@ def test_overlay_puts_a_joint_on_its_pixel_at_any_scale(body: BodyModel) -> None
         u, v = project(scene.joints[15], K) * scale
         expected = (scene.joint_colors[15] * 255)[::-1]
         np.testing.assert_allclose(drawn[int(v), int(u)], expected, atol=12)
+
+
+def test_overlay_follows_the_lens(body: BodyModel) -> None:
+    """A straight person in a picture that bends: OpenCV says where the head is, and behind the camera nothing is."""
+    wide = replace(CAMERA, fx=300.0, fy=300.0, dist=(-0.28, 0.09, 1e-3, -5e-4, 0.0))
+    frame = replace(standing(body), intrinsics=wide)
+    scene = build_scene(frame, CONFIG)
+    assert scene is not None
+    near = scene.joints - (0.8, 0.0, 1.5)
+    uv = cv2.projectPoints(near, np.zeros(3), np.zeros(3), wide.matrix, np.array(wide.dist))[0][:, 0]
+    drawn = draw_overlay(frame, replace(scene, joints=near), CONFIG, 1.0)
+    u, v = uv[15]
+    assert np.linalg.norm(uv[15] - project(near[15], wide.matrix)) > 10
+    np.testing.assert_allclose(drawn[int(v), int(u)], (scene.joint_colors[15] * 255)[::-1], atol=12)
+    both = through_lens(np.stack([near, near * (1, 1, -1)]), wide)
+    np.testing.assert_allclose(both[0], uv)
+    assert np.isnan(both[1]).all()
 
 
 def test_guesses_are_hollow() -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from engines.errors import PenumbraError
+from realtime import sources
 from realtime.cameras import CameraInfo, find_camera, lasting_spec, list_cameras
 from realtime.frame import Frame
 from realtime.live import LiveSource, Retry
@@ -500,3 +501,27 @@ def test_recording_at_an_address_is_read_to_its_end(tmp_path):
         server.shutdown()
     assert error is None
     assert [number_in(frame.image) for frame in got] == list(range(40))
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("rtsp://host/s", "rtsp://host/s"),
+        ("rtsp://[fe80::1]:554/s", "rtsp://[fe80::1]:554/s"),
+        ("rtsp://admin:secret@host:554/s", "rtsp://host:554/s"),
+        ("rtsp://secret@host/s", "rtsp://host/s"),
+        ("rtsp://admin:s@secret@host/s", "rtsp://host/s"),
+        ("rtsp://admin:secret/s@host/s", "rtsp://host/s"),
+        ("rtsp://admin:secret#1@host/s", "rtsp://host/s"),
+        ("rtsp://admin:secret?1@host/s", "rtsp://..."),
+        ("http://host/s?pwd=secret", "http://host/s"),
+        ("http://host/s?pwd=s@secret", "http://..."),
+        ("http://admin:secret@host/s?pwd=secret#secret", "http://host/s"),
+        ("rtsp://host/user=admin&password=secret&channel=1.sdp", "rtsp://host/user=admin&password=...&channel=1.sdp"),
+    ],
+)
+def test_the_name_of_an_address_has_no_password(address: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "open_capture", lambda *_: cv2.VideoCapture())  # answers with nothing
+    with pytest.raises(PenumbraError) as caught:
+        open_video(address)
+    assert f"'{name}' does not answer" in str(caught.value) and "secret" not in name

@@ -3,6 +3,7 @@
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -254,6 +255,44 @@ def test_port_in_use_names_the_port(publisher: Publisher) -> None:
     port = publisher.endpoint.rpartition(":")[2]
     with pytest.raises(PenumbraError, match=f"Port {port} .* in use"):
         Publisher(publisher.endpoint)
+
+
+def test_a_path_in_use_is_not_taken_over(tmp_path: Path) -> None:
+    endpoint = f"ipc://{tmp_path}/poses"
+    with Publisher(endpoint) as publisher, Subscriber(endpoint, timeout_s=60) as poses:
+        with pytest.raises(PenumbraError, match="poses is in use"):
+            Publisher(endpoint)
+        until_received(lambda: publisher.publish(make_estimate(), INFO), poses)
+        assert poses.recv().session == publisher.session
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_what_is_not_a_socket_is_not_deleted(kind: str, tmp_path: Path) -> None:
+    precious, path = tmp_path / "precious", tmp_path / "path"
+    if kind == "link":
+        precious.write_text("mine")
+        path.symlink_to(precious)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.write_text("mine")
+    with pytest.raises(PenumbraError, match="path there is already something that is not a socket"):
+        Publisher(f"ipc://{path}")
+    assert path.is_symlink() if kind == "link" else path.is_dir() if kind == "folder" else path.read_text() == "mine"
+
+
+def test_a_socket_left_behind_is_replaced(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as ended:
+        ended.bind(str(tmp_path / "poses"))
+    assert (tmp_path / "poses").is_socket()
+    with Publisher(f"ipc://{tmp_path}/poses") as publisher, Subscriber(publisher.endpoint, timeout_s=60) as poses:
+        until_received(lambda: publisher.publish(make_estimate(), INFO), poses)
+
+
+@pytest.mark.parametrize("path", ["", "/nowhere/at/all", "/" + 200 * "long"])
+def test_a_path_that_cannot_be_bound_is_named(path: str) -> None:
+    with pytest.raises(PenumbraError, match=f"endpoint ipc://{path}"):
+        Publisher(f"ipc://{path}")
 
 
 @pytest.mark.parametrize(

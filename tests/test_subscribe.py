@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,20 @@ def test_subscribe_waits_with_a_sentence_and_ends_on_ctrl_c() -> None:
     assert process.wait(timeout=60) == 0
     assert process.stderr.read() == ""
     process.stderr.close()
+
+
+def test_the_example_in_the_readme_prints_numbers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    estimate = make_estimate()
+    message = decode(encode_estimate(estimate, INFO, STAMP))
+    monkeypatch.setattr("realtime.subscriber.Subscriber", lambda: nullcontext([message]))
+    code = (ROOT / "README.md").read_text().split("## Read the stream")[1].split("```")[1]
+    exec(code.removeprefix("python"), {})
+    printed = capsys.readouterr().out
+    (person,) = message.people
+    assert printed.startswith(f"{message.seq} {person.joints.tolist()} ") and "Array" not in printed
+    assert "memory" not in repr(person.joints) and "(24, 3)" in repr(person.joints)
 
 
 def test_subscribe_refuses_a_malformed_endpoint(capsys: pytest.CaptureFixture[str]) -> None:
