@@ -161,6 +161,7 @@ class Session:
             "body": self.body.name,
             "source": self.source.name,
             "camera_matrix": self.intrinsics.matrix.tolist(),
+            "camera_distortion": list(self.intrinsics.dist),
             "camera": self.intrinsics.source,
             "smoothed": self.config.smooth,
         }
