@@ -23,7 +23,7 @@ from trainer.model.flow import FlowConfig, PoseFlow
 from trainer.pairs import data
 from trainer.pairs.augment import JOINT_OF_LANDMARK
 from trainer.pose_prior import PosePrior
-from trainer.train import TrainConfig
+from trainer.train_config import TrainConfig
 
 TINY = FlowConfig(couplings=3, hidden=16)
 TINY_ENCODER = EncoderConfig(width=32, blocks=1)

@@ -19,7 +19,7 @@ from engines.body import BodyModel
 from trainer import train
 from trainer.methods.mhentropy import MHEntropyConfig
 from trainer.methods.registry import MethodConfigs
-from trainer.train import TrainConfig
+from trainer.train_config import TrainConfig
 
 ROOT = Path(__file__).parents[1]
 FIRST, STEPS = 4, 7

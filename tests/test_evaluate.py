@@ -21,7 +21,7 @@ from trainer.measure import MeasureConfig
 from trainer.methods.mhentropy import MHEntropyConfig
 from trainer.methods.registry import MethodConfigs, Name
 from trainer.runs import load_method
-from trainer.train import TrainConfig
+from trainer.train_config import TrainConfig
 
 FEW = MeasureConfig(hypotheses=25, quantised_pictures=1, diverse=5)
 

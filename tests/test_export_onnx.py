@@ -23,7 +23,7 @@ from trainer.export_onnx import OUTPUTS, ExportConfig, OnePicture
 from trainer.export_trt import FLOW
 from trainer.methods.hmr import HMR, HMRConfig
 from trainer.model.flow import DIM, PoseFlow
-from trainer.train import TrainConfig
+from trainer.train_config import TrainConfig
 
 SCALE = {"log_q": 100.0}  # a sum of hundreds of terms
 

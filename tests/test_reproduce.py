@@ -16,7 +16,7 @@ from engines.errors import PenumbraError
 from trainer import evaluate, reproduce
 from trainer.methods.registry import NAMES
 from trainer.reproduce import FIRST, Job, ReproduceConfig, command, finished, jobs
-from trainer.train import TrainConfig
+from trainer.train_config import TrainConfig
 
 
 def test_every_run_is_listed_once_and_the_papers_comparison_first() -> None:

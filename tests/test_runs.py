@@ -14,7 +14,7 @@ from trainer import runs
 from trainer.checkout import git
 from trainer.methods.mhentropy import MHEntropyConfig
 from trainer.methods.registry import MethodConfigs
-from trainer.train import TrainConfig
+from trainer.train_config import TrainConfig
 
 
 def test_the_configuration_survives_being_written(tmp_path: Path) -> None:

@@ -20,8 +20,10 @@ from trainer.chance import Chance
 from trainer.methods.mhentropy import MHEntropy, MHEntropyConfig
 from trainer.methods.registry import MethodConfigs
 from trainer.pairs.augment import Raw
+from trainer.pairs.noise import NoiseConfig, with_noise
 from trainer.pairs.pool import Pool
-from trainer.train import NoiseConfig, TrainConfig, Training, rate, with_noise
+from trainer.train import Training, rate
+from trainer.train_config import TrainConfig
 from trainer.video_pairs import load_video
 
 

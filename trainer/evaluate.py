@@ -28,9 +28,9 @@ from trainer.datasets.pictures import Looked, look
 from trainer.measure import MeasureConfig, measure, surface_error
 from trainer.pairs.data import Pairs, encode, read
 from trainer.pairs.exact import Shown, shown_as
-from trainer.runs import differences, load_config, load_method
+from trainer.runs import load_config, load_method
 from trainer.tables import Measured
-from trainer.train import TrainConfig
+from trainer.train_config import TrainConfig, differences
 
 
 @dataclass(frozen=True)

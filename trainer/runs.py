@@ -2,9 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Set
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dacite
 import torch
@@ -15,17 +14,10 @@ from trainer.checkout import git
 from trainer.methods.method import Known, Method
 from trainer.methods.registry import build
 from trainer.pose_prior import PosePrior
-
-if TYPE_CHECKING:
-    from trainer.train import TrainConfig
-
-_CHANGES_NOTHING = {
-    "run", "accelerator", "devices", "nodes", "threads", "evaluate_every", "evaluate_pairs", "checkpoint_every",
-}  # fmt: skip
-"""Settings that a result does not depend on."""
+from trainer.train_config import TrainConfig
 
 
-def record(config: "TrainConfig", run: Path, pairs: int, done: int) -> None:
+def record(config: TrainConfig, run: Path, pairs: int, done: int) -> None:
     """Write what makes this run beside it, every time it is started or goes on."""
     path = run / "config.json"
     starts = json.loads(path.read_text())["starts"] if path.exists() else []
@@ -52,7 +44,7 @@ def load_scores(run: Path) -> dict[str, float | None]:
     return json.loads(path.read_text())
 
 
-def load_config(run: Path) -> "TrainConfig":
+def load_config(run: Path) -> TrainConfig:
     """The configuration of a run's last start.
 
     Raises:
@@ -64,36 +56,13 @@ def load_config(run: Path) -> "TrainConfig":
     return config_of(json.loads(path.read_text()))
 
 
-def differences(one: "TrainConfig", other: "TrainConfig", but: Set[str] = frozenset()) -> list[str]:
-    """Names of the settings that two runs do not share, where that could change what they learn.
-
-    Args:
-        one, other: configurations.
-        but: names that may differ.
-    """
-    if one.method != other.method:
-        return ["method"]
-    mine, theirs = _what_matters(one), _what_matters(other)
-    return [name for name in mine if mine[name] != theirs[name] and name not in but]
-
-
-def _what_matters(config: "TrainConfig") -> dict[str, object]:
-    # As plain values: started by its name, `trainer.train` is `__main__`, and its classes are not those that are loaded here.
-    values = dataclasses.asdict(config)
-    paths = {name: value.resolve() for name, value in values.items() if isinstance(value, Path)}
-    own = {"methods": values["methods"][config.method]}
-    return {name: value for name, value in (values | paths | own).items() if name not in _CHANGES_NOTHING}
-
-
-def config_of(facts: dict[str, Any]) -> "TrainConfig":
+def config_of(facts: dict[str, Any]) -> TrainConfig:
     """The configuration of the last start that a `config.json` or a model's record tells of."""
-    from trainer.train import TrainConfig  # it needs this module
-
     data = facts["starts"][-1]["config"]
     return dacite.from_dict(TrainConfig, data, dacite.Config(cast=[Path, tuple]))
 
 
-def fresh_method(config: "TrainConfig") -> Method:
+def fresh_method(config: TrainConfig) -> Method:
     """An untrained method."""
     known = Known(BodyModel.load(config.body), PosePrior.load())
     return build(config.method, config.supervision, known, config.methods, config.encoder)

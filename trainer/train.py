@@ -16,14 +16,12 @@ import dataclasses
 import logging
 import math
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
-from torch import Tensor
 from tqdm import tqdm
 
 from engines.body import BodyModel
@@ -31,88 +29,20 @@ from engines.errors import PenumbraError
 from trainer import runs
 from trainer.chance import Chance
 from trainer.command import start
-from trainer.methods.method import Known, Supervision, Terms
-from trainer.methods.registry import MethodConfigs, Name, build
-from trainer.model.encoder import EncoderConfig
-from trainer.pairs.augment import AugmentConfig, Raw
+from trainer.methods.method import Known, Terms
+from trainer.methods.registry import build
+from trainer.pairs.augment import Raw
 from trainer.pairs.data import Pairs, encode, read
-from trainer.pairs.exact import Shown, shown_as
+from trainer.pairs.exact import shown_as
+from trainer.pairs.noise import with_noise
 from trainer.pairs.pool import Pool
 from trainer.pose_prior import PosePrior
 from trainer.score import Scores
+from trainer.train_config import TrainConfig, differences
 from trainer.video_pairs import load_video
 from trainer.watch import Watch
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class NoiseConfig:
-    """Standard deviations added to the input: renders are cleaner than the world."""
-
-    points: float = 0.006
-    """Of half the person's size."""
-    depth: float = 0.025
-    world: float = 0.008
-    """Metres."""
-    confidence: float = 0.05
-    """Of visibility and presence, in [-1, 1]."""
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """One run."""
-
-    method: Name = "mhentropy"
-    supervision: Supervision = "3d"
-    pairs: Path = Path("runs/pairs")
-    body: Path | None = None
-    """That the pairs were made with; the default body when None."""
-    shown: Shown = "rendered"
-    """Which landmarks of the pairs; a flow that learnt from exact ones is for comparing methods, not for pictures."""
-    run: Path = Path("runs/first")
-    start: Path | None = None
-    """A run whose averaged weights this one starts from."""
-    weak: Path | None = None
-    """Folder of `trainer.video_pairs`: unlabelled real video, whose visible 2D landmarks supervise as under `2d-vis`."""
-    weak_batch: int = 64
-    weak_weight: float = 0.1
-    steps: int = 12_000
-    batch: int = 256
-    """Over all processes."""
-    learning_rate: float = 6e-4
-    warmup: int = 300
-    weight_decay: float = 0.02
-    clip: float = 20.0
-    """Largest gradient norm."""
-    ema: float = 0.999
-    """Decay of the averaged weights, which are the ones that are evaluated and shipped."""
-    epoch: int = 2000
-    """Steps after which the pairs are perturbed anew."""
-    seed: int = 0
-    accelerator: str = "cpu"
-    devices: int = 1
-    """Processes a node."""
-    nodes: int = 1
-    threads: int = 1
-    """Of torch. NumPy makes the batches in the same process: set OPENBLAS_NUM_THREADS=1, or the two fight over the cores."""
-    evaluate_every: int = 2000
-    evaluate_pairs: int = 1000
-    """Validation pairs that are scored during training."""
-    checkpoint_every: int = 500
-    train_shards: int | None = None
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    methods: MethodConfigs = field(default_factory=MethodConfigs)
-    noise: NoiseConfig = field(default_factory=NoiseConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-
-
-def with_noise(features: Tensor, config: NoiseConfig, chance: Chance) -> Tensor:
-    """Perturb features (their order is `engines.features.observe`'s); each picture has its own strength."""
-    widths = ((66, config.points), (33, config.depth), (66, config.confidence), (33, 0.0), (99, config.world), (3, 0.0))
-    std = torch.cat([torch.full((width,), value) for width, value in widths]).to(features.device)
-    count = len(features)
-    return features + 2 * chance.uniform(count, 1) * std * chance.normal(count, features.shape[1])
 
 
 class Training:
@@ -274,7 +204,7 @@ def _check_same(config: TrainConfig) -> None:
     Raises:
         PenumbraError: if something differs that the result depends on.
     """
-    differ = runs.differences(config, runs.load_config(config.run), but={"steps", "start"})
+    differ = differences(config, runs.load_config(config.run), but={"steps", "start"})
     if differ:
         raise PenumbraError(f"--run: {config.run} was begun with another {', '.join(differ)}; name a new folder.")
 
