@@ -88,14 +88,18 @@ def test_all_is_trained_with_the_same_sizes_and_then_scored(
     tmp_path: Path, recorder: Recorder, scored: list[evaluate.EvaluateConfig]
 ) -> None:
     config = ReproduceConfig(
-        pairs=Path("some"), out=tmp_path, tables=tmp_path / "tables", seeds=1, steps_2d_vis=7, steps_3d=5, batch=3
+        pairs=Path("some"), out=tmp_path, tables=tmp_path / "tables", seeds=1, steps=7, steps_of_all=5, batch=3
     )
     reproduce.main(config)
     configs = recorder.configs
     assert {words[2] for words in recorder.commands} == {"trainer.train"}
     assert Counter(Job(c.method, c.supervision, c.seed, c.shown) for c in configs) == Counter(jobs(1))
     for c in configs:
-        assert (c.pairs, c.steps, c.batch) == (Path("some"), {"2d-vis": 7, "3d": 5}[c.supervision], 3)
+        assert (c.pairs, c.steps, c.batch) == (
+            Path("some"),
+            5 if (c.supervision, c.shown) == ("3d", "rendered") else 7,
+            3,
+        )
         assert (c.encoder, c.learning_rate, c.ema) == (configs[0].encoder, configs[0].learning_rate, configs[0].ema)
         assert c.run == Job(c.method, c.supervision, c.seed, c.shown).folder(tmp_path) and c.weak is None
         assert (c.run / "log.txt").read_text() == "trained\n"
@@ -132,5 +136,5 @@ def test_the_command_runs_the_interpreter_that_was_started() -> None:
     words = command(Job("mdn", "3d", 2), ReproduceConfig())
     assert words[1] == "-m" and Path(words[0]).name.startswith("python")
     config = tyro.cli(TrainConfig, args=words[3:])
-    assert (config.method, config.seed, config.steps) == ("mdn", 2, ReproduceConfig().steps_3d)
+    assert (config.method, config.seed, config.steps) == ("mdn", 2, ReproduceConfig().steps_of_all)
     assert config.methods.mhentropy.flow.couplings == 6 and config.encoder.width == 384
