@@ -1,5 +1,7 @@
 """Pairs: the truth in the view, the crop that the network saw, and which landmarks lie inside the picture."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -7,7 +9,9 @@ import torch
 from random_pairs import records
 
 from engines.body import BodyModel
-from engines.types import NUM_LANDMARKS
+from engines.errors import PenumbraError
+from engines.types import LIMB_LANDMARKS, NUM_LANDMARKS
+from trainer.pairs import data
 from trainer.pairs.augment import AugmentConfig, Raw, joints_in_camera, mirror, perturb
 from trainer.pairs.data import Pairs, encode
 
@@ -87,3 +91,46 @@ def test_the_truth_in_the_view_is_the_truth(body: BodyModel) -> None:
     torch.testing.assert_close(pairs.target, flat, atol=1e-5, rtol=0)
     np.testing.assert_array_equal(pairs.visible.numpy(), raw["joint_visible"])
     np.testing.assert_allclose(pairs.y[:, 1:].numpy(), raw["rotvec"][:, 1:], atol=1e-6)
+
+
+def test_pairs_of_another_body_are_refused(body: BodyModel, tmp_path: Path) -> None:
+    np.savez(tmp_path / "00000.npz", body=np.array(body.name), **records(2, 0, body))
+    raw = data.read(tmp_path, body)
+    assert "body" not in raw and len(raw["focal"]) == 2
+    np.savez(tmp_path / "00001.npz", body=np.array("SMPL neutral"), **records(2, 1, body))
+    with pytest.raises(PenumbraError, match=r"00001\.npz was made with the body SMPL neutral.* --body"):
+        data.read(tmp_path, body)
+
+
+def test_shards_are_joined_and_no_pairs_are_refused(body: BodyModel, tmp_path: Path) -> None:
+    with pytest.raises(PenumbraError, match=r"holds no training pairs: run python -m trainer\.synthesize"):
+        data.encode(data.read(tmp_path, body), body)
+    for i in range(3):
+        np.savez(tmp_path / f"{i:05d}.npz", **records(4, i, body))
+    assert data.encode(data.read(tmp_path, body, shards=2), body).size == 8
+    everything = data.encode(data.read(tmp_path, body), body)
+    assert everything.size == 12
+    last = everything.rows(torch.arange(8, 12))
+    for name, value in data.encode(records(4, 2, body), body)._asdict().items():
+        torch.testing.assert_close(getattr(last, name), value, msg=name)
+
+
+def test_a_damaged_shard_is_named(body: BodyModel, tmp_path: Path) -> None:
+    np.savez(tmp_path / "00000.npz", **records(2, 0, body))
+    (tmp_path / "00001.npz").write_bytes((tmp_path / "00000.npz").read_bytes()[:1000])
+    with pytest.raises(PenumbraError, match=r"00001\.npz is no shard of pairs .*: delete it"):
+        data.read(tmp_path, body)
+
+
+def test_maps_are_read_only_where_they_are_wanted(body: BodyModel, tmp_path: Path) -> None:
+    np.savez(tmp_path / "00000.npz", **records(2, 0, body))
+    assert "map" in data.read(tmp_path, body) and "map" not in data.read(tmp_path, body, with_map=False)
+
+
+def test_the_truth_lies_where_the_joints_are_seen(body: BodyModel) -> None:
+    raw = records(5, 4, body, noise_px=0.0)
+    pairs = data.encode(raw, body)
+    seen = pairs.features[:, :66].unflatten(1, (33, 2))[:, list(LIMB_LANDMARKS)]
+    torch.testing.assert_close(pairs.target[:, list(LIMB_LANDMARKS.values())], seen, atol=1e-4, rtol=0)
+    # The anchor is the torso: what remains of the orientation is small for somebody who stands straight.
+    assert pairs.y[:, 0].norm(dim=-1).max() < 1.2

@@ -110,14 +110,18 @@ def read(
     files = sorted(folder.glob("*.npz"))[:shards]
     if not files:
         raise PenumbraError(f"{folder} holds no training pairs: run python -m trainer.{writer} first.")
-    try:
-        records = [read_npz(file, but=() if with_map else ("map",)) for file in files]
-    except ValueError as error:
-        raise PenumbraError(f"{folder} holds a damaged shard ({error}): delete it and make it again.") from error
+    records = [_shard(file, with_map) for file in files]
     for file, record in zip(files, records, strict=True):
         if (name := str(record.pop("body", body.name))) != body.name:
             raise PenumbraError(f"{file} was made with the body {name}, not with {body.name}: give the right --body.")
     return {key: np.concatenate([record[key] for record in records]) for key in records[0]}
+
+
+def _shard(file: Path, with_map: bool) -> Raw:
+    try:
+        return read_npz(file, but=() if with_map else ("map",))
+    except ValueError as error:
+        raise PenumbraError(f"{file} is no shard of pairs ({error}): delete it and make it again.") from error
 
 
 def encode(
