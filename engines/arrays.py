@@ -26,5 +26,5 @@ def read_npz(path: Path, names: Iterable[str] | None = None, but: Container[str]
         with file:
             wanted = file.files if names is None else [name for name in names if name in file.files]
             return {name: file[name] for name in wanted if name not in but}
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # zipfile: encrypted, odd method
         raise ValueError(str(error) or "it is empty") from error
