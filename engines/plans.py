@@ -8,11 +8,14 @@ TensorRT.
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from engines.errors import PenumbraError
+
+log = logging.getLogger(__name__)
 
 BUILT = Path(__file__).parent / "built"
 PRECISIONS = ("fp16", "fp32")
@@ -70,6 +73,8 @@ def find_plan(
             manifest = read_manifest(path)
             mismatch = _mismatch(manifest, model, machine, shapes) if manifest else "has no manifest that can be read"
             if manifest and not mismatch:
+                for reason in refused:
+                    log.warning("Passed over: %s; %s.", reason, rebuild)
                 return path, manifest
             refused.append(f"the TensorRT plan {path.name} {mismatch}")
     if refused:

@@ -84,13 +84,14 @@ def test_plan_that_does_not_fit_is_refused(
         find_plan(model, machine, shapes, tmp_path)
 
 
-def test_plan_that_does_not_fit_hides_no_other(tmp_path: Path) -> None:
+def test_plan_that_does_not_fit_hides_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = dense_net(tmp_path)
     fitting, half = (plan_path(model, MACHINE, precision, tmp_path) for precision in ("fp32", "fp16"))
     stale = dataclasses.replace(manifest_for(model), precision="fp16", shapes={"features": (1, 6), "z": (9, 5)})
     write_plan(fitting, b"plan", manifest_for(model))
     write_plan(half, b"plan", stale)
     assert find_plan(model, MACHINE, {"z": (7, 5)}, tmp_path) == (fitting, manifest_for(model))
+    assert f"Passed over: the TensorRT plan {half.name} takes z of shape (9, 5)" in caplog.text
     assert find_plan(model, MACHINE, {"z": (9, 5)}, tmp_path) == (half, stale)
     with pytest.raises(
         PenumbraError, match=r"fp16\.plan takes z of shape \(9, 5\).*fp32\.plan takes z of shape \(7, 5\)"
