@@ -123,7 +123,8 @@ class Session:
         """What somebody did not get, though the pipeline made it."""
         pictures = self.recorder.dropped if self.recorder else 0
         stalls = self.publisher.stalls if self.publisher else 0
-        parts = [f"the recording lacks {pictures} pictures; add --every-frame"] if pictures else []
+        mend = "" if self.source.live else ", which --every-frame would keep"
+        parts = [f"the recording lacks {pictures} pictures{mend}"] if pictures else []
         parts += [f"a subscriber's queue was full {stalls} times"] if stalls else []
         return "; ".join(parts) or None
 
@@ -199,16 +200,15 @@ def _check(config: RunConfig) -> None:
 def _refuse_to_overwrite(config: RunConfig) -> None:
     """An output must not be an input, nor the other output."""
     record = config.model and config.model.with_suffix(".json")
-    named = [
-        ("--video", config.source), ("--calib", config.calib), ("--body", config.body), ("--model", config.model),
-        ("--model", record), ("--out", config.out), ("--record", config.record),
-    ]  # fmt: skip
-    taken: dict[Path, str] = {}
-    for option, value in named:
-        if value is None or (option == "--video" and config.camera):
+    inputs = {
+        "--video": None if config.camera else config.source, "--calib": config.calib, "--body": config.body,
+        "--model": config.model, "the record of --model": record,
+    }  # fmt: skip
+    taken = {Path(value).resolve(): option for option, value in inputs.items() if value is not None}
+    for option, value in (("--out", config.out), ("--record", config.record)):
+        if value is None:
             continue
-        path = Path(value).resolve()
-        if path in taken:
+        if (path := value.resolve()) in taken:
             raise PenumbraError(f"{option} {value} is also what {taken[path]} names; choose another file.")
         taken[path] = option
 

@@ -210,6 +210,23 @@ def test_ctrl_c_in_the_window_closes_nothing_under_the_pipeline(
     assert meta["interrupted_by"] == "KeyboardInterrupt" and meta["fps"] > 0 and "camera_matrix" in meta
 
 
+def test_what_somebody_did_not_get_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from realtime import session
+    from realtime.publisher import Publisher
+
+    class Stalled(Publisher):
+        """Somebody stopped reading."""
+
+        def __init__(self, endpoint: str, *, allow_lan: bool) -> None:
+            super().__init__(endpoint, allow_lan=allow_lan)
+            self.stalls = 5
+
+    arguments = ["--demo", "--every-frame", "--headless", "--endpoint", "tcp://127.0.0.1:*", "--max-frames", "1"]
+    assert run_demo.main(arguments) == 0 and "queue was full" not in capsys.readouterr().out
+    monkeypatch.setattr(session, "Publisher", Stalled)
+    assert run_demo.main(arguments) == 0 and "a subscriber's queue was full 5 times" in capsys.readouterr().out
+
+
 def _mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
     video = str(_video(folder / "fine.mp4"))
     (folder / "empty.mp4").touch()
@@ -231,6 +248,7 @@ def _mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
         "no frames": (["--video", video, "--max-frames", "0"], "--max-frames"),
         "two cameras": (["--video", video, "--focal", "900", "--calib", str(folder / "nocalib.json")], "--calib"),
         "camera of the demo": (["--demo", "--focal", "900"], "--focal"),
+        "record for model": (["--demo", "--model", str(folder / "no.json")], "no.json"),
         "rate of a video": (["--video", video, "--fps", "6"], "--fps"),
         "rate of the demo": (["--demo", "--fps", "6"], "--fps"),
         "size of a video": (["--video", video, "--size", "640x480"], "--size"),
@@ -247,7 +265,8 @@ def _mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
 @pytest.mark.parametrize("mistake", [
     "missing file", "empty file", "truncated file", "picture", "camera", "backend", "absent backend", "no hypotheses",
     "unwritable output", "unwritable recording", "focal", "no frames", "two cameras", "camera of the demo",
-    "rate of a video", "rate of the demo", "size of a video", "output over body", "output over the model's record",
+    "record for model", "rate of a video", "rate of the demo", "size of a video", "output over body",
+    "output over the model's record",
     "too many hypotheses", "output over input", "calibration", "body", "model",
 ])  # fmt: skip
 def test_a_mistake_ends_with_one_sentence(mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
