@@ -48,10 +48,8 @@ def sample_moments(joints: Float[Tensor, "B N J 3"]) -> Moments:
 def live_moments(joints: Float[Tensor, "B N J 3"]) -> Moments:
     """What the live system publishes before calibration (`engines.statistics`): all hypotheses at the best estimate's
     distance, number 0 among them, the sum divided by N."""
-    level = same_distance(joints, joints[:, 0])
-    mean = level.mean(1)
-    offset = level - mean[:, None]
-    return Moments(mean, torch.einsum("bnja,bnjc->bjac", offset, offset) / joints.shape[1])
+    mean, cov = sample_moments(same_distance(joints, joints[:, 0]))
+    return Moments(mean, cov * (1 - 1 / joints.shape[1]))
 
 
 def gaussian_nll(
