@@ -4,7 +4,8 @@ The detector looks at the whole picture only when nobody is tracked. Otherwise t
 frame's landmarks say that the person is, and when it finds nobody there the detector is asked about the same frame.
 
 Table legs and the like get landmarks too, often with a score above one half and nearly always without a torso: shoulders
-and hips fall together. Somebody who lies towards the camera looks like that as well, but then the network is sure.
+and hips fall together. Somebody who lies towards the camera looks like that as well, and is believed only where the network
+is all but sure.
 """
 
 import numpy as np
