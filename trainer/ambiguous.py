@@ -51,9 +51,10 @@ def main(config: AmbiguousConfig) -> None:
     scene = CLEAR if config.clear else AMBIGUOUS
     synthesize(
         SynthesizeConfig(
-            config.poses, out, config.split, config.shards, config.processes, config.seed, config.body, scene
+            poses=config.poses, out=out, split=config.split, shards=config.shards, processes=config.processes,
+            seed=config.seed, body=config.body, scene=scene,
         )
-    )
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
