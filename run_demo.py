@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from engines.errors import PenumbraError
 from realtime.config import RunConfig
-from realtime.wire import DEFAULT_ENDPOINT
+from realtime.stream.wire import DEFAULT_ENDPOINT
 
 if TYPE_CHECKING:
     from realtime.session import Outcome, Session
-    from realtime.viewer import Viewer
+    from realtime.view.viewer import Viewer
 
 
 def parse(argv: list[str] | None = None) -> RunConfig:
@@ -93,7 +93,7 @@ def _size(text: str) -> tuple[int, int]:
 def run(config: RunConfig) -> None:
     """Run to the end of the source; the window, if there is one, has the main thread."""
     from realtime.session import Session
-    from realtime.viewer import Viewer, why_no_window
+    from realtime.view.viewer import Viewer, why_no_window
 
     reason = "No window: --headless." if config.headless else why_no_window()
     with Session(config) as session:

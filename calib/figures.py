@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from calib.reliability import LEVELS, Sparsification, coverage
+from calib.metrics import LEVELS, Sparsification, coverage
 
 _GRID = np.arange(1, 100) / 100
 

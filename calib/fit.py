@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from calib.covariance import ELLIPSOID_90, chi_square_3, squared_mahalanobis
-from calib.outcomes import Errors
+from calib.dataset import Errors
 from calib.uncertainty import Calibration, PictureFactor, diagonal_map, floored
+from engines.covariance import ELLIPSOID_90, chi_square_3, squared_mahalanobis
 from engines.errors import PenumbraError
 
 RADII_LEVELS = (*(round(0.05 * i, 2) for i in range(1, 20)), 0.975, 0.99)

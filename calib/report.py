@@ -2,7 +2,7 @@
 
     python -m calib.uncertainty --fit val_errors.npz --measure test_errors.npz --record engines/assets/flow.json --figures DIR
 
-`--fit` and `--measure` are files of `calib.outcomes` about different people. The record gets the calibration with what it
+`--fit` and `--measure` are files of `calib.dataset` about different people. The record gets the calibration with what it
 reaches; the folder gets `reliability.png` and `sparsification.png`.
 """
 
@@ -17,10 +17,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from calib import figures
-from calib.covariance import squared_mahalanobis, std_from_cov
+from calib.dataset import Errors
 from calib.fit import fit
-from calib.outcomes import Errors
-from calib.reliability import (
+from calib.metrics import (
     LEVELS,
     Sparsification,
     coverage,
@@ -29,6 +28,7 @@ from calib.reliability import (
     spearman_within_joint,
 )
 from calib.uncertainty import Calibration, Reached
+from engines.covariance import squared_mahalanobis, std_from_cov
 from engines.errors import PenumbraError
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from calib.covariance import chi_square_3
+from engines.covariance import chi_square_3
 
 FLOOR_M = 0.004
 """Added to every predicted standard deviation, so that no promise is perfect: the joint's own definition is not sharper."""
@@ -107,7 +107,7 @@ class Calibration:
             cov: of the joints, the common distance removed, square metres.
             ray: unit viewing ray.
             p_visible: probability that each joint is seen.
-            entropy: of the posterior, nats (`engines.statistics.entropy`).
+            entropy: of the posterior, nats (`engines.flow.statistics.entropy`).
         """
         p = p_visible[..., None]
         factors = np.exp(p * np.log(self.visible) + (1 - p) * np.log(self.hidden))

@@ -24,8 +24,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from engines.arrays import read_npz
+from engines.decimation import LiveMesh
 from engines.errors import PenumbraError
-from engines.live_mesh import LiveMesh
 from engines.rotations import exp_so3
 from engines.types import NUM_BETAS, NUM_JOINTS, PARENTS
 

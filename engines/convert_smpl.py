@@ -26,8 +26,8 @@ import numpy as np
 
 from engines.arrays import read_npz
 from engines.body import check_arrays
+from engines.decimation import LiveMesh, decimate, identity_live_mesh
 from engines.errors import PenumbraError
-from engines.live_mesh import LiveMesh, decimate, identity_live_mesh
 from engines.types import NUM_BETAS
 
 _SMPL_KEYS = ("v_template", "shapedirs", "posedirs", "weights", "J_regressor", "kintree_table", "f")

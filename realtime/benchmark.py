@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 
 from engines.errors import PenumbraError
+from realtime.capture.frame import Frame
 from realtime.config import RunConfig
-from realtime.frame import Frame
 from realtime.session import Session
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from realtime.wire import DEFAULT_ENDPOINT
+from realtime.stream.wire import DEFAULT_ENDPOINT
 
 
 @dataclass(frozen=True)
@@ -11,7 +11,7 @@ class RunConfig:
     """One run of the live system."""
 
     source: str | None = None
-    """Camera, file, folder or address (`realtime.sources`); None for the built-in demo."""
+    """Camera, file, folder or address (`realtime.capture.sources`); None for the built-in demo."""
     camera: bool = False
     """`source` is a webcam's index or name."""
     size: tuple[int, int] | None = None

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from calib.camera import Intrinsics
-from calib.covariance import ellipsoid_contains, std_from_cov
+from engines.covariance import ellipsoid_contains, std_from_cov
 from engines.types import LIMB_JOINTS, Estimate, Person
-from realtime.recordings import VideoFile
+from realtime.capture.recordings import VideoFile
 
 NAME = "built-in demo"
 

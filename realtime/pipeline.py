@@ -11,16 +11,16 @@ import numpy as np
 from jaxtyping import Float
 
 from calib.camera import Intrinsics
-from calib.covariance import std_from_cov
 from calib.uncertainty import Calibration
+from engines.blazepose.tracker import Perception
 from engines.body import BodyModel
+from engines.covariance import std_from_cov
+from engines.flow.recalibrate import Recalibrator
+from engines.flow.sampler import Sampler, skeleton_of
+from engines.flow.statistics import joint_moments
 from engines.kernels import MomentPlan, SkinnedMesh, VertexPlan
-from engines.perception import Perception
-from engines.recalibrate import Recalibrator
-from engines.sampler import Sampler, skeleton_of
-from engines.statistics import joint_moments
 from engines.types import NUM_JOINTS, Body, Estimate, Hypotheses, Landmarks, Person
-from realtime.frame import Frame
+from realtime.capture.frame import Frame
 from realtime.smoothing import Smoother
 from realtime.timing import StageTimer
 

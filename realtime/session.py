@@ -14,25 +14,25 @@ from types import TracebackType
 
 from calib import camera
 from calib.camera import Intrinsics
+from engines.blazepose.tracker import open_perception
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from engines.perception import open_perception
-from engines.sampler import FlowModel, open_sampler
+from engines.flow.sampler import FlowModel, open_sampler
 from engines.types import Estimate
 from realtime import demo
 from realtime.archive import Archive
-from realtime.capture import frames
+from realtime.capture.capture import frames
+from realtime.capture.frame import Frame
+from realtime.capture.sources import Source, open_camera, open_video
 from realtime.config import RunConfig
-from realtime.encode import MAX_HYPOTHESES, StreamInfo, describe
-from realtime.frame import Frame
 from realtime.pipeline import MIN_DRAWN, Pipeline
-from realtime.publisher import Publisher
-from realtime.recorder import Recorder
-from realtime.renderer import Renderer
-from realtime.scene import Status, ViewFrame
 from realtime.smoothing import Smoother, SmoothingConfig
-from realtime.sources import Source, open_camera, open_video
+from realtime.stream.encode import MAX_HYPOTHESES, StreamInfo, describe
+from realtime.stream.publisher import Publisher
 from realtime.timing import NS_PER_MS, FrameRate
+from realtime.view.recorder import Recorder
+from realtime.view.renderer import Renderer
+from realtime.view.scene import Status, ViewFrame
 
 log = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from statistics import median
 from typing import Any
 
 from engines.errors import PenumbraError
-from realtime.decode import Calibration, PersonMessage, PoseMessage
-from realtime.endpoint import is_local
+from realtime.stream.decode import Calibration, PersonMessage, PoseMessage
+from realtime.stream.endpoint import is_local
+from realtime.stream.wire import DEFAULT_ENDPOINT, PERSON_ARRAYS, Array, VersionError
 from realtime.subscriber import Subscriber
-from realtime.wire import DEFAULT_ENDPOINT, PERSON_ARRAYS, Array, VersionError
 
 PATIENCE_S = 3.0
 CLEAR = "\033[H\033[J"

@@ -14,9 +14,9 @@ from types import TracebackType
 import zmq
 
 from engines.errors import PenumbraError
-from realtime.decode import PoseMessage, decode
-from realtime.endpoint import check_endpoint
-from realtime.wire import ANY_VERSION, DEFAULT_ENDPOINT, MAX_MESSAGE_BYTES, MessageError, VersionError
+from realtime.stream.decode import PoseMessage, decode
+from realtime.stream.endpoint import check_endpoint
+from realtime.stream.wire import ANY_VERSION, DEFAULT_ENDPOINT, MAX_MESSAGE_BYTES, MessageError, VersionError
 
 log = logging.getLogger(__name__)
 

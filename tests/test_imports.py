@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
+
 ALLOWED = {
     "run_demo": {"run_demo", "realtime", "engines"},
     "realtime": {"realtime", "engines", "calib"},
@@ -57,7 +58,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("module", ["run_demo", "realtime.session", "realtime.viewer", "realtime.subscribe"])
+@pytest.mark.parametrize("module", ["run_demo", "realtime.session", "realtime.view.viewer", "realtime.subscribe"])
 def test_a_run_without_gpu_imports_nothing_heavy(module: str) -> None:
     done = python(f"import sys, {module}; print(sorted({HEAVY!r} & set(sys.modules)))")
     assert done.returncode == 0, done.stderr

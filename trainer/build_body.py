@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import nnls
 
-from engines.live_mesh import decimate
+from engines.decimation import decimate
 from engines.rotations import exp_so3
 from engines.types import NUM_BETAS, NUM_JOINTS, PARENTS
 

@@ -18,7 +18,7 @@ from engines.errors import PenumbraError
 from engines.rotations import exp_so3, log_so3
 from trainer.command import start
 from trainer.motion.poses import Poses
-from trainer.painting import render
+from trainer.render import rasterizer as render
 
 
 @dataclass(frozen=True)

@@ -13,19 +13,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from calib.outcomes import Errors
+from calib.dataset import Errors
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from engines.features import LIMBS
-from engines.sampler import noise
+from engines.flow.features import LIMBS
+from engines.flow.sampler import noise
 from trainer.command import start
+from trainer.data.augment import JOINT_OF_LANDMARK, Raw
+from trainer.data.samples import Pairs, encode, read
+from trainer.evaluation.metrics import live_moments
 from trainer.export_onnx import load_flow
-from trainer.metrics import live_moments
 from trainer.model.flow import PoseFlow
 from trainer.model.kinematics import Skeleton, view_joints
-from trainer.pairs.augment import JOINT_OF_LANDMARK, Raw
-from trainer.pairs.data import Pairs, encode, read
-from trainer.runs import load_config, load_method
+from trainer.runs.folder import load_config, load_method
 
 HYPOTHESES = 100
 

@@ -18,19 +18,19 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from engines.blazepose.landmarker import open_landmarker
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from engines.landmarker import open_landmarker
-from trainer import tables
 from trainer.command import start
+from trainer.data.exact import Shown, shown_as
+from trainer.data.samples import Pairs, encode, read
 from trainer.datasets.open import open_dataset
 from trainer.datasets.pictures import Looked, look
-from trainer.measure import MeasureConfig, measure, surface_error
-from trainer.pairs.data import Pairs, encode, read
-from trainer.pairs.exact import Shown, shown_as
-from trainer.runs import load_config, load_method
-from trainer.tables import Measured
-from trainer.train_config import TrainConfig, differences
+from trainer.evaluation import tables
+from trainer.evaluation.measure import MeasureConfig, measure, surface_error
+from trainer.evaluation.tables import Measured
+from trainer.runs.config import TrainConfig, differences
+from trainer.runs.folder import load_config, load_method
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from engines.features import NUM_FEATURES
+from engines.flow.features import NUM_FEATURES
 from trainer.command import start
 from trainer.methods.mhentropy import MHEntropy
 from trainer.model.flow import DIM, PoseFlow
-from trainer.runs import load_config, load_method, load_scores
+from trainer.runs.folder import load_config, load_method, load_scores
 
 INPUTS = ("features", "map", "z")
 OUTPUTS = ("tangent", "betas", "camera", "log_q", "visible")

@@ -6,7 +6,7 @@
 
 Every shape is fixed in the graph before it is built, and every network is strongly typed: the types in the graph are
 the types that run. TensorRT 11 knows no other kind, 10 does it when asked, so float16 is written into the graph by
-`trainer.float16`. NOT YET RUN ON HARDWARE, see `engines.tensorrt_engine`.
+`trainer.export.float16`. NOT YET RUN ON HARDWARE, see `engines.backends.tensorrt_engine`.
 """
 
 import argparse
@@ -19,11 +19,11 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
-from engines.engine import Engine, Shapes, open_dimension, open_engine, why_unavailable
+from engines.backends.engine import Engine, Shapes, open_dimension, open_engine, why_unavailable
+from engines.backends.plans import BUILT, PRECISIONS, Manifest, file_sha256, plan_path, write_plan
 from engines.errors import PenumbraError
-from engines.plans import BUILT, PRECISIONS, Manifest, file_sha256, plan_path, write_plan
-from trainer.checkout import git
-from trainer.float16 import halve
+from trainer.export.float16 import halve
+from trainer.runs.git import git
 
 FLOW = Path(__file__).parents[1] / "engines" / "assets" / "flow.onnx"
 TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}
@@ -58,7 +58,7 @@ def export(model: Path, precision: str, hypotheses: int, folder: Path = BUILT) -
     Raises:
         PenumbraError: The file cannot be read or built, or the plan computes something else.
     """
-    from engines.tensorrt_engine import TensorrtEngine, this_machine  # Needs TensorRT.
+    from engines.backends.tensorrt_engine import TensorrtEngine, this_machine  # Needs TensorRT.
 
     print(f"{model.name}: building a {precision} plan; this takes a minute or more", flush=True)
     proto = load(model)
@@ -167,7 +167,7 @@ def default_models() -> list[Path]:
     Raises:
         PenumbraError: One is not there.
     """
-    from engines.models import detector_model, landmarker_model
+    from engines.blazepose.models import detector_model, landmarker_model
 
     if not FLOW.is_file():
         raise PenumbraError(f"--onnx: there is no {FLOW}; write it with python -m trainer.export_onnx.")

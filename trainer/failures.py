@@ -20,15 +20,15 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.types import LIMB_JOINTS
 from trainer.ambiguous import AMBIGUOUS
-from trainer.chance import Chance
 from trainer.command import start
+from trainer.data.rng import Chance
+from trainer.data.samples import Pairs, encode
+from trainer.evaluation.figures import samples_against_truth
+from trainer.evaluation.metrics import live_moments, same_distance
 from trainer.methods.method import Method
-from trainer.metrics import live_moments, same_distance
 from trainer.motion.poses import Poses
-from trainer.painting.scenes import draw
-from trainer.pairs.data import Pairs, encode
-from trainer.pictures import samples_against_truth
-from trainer.runs import load_config, load_method
+from trainer.render.scenes import draw
+from trainer.runs.folder import load_config, load_method
 from trainer.synthesize import Painter
 
 

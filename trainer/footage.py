@@ -21,18 +21,18 @@ from jaxtyping import Bool, Float, Int
 from tqdm import tqdm
 
 from calib.camera import Intrinsics
-from calib.covariance import ellipsoid_contains, std_from_cov
-from calib.reliability import spearman
+from calib.metrics import spearman
+from engines.blazepose.tracker import Perception, open_perception
 from engines.body import BodyModel
+from engines.covariance import ellipsoid_contains, std_from_cov
 from engines.errors import PenumbraError
-from engines.perception import Perception, open_perception
-from engines.recalibrate import Recalibrator
-from engines.sampler import FlowModel, open_sampler, skeleton_of
-from engines.statistics import joint_moments
+from engines.flow.recalibrate import Recalibrator
+from engines.flow.sampler import FlowModel, open_sampler, skeleton_of
+from engines.flow.statistics import joint_moments
 from engines.types import LIMB_LANDMARKS, Hypotheses, Landmarks
 from trainer.command import start
-from trainer.film import pictures_of
-from trainer.metrics import pa_mpjpe, procrustes
+from trainer.data.video_reader import pictures_of
+from trainer.evaluation.metrics import pa_mpjpe, procrustes
 
 
 @dataclass(frozen=True)

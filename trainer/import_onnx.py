@@ -20,12 +20,12 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from engines.errors import PenumbraError
-from engines.sampler import FlowModel
+from engines.flow.sampler import FlowModel
 from trainer.command import start
 from trainer.export_onnx import export
 from trainer.methods.mhentropy import MHEntropy
 from trainer.model.flow import PoseFlow
-from trainer.runs import config_of, fresh_method
+from trainer.runs.folder import config_of, fresh_method
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.types import JOINT_NAMES, NUM_BETAS
 from trainer.command import start
-from trainer.datasets.amass import read_amass
+from trainer.motion.amass import read_amass
 from trainer.motion.asf_amc import METRES_PER_UNIT, read_amc, read_asf
 from trainer.motion.bvh import joint_names, read_bvh
 from trainer.motion.poses import SPLITS

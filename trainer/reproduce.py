@@ -3,7 +3,7 @@
     python -m trainer.reproduce
 
 Every run trains on the same pairs with the same encoder, those that are compared for the same number of steps; those that the
-paper's claim rests on also on exact landmarks (`trainer.pairs.exact`). What is finished is not trained again, what was killed
+paper's claim rests on also on exact landmarks (`trainer.data.exact`). What is finished is not trained again, what was killed
 goes on, and the scoring starts when the last run ends.
 """
 
@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from trainer import evaluate
 from trainer.command import start
+from trainer.data.exact import Shown
 from trainer.methods.method import Supervision
 from trainer.methods.registry import NAMES, Name
-from trainer.pairs.exact import Shown
 
 FIRST: tuple[Name, ...] = ("prohmr", "mhentropy", "hmr")
 """Methods that are trained under both supervisions; the others only under 3d."""

@@ -19,16 +19,16 @@ import torch
 from jaxtyping import Float
 from tqdm import tqdm
 
+from engines.blazepose.tracker import Perception, open_perception
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.evidence.evidence import best, effective_sample_size, posterior_moments, reweight
 from engines.evidence.second_view import SCALE, SecondView
-from engines.perception import Perception, open_perception
-from engines.sampler import FlowModel
+from engines.flow.sampler import FlowModel
 from engines.types import LIMB_LANDMARKS
 from trainer.command import start
+from trainer.evaluation.metrics import pa_mpjpe
 from trainer.footage import FootageConfig, Look, Looker, View, read_rig, reference, watch
-from trainer.metrics import pa_mpjpe
 
 
 @dataclass(frozen=True)

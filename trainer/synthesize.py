@@ -20,19 +20,19 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
+from engines.backends.engine import open_engine
+from engines.blazepose.landmarker import SIDE as CROP
+from engines.blazepose.landmarker import Landmarker
+from engines.blazepose.models import landmarker_model
+from engines.blazepose.roi import image_to_crop
 from engines.body import BodyModel
-from engines.engine import open_engine
 from engines.errors import PenumbraError
-from engines.landmarker import SIDE as CROP
-from engines.landmarker import Landmarker
-from engines.models import landmarker_model
-from engines.roi import image_to_crop
 from engines.types import Landmarks, Roi
 from trainer.command import start
+from trainer.data.samples import seen_fields
 from trainer.motion.poses import SPLITS, Poses, Split
-from trainer.painting import render
-from trainer.painting.scenes import CROPS, Scene, SceneConfig, draw, window
-from trainer.pairs.data import seen_fields
+from trainer.render import rasterizer as render
+from trainer.render.scenes import CROPS, Scene, SceneConfig, draw, window
 
 SHARD = 500
 OVERSAMPLE = 2

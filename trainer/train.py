@@ -26,21 +26,21 @@ from tqdm import tqdm
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from trainer import runs
-from trainer.chance import Chance
 from trainer.command import start
+from trainer.data.augment import Raw
+from trainer.data.exact import shown_as
+from trainer.data.noise import with_noise
+from trainer.data.pool import Pool
+from trainer.data.rng import Chance
+from trainer.data.samples import Pairs, encode, read
+from trainer.evaluation.logger import Watch
+from trainer.evaluation.score import Scores
 from trainer.methods.method import Known, Terms
 from trainer.methods.registry import build
-from trainer.pairs.augment import Raw
-from trainer.pairs.data import Pairs, encode, read
-from trainer.pairs.exact import shown_as
-from trainer.pairs.noise import with_noise
-from trainer.pairs.pool import Pool
 from trainer.pose_prior import PosePrior
-from trainer.score import Scores
-from trainer.train_config import TrainConfig, differences
+from trainer.runs import folder
+from trainer.runs.config import TrainConfig, differences
 from trainer.video_pairs import load_video
-from trainer.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -204,7 +204,7 @@ def _check_same(config: TrainConfig) -> None:
     Raises:
         PenumbraError: if something differs that the result depends on.
     """
-    differ = differences(config, runs.load_config(config.run), but={"steps", "start"})
+    differ = differences(config, folder.load_config(config.run), but={"steps", "start"})
     if differ:
         raise PenumbraError(f"--run: {config.run} was begun with another {', '.join(differ)}; name a new folder.")
 
@@ -238,7 +238,7 @@ def run(config: TrainConfig) -> Scores:
     elif config.start is not None:
         training.start_from(config.start / "last.pt")
     if fabric.is_global_zero:
-        runs.record(config, config.run, len(train["rotvec"]), training.done)
+        folder.record(config, config.run, len(train["rotvec"]), training.done)
     watch = Watch(config.run, _validation(config, body)) if fabric.is_global_zero else None
     bar = tqdm(
         range(training.done, config.steps),
@@ -261,7 +261,7 @@ def run(config: TrainConfig) -> Scores:
         return Scores.unknown()
     scores = watch.scores(training.done, training.average)
     tqdm.write(f"step {training.done}: {scores}")
-    runs.write_scores(config.run, dataclasses.asdict(scores))
+    folder.write_scores(config.run, dataclasses.asdict(scores))
     return scores
 
 

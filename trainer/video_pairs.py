@@ -15,16 +15,16 @@ import torch
 from tqdm import tqdm
 
 from calib.camera import Intrinsics, from_fov
+from engines.blazepose.landmarker import SIDE as CROP
+from engines.blazepose.roi import image_to_crop
+from engines.blazepose.tracker import Perception, open_perception
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from engines.landmarker import SIDE as CROP
-from engines.perception import Perception, open_perception
-from engines.roi import image_to_crop
 from engines.types import JOINT_NAMES, LIMB_LANDMARKS, NUM_JOINTS, Landmarks
 from trainer.command import start
-from trainer.film import pictures_of
-from trainer.pairs.augment import Raw
-from trainer.pairs.data import Pairs, encode, read, seen_fields
+from trainer.data.augment import Raw
+from trainer.data.samples import Pairs, encode, read, seen_fields
+from trainer.data.video_reader import pictures_of
 
 JOINT_OF = {landmark: joint for landmark, joint in LIMB_LANDMARKS.items() if "hip" not in JOINT_NAMES[joint]}
 """The joint of each landmark that supervises. Hips are left out: the network's lie centimetres from SMPL's."""

@@ -107,7 +107,7 @@ def best(hypotheses: Hypotheses) -> Body:
 def posterior_moments(hypotheses: Hypotheses) -> JointMoments:
     """Weighted mean and covariance of every joint, the shared distance kept apart, after the weights were changed.
 
-    `engines.statistics.joint_moments` puts the mean where hypothesis 0 is, whatever its weight, because it serves equal
+    `engines.flow.statistics.joint_moments` puts the mean where hypothesis 0 is, whatever its weight, because it serves equal
     weights. Evidence often knows the distance better than hypothesis 0, so here the mean lies at the weighted mean
     distance, along the ray of the heaviest hypothesis.
     """

@@ -16,9 +16,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from engines.engine import BACKENDS, Engine, open_engine
+from engines.backends.engine import BACKENDS, Engine, open_engine
+from engines.blazepose.models import detector_model, landmarker_model
 from engines.errors import PenumbraError
-from engines.models import detector_model, landmarker_model
 from trainer.export_trt import FLOW, input_shapes, load
 
 

@@ -26,7 +26,7 @@ from engines import kernels  # noqa: E402
 IMPORTED = time.perf_counter()
 
 from engines.body import BodyModel  # noqa: E402
-from tests.test_kernels import hypothesis_weights, pose_inputs  # noqa: E402
+from tests.engines.test_kernels import hypothesis_weights, pose_inputs  # noqa: E402
 
 NUM_HYPOTHESES = 100
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from engines.types import Estimate, Hypotheses
-from realtime.decode import decode
-from realtime.encode import encode_estimate
-from realtime.publisher import Publisher
-from tests.example_estimate import INFO, STAMP, make_estimate
+from realtime.stream.decode import decode
+from realtime.stream.encode import encode_estimate
+from realtime.stream.publisher import Publisher
+from tests.support.example_estimate import INFO, STAMP, make_estimate
 
 RUNS = 2000
 

@@ -2,7 +2,7 @@
 
     people = open_dataset("3dpw", root, "test")
     looked = look(people, open_landmarker(), BodyModel.load(path_of_converted_smpl))
-    pairs = trainer.pairs.data.encode(looked.raw, body, joints_cam=looked.joints_cam)
+    pairs = trainer.data.samples.encode(looked.raw, body, joints_cam=looked.joints_cam)
 
 Cameras. Where the dataset gives K, the picture's coordinates are moved so that its principal point falls on the picture's
 middle and its pixels are square, which is what a pair assumes; so nothing is lost. Elsewhere the principal point is taken to
@@ -31,16 +31,16 @@ from jaxtyping import Bool, Float, Int, UInt8
 from tqdm import tqdm
 
 from calib.camera import Intrinsics, from_fov
+from engines.blazepose.landmarker import SIDE, Landmarker
+from engines.blazepose.roi import MARGIN, apply_affine, image_to_crop
 from engines.body import BodyModel, joints_only
 from engines.errors import PenumbraError
-from engines.landmarker import SIDE, Landmarker
-from engines.roi import MARGIN, apply_affine, image_to_crop
 from engines.types import JOINT_NAMES, LIMB_JOINTS, NUM_BETAS, Landmarks, Roi
+from trainer.data.augment import Raw
+from trainer.data.samples import seen_fields
 from trainer.datasets.people import People
 from trainer.datasets.placing import NEAREST_M, centred, fit_box, fit_translation
-from trainer.painting.scenes import CROPS, WHOLE
-from trainer.pairs.augment import Raw
-from trainer.pairs.data import seen_fields
+from trainer.render.scenes import CROPS, WHOLE
 
 CONFIDENT = 0.6
 """Of a keypoint that counts as seen, as in HuManiFlow's evaluation on 3DPW (Sengupta et al., 2023)."""
@@ -104,7 +104,7 @@ def look(people: People, landmarker: Landmarker, body: BodyModel | None = None) 
 
     Args:
         people: of a dataset.
-        landmarker: the real one (`engines.landmarker.open_landmarker`).
+        landmarker: the real one (`engines.blazepose.landmarker.open_landmarker`).
         body: the user's converted SMPL model; None for the default body in its mean shape (see above).
 
     Raises:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from trainer.chance import Chance
+from trainer.data.rng import Chance
+from trainer.data.samples import Pairs
 from trainer.methods.method import Drawn, EvidenceConfig, Known, Method, Supervision, Terms, TruthConfig
 from trainer.model.bodies import NUMBERS, Bodies, bodies_from_numbers, numbers_from_bodies
 from trainer.model.encoder import Encoder, EncoderConfig
-from trainer.pairs.data import Pairs
 
 
 @dataclass(frozen=True)

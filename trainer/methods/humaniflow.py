@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from zuko.transforms import MonotonicRQSTransform
 
 from engines.types import NUM_BETAS, NUM_JOINTS, PARENTS
-from trainer.chance import Chance
+from trainer.data.rng import Chance
+from trainer.data.samples import Pairs
 from trainer.methods.method import Drawn, EvidenceConfig, Known, Method, Supervision, Terms
 from trainer.model import losses, so3
 from trainer.model.bodies import Bodies, rotations_from_six
 from trainer.model.encoder import Encoder, EncoderConfig
-from trainer.pairs.data import Pairs
 
 JOINTS = NUM_JOINTS - 1
 DIM = NUM_BETAS + 3 * JOINTS

@@ -18,14 +18,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from trainer.chance import Chance
+from trainer.data.rng import Chance
+from trainer.data.samples import Pairs
 from trainer.methods.hmr import Regressor
 from trainer.methods.method import Drawn, EvidenceConfig, Known, Method, Supervision, Terms
 from trainer.model import losses, so3
 from trainer.model.bodies import NUMBERS, Bodies, bodies_from_numbers
 from trainer.model.encoder import EncoderConfig
 from trainer.model.flow import DIM, ROT
-from trainer.pairs.data import Pairs
 
 _LEAST = 0.02
 _MOST_ROTATION, _MOST_OTHER = 0.7, 2.0

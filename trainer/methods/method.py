@@ -13,11 +13,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engines.body import BodyModel
-from trainer.chance import Chance
+from trainer.data.rng import Chance
+from trainer.data.samples import Pairs
 from trainer.model import losses, so3
 from trainer.model.bodies import Bodies
 from trainer.model.kinematics import Skeleton, project, view_joints
-from trainer.pairs.data import Pairs
 from trainer.pose_prior import PosePrior
 
 Supervision = Literal["2d-vis", "3d"]

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from jaxtyping import Float
 from torch import Tensor
 
-from trainer.chance import Chance
+from trainer.data.rng import Chance
+from trainer.data.samples import Pairs
 from trainer.methods.method import Drawn, EvidenceConfig, Known, Method, Supervision, Terms
 from trainer.model import losses
 from trainer.model.encoder import EncoderConfig
 from trainer.model.flow import DIM, FlowConfig, PoseFlow
-from trainer.pairs.data import Pairs
 
 
 @dataclass(frozen=True)

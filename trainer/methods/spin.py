@@ -14,12 +14,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trainer.chance import Chance
+from trainer.data.rng import Chance
+from trainer.data.samples import Pairs
 from trainer.methods.hmr import Regressor
 from trainer.methods.method import Drawn, EvidenceConfig, Known, Method, Supervision, Terms, TruthConfig
 from trainer.model.bodies import Bodies
 from trainer.model.encoder import EncoderConfig
-from trainer.pairs.data import Pairs
 
 
 @dataclass(frozen=True)

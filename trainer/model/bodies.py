@@ -1,6 +1,6 @@
 """Bodies in the view: what every method draws, in torch.
 
-Rotations are relative: row 0 to the torso's axes guessed by the landmark network (`engines.features.View`), rows 1..23 are
+Rotations are relative: row 0 to the torso's axes guessed by the landmark network (`engines.flow.features.View`), rows 1..23 are
 SMPL's `body_pose`. The camera numbers place the pelvis in the view: (x, y) in units of `View.half`, and the log of its
 distance relative to `REACH_M / half`.
 """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from engines.features import NUM_FEATURES
+from engines.flow.features import NUM_FEATURES
 
 
 @dataclass(frozen=True)

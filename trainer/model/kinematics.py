@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engines.features import REACH_M
+from engines.flow.features import REACH_M
 from engines.types import NUM_JOINTS, PARENTS
 from trainer.model import so3
 from trainer.model.bodies import Bodies

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from engines.models import landmarker_model
-from engines.torch_ops import OPS
+from engines.backends.torch_ops import OPS
+from engines.blazepose.models import landmarker_model
 
 MAP, HEAD = "map", "landmarks"
 _WEIGHTED = frozenset({"Conv"})

@@ -1,0 +1,1 @@
+"""What runs a network: one protocol (`engine.py`), one file a backend."""

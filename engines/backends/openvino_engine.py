@@ -1,0 +1,77 @@
+"""Networks on the CPU through OpenVINO: the default where there is no GPU.
+
+The network reads and writes the engine's own arrays: OpenVINO's tensors share their memory, nothing is copied. It
+computes in float32 also where the processor offers bfloat16, so that its results agree with the other backends. The
+compiled network is kept in a cache, from which the next start loads it.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import openvino
+
+from engines.backends.engine import Shapes, open_dimension
+from engines.blazepose.models import cache_folder
+from engines.errors import PenumbraError
+
+
+class OpenvinoEngine:
+    """See `engines.backends.engine.Engine`."""
+
+    backend = "openvino CPU"
+    device = "cpu"
+
+    def __init__(self, compiled: openvino.CompiledModel) -> None:
+        """Bind fresh arrays to every input and output of a network whose shapes are all known."""
+        self._request = compiled.create_infer_request()
+        self.inputs: Mapping[str, np.ndarray] = {port.get_any_name(): self._bind(port) for port in compiled.inputs}
+        self.outputs: Mapping[str, np.ndarray] = {port.get_any_name(): self._bind(port) for port in compiled.outputs}
+
+    def _bind(self, port: openvino.ConstOutput) -> np.ndarray:
+        array = np.zeros(tuple(port.get_shape()), dtype=port.get_element_type().to_dtype())
+        self._request.set_tensor(port, openvino.Tensor(array, shared_memory=True))
+        return array
+
+    def run(self) -> None:
+        """Compute `outputs` from `inputs`."""
+        # `infer` of the Python class would copy every output; waiting for an asynchronous start does not.
+        self._request.start_async()
+        self._request.wait()
+
+
+def open_here(model: Path, shapes: Shapes, device: str, num_threads: int | None) -> OpenvinoEngine:
+    """See `engines.backends.engine.open_engine`."""
+    assert device == "cpu", device
+    core = openvino.Core()
+    network = core.read_model(model)
+    if shapes:
+        names = {name for port in network.inputs for name in port.get_names()}
+        network.reshape({name: openvino.PartialShape(list(shape)) for name, shape in shapes.items() if name in names})
+    for port in network.inputs:
+        if port.get_partial_shape().is_dynamic:
+            raise open_dimension(model, port.get_any_name())
+    config = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "CACHE_DIR": str(_compiled_cache()),
+    }
+    if num_threads is not None:
+        config["INFERENCE_NUM_THREADS"] = str(num_threads)
+    return OpenvinoEngine(core.compile_model(network, "CPU", config))
+
+
+def _compiled_cache() -> Path:
+    folder = cache_folder() / "openvino"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder) from error
+    if not os.access(folder, os.W_OK):
+        raise _unwritable(folder)
+    return folder
+
+
+def _unwritable(folder: Path) -> PenumbraError:
+    return PenumbraError(f"PENUMBRA_CACHE: cannot write to {folder}; name a folder that can be written to.")

@@ -1,0 +1,145 @@
+"""Runs a source beside the pipeline, and hides from the pipeline whether it does.
+
+with frames(source) as stream:
+    for frame, dropped in stream:
+        ...
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from realtime.capture.frame import Frame, LatestSlot
+from realtime.capture.sources import Source
+from realtime.timing import NS_PER_S
+
+log = logging.getLogger(__name__)
+
+MAX_PACE_WAIT_S = 1.0
+POLL_S = 0.5
+
+
+class CaptureThread:
+    """A daemon thread that owns a source and keeps the newest frame in a slot.
+
+    A live source sets its own pace. A recording is shown at the pace of its time stamps: each frame is put into the slot
+    when it is due, and is stamped with that instant, as if a camera had taken it then. Whatever ends the stream, an
+    exception included, reaches the reader through the slot.
+    """
+
+    def __init__(self, source: Source, slot: LatestSlot) -> None:
+        self._source = source
+        self._slot = slot
+        self._pace = None if source.live else _Pace()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read. Call once."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End the thread, free the source, and close the slot. May be called again."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(POLL_S)
+        self._source.close()  # also ends a wait for reconnection, so it comes before the long join
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            log.warning("'%s' does not return from a read; its thread is left behind", self._source.name)
+        self._slot.close()
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            self._fill_slot()
+        except BaseException as caught:  # handed to the reader, who raises it: nobody listens in this thread
+            error = caught
+        self._source.close()
+        self._slot.close(error)
+
+    def _fill_slot(self) -> None:
+        while not self._stopping.is_set():
+            frame = self._source.read()
+            if frame is None:
+                return
+            if self._pace is not None:
+                frame = self._pace.hold(frame, self._stopping)
+            if not self._stopping.is_set():
+                self._slot.put(frame)
+
+
+class _Pace:
+    """Lets the frames of a recording go when their media time has come."""
+
+    def __init__(self) -> None:
+        self._start_ns: int | None = None  # monotonic instant of media time zero
+
+    def hold(self, frame: Frame, stopping: threading.Event) -> Frame:
+        """Wait until the frame is due; the frame, stamped with that instant."""
+        media_ns = round(frame.media_time_s * NS_PER_S)
+        now_ns = time.monotonic_ns()
+        if self._start_ns is None:
+            self._start_ns = now_ns - media_ns
+        due_ns = self._start_ns + media_ns
+        # A hole in the time stamps would freeze the picture; it is shortened, and what follows moves up.
+        latest_ns = now_ns + round(MAX_PACE_WAIT_S * NS_PER_S)
+        if due_ns > latest_ns:
+            self._start_ns -= due_ns - latest_ns
+            due_ns = latest_ns
+        if due_ns > now_ns:
+            stopping.wait((due_ns - now_ns) / NS_PER_S)
+        else:  # decoding is slower than the recording: go on from here, without a rush to catch up
+            self._start_ns = now_ns - media_ns
+        late_ns = time.monotonic_ns() - frame.t_capture_ns
+        return replace(
+            frame,
+            t_capture_ns=frame.t_capture_ns + late_ns,
+            t_capture_unix_ns=frame.t_capture_unix_ns + late_ns,
+        )
+
+
+@contextlib.contextmanager
+def frames(
+    source: Source, every_frame: bool = False, stop: threading.Event | None = None
+) -> Iterator[Iterator[tuple[Frame, int]]]:
+    """The frames of a source, each with the number of frames dropped so far. Closes the source at the end.
+
+    Args:
+        source: open.
+        every_frame: read a recording frame by frame, as fast as the consumer asks, and drop nothing. Otherwise a thread
+            reads at the source's own pace and the consumer gets the newest frame.
+        stop: ends a wait for a frame that may never come.
+    """
+    assert not (every_frame and source.live), f"{source.name} is live and cannot wait"
+    if every_frame:
+        with source:
+            yield _each(source)
+        return
+    slot = LatestSlot()
+    thread = CaptureThread(source, slot)
+    thread.start()
+    try:
+        yield _newest(slot, stop or threading.Event())
+    finally:
+        thread.stop()
+
+
+def _each(source: Source) -> Iterator[tuple[Frame, int]]:
+    while (frame := source.read()) is not None:
+        yield frame, 0
+
+
+def _newest(slot: LatestSlot, stop: threading.Event) -> Iterator[tuple[Frame, int]]:
+    while not stop.is_set():
+        try:
+            frame = slot.get(POLL_S)  # in short turns, because an endless wait cannot be interrupted on Windows
+        except TimeoutError:
+            continue
+        if frame is None:
+            return
+        yield frame, slot.dropped

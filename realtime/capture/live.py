@@ -1,0 +1,153 @@
+"""Sources that do not end: a webcam or a network stream, with reconnection."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from engines.errors import PenumbraError
+from realtime.capture.frame import Frame
+from realtime.capture.opencv_io import FALLBACK_FPS, check_size, image_size, nominal_fps
+from realtime.timing import NS_PER_S, ClockPair
+
+log = logging.getLogger(__name__)
+
+MAX_CORRUPT = 30  # pictures in a row that arrive but cannot be decoded, before the stream counts as broken
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How to come back after a stream breaks."""
+
+    first_s: float = 1.0
+    """Wait before the first try."""
+    factor: float = 1.5
+    """Each wait is this much longer than the one before."""
+    max_s: float = 10.0
+    """Longest wait."""
+    tries: int = 10
+    """Give up after so many tries in a row."""
+
+    def waits_s(self) -> Iterator[float]:
+        """The wait before each try."""
+        for attempt in range(self.tries):
+            yield min(self.max_s, self.first_s * self.factor**attempt)
+
+
+class LiveSource:
+    """Reads a capture that has to be read as fast as it delivers, and opens it again when it breaks.
+
+    While a stream is gone `read` blocks; it never hands out an old picture again. Frame numbers go on after the gap.
+    """
+
+    live = True
+
+    def __init__(self, name: str, connect: Callable[[], cv2.VideoCapture], retry: Retry | None = None) -> None:
+        """
+        Args:
+            name: how messages call it.
+            connect: opens the device or address, or raises PenumbraError. Called now and after each break.
+            retry: how often to come back.
+        """
+        self.name = name
+        self._connect = connect
+        self._retry = retry or Retry()
+        self._closing = threading.Event()
+        self._device = threading.Lock()  # a capture must not be released while another thread reads it
+        self._clocks = ClockPair.read()
+        self._count = 0
+        self._first_ns = 0
+        capture, image = self._connect_and_probe()
+        self._capture: cv2.VideoCapture | None = capture
+        self.fps = nominal_fps(capture) or FALLBACK_FPS
+        self.size = image_size(image)
+
+    def read(self) -> Frame | None:
+        """The next picture, waiting for it; None once the source is closed.
+
+        Raises:
+            PenumbraError: the stream broke and did not come back, or its pictures changed size.
+        """
+        while not self._closing.is_set():
+            grabbed = self._grab()
+            if grabbed is not None:
+                return self._stamp(*grabbed)
+            self._reconnect()
+        return None
+
+    def close(self) -> None:
+        """End a wait for reconnection at once, a grab in another thread when it returns, and free the device."""
+        self._closing.set()
+        self._release()
+
+    def __enter__(self) -> "LiveSource":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _grab(self) -> tuple[int, UInt8[np.ndarray, "H W 3"]] | None:
+        """Middle of the grab (monotonic ns) and the picture, or None when the stream is broken."""
+        with self._device:
+            if self._capture is None:
+                return None
+            for _ in range(MAX_CORRUPT):
+                before_ns = time.monotonic_ns()
+                if not self._capture.grab():
+                    return None
+                after_ns = time.monotonic_ns()
+                ok, image = self._capture.retrieve()
+                if ok:
+                    return (before_ns + after_ns) // 2, image
+        return None
+
+    def _stamp(self, t_capture_ns: int, image: UInt8[np.ndarray, "H W 3"]) -> Frame:
+        check_size(f"frame {self._count} of '{self.name}'", image, self.size)
+        if self._count == 0:
+            self._first_ns = t_capture_ns
+        media_time_s = (t_capture_ns - self._first_ns) / NS_PER_S
+        frame = Frame(image, self._count, t_capture_ns, self._clocks.unix_ns(t_capture_ns), media_time_s)
+        self._count += 1
+        return frame
+
+    def _reconnect(self) -> None:
+        self._release()
+        for attempt, wait_s in enumerate(self._retry.waits_s(), start=1):
+            log.warning("'%s' is lost; try %d of %d in %.1f s", self.name, attempt, self._retry.tries, wait_s)
+            if self._closing.wait(wait_s):
+                return
+            try:
+                capture, _ = self._connect_and_probe()
+            except PenumbraError as error:
+                log.info("%s", error)
+                continue
+            with self._device:
+                self._capture = capture
+            if self._closing.is_set():  # close() may have looked before the new capture was there
+                self._release()
+            log.warning("'%s' is back", self.name)
+            return
+        raise PenumbraError(
+            f"'{self.name}' was lost after {self._count} frames and did not come back in {self._retry.tries} tries; "
+            "check the cable, the power or the network"
+        )
+
+    def _connect_and_probe(self) -> tuple[cv2.VideoCapture, UInt8[np.ndarray, "H W 3"]]:
+        """Open and take one picture, which proves that it works; being the first after a start, it is not used."""
+        capture = self._connect()
+        ok, image = capture.read()
+        if not ok:
+            capture.release()
+            raise PenumbraError(f"'{self.name}' opens but delivers no picture; check that nothing else is using it")
+        return capture, image
+
+    def _release(self) -> None:
+        with self._device:
+            if self._capture is not None:
+                self._capture.release()
+                self._capture = None

@@ -1,0 +1,146 @@
+"""Where pictures come from: one protocol, and what opens the right kind for what the user typed.
+
+    open_camera("0"), ("HD Webcam"), ("/dev/video0")     webcam             live       cameras.py, live.py
+    open_video("rtsp://..."), ("http://...")             network stream     live       live.py
+    open_video("walk.mp4")                               video file         recording  recordings.py
+    open_video("frames/")                                folder of images   recording  recordings.py
+
+A live source has to be read at its own pace and is reconnected when it breaks. A recording ends, and can be read frame
+by frame. The built-in demo is another recording.
+"""
+
+import logging
+import re
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+
+from engines.errors import PenumbraError
+from realtime.capture.cameras import lasting_spec, open_camera_capture
+from realtime.capture.frame import Frame
+from realtime.capture.live import LiveSource, Retry
+from realtime.capture.opencv_io import FALLBACK_FPS, open_capture
+from realtime.capture.recordings import ImageFolder, VideoFile
+
+log = logging.getLogger(__name__)
+
+NETWORK_TIMEOUT_S = 5.0
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_SECRET = re.compile(r"(pass\w*|pwd|token)=[^/&;]*", re.IGNORECASE)
+
+
+class Source(Protocol):
+    """A stream of pictures of one size. Read by one thread; `close` may come from another."""
+
+    @property
+    def name(self) -> str:
+        """What the user typed, without passwords."""
+        ...
+
+    @property
+    def live(self) -> bool:
+        """Frames are lost unless they are read at once."""
+        ...
+
+    @property
+    def fps(self) -> float:
+        """Nominal frames a second."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height), px."""
+        ...
+
+    def read(self) -> Frame | None:
+        """The next frame; None at the end. Raises PenumbraError when the stream is at fault."""
+        ...
+
+    def close(self) -> None:
+        """Free the device or file. May be called again."""
+        ...
+
+    def __enter__(self) -> "Source": ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+def open_video(
+    spec: str,
+    *,
+    folder_fps: float | None = None,
+    retry: Retry | None = None,
+    network_timeout_s: float = NETWORK_TIMEOUT_S,
+) -> Source:
+    """Open a video file, a folder of images or an address.
+
+    Args:
+        spec: path or address.
+        folder_fps: pictures a second of a folder, which does not say; `FALLBACK_FPS`, with a word in the log, when None.
+        retry: how a live source comes back after a break.
+        network_timeout_s: limit for opening an address and for each read.
+
+    Raises:
+        PenumbraError: it cannot be opened; the message says why and what to do.
+    """
+    path = Path(spec).expanduser()
+    if folder_fps is not None and not (path.is_dir() and 0 < folder_fps < 1000):
+        raise PenumbraError(f"--fps {folder_fps:g} is for a folder of images, and between 0 and 1000; leave it out.")
+    if _ADDRESS.match(spec):
+        return _open_address(spec, retry, network_timeout_s)
+    if not path.is_dir():
+        return VideoFile.open_local(path)
+    if folder_fps is None:
+        log.info("%s: %g pictures a second are assumed; say otherwise with --fps.", spec, FALLBACK_FPS)
+    return ImageFolder(path, folder_fps or FALLBACK_FPS)
+
+
+def open_camera(spec: str, *, size: tuple[int, int] | None = None, retry: Retry | None = None) -> LiveSource:
+    """Open a webcam by index, name or device path.
+
+    Args:
+        spec: which.
+        size: (width, height) px to ask for; the camera's own choice when None.
+        retry: how it comes back after a break.
+
+    Raises:
+        PenumbraError: it cannot be opened; the message says why and what to do.
+    """
+    wanted = spec  # after the first success, what finds the same camera again
+
+    def connect() -> cv2.VideoCapture:
+        nonlocal wanted
+        index, capture = open_camera_capture(wanted, size)
+        wanted = lasting_spec(index)
+        return capture
+
+    return LiveSource(f"camera {spec}", connect, retry)
+
+
+def _open_address(address: str, retry: Retry | None, timeout_s: float) -> Source:
+    name = _without_password(address)
+
+    def connect() -> cv2.VideoCapture:
+        capture = open_capture(address, cv2.CAP_FFMPEG, timeout_s)
+        if not capture.isOpened():
+            raise PenumbraError(f"'{name}' does not answer with a video; check address, network and password")
+        return capture
+
+    capture = connect()
+    if capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0:  # only something with an end has a count
+        return VideoFile(name, capture)
+    capture.release()
+    return LiveSource(name, connect, retry)
+
+
+def _without_password(address: str) -> str:
+    """What may be shown: no user, no query, no `password=` in the path, as some cameras want it.
+
+    Passwords as people type them hold any character, so all that comes before the last @ goes, even a part of the path.
+    """
+    scheme, _, rest = address.partition("://")
+    rest, _, query = rest.partition("?")
+    if "@" in query:  # or a password with a question mark; then nothing tells where it ends
+        return f"{scheme}://..."
+    return _SECRET.sub(r"\1=...", f"{scheme}://{rest.rpartition('@')[2].partition('#')[0]}")

@@ -1,0 +1,1 @@
+"""Estimates to bytes, over ZeroMQ, and back."""

@@ -1,0 +1,152 @@
+"""Sends every estimate to whoever listens, and never waits for a listener.
+
+A ZeroMQ PUB socket keeps a short queue for each subscriber. A subscriber that stops reading fills its own queue and
+misses messages; nobody else notices. `ZMQ_CONFLATE` belongs on the subscriber: on a PUB socket it breaks as soon as
+there are two subscribers (libzmq issue 3323).
+"""
+
+import logging
+import socket
+import stat
+import threading
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+
+import zmq
+
+from engines.errors import PenumbraError
+from engines.types import Estimate
+from realtime.stream.encode import Stamp, StreamInfo, encode_estimate
+from realtime.stream.endpoint import check_endpoint, is_local
+from realtime.stream.wire import DEFAULT_ENDPOINT, MAX_MESSAGE_BYTES
+
+SEND_QUEUE = 32
+"""Messages kept for a subscriber that is late: about a second of video, 2 MB with 100 hypotheses. libzmq hears what was
+read in steps of half a queue, so one that is at most `SEND_QUEUE // 2` messages behind is sure to miss nothing."""
+CLOSE_MS = 250
+"""How long `close` waits for the last messages to leave."""
+
+log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Publishes on one endpoint, one session per instance.
+
+    Make it in any thread, then call `publish` from one thread only: a ZeroMQ socket must not be shared.
+    """
+
+    def __init__(self, endpoint: str = DEFAULT_ENDPOINT, *, allow_lan: bool = False) -> None:
+        """Binds.
+
+        Args:
+            endpoint: `tcp://HOST:PORT` or `ipc://PATH`. Port `*` takes any free one; `endpoint` then tells which.
+            allow_lan: Other machines may connect. The stream is neither encrypted nor authenticated.
+
+        Raises:
+            PenumbraError: the port or path is in use, the endpoint is malformed, or it is not local and `allow_lan` is
+                False.
+        """
+        check_endpoint(endpoint, any_port=True)
+        if not is_local(endpoint):
+            if not allow_lan:
+                raise PenumbraError(
+                    f"The endpoint {endpoint} can be reached from other machines; use tcp://127.0.0.1:PORT, "
+                    "or allow it with allow_lan."
+                )
+            log.warning("Publishing on %s: anyone on the network can read the poses, unencrypted.", endpoint)
+        if endpoint.startswith("ipc://"):
+            _check_free(endpoint)
+        self.session = uuid.uuid4().hex
+        self.sent = 0
+        """Messages published, also while nobody listens."""
+        self.stalls = 0
+        """How often a subscriber's queue was found full. From then until it reads again, messages are left out for it;
+        its own `Subscriber.lost` tells how many."""
+        self._thread: int | None = None
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.PUB)
+        self._socket.linger = 0
+        self._socket.sndhwm = SEND_QUEUE
+        self._socket.setsockopt(zmq.IPV6, "[" in endpoint)
+        self._socket.setsockopt(zmq.XPUB_NODROP, 1)  # makes a full queue visible, see `_send`
+        try:
+            self._socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            raise PenumbraError(_cannot_bind(endpoint, error)) from error
+
+    @property
+    def endpoint(self) -> str:
+        """Where subscribers connect, with the real port."""
+        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def publish(self, estimate: Estimate, info: StreamInfo) -> None:
+        """Sends one message, also when nobody is in the picture. Never blocks."""
+        self._thread = self._thread or threading.get_ident()
+        assert self._thread == threading.get_ident(), "publish() was called from two threads"
+        stamp = Stamp(self.session, self.sent, time.monotonic_ns(), time.time_ns())
+        self._send(encode_estimate(estimate, info, stamp))
+        self.sent += 1
+
+    def _send(self, message: bytes) -> None:
+        assert len(message) <= MAX_MESSAGE_BYTES, f"{len(message)} bytes: subscribers would refuse this message"
+        # A send that need not wait hears only once in a while, to save time, that subscribers have read on; it would
+        # find queues full that are not. Asking for events always hears it.
+        self._socket.getsockopt(zmq.EVENTS)
+        try:
+            self._socket.send(message, zmq.NOBLOCK)
+        except zmq.Again:  # somebody's queue is full; nothing was sent to anybody. Count it, and send to the others.
+            self.stalls += 1
+            self._socket.setsockopt(zmq.XPUB_NODROP, 0)
+            self._socket.send(message, zmq.NOBLOCK)
+            self._socket.setsockopt(zmq.XPUB_NODROP, 1)
+
+    def close(self) -> None:
+        """Lets the last messages out, but waits no longer than `CLOSE_MS` for a subscriber that does not read."""
+        self._context.destroy(linger=CLOSE_MS)
+
+    def __enter__(self) -> "Publisher":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _check_free(endpoint: str) -> None:
+    """libzmq deletes whatever is at the path before it binds; only a socket that nobody listens to may go that way."""
+    path = endpoint.removeprefix("ipc://")
+    if path == "*" or path.startswith("@"):  # a new name of its own, or a name that is not a file
+        return
+    try:
+        mode = Path(path).lstat().st_mode
+    except OSError:  # nothing is there, or libzmq says what is wrong
+        return
+    if not stat.S_ISSOCK(mode):
+        raise PenumbraError(
+            f"At the path of the endpoint {endpoint} there is already something that is not a socket; choose another path."
+        )
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # a listener with a full queue would hold us up
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):  # left behind by a program that has ended
+            return
+        except OSError:  # somebody else's, or of another kind
+            pass
+    raise PenumbraError(
+        f"The endpoint {endpoint} is in use, perhaps by another Penumbra; end that program or choose another path."
+    )
+
+
+def _cannot_bind(endpoint: str, error: zmq.ZMQError) -> str:
+    port = endpoint.rpartition(":")[2]
+    if error.errno == zmq.EADDRINUSE and endpoint.startswith("tcp://"):
+        return (
+            f"Port {port} of the endpoint {endpoint} is in use, perhaps by another Penumbra; "
+            "end that program or choose another port."
+        )
+    return f"Cannot publish on the endpoint {endpoint} ({error.strerror}); it should look like {DEFAULT_ENDPOINT}."

@@ -1,0 +1,174 @@
+"""Writes what the window would show into a video file, from its own thread, with or without a display.
+
+    with Recorder("out.mp4", renderer, fps=30.0, every_frame=False) as recorder:
+        recorder.put(frame)
+
+The file is a fragmented MP4: whatever ends the process, `kill -9` included, it stays readable but for the last 256 kB,
+which FFmpeg still holds (a second or two). An ordinary MP4 has its index at the end and is lost without it. OpenCV
+passes no options to its muxer, but it chooses the muxer by the file's extension, and FFmpeg's `ismv` muxer writes the
+same container in fragments. So the file is opened under that extension and gets its own name at once.
+"""
+
+import logging
+import os
+import queue
+import shutil
+import threading
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from engines.errors import PenumbraError
+from realtime.view.renderer import Renderer
+from realtime.view.scene import ViewFrame
+
+log = logging.getLogger(__name__)
+
+_QUEUE_LENGTH = 4  # smooths over a slow write; a longer one would only hold pictures back
+_MIN_FREE_BYTES = 64 << 20  # stop in good order before the disk is full: FFmpeg's writes fail without a word
+_MAX_REPEAT_S = 2.0  # a longer gap, such as a reconnecting camera, is cut out of the recording
+
+
+class Recorder:
+    """One video file. `put` is called by one thread."""
+
+    def __init__(self, path: str | Path, renderer: Renderer, fps: float, *, every_frame: bool):
+        """
+        Args:
+            path: File to write, `.mp4`. An existing file is replaced.
+            renderer: Composes the pictures, in the recorder's thread.
+            fps: Of the recording, frames per second.
+            every_frame: True: `put` waits and each frame is written once. False: `put` never waits, frames that come
+                too fast are dropped and counted, and a picture is repeated until the next one's time, so that the
+                recording keeps the pace of the source.
+
+        Raises:
+            PenumbraError: the file cannot be written.
+        """
+        assert fps > 0, f"fps={fps}"
+        self.path = Path(path)
+        self.dropped = 0
+        """Frames that came while the queue was full."""
+        self.written = 0
+        """Pictures in the file, repeated ones included."""
+        self._renderer = renderer
+        self._fps = fps
+        self._every_frame = every_frame
+        self._writer = _open_writer(self.path, fps, (renderer.config.width, renderer.config.height))
+        self._queue: queue.Queue[ViewFrame | None] = queue.Queue(_QUEUE_LENGTH)
+        self._error: Exception | None = None
+        self._failed = False
+        self._previous: tuple[float, UInt8[np.ndarray, "h w 3"]] | None = None
+        self._debt = 0.0  # fraction of a picture that rounding has left over
+        self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
+        self._thread.start()
+
+    def put(self, frame: ViewFrame) -> None:
+        """Hand a frame over.
+
+        Raises:
+            PenumbraError: recording ended early, for example because the disk is full; what was written is readable.
+        """
+        self._raise_error()
+        if self._every_frame:
+            self._queue.put(frame)
+            return
+        try:
+            self._queue.put_nowait(frame)
+        except queue.Full:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Write what is waiting and finish the file. Calling it again does nothing."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+        self._raise_error()
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+            return
+        # The run already ends for a reason of its own, which the user must see; ours is only logged.
+        try:
+            self.close()
+        except PenumbraError as own:
+            log.error("%s", own)
+
+    def _raise_error(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _work(self) -> None:
+        try:
+            while (frame := self._queue.get()) is not None:
+                if not self._failed:
+                    self._record_or_fail(frame)
+        finally:
+            self._writer.release()
+
+    def _record_or_fail(self, frame: ViewFrame) -> None:
+        """Keeps an error for the caller's thread; the loop goes on emptying the queue, so that nobody blocks."""
+        try:
+            self._record(frame)
+        except Exception as error:
+            self._failed, self._error = True, error
+            self._writer.release()
+
+    def _record(self, frame: ViewFrame) -> None:
+        picture = self._renderer.compose(frame)
+        time_s = frame.estimate.media_time_s
+        if self._previous is not None and not self._every_frame:
+            for _ in range(self._repeats(time_s - self._previous[0])):
+                self._write(self._previous[1])
+        self._write(picture)
+        self._previous = (time_s, picture)
+
+    def _repeats(self, elapsed_s: float) -> int:
+        """How often the previous picture has to be shown again before the next one is due."""
+        due = min(max(elapsed_s, 0.0), _MAX_REPEAT_S) * self._fps + self._debt
+        shown = max(1, round(due))
+        self._debt = due - shown if elapsed_s < _MAX_REPEAT_S else 0.0
+        return shown - 1
+
+    def _write(self, picture: UInt8[np.ndarray, "h w 3"]) -> None:
+        if self.written % 30 == 0 and shutil.disk_usage(self.path.parent).free < _MIN_FREE_BYTES:
+            raise PenumbraError(
+                f"--record {self.path}: the disk is nearly full, so recording stopped after {self.written} pictures; "
+                "make room or record to another disk."
+            )
+        self._writer.write(picture)
+        self.written += 1
+
+
+def _open_writer(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
+    """A writer whose file is already called `path`."""
+    if path.suffix.lower() != ".mp4":
+        raise PenumbraError(f"--record {path}: only .mp4 can be written; give the file a name that ends in .mp4.")
+    if path.is_dir():
+        raise PenumbraError(f"--record {path}: this is a folder; give the name of a file.")
+    hidden = path.with_name(f".{path.stem}.{os.getpid()}.ismv")
+    try:
+        hidden.touch()
+    except OSError as error:
+        raise PenumbraError(
+            f"--record {path}: cannot be written ({error.strerror}); choose a folder that exists and allows it."
+        ) from error
+    writer = cv2.VideoWriter(str(hidden), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+    if not writer.isOpened():
+        hidden.unlink()
+        raise PenumbraError(
+            f"--record {path}: this OpenCV cannot write MPEG-4 video; install the opencv-contrib-python wheel, "
+            "which brings FFmpeg."
+        )
+    os.replace(hidden, path)  # the writer holds the open file, not its name
+    return writer

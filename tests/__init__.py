@@ -1,0 +1,1 @@
+"""Tests, in folders as the sources; `support/` holds what several of them share."""

@@ -1,0 +1,310 @@
+"""The geometry of crops, the detector's and landmarker's decoding, and tracking; then all of it beside mediapipe."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+import pytest
+
+from engines.blazepose.detector import Detector, anchor_centers
+from engines.blazepose.landmarker import Landmarker, open_landmarker, refine
+from engines.blazepose.roi import MARGIN, apply_affine, crop_to_image, cut, roi_from_points, steady, write_planes
+from engines.blazepose.tracker import Perception, open_perception
+from engines.types import Landmarks, Roi
+from tests.support.paths import SHARED
+
+VIDEO = SHARED / "data" / "video" / "bodypose3d_walk_sit_stand.mp4"
+BACKEND = "onnxruntime"
+
+
+def frames(step: int, count: int) -> list[np.ndarray]:
+    """Every `step`-th frame of the film of a man who walks in, sits down and stands up."""
+    if not VIDEO.is_file():
+        pytest.skip(f"no film {VIDEO}")
+    film, taken = cv2.VideoCapture(str(VIDEO)), []
+    while len(taken) < count:
+        good, frame = film.read()
+        if not good:
+            break
+        taken.append(frame)
+        for _ in range(step - 1):
+            film.grab()
+    return taken
+
+
+# Geometry ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.4, math.pi / 2, -2.5])
+def test_roi_turns_the_rim_upwards(angle: float) -> None:
+    center, radius = np.array([310.0, 240.0]), 120.0
+    rim = center + radius * np.array([math.sin(angle), -math.cos(angle)])
+    roi = roi_from_points(center, rim)
+    assert roi.size == pytest.approx(2 * MARGIN * radius)
+    assert roi.rotation == pytest.approx(angle)
+    mapped = apply_affine(crop_to_image(roi, 256), np.array([[128.0, 128.0], [128.0, 128.0 - 128.0 / MARGIN]]))
+    np.testing.assert_allclose(mapped, [center, rim], atol=1e-9)
+
+
+@pytest.mark.parametrize("rotation", [0.0, 0.3, 1.9, -2.7])
+@pytest.mark.parametrize("size", [150.0, 256.0, 333.0])
+def test_a_spot_is_cut_out_and_mapped_back(rotation: float, size: float) -> None:
+    """Draw a soft spot, cut, find its centre in the crop, map it back: the same place, to a twentieth of a pixel."""
+    spot, spread = np.array([203.3, 171.8]), 6.0
+    x, y = np.meshgrid(np.arange(400) + 0.5, np.arange(360) + 0.5)  # centres of the pixels, image px
+    bright = 255 * np.exp(-((x - spot[0]) ** 2 + (y - spot[1]) ** 2) / (2 * spread**2))
+    image = np.repeat(np.rint(bright).astype(np.uint8)[..., None], 3, axis=2)
+    to_image = crop_to_image(Roi(np.array([190.0, 180.0]), size, rotation), 256)
+    crop = np.empty((256, 256, 3), np.uint8)
+    cut(image, to_image, crop)
+    mass = crop[..., 0].astype(np.float64)
+    ticks = np.arange(256) + 0.5
+    found = np.array([(mass.sum(0) * ticks).sum(), (mass.sum(1) * ticks).sum()]) / mass.sum()
+    np.testing.assert_allclose(apply_affine(to_image, found[None])[0], spot, atol=0.05)
+
+
+def test_planes_are_red_green_blue_and_stretched() -> None:
+    crop = np.zeros((4, 4, 3), np.uint8)
+    crop[..., 0], crop[..., 1], crop[..., 2] = 255, 102, 51  # blue, green, red
+    planes = np.empty((1, 3, 4, 4), np.float32)
+    write_planes(crop, planes)
+    np.testing.assert_allclose(planes[0, :, 1, 2], [0.2, 0.4, 1.0], rtol=1e-6)
+    write_planes(crop, planes, -1.0, 1.0)
+    np.testing.assert_allclose(planes[0, :, 1, 2], [-0.6, -0.2, 1.0], rtol=1e-6)
+
+
+def test_steady_damps_small_movements_more_and_ends_at_the_target() -> None:
+    start, turn = Roi(np.array([100.0, 100.0]), 200.0, math.pi - 0.01), 0.02
+
+    def part(shift: float) -> float:
+        target = replace(start, center=start.center + np.array([shift, 0.0]))
+        return float(steady(start, target).center[0] - 100.0) / shift
+
+    assert 0.0 < part(1.0) < part(10.0) < part(100.0) < 1.0
+    target = Roi(np.array([130.0, 90.0]), 220.0, start.rotation + turn - 2 * math.pi)  # across the cut at pi
+    roi = start
+    for _ in range(2000):
+        roi = steady(roi, target)
+        assert abs(math.remainder(roi.rotation - start.rotation, 2 * math.pi)) <= turn + 1e-9
+    np.testing.assert_allclose(roi.center, target.center, atol=0.1)
+    assert roi.size == pytest.approx(220.0, abs=0.1)
+
+
+# Decoding ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class StillEngine:
+    """An engine whose outputs are what the test puts there."""
+
+    inputs: dict[str, np.ndarray]
+    outputs: dict[str, np.ndarray]
+    backend: str = "still"
+    runs: int = field(default=0)
+
+    def run(self) -> None:
+        self.runs += 1
+
+
+def silent_detector() -> tuple[Detector, StillEngine]:
+    engine = StillEngine(
+        {"image": np.zeros((1, 3, 224, 224), np.float32)},
+        {"boxes": np.zeros((1, 2254, 12), np.float32), "scores": np.full((1, 2254, 1), -50, np.float32)},
+    )
+    return Detector(engine), engine
+
+
+def say(engine: StillEngine, anchor: int, score: float, points: np.ndarray) -> None:
+    """Let an anchor report a person with these four points, crop px, and a face of 30 px around point 2."""
+    center = anchor_centers()[anchor]
+    engine.outputs["scores"][0, anchor] = math.log(score / (1 - score))
+    engine.outputs["boxes"][0, anchor, :2] = points[2] - center
+    engine.outputs["boxes"][0, anchor, 2:4] = 30.0
+    engine.outputs["boxes"][0, anchor, 4:] = (points - center).reshape(-1)
+
+
+def test_detector_undoes_the_letterbox() -> None:
+    detector, engine = silent_detector()
+    points = np.array([[112.0, 130.0], [112.0, 74.0], [112.0, 90.0], [112.0, 60.0]])
+    say(engine, 700, 0.9, points)
+    roi = detector(np.zeros((240, 448, 3), np.uint8))  # half size; 104 px of border above and below the picture
+    assert roi is not None
+    np.testing.assert_allclose(roi.center, [224.0, 260.0 - 104.0], atol=1e-4)
+    assert roi.size == pytest.approx(2 * MARGIN * 112.0, rel=1e-5)
+    assert roi.rotation == pytest.approx(0.0, abs=1e-6)
+
+
+def test_detector_averages_one_person_and_ignores_the_other() -> None:
+    detector, engine = silent_detector()
+    points = np.array([[60.0, 100.0], [60.0, 60.0], [60.0, 70.0], [60.0, 50.0]])
+    say(engine, 100, 0.9, points)
+    say(engine, 1600, 0.6, points + np.array([5.0, 0.0]))
+    say(engine, 2000, 0.8, points + np.array([120.0, 0.0]))
+    roi = detector(np.zeros((224, 224, 3), np.uint8))
+    assert roi is not None
+    np.testing.assert_allclose(roi.center, [60.0 + 5.0 * 0.6 / 1.5, 100.0], atol=1e-4)
+
+
+def test_detector_sees_nobody_below_its_threshold() -> None:
+    detector, engine = silent_detector()
+    say(engine, 100, 0.49, np.full((4, 2), 100.0))
+    assert detector(np.zeros((224, 224, 3), np.uint8)) is None
+
+
+def heat(peak: tuple[float, float], logit: float) -> np.ndarray:
+    """A heatmap (64, 64, 1) with a soft spot around a cell (x, y)."""
+    y, x = np.mgrid[:64, :64]
+    fall = ((x - peak[0]) ** 2 + (y - peak[1]) ** 2) / 2.0
+    return (logit - 12.0 * (1 - np.exp(-fall)))[..., None]
+
+
+def test_refine_moves_to_the_spot() -> None:
+    refined = refine(np.array([[85.0, 119.0]]), heat((22.0, 30.0), 4.0))
+    np.testing.assert_allclose(refined, [[88.0, 120.0]], atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "point, logit", [((85.0, 119.0), -0.1), ((-8.0, 119.0), 4.0), ((85.0, 260.0), 4.0), ((140.0, 119.0), 4.0)]
+)
+def test_refine_leaves_what_is_faint_outside_or_far(point: tuple[float, float], logit: float) -> None:
+    np.testing.assert_array_equal(refine(np.array([point]), heat((22.0, 30.0), logit)), [point])
+
+
+def test_refine_reads_a_window_that_the_border_cuts() -> None:
+    refined = refine(np.array([[1.0, 255.0]]), heat((0.0, 63.0), 4.0))
+    assert (refined >= 0).all() and (refined < 256).all()
+    assert np.abs(refined - [[0.0, 252.0]]).max() < 4.0
+
+
+@pytest.fixture(scope="module")
+def landmarker() -> Landmarker:
+    return open_landmarker(BACKEND)
+
+
+def test_landmarks_turn_with_the_picture(landmarker: Landmarker) -> None:
+    """A quarter turn of picture and region gives the same crop, so everything found in it turns along."""
+    image = frames(1, 61)[60]
+    height = image.shape[0]
+    roi = Roi(np.array([400.0, 380.0]), 640.0, 0.1)
+    x, y = roi.center
+    turned = Roi(np.array([height - y, x]), roi.size, roi.rotation + math.pi / 2)
+    upright, _ = landmarker(image, roi)
+    lying, _ = landmarker(cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE), turned)
+    assert upright.score > 0.9
+    back = np.stack([lying.points[:, 1], height - lying.points[:, 0]], axis=-1)
+    np.testing.assert_allclose(back, upright.points, atol=1.0)  # OpenCV rounds to 1/32 px
+    np.testing.assert_allclose(lying.depth, upright.depth, atol=4.0)
+    world = np.stack([lying.world[:, 1], -lying.world[:, 0], lying.world[:, 2]], axis=-1)
+    np.testing.assert_allclose(world, upright.world, atol=0.02)
+
+
+# Tracking ------------------------------------------------------------------------------------------------------------
+
+
+class Scripted:
+    """A detector and a landmarker in one that say what the test tells them and write down who was asked."""
+
+    def __init__(self) -> None:
+        self.somebody, self.scores, self.asked = True, [], []
+        self.detected, self.tracked = Roi(np.zeros(2), 10.0, 0.0), Roi(np.ones(2), 10.0, 0.0)
+        self.torso = 0.2
+
+    def detect(self, image: np.ndarray) -> Roi | None:
+        self.asked.append("detector")
+        return self.detected if self.somebody else None
+
+    def landmark(self, image: np.ndarray, roi: Roi) -> tuple[Landmarks, Roi]:
+        self.asked.append("detected" if roi is self.detected else "tracked")
+        one, points = np.zeros(33), np.zeros((33, 2))
+        points[[11, 12], 1] = -self.torso * roi.size
+        return Landmarks(points, one, one, one, np.zeros((33, 3)), self.scores.pop(0), roi), self.tracked
+
+    def play(self, *scores: float) -> tuple[Perception, list[bool]]:
+        self.scores = list(scores)
+        perception = Perception(self.detect, self.landmark)  # type: ignore[arg-type]
+        return perception, [perception(np.zeros((8, 8, 3), np.uint8)) is not None for _ in range(3)]
+
+
+def test_the_detector_is_asked_only_when_nobody_is_tracked() -> None:
+    scene = Scripted()
+    _, found = scene.play(0.9, 0.9, 0.9)
+    assert found == [True, True, True]
+    assert scene.asked == ["detector", "detected", "tracked", "tracked"]
+
+
+def test_a_lost_person_is_looked_for_in_the_same_frame() -> None:
+    scene = Scripted()
+    _, found = scene.play(0.9, 0.2, 0.8, 0.9)
+    assert found == [True, True, True]
+    assert scene.asked == ["detector", "detected", "tracked", "detector", "detected", "tracked"]
+
+
+def test_an_unconvincing_detection_is_nobody() -> None:
+    scene = Scripted()
+    _, found = scene.play(0.3, 0.3, 0.3)
+    assert found == [False, False, False]
+    assert scene.asked == ["detector", "detected"] * 3
+
+
+def test_an_empty_scene_and_a_reset() -> None:
+    scene = Scripted()
+    scene.somebody = False
+    assert scene.play()[1] == [False, False, False]
+    scene = Scripted()
+    perception, _ = scene.play(0.9, 0.9, 0.9, 0.9)
+    perception.reset()
+    perception(np.zeros((8, 8, 3), np.uint8))
+    assert scene.asked[-2:] == ["detector", "detected"]
+
+
+def test_who_is_found_elsewhere_or_after_an_empty_frame_is_another_person() -> None:
+    scene, numbers = Scripted(), []
+    picture = np.zeros((8, 8, 3), np.uint8)
+    perception = Perception(scene.detect, scene.landmark)  # type: ignore[arg-type]
+    for scores, place, size in (
+        ([0.9], 0.0, 10.0),  # found
+        ([0.9], 0.0, 10.0),  # tracked
+        ([0.2, 0.8], 1.5, 12.0),  # lost, and found again there
+        ([0.2, 0.8], 9.0, 10.0),  # lost, and found elsewhere
+        ([0.2, 0.8], 1.0, 3.0),  # found in the right place, but much smaller
+        ([0.2, 0.2], 1.0, 10.0),  # nobody
+        ([0.9], 1.0, 10.0),
+    ):
+        scene.scores, scene.detected = scores, Roi(np.full(2, place), size, 0.0)
+        numbers.append(perception.track_id if perception(picture) else None)
+    assert numbers == [1, 1, 1, 2, 3, None, 4]
+
+
+def test_without_a_torso_only_the_surest_are_believed() -> None:
+    scene = Scripted()
+    scene.torso = 0.04
+    assert scene.play(0.9, 0.985, 0.995)[1] == [False, False, True]
+    scene.torso = 0.07
+    assert scene.play(0.9, 0.9, 0.9)[1] == [True, True, True]
+
+
+# Beside mediapipe ----------------------------------------------------------------------------------------------------
+
+
+def test_agrees_with_mediapipes_own_pose(record_property) -> None:
+    """Where both see the man, the landmarks that are visible differ by less than 2 % of his height in the picture."""
+    pictures = frames(4, 40)
+    pose = pytest.importorskip("mediapipe").solutions.pose.Pose(model_complexity=1, smooth_landmarks=False)
+    perception, differences, seen = open_perception(BACKEND), [], []
+    for picture in pictures:
+        ours = perception(picture)
+        theirs = pose.process(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)).pose_landmarks
+        seen.append((ours is not None, theirs is not None))
+        if ours is None or theirs is None:
+            continue
+        height, width = picture.shape[:2]
+        points = np.array([[point.x * width, point.y * height] for point in theirs.landmark])
+        visible = np.array([point.visibility > 0.5 for point in theirs.landmark])
+        box_height = np.ptp(points[visible, 1])
+        differences.append(np.linalg.norm(ours.points - points, axis=-1)[visible] / box_height)
+    ours_seen, theirs_seen = np.mean(seen, axis=0)
+    median = float(np.median(np.concatenate(differences)))
+    record_property("median_difference_of_box_height", median)
+    assert ours_seen >= theirs_seen
+    assert median < 0.02

@@ -1,0 +1,145 @@
+"""Moving hypotheses: they stay bodies, the best estimate stays, and their covariance becomes what is asked for."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import linalg
+
+from engines.body import BodyModel, joints_only
+from engines.covariance import std_from_cov
+from engines.flow.recalibrate import Recalibrator, least_motion, limited_change, scaled_distances
+from engines.flow.sampler import skeleton_of
+from engines.flow.statistics import joint_moments
+from engines.kernels import JointPlan
+from engines.rotations import exp_so3, geodesic_angle, log_so3
+from engines.types import PARENTS, Hypotheses
+from tests.support.random_hypotheses import FACING, around
+
+K = 100
+
+
+@pytest.fixture(scope="module")
+def recalibrate(body: BodyModel) -> Recalibrator:
+    skeleton = skeleton_of(body)
+    return Recalibrator(skeleton, JointPlan(skeleton, K))
+
+
+def draws(body: BodyModel, seed: int, pose_std: float = 0.15) -> Hypotheses:
+    """As the sampler gives them; number 0 in their middle, shapes that differ."""
+    drawn, _ = around(body, K, seed, pose_std)
+    rng = np.random.default_rng(seed)
+    rotvec, betas, transl = drawn.rotvec, rng.normal(0, 0.5, (K, 10)), drawn.transl
+    rotvec[0, 1:] = rotvec[:, 1:].mean(0)
+    rotvec[0, 0] = log_so3(FACING @ exp_so3(np.array([0.0, 0.4, 0.0])))
+    joints = joints_only(body, rotvec, betas, transl)
+    single = [
+        np.ascontiguousarray(part, np.float32) for part in (rotvec, betas, transl, joints, drawn.log_q, drawn.weights)
+    ]
+    return Hypotheses(*single)
+
+
+def asked(seed: int, low: float, high: float) -> np.ndarray:
+    """Factors on standard deviations that differ from joint to joint and axis to axis."""
+    rng = np.random.default_rng(seed)
+    axes = exp_so3(rng.normal(0, 1, (24, 3)))
+    smooth = rng.uniform(low, high) * np.exp(rng.normal(0, 0.05, (24, 1, 3)))
+    return (axes * smooth) @ axes.swapaxes(1, 2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_covariance_becomes_what_is_asked_for(recalibrate: Recalibrator, body: BodyModel, seed: int) -> None:
+    before = draws(body, seed)
+    moments = joint_moments(before)
+    D = asked(seed, 0.7, 1.5)
+    cov = D @ moments.cov @ D
+    after = joint_moments(recalibrate(before, moments, cov, 1.3 * moments.distance_std))
+    error = np.abs(std_from_cov(after.cov) / std_from_cov(cov) - 1)[1:]
+    assert np.median(error) < 0.06 and error.max() < 0.2
+    whole = np.linalg.norm(after.cov - cov, axis=(1, 2)) / np.linalg.norm(cov, axis=(1, 2))
+    assert np.median(whole) < 0.2
+    assert after.distance_std == pytest.approx(1.3 * moments.distance_std, rel=0.01)
+
+
+def test_what_is_right_already_stays(recalibrate: Recalibrator, body: BodyModel) -> None:
+    before = draws(body, 1)
+    moments = joint_moments(before)
+    after = recalibrate(before, moments, moments.cov.astype(float), moments.distance_std)
+    np.testing.assert_allclose(after.joints, before.joints, atol=1e-4)
+    assert geodesic_angle(exp_so3(after.rotvec), exp_so3(before.rotvec)).max() < 2e-3
+    np.testing.assert_allclose(after.betas, before.betas, atol=1e-4)
+
+
+def test_hypotheses_remain_bodies_and_the_best_estimate_remains(recalibrate: Recalibrator, body: BodyModel) -> None:
+    before = draws(body, 2, pose_std=0.2)
+    weights = np.random.default_rng(0).dirichlet(np.ones(K)).astype(np.float32)
+    before = replace(before, weights=weights)
+    moments = joint_moments(before)
+    after = recalibrate(before, moments, 2.0 * moments.cov, 0.5)
+    np.testing.assert_allclose(joints_only(body, after.rotvec, after.betas, after.transl), after.joints, atol=1e-4)
+    for name in ("rotvec", "betas", "transl", "joints"):
+        np.testing.assert_array_equal(getattr(after, name)[0], getattr(before, name)[0])
+        assert getattr(after, name).dtype == np.float32
+    np.testing.assert_array_equal(after.weights, weights)
+    np.testing.assert_array_equal(after.log_q, before.log_q)
+    scale = std_from_cov(joint_moments(after).cov) / std_from_cov(moments.cov)
+    assert 1.25 < np.median(scale) < 1.55  # sqrt(2), where arcs allow it
+
+
+def test_the_jacobian_is_that_of_forward_kinematics(recalibrate: Recalibrator, body: BodyModel) -> None:
+    one = draws(body, 3)
+    x, rotvec = (part.astype(np.float64) for part in (one.joints[0], one.rotvec[0]))
+    J = recalibrate._jacobian(x, rotvec, np.eye(3))
+    rng = np.random.default_rng(0)
+    omega = rng.normal(size=85)
+
+    def joints(step: float) -> np.ndarray:
+        turned = exp_so3(rotvec) @ exp_so3(step * omega[:72].reshape(3, 24).T)
+        betas = one.betas[0].astype(np.float64) + step * omega[72:82]
+        rest = body.J_template + body.J_shapedirs @ betas
+        world, found = [turned[0]], [x[0] + step * omega[82:]]
+        for j, parent in list(enumerate(PARENTS))[1:]:
+            found.append(found[parent] + world[parent] @ (rest[j] - rest[parent]))
+            world.append(world[parent] @ turned[j])
+        return np.stack(found)
+
+    numeric = (joints(1e-5) - joints(-1e-5)) / 2e-5
+    np.testing.assert_allclose((J @ omega).reshape(24, 3), numeric, atol=1e-4)
+
+
+def test_the_least_motion_is_the_symmetric_map_between_the_covariances() -> None:
+    rng = np.random.default_rng(4)
+    A, B = (r @ r.swapaxes(1, 2) + 1e-3 * np.eye(3) for r in rng.normal(0, 0.1, (2, 6, 3, 3)))
+    T = least_motion(A, B)
+    widen = 1e-6 * np.eye(3)
+    np.testing.assert_allclose(T @ (A + widen) @ T, B + widen, atol=1e-9)
+    np.testing.assert_allclose(T, T.swapaxes(1, 2), atol=1e-9)
+    root = linalg.sqrtm(A[0] + widen)
+    inverse = np.linalg.inv(root)
+    np.testing.assert_allclose(T[0], inverse @ linalg.sqrtm(root @ (B[0] + widen) @ root) @ inverse, atol=1e-7)
+
+
+def test_a_joint_without_spread_is_not_thrown_about() -> None:
+    T = least_motion(np.zeros((1, 3, 3)), 0.04 * np.eye(3)[None])
+    assert np.linalg.norm(T[0]) > 100
+    assert np.linalg.norm(limited_change(T)[0]) == pytest.approx(1.5)
+    gentle = np.diag([1.1, 0.9, 1.0])[None]
+    np.testing.assert_allclose(limited_change(gentle), gentle - np.eye(3))
+
+
+def test_distances_get_their_spread_and_stay_in_front() -> None:
+    rng = np.random.default_rng(5)
+    distance, weights = 3 * np.exp(rng.normal(0, 0.2, K)), rng.dirichlet(np.ones(K))
+    wide = scaled_distances(distance, weights, 0.9)
+    assert wide[0] == distance[0] and wide.min() > 0
+    assert np.sqrt(weights @ (wide - weights @ wide) ** 2) == pytest.approx(0.9, rel=0.02)
+    np.testing.assert_array_equal(scaled_distances(np.full(K, 3.0), weights, 1.0), 3.0)
+
+
+def test_one_hypothesis_is_left_alone(body: BodyModel) -> None:
+    skeleton, many = skeleton_of(body), draws(body, 6)
+    alone = Hypotheses(*(part[:1] for part in vars(many).values()))
+    alone = replace(alone, weights=np.ones(1, np.float32))
+    moments = joint_moments(alone)
+    after = Recalibrator(skeleton, JointPlan(skeleton, 1))(alone, moments, np.tile(0.01 * np.eye(3), (24, 1, 1)), 0.3)
+    np.testing.assert_array_equal(after.joints, alone.joints)

@@ -1,0 +1,153 @@
+"""The camera: OpenCV as the oracle, and one clear sentence for each calibration that cannot be used."""
+
+import json
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from calib import camera
+from engines.errors import PenumbraError
+from tests.support.paths import ROOT
+
+SIZE = (1280, 720)
+LENSES = {
+    "no lens": (),
+    "barrel": (-0.28, 0.09, 1e-3, -5e-4, 0.0),
+    "pincushion": (0.1, -0.05, -2e-4, 3e-4, 0.01),
+    "rational": (0.1, -0.05, -2e-4, 3e-4, 0.01, 0.05, -0.02, 0.004),
+}
+
+
+def intrinsics(lens: str) -> camera.Intrinsics:
+    return camera.Intrinsics(900.0, 910.0, 655.0, 340.0, SIZE, LENSES[lens])
+
+
+def points_cam(count: int = 200) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    z = rng.uniform(0.5, 8.0, count)
+    return np.column_stack([rng.uniform(-0.6, 0.6, count) * z, rng.uniform(-0.35, 0.35, count) * z, z])
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_project_matches_opencv(lens: str) -> None:
+    K, points = intrinsics(lens), points_cam()
+    dist = np.array(K.dist) if K.dist else None
+    expected = cv2.projectPoints(points, np.zeros(3), np.zeros(3), K.matrix, dist)[0][:, 0]
+    np.testing.assert_allclose(K.project(points), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_rays_undo_project(lens: str) -> None:
+    points = points_cam()
+    rays = intrinsics(lens).rays(intrinsics(lens).project(points))
+    np.testing.assert_allclose(rays, points[:, :2] / points[:, 2:], atol=2e-4)  # 0.2 px; exact without a lens
+    if not LENSES[lens]:
+        np.testing.assert_allclose(rays, points[:, :2] / points[:, 2:], atol=1e-12)
+
+
+@pytest.mark.parametrize("dist", [(-0.2, 0.0, 0.0, 0.0), (-0.33, 0.12, 1e-3, 0.0, -0.02), (0, 0, 0, 0, 0, -0.1, 0, 0)])
+def test_what_is_far_outside_does_not_come_back_into_the_picture(dist: tuple[float, ...]) -> None:
+    K = camera.Intrinsics(600.0, 600.0, 640.0, 360.0, SIZE, dist)
+    down = np.column_stack([np.zeros(60), np.linspace(0, 6, 60), np.full(60, 2 / 3)])
+    v = K.project(down)[:, 1]
+    assert np.diff(v).min() > -1e-5 and v[-1] > SIZE[1]
+
+
+def test_field_of_view_spans_the_longer_side() -> None:
+    for size in ((640, 480), (480, 640)):
+        K = camera.from_fov(size, 70.0)
+        edge = (K.rays(np.array([[0.0, 0.0], size])) * (size[0] >= size[1], size[1] > size[0])).sum(1)
+        assert np.degrees(np.arctan(edge)).tolist() == pytest.approx([-35.0, 35.0])
+        assert not K.calibrated
+        np.testing.assert_allclose(K.rays(np.array([[size[0] / 2, size[1] / 2]])), 0)
+
+
+def test_focal_length_is_taken_as_given() -> None:
+    K = camera.from_focal(SIZE, 812.5)
+    assert (K.fx, K.fy, K.cx, K.cy, K.calibrated) == (812.5, 812.5, 640.0, 360.0, True)
+
+
+@pytest.mark.parametrize("focal", [0.0, -5.0, math.inf, math.nan])
+def test_impossible_focal_length_is_refused(focal: float) -> None:
+    with pytest.raises(PenumbraError, match=r"--focal must be a positive number of pixels"):
+        camera.from_focal(SIZE, focal)
+
+
+def calibration(folder: Path, **changes: object) -> Path:
+    data = {"matrix": [[900.0, 0, 655.0], [0, 910.0, 340.0], [0, 0, 1]], "size": list(SIZE), "dist": [0.1, 0, 0, 0, 0]}
+    path = folder / "cam.json"
+    path.write_text(json.dumps({key: value for key, value in (data | changes).items() if value is not None}))
+    return path
+
+
+def test_calibration_scales_with_the_picture(tmp_path: Path) -> None:
+    path = calibration(tmp_path)
+    same, half = camera.load(path, SIZE), camera.load(path, (640, 360))
+    assert (same.fx, same.fy, same.cx, same.cy) == (900.0, 910.0, 655.0, 340.0)
+    assert same.source == "cam.json" and same.calibrated and same.size == SIZE
+    np.testing.assert_allclose(half.project(points_cam()), same.project(points_cam()) / 2)
+
+
+def test_the_calibration_in_the_readme_is_read(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    (tmp_path / "cam.json").write_text(readme.split("```json")[1].split("```")[0])
+    assert camera.load(tmp_path / "cam.json", SIZE).dist == (-0.28, 0.09, 0.001, -0.0005, 0)
+
+
+def test_calibration_without_distortion_is_a_pinhole(tmp_path: Path) -> None:
+    assert camera.load(calibration(tmp_path, dist=None), SIZE).dist == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "size", "sentence"),
+    [
+        ({"matrix": None}, SIZE, "is not a calibration: expected JSON"),
+        ({"matrix": [[1, 2], [3, 4]]}, SIZE, "is not a calibration: expected JSON"),
+        ({"size": None}, SIZE, "is not a calibration: expected JSON"),
+        ({"size": [1280]}, SIZE, "is not a calibration: expected JSON"),
+        ({"size": [0, 0]}, SIZE, "holds impossible numbers"),
+        ({"size": [math.inf, 720]}, SIZE, "is not a calibration: expected JSON"),
+        ({"dist": "none"}, SIZE, "is not a calibration: expected JSON"),
+        ({"dist": [0.1, 0.2]}, SIZE, "holds impossible numbers"),
+        ({"dist": [0.1, 0.2, 0, 0, math.nan]}, SIZE, "holds impossible numbers"),
+        ({"matrix": [[-900.0, 0, 655.0], [0, 910.0, 340.0], [0, 0, 1]]}, SIZE, "holds impossible numbers"),
+        ({"matrix": [[math.nan, 0, 655.0], [0, 910.0, 340.0], [0, 0, 1]]}, SIZE, "holds impossible numbers"),
+        (
+            {"matrix": [[900.0, 0, 0], [0, 910.0, 0], [655.0, 340.0, 1]]},
+            SIZE,
+            r"'matrix' is not \[\[fx, 0, cx\], .* It looks transposed",
+        ),
+        ({"matrix": [[900.0, 3.0, 655.0], [0, 910.0, 340.0], [0, 0, 1]]}, SIZE, r"'matrix' is not .* 1\]\]\.$"),
+        ({"matrix": [[900.0, 0, 655.0], [0, 910.0, 340.0], [0, 0, 2]]}, SIZE, r"'matrix' is not .* 1\]\]\.$"),
+        ({"matrix": [[900.0, 0, 99999], [0, 910.0, 340.0], [0, 0, 1]]}, SIZE, r"point \(99999, 340\) .* lies outside"),
+        ({"matrix": [[900.0, 0, 655.0], [0, 910.0, 0], [0, 0, 1]]}, SIZE, r"point \(655, 0\) .* lies outside"),
+        ({}, (640, 480), r"made for 1280x720 px, the picture has 640x480"),
+    ],
+)
+def test_unusable_calibration_is_refused_by_name(
+    tmp_path: Path, changes: dict[str, object], size: tuple[int, int], sentence: str
+) -> None:
+    with pytest.raises(PenumbraError, match=sentence) as caught:
+        camera.load(calibration(tmp_path, **changes), size)
+    assert "--calib" in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+def test_principal_point_need_not_be_in_the_middle(tmp_path: Path) -> None:
+    matrix = [[900.0, 0, 12.5], [1e-12, 910.0, 715.0], [0, 0, 1]]
+    K = camera.load(calibration(tmp_path, matrix=matrix, dist=LENSES["rational"]), SIZE)
+    assert (K.cx, K.cy, K.dist) == (12.5, 715.0, LENSES["rational"])
+
+
+@pytest.mark.parametrize("content", ["", "not json", "[1, 2]", "3"])
+def test_file_that_is_no_calibration_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "cam.json").write_text(content)
+    with pytest.raises(PenumbraError, match="is not a calibration"):
+        camera.load(tmp_path / "cam.json", SIZE)
+
+
+def test_missing_calibration_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PenumbraError, match=r"--calib .*absent\.json: No such file"):
+        camera.load(tmp_path / "absent.json", SIZE)

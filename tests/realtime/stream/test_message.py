@@ -1,0 +1,300 @@
+"""One message: every field survives, and no bytes make a reader raise anything but MessageError."""
+
+import math
+from dataclasses import replace
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calib import uncertainty
+from calib.uncertainty import Reached
+from engines.types import JOINT_NAMES
+from realtime.stream import wire
+from realtime.stream.decode import Calibration, decode
+from realtime.stream.encode import MAX_HYPOTHESES, describe, encode_estimate
+from realtime.stream.wire import HYPOTHESIS_ARRAYS, MAX_MESSAGE_BYTES, PERSON_ARRAYS, MessageError, VersionError
+from tests.support.example_estimate import INFO, STAMP, encoded, make_estimate
+
+CALIBRATION = Calibration(
+    "elbow",
+    "held-out renders",
+    ((0.5, 0.48), (0.9, 0.91)),
+    "other people's renders",
+    ((0.5, 0.49), (0.9, 0.92)),
+    (),
+    ((0.5, 1.25, 1.5), (0.9, 6.25, 6.5)),
+)
+
+
+def test_every_field_survives() -> None:
+    estimate = make_estimate(frame_id=41)
+    info = replace(INFO, calibration=CALIBRATION, camera_distortion=(-0.28, 0.09, 1e-3, -5e-4))
+    message = decode(encode_estimate(estimate, info, STAMP))
+
+    assert (message.session, message.seq, message.frame_id, message.dropped) == ("0" * 32, 7, 41, 3)
+    assert (message.t_publish_mono_ns, message.t_publish_unix_ns) == (11, 12)
+    assert (message.t_capture_mono_ns, message.t_capture_unix_ns) == (1_000, 1_700_000_000_000_000_000)
+    assert (message.media_time_s, message.source, message.backend) == (0.5, "camera 0", "openvino")
+    assert message.frame == {"name": "camera", "axes": "x right, y down, z forward", "unit": "m"} | {
+        "rotation": "axis-angle rad"
+    }
+    assert message.image_size == (640, 480)
+    assert message.camera_matrix == ((600, 0, 320), (0, 601, 240), (0, 0, 1))
+    assert message.camera_distortion == (-0.28, 0.09, 1e-3, -5e-4)
+    assert message.camera_calibrated is False
+    assert message.joint_names == JOINT_NAMES
+    assert message.calibration == info.calibration
+
+    (person,) = message.people
+    source = estimate.person
+    assert source is not None
+    assert (person.track_id, person.score, person.distance_std) == (2, 0.97, 0.2)
+    for name in ("global_orient", "body_pose", "betas", "transl", "joints"):
+        np.testing.assert_array_equal(getattr(person, name), getattr(source.best, name).astype(np.float32))
+    for name in ("ray", "joint_visible"):
+        np.testing.assert_array_equal(getattr(person, name), getattr(source, name).astype(np.float32))
+    np.testing.assert_array_equal(np.asarray(person.guessed), source.joint_visible < 0.5)
+    np.testing.assert_array_equal(np.asarray(person.landmarks)[:, :2], source.landmarks.points.astype(np.float32))
+    np.testing.assert_array_equal(np.asarray(person.landmarks)[:, 2], source.landmarks.visibility.astype(np.float32))
+
+    bodies = person.hypotheses
+    for name in ("weights", "joints", "betas", "transl", "log_q"):
+        np.testing.assert_array_equal(getattr(bodies, name), getattr(source.hypotheses, name).astype(np.float32))
+    rotvec = np.concatenate([np.asarray(bodies.global_orient), np.asarray(bodies.body_pose)], axis=1)
+    np.testing.assert_array_equal(rotvec.reshape(-1, 24, 3), source.hypotheses.rotvec.astype(np.float32))
+
+
+def test_covariance_is_xx_xy_xz_yy_yz_zz() -> None:
+    estimate = make_estimate()
+    assert estimate.person is not None
+    (person,) = decode(encode_estimate(estimate, INFO, STAMP)).people
+    for six, std, matrix in zip(
+        person.joint_cov.tolist(), person.joint_std.tolist(), estimate.person.joint_cov, strict=True
+    ):
+        xx, xy, xz, yy, yz, zz = six
+        np.testing.assert_allclose([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]], matrix, rtol=1e-6)
+        assert std == pytest.approx(np.sqrt(np.linalg.eigvalsh(matrix).mean()), rel=1e-6)
+
+
+def test_nobody_there_is_an_empty_list() -> None:
+    assert decode(encode_estimate(replace(make_estimate(), person=None), INFO, STAMP)).people == ()
+
+
+def test_arrays_are_views_of_the_message_and_aligned_in_it() -> None:
+    message = encode_estimate(make_estimate(), INFO, STAMP)
+    start = np.frombuffer(message, np.uint8).__array_interface__["data"][0]
+    (person,) = decode(message).people
+    arrays = [getattr(person, name) for name in PERSON_ARRAYS]
+    arrays += [getattr(person.hypotheses, name) for name in HYPOTHESIS_ARRAYS]
+    for array in arrays:
+        view = np.asarray(array)
+        inside = view.__array_interface__["data"][0] - start
+        assert 0 <= inside < len(message)
+        assert inside % 8 == 0
+        assert not view.flags.writeable
+        assert view.tolist() == array.tolist()
+        assert len(array) == len(view)
+
+
+def test_the_layout_is_the_documented_one() -> None:
+    """Reads one number with nothing but the text of `realtime/wire.py`."""
+    estimate = make_estimate()
+    assert estimate.person is not None
+    message = encode_estimate(estimate, INFO, STAMP)
+    assert message[:12] == b"pose.v1" + bytes([0x00, 0x50, 0x4E, 0x42, 0x52])
+    length = int.from_bytes(message[12:16], "little")
+    header = msgpack.unpackb(message[16 : 16 + length])
+    dtype, shape, offset = header["people"][0]["arrays"]["joints"]
+    assert (dtype, shape) == ("<f4", [24, 3])
+    at = (16 + length + 7) // 8 * 8 + offset + (15 * 3 + 1) * 4  # y of the head
+    assert np.frombuffer(message[at : at + 4], "<f4")[0] == np.float32(estimate.person.best.joints[15, 1])
+
+
+def test_a_publisher_of_version_1_0_says_less_about_its_calibration() -> None:
+    old = {"name": "elbow", "data": "held-out renders", "levels": [[0.9, 0.91]]}
+    message = decode(encoded(version=[1, 0], calibration=old))
+    assert message.calibration == Calibration("elbow", "held-out renders", ((0.9, 0.91),))
+
+
+def test_a_publisher_of_version_1_2_says_nothing_about_the_lens() -> None:
+    assert decode(encoded(version=[1, 2], camera_distortion=...)).camera_distortion == ()
+
+
+def test_the_stream_says_what_the_calibration_reached() -> None:
+    reached = Reached(
+        "others", (0.5, 0.9), (0.49, 0.89), (0.5, 0.91), None, (0.6, 0.9), 0.01, 0.02, None, 0.1, 0.3, 0.31, 0.6, 0.9
+    )
+    radii = np.array([[0.5, 1.25, 1.5], [0.9, 6.25, 6.5]])
+    flat = uncertainty.PictureFactor(0.0, -70.0, -50.0, -40.0)
+    fitted = uncertainty.Calibration(np.ones((24, 2)), np.ones((24, 2)), flat, 1.0, radii, "some people", reached)
+    levels = ((0.5, 0.49), (0.9, 0.89))
+    said = Calibration(
+        "flow.onnx",
+        "some people",
+        levels,
+        "others",
+        ((0.5, 0.5), (0.9, 0.91)),
+        (),
+        ((0.5, 1.25, 1.5), (0.9, 6.25, 6.5)),
+    )
+    assert describe("flow.onnx", fitted) == said
+    unmeasured = describe("flow.onnx", replace(fitted, reached=None))
+    assert unmeasured == replace(said, levels=(), measured_on="", visible_levels=())
+
+
+def test_what_a_newer_minor_version_adds_is_skipped() -> None:
+    header, data = wire.unpack(encode_estimate(make_estimate(), INFO, STAMP))
+    header |= {"version": [1, 9], "mood": {"deep": [None, 1.5]}}
+    header["people"][0] |= {"hands": [1, 2]}
+    header["people"][0]["arrays"]["quaternions"] = ["<f2", [24, 4], 10**12]
+    message = decode(wire.pack(header, bytes(data)))
+    assert message.version == (1, 9)
+    assert message.people == decode(encode_estimate(make_estimate(), INFO, STAMP)).people
+
+
+@pytest.mark.parametrize(
+    "message", [encoded(version=[2, 0]), encoded().replace(b"pose.v1", b"pose.v2"), b"pose.v10\0PNBR and so on"]
+)
+def test_another_major_version_is_named(message: bytes) -> None:
+    with pytest.raises(VersionError, match=r"version (2|10) .* this reader version 1"):
+        decode(message)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"seq": ...}, "no 'seq'"),
+        ({"seq": -1}, "'seq' below zero"),
+        ({"seq": True}, "'seq' of type bool"),
+        ({"schema": "other.pose"}, "schema 'other.pose'"),
+        ({"version": 1}, "'version' of type int"),
+        ({"version": [1]}, "'version' with the wrong number"),
+        ({"camera_matrix": [[1.0, 2.0]]}, "'camera_matrix' with the wrong number"),
+        ({"camera_matrix": []}, "'camera_matrix' with the wrong number"),
+        ({"camera_matrix": [[0.0] * 3] * 3}, "'camera_matrix' that is not"),
+        ({"camera_matrix": [[600.0, 0, 0], [0, 600.0, 0], [320.0, 240.0, 1]]}, "'camera_matrix' that is not"),
+        (
+            {"camera_matrix": [[600.0, 0, math.inf], [0, 600.0, 240], [0, 0, 1]]},
+            "'camera_matrix' with a number that is",
+        ),
+        ({"image_size": [-1, 0]}, "'image_size' -1x0; both must be above zero"),
+        ({"media_time_s": math.nan}, "'media_time_s' with a number that is not finite"),
+        ({"camera_distortion": [0.1]}, "'camera_distortion' of 1 numbers, not 0, 4, 5 or 8"),
+        ({"camera_distortion": ["a"] * 5}, "'camera_distortion' with the wrong number or type"),
+        ({"joint_names": ["a"]}, "'joint_names' with the wrong number"),
+        ({"frame": {}}, "'frame' of the header has no 'name'"),
+        ({"calibration": {"name": "x", "data": "y", "levels": [[1]]}}, "'levels' with the wrong number"),
+        ({"calibration": vars(CALIBRATION) | {"radii": [[0.5, 1.0]]}}, "'radii' with the wrong number"),
+        ({"people": {}}, "'people' of type dict"),
+        ({"people": [3]}, "person 0 is not a map"),
+    ],
+)
+def test_a_wrong_header_field_is_named(changes: dict[str, object], complaint: str) -> None:
+    with pytest.raises(MessageError, match=complaint):
+        decode(encoded(**changes))
+
+
+@pytest.mark.parametrize(
+    ("reference", "complaint"),
+    [
+        (["<f8", [24, 3], 0], "expected '<f4'"),
+        (["<f4", [3, 24], 0], r"expected '<f4' of \[24, 3\]"),
+        (["<f4", [24, 3], 10**18], "reaches beyond"),
+        (["<f4", [24, 3], -8], "is not"),
+        (["<f4", [24, 3]], "is not"),
+        ([0, 0, 0], "is not"),
+    ],
+)
+def test_a_wrong_array_is_named(reference: list[object], complaint: str) -> None:
+    header, data = wire.unpack(encode_estimate(make_estimate(), INFO, STAMP))
+    header["people"][0]["arrays"]["joints"] = reference
+    with pytest.raises(MessageError, match=complaint):
+        decode(wire.pack(header, bytes(data)))
+
+
+@pytest.mark.parametrize("count", [-1, 0, 7, 2**40])  # with 5, one more still fits the padding
+def test_a_wrong_number_of_hypotheses_is_refused(count: int) -> None:
+    header, data = wire.unpack(encode_estimate(make_estimate(count=5), INFO, STAMP))
+    for reference in header["people"][0]["hypotheses"].values():
+        reference[1][0] = count
+    with pytest.raises(MessageError, match=r"is empty|reaches beyond"):
+        decode(wire.pack(header, bytes(data)))
+
+
+@pytest.mark.parametrize("field", ["score", "distance_std"])
+def test_a_person_with_a_number_that_is_not_finite_is_refused(field: str) -> None:
+    header, data = wire.unpack(encode_estimate(make_estimate(), INFO, STAMP))
+    header["people"][0][field] = math.nan
+    with pytest.raises(MessageError, match=f"person 0 has '{field}' with a number that is not finite"):
+        decode(wire.pack(header, bytes(data)))
+
+
+VALID = encode_estimate(make_estimate(count=2), INFO, STAMP)
+
+
+def test_every_truncation_is_refused() -> None:
+    for size in range(len(VALID)):  # nothing pads the last array, 8 bytes long
+        with pytest.raises(MessageError):
+            decode(VALID[:size])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, len(VALID) - 1), st.integers(1, 255)), min_size=1, max_size=8))
+def test_flipped_bits_raise_nothing_else(flips: list[tuple[int, int]]) -> None:
+    broken = bytearray(VALID)
+    for at, mask in flips:
+        broken[at % len(VALID)] ^= mask
+    _decode_or_refuse(bytes(broken))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 255))
+def test_flipped_header_bits_raise_nothing_else(at: int, mask: int) -> None:
+    broken = bytearray(VALID)
+    broken[at] ^= mask
+    _decode_or_refuse(bytes(broken))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200), st.sampled_from([b"", b"pose.v1", VALID[:12]]), st.booleans())
+def test_random_bytes_raise_nothing_else(junk: bytes, start: bytes, with_length: bool) -> None:
+    length = len(junk).to_bytes(4, "little") if with_length else b""
+    _decode_or_refuse(start + length + junk)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(sorted(wire.unpack(VALID)[0])),
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    ),
+)
+def test_any_value_in_any_header_field_raises_nothing_else(key: str, value: object) -> None:
+    header, data = wire.unpack(VALID)
+    _decode_or_refuse(wire.pack(header | {key: value}, bytes(data)))
+
+
+def test_deep_nesting_is_refused() -> None:
+    bomb = b"\x91" * 100_000
+    with pytest.raises(MessageError, match="not msgpack"):
+        decode(VALID[:12] + len(bomb).to_bytes(4, "little") + bomb)
+
+
+def _decode_or_refuse(message: bytes) -> None:
+    try:
+        decoded = decode(message)
+    except MessageError as error:
+        assert str(error).endswith(".")
+        return
+    for person in decoded.people:  # whatever was let through can be read
+        assert all(len(getattr(person, name).tolist()) == len(getattr(person, name)) for name in PERSON_ARRAYS)
+
+
+def test_the_largest_message_is_not_too_large() -> None:
+    estimate = make_estimate(count=MAX_HYPOTHESES)
+    size = len(encode_estimate(estimate, INFO, STAMP))
+    assert MAX_MESSAGE_BYTES - (80 << 10) < size <= MAX_MESSAGE_BYTES

@@ -1,0 +1,74 @@
+"""What a subscriber received can be reweighted like what the pipeline made."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from engines.body import BodyModel
+from engines.errors import PenumbraError
+from engines.evidence.density import TopDensity
+from engines.evidence.evidence import best, reweight
+from engines.evidence.skin import Skin
+from engines.evidence.surfaces import NonPenetration, Plane
+from realtime.stream.decode import decode
+from realtime.stream.encode import encode_estimate
+from realtime.stream.publisher import Publisher
+from realtime.stream.received import hypotheses_of, intrinsics_of
+from realtime.stream.wire import pack, unpack
+from realtime.subscriber import Subscriber
+from tests.support.example_estimate import INFO, STAMP, make_estimate
+from tests.support.random_hypotheses import around
+
+
+def test_received_hypotheses_are_those_that_were_sent() -> None:
+    estimate = make_estimate(count=5)
+    assert estimate.person is not None
+    lens = (-0.2, 0.05, 0.001, -0.002, 0.01)
+    message = decode(encode_estimate(estimate, replace(INFO, camera_distortion=lens), STAMP))
+    received, sent = hypotheses_of(message.people[0]), estimate.person.hypotheses
+    for name in ("rotvec", "betas", "transl", "joints", "weights", "log_q"):
+        np.testing.assert_allclose(getattr(received, name), getattr(sent, name), atol=1e-6)
+    densest = reweight(received, TopDensity(2))
+    assert set(np.flatnonzero(densest.weights)) == set(np.argsort(sent.log_q)[-2:])
+    camera = intrinsics_of(message)
+    np.testing.assert_array_equal(camera.matrix, INFO.camera_matrix)
+    assert camera.size == (640, 480) and camera.dist == lens and not camera.calibrated
+
+
+def test_an_older_publisher_sends_no_density() -> None:
+    header, data = unpack(encode_estimate(make_estimate(), INFO, STAMP))
+    del header["people"][0]["hypotheses"]["log_q"]
+    old = decode(pack(header | {"version": [1, 1]}, bytes(data)))
+    received = hypotheses_of(old.people[0])
+    assert np.isnan(received.log_q).all() and np.isfinite(received.joints).all()
+    with pytest.raises(PenumbraError, match=r"from version 1\.2 of the stream on"):
+        reweight(received, TopDensity(2))
+
+
+def test_a_published_message_is_reweighted_by_a_floor(body: BodyModel) -> None:
+    """Through a real socket: the floor cuts through half of the bodies, which lose their weight."""
+    draws, _ = around(body, 30, seed=4)
+    estimate = make_estimate()
+    assert estimate.person is not None
+    estimate = replace(estimate, person=replace(estimate.person, hypotheses=draws))
+    with Publisher("tcp://127.0.0.1:*") as publisher, Subscriber(publisher.endpoint, timeout_s=10) as stream:
+        message = None
+        for _ in range(200):  # a subscriber misses what is sent before its connection stands
+            publisher.publish(estimate, INFO)
+            try:
+                stream.timeout_s = 0.05
+                message = stream.recv()
+                break
+            except TimeoutError:
+                continue
+    assert message is not None
+    received, skin = hypotheses_of(message.people[0]), Skin.of(body)
+    lowest = skin.points(draws)[..., 1].max(1)
+    floor = Plane.through(np.array([0.0, np.median(lowest), 3.0]), np.array([0.0, -1.0, 0.0]))
+    posterior = reweight(received, NonPenetration(floor, skin, tolerance_m=0.005))
+    assert posterior.weights.sum() == pytest.approx(1, abs=1e-5)
+    sunk = lowest > np.median(lowest) + 0.03
+    assert sunk.any() and posterior.weights[sunk].max() < 1e-4
+    assert posterior.weights[lowest < np.median(lowest)].min() > 1 / 30
+    assert best(posterior).joints.shape == (24, 3)

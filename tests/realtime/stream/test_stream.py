@@ -1,0 +1,352 @@
+"""Real sockets and processes: what is published arrives, and no reader and no stranger can do harm."""
+
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from engines.errors import PenumbraError
+from realtime.stream import wire
+from realtime.stream.endpoint import is_local
+from realtime.stream.publisher import SEND_QUEUE, Publisher
+from realtime.stream.wire import VersionError
+from realtime.subscriber import Subscriber
+from tests.support.example_estimate import INFO, STAMP, encoded, make_estimate
+from tests.support.paths import ROOT
+
+ANY_PORT = "tcp://127.0.0.1:*"
+END = 10**9  # the frame_id that tells a reader process to end
+
+READER = """
+import sys
+
+class OnlyThese:  # what a subscriber may depend on
+    allowed = sys.stdlib_module_names | {"zmq", "msgpack", "realtime", "engines"}
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in self.allowed:
+            raise ImportError(name + " is not to be imported here")
+
+sys.meta_path.insert(0, OnlyThese())
+from realtime.subscriber import Subscriber
+with Subscriber(sys.argv[1], latest_only=False, timeout_s=100) as poses:
+    for message in poses:
+        people = message.people
+        print(message.seq, poses.lost, message.frame_id, sum(p.joints.tolist()[23][2] for p in people), flush=True)
+        if message.frame_id == int(sys.argv[2]):
+            break
+"""
+
+
+class Reader:
+    """A subscriber in another process that reports each message as `seq lost frame_id checksum`."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", READER, endpoint, str(END)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        self.reports: queue.Queue[tuple[int, int, int, float]] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            seq, lost, frame_id, checksum = line.split()
+            self.reports.put((int(seq), int(lost), int(frame_id), float(checksum)))
+
+    def report(self) -> tuple[int, int, int, float]:
+        return self.reports.get(timeout=100)
+
+    def wait_until_listening(self, publish: Callable[[], None]) -> tuple[int, int, int, float]:
+        """Publishes until this reader has received something; returns its first report."""
+        while self.process.poll() is None:
+            publish()
+            try:
+                return self.reports.get(timeout=0.02)
+            except queue.Empty:
+                continue
+        raise AssertionError(f"the reader ended with {self.process.returncode}")
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    with Publisher(ANY_PORT) as publisher:
+        yield publisher
+
+
+@pytest.fixture
+def start_reader(publisher: Publisher) -> Iterator[Callable[[], Reader]]:
+    readers: list[Reader] = []
+
+    def start() -> Reader:
+        readers.append(Reader(publisher.endpoint))
+        return readers[-1]
+
+    yield start
+    for reader in readers:
+        reader.process.kill()
+        reader.process.wait()
+
+
+@pytest.fixture
+def stranger() -> Iterator[tuple[zmq.Socket[bytes], str]]:
+    """A PUB socket that sends whatever we like, and its endpoint."""
+    with zmq.Context() as context, context.socket(zmq.PUB) as socket:
+        socket.linger = 0
+        socket.bind(ANY_PORT)
+        yield socket, socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+def until_received(send: Callable[[], None], poses: Subscriber) -> None:
+    """Subscriptions travel in the background: sends until one message has come through."""
+    while not poses._socket.poll(20):
+        send()
+
+
+def test_another_process_receives_every_message(publisher: Publisher, start_reader: Callable[[], Reader]) -> None:
+    """The reader may import pyzmq, msgpack and the standard library; the sender stays half a queue ahead of it."""
+    reader = start_reader()
+    nobody = replace(make_estimate(), person=None)
+    first = reader.wait_until_listening(lambda: publisher.publish(nobody, INFO))[0]
+    begin, expected, reports = publisher.sent, {}, []
+    for i in range(500):
+        estimate = nobody if i % 10 == 9 else make_estimate(i, count=100, seed=i % 7)
+        expected[publisher.sent] = 0.0 if estimate.person is None else float(estimate.person.best.joints[23, 2])
+        publisher.publish(estimate, INFO)
+        while len(reports) < publisher.sent - first - 1 - SEND_QUEUE // 2:
+            reports.append(reader.report())
+    publisher.publish(replace(nobody, frame_id=END), INFO)
+    while not reports or reports[-1][2] != END:
+        reports.append(reader.report())
+
+    assert [report[0] for report in reports] == list(range(first + 1, begin + 501))
+    assert {report[1] for report in reports} == {0}
+    received = {seq: checksum for seq, _, _, checksum in reports}
+    assert all(received[seq] == pytest.approx(value, rel=1e-6) for seq, value in expected.items())
+    assert reader.process.wait(timeout=60) == 0
+    assert publisher.stalls == 0
+
+
+def test_a_subscriber_that_stops_reading_harms_nobody(publisher: Publisher, start_reader: Callable[[], Reader]) -> None:
+    stuck, healthy = start_reader(), start_reader()
+    small, big = replace(make_estimate(), person=None), make_estimate(count=100)
+    stuck.wait_until_listening(lambda: publisher.publish(small, INFO))
+    seen = healthy.wait_until_listening(lambda: publisher.publish(small, INFO))[0]
+    os.kill(stuck.process.pid, signal.SIGSTOP)
+
+    before, begin = _resident_bytes(), publisher.sent
+    for _ in range(3000):  # 190 MB
+        publisher.publish(big, INFO)
+        while seen < publisher.sent - 1 - SEND_QUEUE // 2:
+            seen, lost, _, _ = healthy.report()
+            assert lost == 0
+    assert publisher.sent == begin + 3000
+    assert publisher.stalls > 0
+    assert _resident_bytes() - before < 60e6
+
+    os.kill(stuck.process.pid, signal.SIGCONT)
+    end = replace(small, frame_id=END)
+    report = (0, 0, 0, 0.0)
+    while report[2] != END:  # it goes on where its queue ended, and knows what it missed
+        publisher.publish(end, INFO)
+        report = stuck.report()
+    assert report[1] > 1000
+
+
+def test_closing_does_not_wait_for_a_stuck_subscriber(start_reader: Callable[[], Reader], publisher: Publisher) -> None:
+    reader = start_reader()
+    reader.wait_until_listening(lambda: publisher.publish(make_estimate(), INFO))
+    os.kill(reader.process.pid, signal.SIGSTOP)
+    while publisher.stalls == 0:
+        publisher.publish(make_estimate(count=100), INFO)
+    closing = threading.Thread(target=publisher.close, daemon=True)
+    closing.start()
+    closing.join(timeout=100)
+    assert not closing.is_alive()
+
+
+def test_the_last_message_leaves_before_the_socket_closes() -> None:
+    with Publisher(ANY_PORT) as publisher, Subscriber(publisher.endpoint, latest_only=False, timeout_s=60) as poses:
+        until_received(lambda: publisher.publish(make_estimate(), INFO), poses)
+        for _ in range(SEND_QUEUE // 2):
+            publisher.publish(make_estimate(count=100), INFO)
+        publisher.publish(make_estimate(frame_id=END), INFO)
+        publisher.close()
+        assert next(message for message in poses if message.frame_id == END).seq == publisher.sent - 1
+        assert poses.lost == 0
+
+
+def test_latest_only_skips_to_the_newest(publisher: Publisher) -> None:
+    with Subscriber(publisher.endpoint, timeout_s=60) as poses:
+        until_received(lambda: publisher.publish(make_estimate(), INFO), poses)
+        first = poses.recv().seq
+        for _ in range(SEND_QUEUE - 2):  # fewer than the send queue holds, so none can be missing on the way
+            publisher.publish(make_estimate(count=100), INFO)
+        time.sleep(0.3)  # nobody reads for a while
+        reads = 1 + next(i for i, message in enumerate(poses) if message.seq == publisher.sent - 1)
+        assert reads < SEND_QUEUE // 2
+        assert poses.lost + reads == publisher.sent - 1 - first
+
+
+def test_lost_messages_are_counted_and_a_new_session_starts_at_zero(stranger: tuple[zmq.Socket[bytes], str]) -> None:
+    socket, endpoint = stranger
+    with Subscriber(endpoint, latest_only=False, timeout_s=60) as poses:
+        until_received(lambda: socket.send(encoded(session="a", seq=10)), poses)
+        for seq in (11, 14, 15, 20):
+            socket.send(encoded(session="a", seq=seq))
+        assert next(message for message in poses if message.seq == 20).session == "a"
+        assert poses.lost == 2 + 4
+        socket.send(encoded(session="b", seq=500))
+        assert poses.recv().session == "b"
+        assert poses.lost == 0
+
+
+def test_junk_is_refused_and_counted(stranger: tuple[zmq.Socket[bytes], str]) -> None:
+    socket, endpoint = stranger
+    with Subscriber(endpoint, latest_only=False, timeout_s=60) as poses:
+        until_received(lambda: socket.send(encoded(seq=0)), poses)
+        for junk in (b"pose.v1", b"pose.v1\0PNBR\xff\xff\xff\xff", encoded()[:-100], b"pose.virus"):
+            socket.send(junk)
+        socket.send(b"not for us")
+        socket.send(encoded(seq=1))
+        assert next(message for message in poses if message.seq == 1)
+        assert (poses.refused, poses.lost) == (4, 0)
+
+
+def test_an_oversized_message_is_not_taken_in(stranger: tuple[zmq.Socket[bytes], str]) -> None:
+    """Such a peer is no Penumbra: libzmq hangs up on it and does not connect again."""
+    socket, endpoint = stranger
+    with Subscriber(endpoint, latest_only=False, timeout_s=0.5) as poses, socket.get_monitor_socket() as monitor:
+        until_received(lambda: socket.send(encoded()), poses)
+        socket.send(b"pose.v1" + bytes(wire.MAX_MESSAGE_BYTES))
+        while recv_monitor_message(monitor)["event"] != zmq.EVENT_DISCONNECTED:
+            pass
+        socket.disable_monitor()
+        with pytest.raises(TimeoutError):
+            for message in poses:
+                assert message.session == STAMP.session
+        assert poses.refused == 0
+
+
+def test_a_publisher_of_another_version_is_an_error_and_not_silence(stranger: tuple[zmq.Socket[bytes], str]) -> None:
+    socket, endpoint = stranger
+    with Subscriber(endpoint, timeout_s=60) as poses:
+        until_received(lambda: socket.send(encoded().replace(b"pose.v1", b"pose.v2")), poses)
+        with pytest.raises(VersionError, match="update"):
+            poses.recv()
+
+
+def test_silence_is_a_timeout() -> None:
+    with Subscriber("tcp://127.0.0.1:9", timeout_s=0.05) as poses, pytest.raises(TimeoutError, match=r"127\.0\.0\.1:9"):
+        poses.recv()
+
+
+def test_port_in_use_names_the_port(publisher: Publisher) -> None:
+    port = publisher.endpoint.rpartition(":")[2]
+    with pytest.raises(PenumbraError, match=f"Port {port} .* in use"):
+        Publisher(publisher.endpoint)
+
+
+def test_a_path_in_use_is_not_taken_over(tmp_path: Path) -> None:
+    endpoint = f"ipc://{tmp_path}/poses"
+    with Publisher(endpoint) as publisher, Subscriber(endpoint, timeout_s=60) as poses:
+        with pytest.raises(PenumbraError, match="poses is in use"):
+            Publisher(endpoint)
+        until_received(lambda: publisher.publish(make_estimate(), INFO), poses)
+        assert poses.recv().session == publisher.session
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_what_is_not_a_socket_is_not_deleted(kind: str, tmp_path: Path) -> None:
+    precious, path = tmp_path / "precious", tmp_path / "path"
+    if kind == "link":
+        precious.write_text("mine")
+        path.symlink_to(precious)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.write_text("mine")
+    with pytest.raises(PenumbraError, match="path there is already something that is not a socket"):
+        Publisher(f"ipc://{path}")
+    assert path.is_symlink() if kind == "link" else path.is_dir() if kind == "folder" else path.read_text() == "mine"
+
+
+def test_a_socket_left_behind_is_replaced(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as ended:
+        ended.bind(str(tmp_path / "poses"))
+    assert (tmp_path / "poses").is_socket()
+    with Publisher(f"ipc://{tmp_path}/poses") as publisher, Subscriber(publisher.endpoint, timeout_s=60) as poses:
+        until_received(lambda: publisher.publish(make_estimate(), INFO), poses)
+
+
+@pytest.mark.parametrize("path", ["", "/nowhere/at/all", "/" + 200 * "long"])
+def test_a_path_that_cannot_be_bound_is_named(path: str) -> None:
+    with pytest.raises(PenumbraError, match=f"endpoint ipc://{path}"):
+        Publisher(f"ipc://{path}")
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["tcp://127.0.0.1", "5590", "", "http://127.0.0.1:80", "tcp://127.0.0.1:99999", "tcp://:5590", "ipc://"]
+)
+def test_a_malformed_endpoint_is_named(endpoint: str) -> None:
+    with pytest.raises(PenumbraError, match=f"endpoint {endpoint}"):
+        Publisher(endpoint, allow_lan=True)
+    with pytest.raises(PenumbraError, match=f"endpoint {endpoint}"):
+        Subscriber(endpoint)
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:*", "tcp://127.0.0.1:0"])
+def test_a_free_port_is_for_the_publisher_to_choose(endpoint: str) -> None:
+    with Publisher(endpoint) as publisher:
+        assert int(publisher.endpoint.rpartition(":")[2]) > 0
+    with pytest.raises(PenumbraError, match="form tcp://HOST:PORT"):
+        Subscriber(endpoint)
+
+
+def test_an_address_of_another_machine_cannot_be_bound() -> None:
+    with pytest.raises(PenumbraError, match=r"endpoint tcp://192\.0\.2\.1:5590"):  # reserved for documentation
+        Publisher("tcp://192.0.2.1:5590", allow_lan=True)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "local"),
+    [
+        ("tcp://127.0.0.1:5590", True),
+        ("tcp://127.3.2.1:5590", True),
+        ("tcp://localhost:5590", True),
+        ("tcp://[::1]:5590", True),
+        ("ipc:///run/poses", True),
+        ("tcp://*:5590", False),
+        ("tcp://0.0.0.0:5590", False),
+        ("tcp://[::]:5590", False),
+        ("tcp://eth0:5590", False),
+        ("tcp://127.evil.example:5590", False),
+    ],
+)
+def test_which_endpoints_stay_on_this_machine(endpoint: str, local: bool) -> None:
+    assert is_local(endpoint) is local
+    if not local:
+        with pytest.raises(PenumbraError, match="allow_lan"):
+            Publisher(endpoint)
+
+
+def test_publishing_on_the_network_is_allowed_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with Publisher("tcp://0.0.0.0:*", allow_lan=True):
+        assert "unencrypted" in caplog.text
+
+
+def _resident_bytes() -> int:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("no /proc/self/status to read the memory from")
+    return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith("VmRSS")).split()[1])

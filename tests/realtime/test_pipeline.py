@@ -1,0 +1,129 @@
+"""One frame in, one estimate out: each published number against its own definition."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from calib.camera import from_fov
+from engines.blazepose.tracker import open_perception
+from engines.body import BodyModel, joints_only
+from engines.covariance import std_from_cov
+from engines.flow.sampler import FlowModel, open_sampler
+from engines.flow.statistics import entropy
+from engines.types import Person
+from realtime import demo
+from realtime.capture.frame import Frame
+from realtime.pipeline import Pipeline
+from realtime.smoothing import Smoother, SmoothingConfig
+
+K = 60
+
+
+@pytest.fixture(scope="module")
+def frame() -> Frame:
+    with demo.open_demo() as source:
+        first = source.read()
+    assert first is not None
+    return first
+
+
+@pytest.fixture(scope="module")
+def pipeline(body: BodyModel, frame: Frame) -> Iterator[Pipeline]:
+    model = FlowModel.load()
+    size = (frame.image.shape[1], frame.image.shape[0])
+    camera = demo.Truth.load().intrinsics(size)
+    smoother = Smoother(body, SmoothingConfig(enabled=False))
+    sampler = open_sampler(body, K, model=model)
+    yield Pipeline(open_perception(), sampler, body, camera, model.calibration, smoother)
+
+
+@pytest.fixture(scope="module")
+def person(pipeline: Pipeline, frame: Frame) -> Person:
+    found = pipeline(frame, 0).person
+    assert found is not None
+    return found
+
+
+def level(joints: np.ndarray, ray: np.ndarray) -> np.ndarray:
+    """Every body as far away as the first."""
+    along = joints[:, 0] @ ray
+    return joints + (along[0] - along)[:, None, None] * ray
+
+
+def test_covariance_is_that_of_the_draws_then_calibrated(person: Person, pipeline: Pipeline) -> None:
+    samples = pipeline.sampler(person.landmarks, pipeline.intrinsics)
+    joints = level(samples.hypotheses.joints.astype(float), person.ray)
+    raw = np.stack([np.cov(joints[:, j].T, bias=True) for j in range(24)])
+    assert pipeline.calibration is not None
+    expected = pipeline.calibration.apply(raw, person.ray, person.joint_visible, entropy(samples.hypotheses))
+    np.testing.assert_allclose(person.joint_cov, expected, atol=1e-5)
+
+
+def test_published_hypotheses_have_the_calibrated_spread(person: Person, pipeline: Pipeline) -> None:
+    joints = level(person.hypotheses.joints.astype(float), person.ray)
+    found = std_from_cov(np.stack([np.cov(joints[:, j].T, bias=True) for j in range(24)]))
+    drawn = level(pipeline.sampler(person.landmarks, pipeline.intrinsics).hypotheses.joints.astype(float), person.ray)
+    raw = std_from_cov(np.stack([np.cov(drawn[:, j].T, bias=True) for j in range(24)]))
+    wanted = std_from_cov(person.joint_cov)
+    before, after = (np.abs(std / wanted - 1)[1:] for std in (raw, found))
+    assert np.median(after) < 0.1 and np.quantile(after, 0.9) < 0.25
+    assert np.median(after) < 0.5 * np.median(before)
+
+
+def test_distance_is_kept_apart_and_the_hypotheses_have_it(person: Person, pipeline: Pipeline) -> None:
+    assert np.linalg.norm(person.ray) == pytest.approx(1, abs=1e-5)
+    samples = pipeline.sampler(person.landmarks, pipeline.intrinsics).hypotheses
+    assert pipeline.calibration is not None
+    raw = float((samples.joints[:, 0] @ person.ray).std())
+    assert person.distance_std == pytest.approx(pipeline.calibration.apply_to_distance(raw, entropy(samples)), rel=1e-3)
+    assert (person.hypotheses.joints[:, 0] @ person.ray).std() == pytest.approx(person.distance_std, rel=0.02)
+
+
+def test_an_assumed_camera_widens_the_distance_only(pipeline: Pipeline, frame: Frame, body: BodyModel) -> None:
+    size = (frame.image.shape[1], frame.image.shape[0])
+    assumed = dataclasses.replace(pipeline.intrinsics, source="assumed")
+    smoother = Smoother(body, SmoothingConfig(enabled=False))
+    guessing = Pipeline(pipeline.perception, pipeline.sampler, body, assumed, pipeline.calibration, smoother)
+    known, guessed = pipeline(frame, 0).person, guessing(frame, 0).person
+    assert known is not None and guessed is not None and not from_fov(size).calibrated
+    assert guessed.distance_std > known.distance_std
+    # Tracking moves the crop by a fraction of a pixel between two looks at one frame.
+    np.testing.assert_allclose(std_from_cov(guessed.joint_cov), std_from_cov(known.joint_cov), rtol=0.2)
+
+
+def test_every_hypothesis_is_the_body_of_its_parameters(person: Person, body: BodyModel) -> None:
+    h = person.hypotheses
+    np.testing.assert_allclose(joints_only(body, h.rotvec, h.betas, h.transl), h.joints, atol=1e-4)
+
+
+def test_the_best_estimate_is_hypothesis_zero_when_nothing_is_filtered(person: Person) -> None:
+    np.testing.assert_allclose(person.best.joints, person.hypotheses.joints[0], atol=1e-6)
+    assert person.hypotheses.weights.sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_the_same_noise_gives_the_same_bodies_again(pipeline: Pipeline, person: Person) -> None:
+    once, again = (pipeline.sampler(person.landmarks, pipeline.intrinsics).hypotheses for _ in range(2))
+    np.testing.assert_array_equal(again.joints, once.joints)
+    np.testing.assert_array_equal(once.joints[0], person.hypotheses.joints[0])
+
+
+def test_the_mesh_is_the_best_estimate_and_its_spread_follows_the_joints(
+    pipeline: Pipeline, frame: Frame, body: BodyModel
+) -> None:
+    person = pipeline(frame, 0).person
+    assert person is not None
+    mesh = pipeline.mesh(person)
+    rotvec = np.concatenate([person.best.global_orient, person.best.body_pose]).reshape(24, 3)
+    expected = body.shaped(person.best.betas).posed(rotvec, person.best.transl).vertices("live")
+    np.testing.assert_allclose(mesh.vertices, expected, atol=1e-5)
+    by_joint = body.live.weights @ std_from_cov(person.joint_cov)
+    assert mesh.std.min() > 0 and np.corrcoef(mesh.std, by_joint)[0, 1] > 0.5
+
+
+def test_nobody_in_an_empty_picture(pipeline: Pipeline, frame: Frame) -> None:
+    pipeline.perception.reset()
+    empty = dataclasses.replace(frame, image=np.full_like(frame.image, 127))
+    estimate = pipeline(empty, 3)
+    assert estimate.person is None and estimate.dropped == 3 and estimate.frame_id == frame.frame_id

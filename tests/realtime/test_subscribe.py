@@ -1,0 +1,110 @@
+"""`python -m realtime.subscribe` as a user runs it."""
+
+import json
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+
+from engines.types import JOINT_NAMES
+from realtime import subscribe
+from realtime.stream.decode import decode
+from realtime.stream.encode import encode_estimate
+from realtime.stream.publisher import Publisher
+from tests.support.example_estimate import INFO, STAMP, make_estimate
+from tests.support.paths import ROOT
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    with Publisher("tcp://127.0.0.1:*") as publisher:
+        yield publisher
+
+
+def run_subscribe(publisher: Publisher, *args: str) -> tuple[int, str, str]:
+    """Publishes until the command has ended."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "realtime.subscribe", "--endpoint", publisher.endpoint, *args],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None:
+        publisher.publish(make_estimate(), INFO)
+        time.sleep(0.01)
+    out, err = process.communicate()
+    return process.returncode, out, err
+
+
+def test_subscribe_prints_joints_with_their_spread(publisher: Publisher) -> None:
+    code, out, err = run_subscribe(publisher, "--count", "3")
+    estimate = make_estimate()
+    assert estimate.person is not None
+    assert (code, err) == (0, "")
+    assert "not calibrated" in out
+    assert "monotonic clock" in out
+    head = next(line for line in out.splitlines() if line.split()[:1] == ["head"])
+    std_cm = 100 * np.sqrt(np.trace(estimate.person.joint_cov[15]) / 3)
+    np.testing.assert_allclose([float(x) for x in head.split()[1:4]], estimate.person.best.joints[15], atol=6e-4)
+    assert float(head.split()[4]) == pytest.approx(std_cm, abs=0.06)
+    for name, visible in zip(JOINT_NAMES, estimate.person.joint_visible, strict=True):
+        line = next(line for line in out.splitlines() if line.split()[:1] == [name])
+        assert line.endswith("guessed") == (visible < 0.5)
+
+
+def test_subscribe_prints_one_json_line_for_each_message(publisher: Publisher) -> None:
+    code, out, _ = run_subscribe(publisher, "--count", "4", "--json", "--every-message")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [line["seq"] - lines[0]["seq"] for line in lines] == [0, 1, 2, 3]
+    assert np.shape(lines[0]["people"][0]["joint_cov"]) == (24, 6)
+
+
+def test_subscribe_waits_with_a_sentence_and_ends_on_ctrl_c() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "realtime.subscribe", "--endpoint", "tcp://127.0.0.1:9"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert select.select([process.stderr], [], [], 100)[0]
+    assert "Still waiting" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+def test_the_example_in_the_readme_prints_numbers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    estimate = make_estimate()
+    message = decode(encode_estimate(estimate, INFO, STAMP))
+    monkeypatch.setattr("realtime.subscriber.Subscriber", lambda: nullcontext([message]))
+    code = (ROOT / "README.md").read_text().split("## Read the stream")[1].split("```")[1]
+    exec(code.removeprefix("python"), {})
+    printed = capsys.readouterr().out
+    (person,) = message.people
+    assert printed.startswith(f"{message.seq} {person.joints.tolist()} ") and "Array" not in printed
+    assert "memory" not in repr(person.joints) and "(24, 3)" in repr(person.joints)
+
+
+def test_subscribe_refuses_a_malformed_endpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert subscribe.main(["--endpoint", "nonsense"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_json_has_no_nan() -> None:
+    estimate = make_estimate()
+    assert estimate.person is not None
+    estimate.person.joint_cov[3] = np.nan
+    line = json.dumps(subscribe.as_dict(decode(encode_estimate(estimate, INFO, STAMP))), allow_nan=False)
+    assert json.loads(line)["people"][0]["joint_std"][3] is None

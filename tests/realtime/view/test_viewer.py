@@ -1,0 +1,102 @@
+"""The window: it opens where it can, says why where it cannot, and never holds the pipeline up."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from realtime.view.viewer import Viewer, explain_probe, why_no_window
+from tests.realtime.view.test_recorder import noise_frame
+from tests.support.paths import ROOT
+
+NO_FACES = np.zeros((0, 3), np.int32)
+
+OPEN_AND_CLOSE = """
+import sys, threading, time
+from engines.body import BodyModel
+from realtime.view import viewer as module
+from test_scene import standing
+
+reason = module.why_no_window()
+if reason is not None:
+    sys.exit(reason)
+body = BodyModel.load()
+frame, viewer, drawn = standing(body), module.Viewer(body.live.faces), []
+draw = module._Stage.draw
+module._Stage.draw = lambda self, frame: (draw(self, frame), drawn.append(frame))
+def feed():
+    while len(drawn) < 5 and not viewer.closed.is_set():
+        viewer.show(frame)
+        time.sleep(0.05)
+    viewer.close()
+threading.Thread(target=feed).start()
+viewer.run()
+assert viewer.closed.is_set()
+print("drawn", len(drawn))
+"""
+
+
+@pytest.fixture
+def display() -> Iterator[str]:
+    """A display of our own."""
+    if shutil.which("Xvfb") is None:
+        pytest.skip("Xvfb is not installed (apt install xvfb)")
+    read, write = os.pipe()
+    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1400x900x24", "+extension", "GLX"]
+    server = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)
+    os.close(write)
+    with os.fdopen(read) as numbers:
+        number = numbers.readline().strip()
+    if not number:
+        pytest.skip("Xvfb does not start here")
+    yield f":{number}"
+    server.terminate()
+    server.wait()
+
+
+def test_no_display_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    why_no_window.cache_clear()
+    reason = why_no_window()
+    why_no_window.cache_clear()
+    assert reason is not None and "DISPLAY" in reason and "--headless" in reason
+
+
+@pytest.mark.parametrize(
+    ("stderr", "says"),
+    [
+        ("ImportError: libusb-1.0.so.0: cannot open shared object file: No such file", "apt install libusb-1.0-0"),
+        ("OSError: libGL.so.1: cannot open shared object file: No such file or directory", "apt install libgl1"),
+        ("ImportError: libfoo.so.9: cannot open shared object file", "libfoo.so"),
+        ("ModuleNotFoundError: No module named 'open3d'", "pip install open3d"),
+        ("Failed to open X display. (exiting).", "Failed to open X display"),
+        ("", "exit status -11"),
+    ],
+)
+def test_each_failure_of_the_probe_has_its_cure(stderr: str, says: str) -> None:
+    sentence = explain_probe(-11, stderr)
+    assert says in sentence and "--headless" in sentence and "\n" not in sentence
+
+
+def test_showing_never_waits_and_counts_what_nobody_saw() -> None:
+    viewer = Viewer(NO_FACES)
+    for number in range(10):
+        viewer.show(noise_frame(number))
+    assert viewer.skipped == 9
+    newest = viewer._take()
+    assert newest is not None and newest.estimate.frame_id == 9
+    assert viewer._take() is None
+
+
+def test_window_opens_draws_and_closes(display: str) -> None:
+    environment = {**os.environ, "DISPLAY": display, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", OPEN_AND_CLOSE]
+    child = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert child.returncode == 0, child.stderr
+    assert "drawn" in child.stdout

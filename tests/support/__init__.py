@@ -1,0 +1,1 @@
+"""Random inputs, fakes and paths that several test files share."""

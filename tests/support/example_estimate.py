@@ -1,0 +1,54 @@
+"""An estimate with random numbers in every field, for tests and benchmarks of the stream."""
+
+import numpy as np
+
+from engines.types import Body, Estimate, Hypotheses, Landmarks, Person, Roi
+from realtime.stream import wire
+from realtime.stream.encode import Stamp, StreamInfo, encode_estimate
+
+STAMP = Stamp("0" * 32, 7, 11, 12)
+INFO = StreamInfo("camera 0", (640, 480), np.array([[600.0, 0, 320], [0, 601, 240], [0, 0, 1]]), False, "openvino")
+
+
+def make_estimate(frame_id: int = 0, count: int = 5, seed: int = 0) -> Estimate:
+    rng = np.random.default_rng(seed)
+    spread = rng.normal(size=(24, 3, 3)) * 0.1
+    landmarks = Landmarks(
+        rng.uniform(0, 640, (33, 2)),
+        rng.normal(size=33),
+        rng.uniform(size=33),
+        rng.uniform(size=33),
+        rng.normal(size=(33, 3)),
+        0.97,
+        Roi(np.array([320.0, 240.0]), 300.0, 0.1),
+    )
+    hypotheses = Hypotheses(
+        rotvec=rng.normal(size=(count, 24, 3)),
+        betas=rng.normal(size=(count, 10)),
+        transl=rng.normal(size=(count, 3)),
+        joints=rng.normal(size=(count, 24, 3)),
+        log_q=rng.normal(size=count),
+        weights=np.full(count, 1 / count),
+    )
+    best = Body(
+        *(rng.normal(size=shape) for shape in (3, 69, 10, 3)),
+        joints=rng.normal(size=(24, 3)) + np.array([0, 0, 3]),
+    )
+    person = Person(
+        landmarks=landmarks,
+        hypotheses=hypotheses,
+        best=best,
+        joint_cov=spread @ spread.transpose(0, 2, 1),
+        distance_std=0.2,
+        ray=np.array([0.0, 0.6, 0.8]),
+        joint_visible=rng.uniform(size=24),
+        track_id=2,
+    )
+    return Estimate(frame_id, 1_000, 1_700_000_000_000_000_000, 0.5, 3, person)
+
+
+def encoded(**changes: object) -> bytes:
+    """A valid message whose header fields were replaced; `...` takes a field away."""
+    header, data = wire.unpack(encode_estimate(make_estimate(), INFO, STAMP))
+    header.update(changes)
+    return wire.pack({key: value for key, value in header.items() if value is not ...}, bytes(data))

@@ -1,0 +1,136 @@
+"""The exported graph is the flow, on every engine, for every number of hypotheses."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from engines.backends.engine import open_engine
+from engines.backends.torch_ops import OPS
+from engines.blazepose.models import detector_model, landmarker_model
+from engines.body import BodyModel
+from engines.errors import PenumbraError
+from engines.flow.features import NUM_FEATURES
+from engines.flow.sampler import FlowModel
+from tests.support.random_pairs import TINY_ENCODER, TINY_MAP_ENCODER, known, mhentropy, random_flow, stored_run
+from trainer import export_onnx
+from trainer.export_onnx import OUTPUTS, ExportConfig, OnePicture
+from trainer.export_trt import FLOW
+from trainer.methods.hmr import HMR, HMRConfig
+from trainer.model.flow import DIM, PoseFlow
+from trainer.runs.config import TrainConfig
+
+SCALE = {"log_q": 100.0}  # a sum of hundreds of terms
+
+
+@pytest.fixture(scope="module", params=[TINY_ENCODER, TINY_MAP_ENCODER], ids=["landmarks", "map"])
+def flow(request: pytest.FixtureRequest) -> PoseFlow:
+    return random_flow(seed=3, encoder=request.param)
+
+
+@pytest.fixture(scope="module")
+def graph(flow: PoseFlow, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("export") / "flow.onnx"
+    assert export_onnx.export(flow, path) < export_onnx.TOLERANCE
+    return path
+
+
+@pytest.mark.parametrize("K", [1, 7])
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "torch"])
+def test_engines_compute_what_torch_computes(
+    flow: PoseFlow, graph: Path, backend: str, K: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENUMBRA_CACHE", str(tmp_path))  # leave the user's compiled networks alone
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)  # it would hold for the whole process
+    engine = open_engine(graph, backend, {"z": (K, DIM)}, num_threads=1)
+    assert ("map" in engine.inputs) == flow.encoder.config.map
+    generator = torch.Generator().manual_seed(K)
+    for strength in (6.0, 0.0):  # the second picture has no map
+        features = torch.randn(1, NUM_FEATURES, generator=generator)
+        map = strength * torch.rand(1, 4, 4, 288, generator=generator)
+        z = torch.randn(K, DIM, generator=generator)
+        with torch.no_grad():
+            expected = dict(zip(OUTPUTS, OnePicture(flow)(features, map, z), strict=True))
+        given = {"features": features, "map": map, "z": z}
+        for name, value in engine.inputs.items():
+            value[...] = given[name]
+        engine.run()
+        assert set(engine.outputs) == set(OUTPUTS)
+        for name, value in expected.items():
+            atol = export_onnx.TOLERANCE * SCALE.get(name, 1.0)
+            np.testing.assert_allclose(engine.outputs[name], value, atol=atol, rtol=0, err_msg=name)
+
+
+def test_the_torch_engine_has_the_operators_of_our_networks_and_no_others(tmp_path: Path) -> None:
+    flow = tmp_path / "flow.onnx"
+    export_onnx.export(random_flow(seed=3, encoder=TINY_MAP_ENCODER), flow)
+    networks = [onnx.load(str(path)) for path in (detector_model(), landmarker_model(), FLOW, flow)]
+    assert {node.op_type for network in networks for node in network.graph.node} == {"Constant", *OPS}
+
+
+def test_a_graph_that_differs_from_torch_is_not_accepted(
+    flow: PoseFlow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_onnx, "TOLERANCE", -1.0)
+    with pytest.raises(RuntimeError, match="differs from torch"):
+        export_onnx.export(flow, tmp_path / "flow.onnx")
+
+
+def test_export_takes_the_averaged_weights_and_records_them(body: BodyModel, tmp_path: Path) -> None:
+    flow = random_flow(seed=3)
+    stored_run(tmp_path / "run", mhentropy(body, flow))
+    export_onnx.main(ExportConfig(tmp_path / "run", tmp_path / "flow.onnx"))
+    model = FlowModel.load(tmp_path / "flow.onnx")
+    assert model.record["sha256"] == hashlib.sha256(model.onnx.read_bytes()).hexdigest()
+    assert model.record["trained"]["starts"][-1]["commit"] == "abc" and model.record["validation"] == {"mean_pa": 51.0}
+    model.check_body(body)
+    engine = open_engine(model.onnx, "onnxruntime", {"z": (1, DIM)})
+    engine.run()
+    with torch.no_grad():
+        nothing = torch.zeros(1, NUM_FEATURES), torch.zeros(1, 4, 4, 288), torch.zeros(1, DIM)
+        expected = OnePicture(flow)(*nothing)[0]
+    np.testing.assert_allclose(engine.outputs["tangent"], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("broken", ["unfinished", "differs"])
+def test_an_export_that_fails_leaves_the_old_model(
+    broken: str, body: BodyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored_run(tmp_path / "run", mhentropy(body, random_flow(seed=3)))
+    (tmp_path / "shipped").mkdir()
+    for name in ("flow.onnx", "flow.json"):
+        (tmp_path / "shipped" / name).write_text("old")
+    if broken == "unfinished":
+        (tmp_path / "run" / "scores.json").unlink()
+    else:
+        monkeypatch.setattr(export_onnx, "TOLERANCE", -1.0)
+    with pytest.raises((PenumbraError, RuntimeError), match=r"has no scores yet|differs from torch"):
+        export_onnx.main(ExportConfig(tmp_path / "run", tmp_path / "shipped" / "flow.onnx"))
+    assert {path.name: path.read_text() for path in (tmp_path / "shipped").iterdir()} == {
+        "flow.onnx": "old",
+        "flow.json": "old",
+    }
+
+
+def test_a_flow_that_never_saw_a_landmark_network_is_not_exported(tmp_path: Path) -> None:
+    facts = {"starts": [{"config": dataclasses.asdict(TrainConfig(shown="exact"))}]}
+    (tmp_path / "config.json").write_text(json.dumps(facts, default=str))
+    with pytest.raises(PenumbraError, match="learnt from exact landmarks"):
+        export_onnx.load_flow(tmp_path)
+
+
+def test_another_method_is_not_exported(body: BodyModel, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        json.dumps(
+            {"starts": [{"config": dataclasses.asdict(TrainConfig(method="hmr", encoder=TINY_ENCODER))}]}, default=str
+        )
+    )
+    method = HMR("3d", known(body), HMRConfig(), TINY_ENCODER)
+    torch.save({"average": method.state_dict()}, tmp_path / "last.pt")
+    with pytest.raises(PenumbraError, match="trained HMR; the live system runs mhentropy only"):
+        export_onnx.load_flow(tmp_path)

@@ -1,0 +1,29 @@
+"""Noise on what the landmark network said: renders are cleaner than the world."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainer.data.rng import Chance
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """Standard deviations added to the features."""
+
+    points: float = 0.006
+    """Of half the person's size."""
+    depth: float = 0.025
+    world: float = 0.008
+    """Metres."""
+    confidence: float = 0.05
+    """Of visibility and presence, in [-1, 1]."""
+
+
+def with_noise(features: Tensor, config: NoiseConfig, chance: Chance) -> Tensor:
+    """Perturb features (their order is `engines.flow.features.observe`'s); each picture has its own strength."""
+    widths = ((66, config.points), (33, config.depth), (66, config.confidence), (33, 0.0), (99, config.world), (3, 0.0))
+    std = torch.cat([torch.full((width,), value) for width, value in widths]).to(features.device)
+    count = len(features)
+    return features + 2 * chance.uniform(count, 1) * std * chance.normal(count, features.shape[1])

@@ -1,0 +1,64 @@
+"""The pairs of an epoch, all in memory: half as they were seen or nearly so, half mirrored, perturbed anew every epoch."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engines.body import BodyModel
+from trainer.data.augment import AugmentConfig, Raw, mirror, perturb
+from trainer.data.exact import Shown, shown_as
+from trainer.data.samples import Pairs, encode
+
+_CHUNK = 4096
+
+
+class Pool:
+    """Every training pair twice, straight and mirrored. A function of (seed, epoch) and the data, nothing else."""
+
+    def __init__(
+        self,
+        raw: Raw,
+        body: BodyModel,
+        config: AugmentConfig,
+        seed: int,
+        epoch: int,
+        with_map: bool = False,
+        shown: Shown = "rendered",
+    ) -> None:
+        """Augment and encode.
+
+        Args:
+            raw: training pairs as they are stored.
+            body: the one that they show.
+            config: how far truth and landmarks are moved.
+            seed: of the run.
+            epoch: counts how often the pool was made.
+            with_map: whether batches carry feature maps. Straight pairs are then left as they were seen, because
+                nobody knows what the map of a moved body would be; the mirrored ones, moved, have none.
+            shown: which landmarks; there are no maps of exact ones.
+        """
+        assert shown == "rendered" or not with_map
+        rng = np.random.default_rng([seed, epoch])
+        self._maps = torch.from_numpy(raw["map"]) if with_map else None
+        self._count = len(raw["rotvec"])
+        seen = {key: value for key, value in raw.items() if key != "map"}
+        chunks = np.array_split(np.arange(self._count), max(1, self._count // _CHUNK))
+        rows = [{key: value[chunk] for key, value in seen.items()} for chunk in chunks]
+        straight = [row if with_map else perturb(row, body, config, rng) for row in rows]
+        mirrored = [perturb(mirror(row), body, config, rng) for row in rows]
+        encoded = [encode(shown_as(part, body, shown), body) for part in straight + mirrored]
+        self._pairs = Pairs(*(torch.cat(columns) for columns in zip(*encoded, strict=True)))
+
+    @property
+    def size(self) -> int:
+        """How many pairs there are to choose from."""
+        return self._pairs.size
+
+    def batch(self, rows: Tensor) -> Pairs:
+        """Some pairs, by row number below `size`."""
+        chosen = self._pairs.rows(rows)
+        if self._maps is None:
+            return chosen
+        maps = self._maps[rows % self._count].float()
+        maps[rows >= self._count] = 0.0
+        return chosen._replace(map=maps)

@@ -1,0 +1,177 @@
+"""Training pairs: the files of `trainer.synthesize` as the flow's inputs and targets."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engines.arrays import read_npz
+from engines.body import BodyModel
+from engines.errors import PenumbraError
+from engines.flow.features import observe
+from engines.rotations import exp_so3, log_so3
+from engines.types import Landmarks
+from trainer.data.augment import Raw, joints_in_camera
+from trainer.model.bodies import Bodies
+from trainer.model.kinematics import camera_from_pelvis, project
+
+
+class Pairs(NamedTuple):
+    """N pairs; every field's first axis is N."""
+
+    features: Tensor
+    map: Tensor
+    """(N, 4, 4, 288) the landmark network's feature map, zeros where it is missing; (N, 0) where none was asked for."""
+    R_anchor: Tensor
+    """(N, 3, 3), body axes in the view."""
+    half: Tensor
+    """(N,) size of the person on the plane z = 1."""
+    crop_from_view: Tensor
+    """(N, 3, 3) homography from points of the view to px of the 256 px crop that the landmark network saw."""
+    y: Tensor
+    """(N, 24, 3) true rotations, row 0 relative to the anchor."""
+    betas: Tensor
+    camera: Tensor
+    joints: Tensor
+    """(N, 24, 3) true joints in the view, metres."""
+    target: Tensor
+    """(N, 24, 2) the same on the plane z = 1 in units of `half`."""
+    visible: Tensor
+    """(N, 24) 1 where a joint is seen."""
+
+    def bodies(self) -> Bodies:
+        """The truth as one body a picture."""
+        return Bodies(self.y[:, None], self.betas[:, None], self.camera[:, None])
+
+    def rows(self, index: Tensor) -> "Pairs":
+        """Some of the pairs."""
+        return Pairs(*(field[index] for field in self))
+
+    def to(self, device: torch.device | str) -> "Pairs":
+        """The same pairs on a device."""
+        return Pairs(*(field.to(device) for field in self))
+
+    @property
+    def size(self) -> int:
+        """N."""
+        return len(self.half)
+
+
+def seen_fields(
+    found: Landmarks,
+    focal: float,
+    size: tuple[int, int],
+    window: Float[np.ndarray, "4"],
+    crop_from_image: Float[np.ndarray, "2 3"],
+) -> dict[str, np.ndarray]:
+    """What a stored pair says of a picture, beside the truth.
+
+    Args:
+        found: by the landmark network, with its feature map.
+        focal: px; the principal point is the middle of the picture.
+        size: (width, height) px of the picture.
+        window: left, top, right, bottom of the part of it that can be seen, px.
+        crop_from_image: affine map to px of the crop that the network saw.
+    """
+    assert found.map is not None
+    return {
+        "points": found.points.astype(np.float32),
+        "depth": found.depth.astype(np.float32),
+        "visibility": found.visibility.astype(np.float32),
+        "presence": found.presence.astype(np.float32),
+        "world": found.world.astype(np.float32),
+        "score": np.array(found.score, np.float32),
+        "focal": np.array(focal, np.float32),
+        "size": np.array(size, np.int32),
+        "window": np.asarray(window, np.float32),
+        "crop_from_image": crop_from_image.astype(np.float32),
+        "map": found.map.astype(np.float16),
+    }
+
+
+def read(
+    folder: Path, body: BodyModel, shards: int | None = None, with_map: bool = True, writer: str = "synthesize"
+) -> Raw:
+    """Read a split's shards as they are stored.
+
+    Args:
+        folder: of `.npz` files.
+        body: that must be the one they were made with; shards without a name, as of unlabelled video, fit every body.
+        shards: read only the first so many.
+        with_map: also the feature maps, which are most of a shard.
+        writer: the module of the trainer that writes such shards, for the error message.
+
+    Raises:
+        PenumbraError: if there is no shard, one is damaged or shows another body.
+    """
+    files = sorted(folder.glob("*.npz"))[:shards]
+    if not files:
+        raise PenumbraError(f"{folder} holds no training pairs: run python -m trainer.{writer} first.")
+    records = [_shard(file, with_map) for file in files]
+    for file, record in zip(files, records, strict=True):
+        if (name := str(record.pop("body", body.name))) != body.name:
+            raise PenumbraError(f"{file} was made with the body {name}, not with {body.name}: give the right --body.")
+    return {key: np.concatenate([record[key] for record in records]) for key in records[0]}
+
+
+def _shard(file: Path, with_map: bool) -> Raw:
+    try:
+        return read_npz(file, but=() if with_map else ("map",))
+    except ValueError as error:
+        raise PenumbraError(f"{file} is no shard of pairs ({error}): delete it and make it again.") from error
+
+
+def encode(
+    raw: Raw, body: BodyModel, with_map: bool = False, joints_cam: Float[np.ndarray, "N 24 3"] | None = None
+) -> Pairs:
+    """What the network said as features, the truth in the view that they define.
+
+    Args:
+        raw: as stored.
+        body: that its poses and shapes belong to.
+        with_map: also the feature maps.
+        joints_cam: true joints, camera frame, metres, where they are known better than from pose and shape; NaN elsewhere.
+    """
+    size, focal = raw["size"][:, None, :].astype(np.float64), raw["focal"].astype(np.float64)
+    rays = (raw["points"] - size / 2) / focal[:, None, None]
+    low, high = raw["window"][:, None, :2], raw["window"][:, None, 2:]
+    inside = ((raw["points"] >= low) & (raw["points"] < high)).all(-1)
+    depth = raw["depth"] / focal[:, None]
+    features, view = observe(rays, depth, inside, raw["visibility"], raw["presence"], raw["world"].astype(np.float64))
+    R_view = np.swapaxes(view.R_cam_view, -1, -2)
+    y = raw["rotvec"].astype(np.float64)
+    y[:, 0] = log_so3(np.swapaxes(view.R_view_anchor, -1, -2) @ R_view @ exp_so3(y[:, 0]))
+    posed = joints_in_camera(raw["rotvec"], raw["betas"], raw["pelvis"], body)
+    truth = posed if joints_cam is None else np.where(np.isfinite(joints_cam), joints_cam, posed)
+    joints, half = _tensor(truth @ view.R_cam_view), _tensor(view.half)
+    maps = raw["map"] if with_map else np.zeros((len(focal), 0), np.float16)
+    return Pairs(
+        features=torch.from_numpy(features),
+        map=torch.from_numpy(maps),
+        R_anchor=_tensor(view.R_view_anchor),
+        half=half,
+        crop_from_view=_tensor(_homography(raw) @ view.R_cam_view),
+        y=_tensor(y),
+        betas=_tensor(raw["betas"]),
+        camera=camera_from_pelvis(joints[:, 0], half),
+        joints=joints,
+        target=project(joints[:, None], half)[:, 0],
+        visible=_tensor(raw["joint_visible"]),
+    )
+
+
+def _homography(raw: Raw) -> np.ndarray:
+    """(N, 3, 3) from points of the camera to px of the crop."""
+    K = np.zeros((len(raw["focal"]), 3, 3))
+    K[:, 0, 0] = K[:, 1, 1] = raw["focal"]
+    K[:, :2, 2] = raw["size"] / 2
+    K[:, 2, 2] = 1.0
+    last = np.broadcast_to([0.0, 0.0, 1.0], (len(K), 1, 3))
+    return np.concatenate([raw["crop_from_image"], last], 1) @ K
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, np.float32))

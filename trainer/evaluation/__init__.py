@@ -1,0 +1,1 @@
+"""What a trained method is worth: metrics, tables, figures."""

@@ -1,0 +1,81 @@
+"""How good a distribution over bodies is, in the field's own terms: batched torch, nothing reduced too early.
+
+Conventions of every file: hypotheses (B, N, J, 3) in metres, number 0 being the method's own best estimate and the
+others random draws; truth (B, J, 3); visible (B, J) boolean; positions in the picture (B, N, J, 2) in pixels of the 256
+crop. Functions return one value per joint, picture or hypothesis; `groups` averages them, and says how the field's
+averages differ.
+"""
+
+from trainer.evaluation.metrics.alignment import (
+    Similarity,
+    centred,
+    joint_errors,
+    mpjpe,
+    pa_joint_errors,
+    pa_mpjpe,
+    procrustes,
+    pve,
+    same_distance,
+)
+from trainer.evaluation.metrics.groups import Groups, group_mean, per_picture, split, weighted_mean
+from trainer.evaluation.metrics.hypotheses import (
+    best_index,
+    best_of,
+    choose,
+    pixel_errors,
+    pjd,
+    quantise,
+    rd,
+    sample_diversity,
+    sample_input_consistency,
+    worst_of,
+)
+from trainer.evaluation.metrics.uncertainty import (
+    ErrorRates,
+    Moments,
+    body_energy_score,
+    contains,
+    energy_score,
+    error_rates,
+    gaussian_nll,
+    live_moments,
+    operating_point,
+    sample_moments,
+)
+
+__all__ = [
+    "ErrorRates",
+    "Groups",
+    "Moments",
+    "Similarity",
+    "best_index",
+    "best_of",
+    "body_energy_score",
+    "centred",
+    "choose",
+    "contains",
+    "energy_score",
+    "error_rates",
+    "gaussian_nll",
+    "group_mean",
+    "joint_errors",
+    "live_moments",
+    "mpjpe",
+    "operating_point",
+    "pa_joint_errors",
+    "pa_mpjpe",
+    "per_picture",
+    "pixel_errors",
+    "pjd",
+    "procrustes",
+    "pve",
+    "quantise",
+    "rd",
+    "same_distance",
+    "sample_diversity",
+    "sample_input_consistency",
+    "sample_moments",
+    "split",
+    "weighted_mean",
+    "worst_of",
+]

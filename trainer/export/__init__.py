@@ -1,0 +1,1 @@
+"""Trained methods to the graphs that engines run."""

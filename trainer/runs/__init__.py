@@ -1,0 +1,1 @@
+"""A training run on disk: its configuration, its folder, where it came from."""

@@ -1,0 +1,83 @@
+"""What a run folder says about itself: configuration, commit and data of every start, and the scores at its end."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import dacite
+import torch
+
+from engines.body import BodyModel
+from engines.errors import PenumbraError
+from trainer.methods.method import Known, Method
+from trainer.methods.registry import build
+from trainer.pose_prior import PosePrior
+from trainer.runs.config import TrainConfig
+from trainer.runs.git import git
+
+
+def record(config: TrainConfig, run: Path, pairs: int, done: int) -> None:
+    """Write what makes this run beside it, every time it is started or goes on."""
+    path = run / "config.json"
+    starts = json.loads(path.read_text())["starts"] if path.exists() else []
+    facts = {"at_step": done, "training_pairs": pairs, "commit": git("rev-parse", "HEAD")}
+    starts.append(facts | {"config": dataclasses.asdict(config)})
+    path.write_text(json.dumps({"starts": starts}, indent=2, default=str))
+    (run / "uncommitted.diff").write_text(git("diff", "HEAD") + "\n")
+
+
+def write_scores(run: Path, scores: dict[str, float | None]) -> None:
+    """The last evaluation."""
+    (run / "scores.json").write_text(json.dumps(scores, indent=2))
+
+
+def load_scores(run: Path) -> dict[str, float | None]:
+    """The last evaluation.
+
+    Raises:
+        PenumbraError: if the run has not come to its end.
+    """
+    path = run / "scores.json"
+    if not path.exists():
+        raise PenumbraError(f"{run} has no scores yet: let python -m trainer.train --run {run} come to its end.")
+    return json.loads(path.read_text())
+
+
+def load_config(run: Path) -> TrainConfig:
+    """The configuration of a run's last start.
+
+    Raises:
+        PenumbraError: if the folder holds no run.
+    """
+    path = run / "config.json"
+    if not path.exists():
+        raise PenumbraError(f"{run} holds no run: train one with python -m trainer.train --run {run}.")
+    return config_of(json.loads(path.read_text()))
+
+
+def config_of(facts: dict[str, Any]) -> TrainConfig:
+    """The configuration of the last start that a `config.json` or a model's record tells of."""
+    data = facts["starts"][-1]["config"]
+    return dacite.from_dict(TrainConfig, data, dacite.Config(cast=[Path, tuple]))
+
+
+def fresh_method(config: TrainConfig) -> Method:
+    """An untrained method."""
+    known = Known(BodyModel.load(config.body), PosePrior.load())
+    return build(config.method, config.supervision, known, config.methods, config.encoder)
+
+
+def load_method(run: Path) -> Method:
+    """A trained method with its averaged weights, ready to be drawn from.
+
+    Raises:
+        PenumbraError: if the folder holds no run, or one without a checkpoint yet.
+    """
+    config = load_config(run)
+    if not (run / "last.pt").exists():
+        raise PenumbraError(f"{run} holds no checkpoint yet: let python -m trainer.train --run {run} reach its first.")
+    method = fresh_method(config)
+    state: dict[str, Any] = torch.load(run / "last.pt", weights_only=True, map_location="cpu")
+    method.load_state_dict(state["average"])
+    return method.eval().requires_grad_(False)
