@@ -25,21 +25,54 @@ if TYPE_CHECKING:
 
 def parse(argv: list[str] | None = None) -> RunConfig:
     """The command line as a `RunConfig`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--cam", metavar="N|NAME", help="webcam by index or device name")
-    source.add_argument("--video", metavar="FILE|FOLDER|URL", help="video, folder of images, or RTSP/HTTP address")
-    source.add_argument("--demo", action="store_true", help="the built-in clip with known truth (default)")
+    source.add_argument(
+        "--video", metavar="FILE|FOLDER|URL", help="video, folder of images, or RTSP/HTTP address"
+    )
+    source.add_argument(
+        "--demo", action="store_true", help="the built-in clip with known truth (default)"
+    )
     add = parser.add_argument
     add(
-        "--every-frame", action="store_true", help="look at every frame of a recording; default: keep its pace and drop"
+        "--every-frame",
+        action="store_true",
+        help="look at every frame of a recording; default: keep its pace and drop",
     )
-    add("--size", type=_size, metavar="WxH", help="px to ask of a webcam, such as 1280x720 (default: its own choice)")
+    add(
+        "--size",
+        type=_size,
+        metavar="WxH",
+        help="px to ask of a webcam, such as 1280x720 (default: its own choice)",
+    )
     add("--fps", type=float, help="pictures a second of a folder of images (default 30)")
-    add("--hypotheses", type=int, default=100, metavar="K", help="bodies drawn a frame (default %(default)s)")
-    add("--backend", default="auto", help="auto, openvino, onnxruntime, torch, torch-cuda or tensorrt (default auto)")
-    add("--focal", type=float, metavar="PX", help="focal length; default: a field of view of 63 degrees is assumed")
-    add("--calib", type=Path, metavar="FILE", help="camera calibration (JSON with matrix, size, dist)")
+    add(
+        "--hypotheses",
+        type=int,
+        default=100,
+        metavar="K",
+        help="bodies drawn a frame (default %(default)s)",
+    )
+    add(
+        "--backend",
+        default="auto",
+        help="auto, openvino, onnxruntime, torch, torch-cuda or tensorrt (default auto)",
+    )
+    add(
+        "--focal",
+        type=float,
+        metavar="PX",
+        help="focal length; default: a field of view of 63 degrees is assumed",
+    )
+    add(
+        "--calib",
+        type=Path,
+        metavar="FILE",
+        help="camera calibration (JSON with matrix, size, dist)",
+    )
     add(
         "--body",
         type=Path,
@@ -97,7 +130,10 @@ def run(config: RunConfig) -> None:
 
     reason = "No window: --headless." if config.headless else why_no_window()
     with Session(config) as session:
-        print(f"{session.source.name}: {config.hypotheses} hypotheses on {session.pipeline.backend}", flush=True)
+        print(
+            f"{session.source.name}: {config.hypotheses} hypotheses on {session.pipeline.backend}",
+            flush=True,
+        )
         if session.publisher is not None:
             print(f"publishing on {session.publisher.endpoint}", flush=True)
         if reason is not None:
@@ -106,7 +142,9 @@ def run(config: RunConfig) -> None:
             outcome = session.run()
         else:
             outcome = _run_with_window(session, Viewer(session.body.live.faces))
-    print(f"{outcome.frames} frames, {outcome.fps:.1f} a second, {outcome.dropped} dropped; {outcome.timing}")
+    print(
+        f"{outcome.frames} frames, {outcome.fps:.1f} a second, {outcome.dropped} dropped; {outcome.timing}"
+    )
     if outcome.left_out:
         print(outcome.left_out)
     if outcome.demo_table:
@@ -156,7 +194,9 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    except BrokenPipeError:  # `| head` has seen enough; Python would complain once more when it flushes at exit
+    except (
+        BrokenPipeError
+    ):  # `| head` has seen enough; Python would complain once more when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:

@@ -1,109 +1,22 @@
-"""One pinhole camera: pixels to rays and back, and where its numbers came from.
-
-`image` coordinates are pixels, `rays` are points on the plane z = 1 of the camera frame (x right, y down, z forward), with
-the lens distortion (OpenCV's model with 4, 5 or 8 coefficients) removed.
-"""
+"""Camera calibration files: intrinsics from JSON, scaled to the images that they are used for."""
 
 import json
-import math
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import Float
 
+from engines.camera import Intrinsics
 from engines.errors import PenumbraError
 
-DEFAULT_FOV_DEG = 63.0
-"""Field of view along the longer side of the picture that is assumed when nobody says better.
 
-Laptop cameras and phones lie between about 55 and 75 degrees; an error here changes the distance, hardly the pose.
-"""
+def load_intrinsics(path: Path, size: tuple[int, int]) -> Intrinsics:
+    """Read a calibration for pictures of `size`: JSON with `matrix` 3x3, `size` [w, h] and
+    optionally `dist`.
 
-
-@dataclass(frozen=True)
-class Intrinsics:
-    """Focal lengths and principal point in px of a picture of `size` (width, height) px."""
-
-    fx: float
-    fy: float
-    cx: float
-    cy: float
-    size: tuple[int, int]
-    dist: tuple[float, ...] = ()
-    """OpenCV's k1, k2, p1, p2, k3, k4, k5, k6: all of them, the first 5 or the first 4; empty for none."""
-    source: str = "assumed"
-    """`assumed` (default field of view), `given` (--focal) or the calibration file's name."""
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether the numbers are more than an assumption."""
-        return self.source != "assumed"
-
-    @property
-    def matrix(self) -> Float[np.ndarray, "3 3"]:
-        """The camera matrix K."""
-        return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
-
-    def rays(self, points: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N 2"]:
-        """Take image points (px) to the plane z = 1, distortion removed."""
-        flat = (np.asarray(points, np.float64) - (self.cx, self.cy)) / (self.fx, self.fy)
-        if not self.dist:
-            return flat
-        return cv2.undistortPoints(flat[:, None], np.eye(3), np.array(self.dist))[:, 0]
-
-    def project(self, points_cam: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 2"]:
-        """Project camera-frame points (m) to image px, lens distortion included; z must be positive.
-
-        Points farther from the axis than the lens model makes sense stay where it ends, in their direction: its
-        polynomials would bring feet far below the picture back into it.
-        """
-        points_cam = np.asarray(points_cam, np.float64)
-        flat = points_cam[:, :2] / points_cam[:, 2:]
-        if self.dist:
-            radius = np.linalg.norm(flat, axis=1, keepdims=True)
-            reach = _reach(self.dist)
-            flat = np.where(radius > reach, flat * (reach / np.maximum(radius, 1e-9)), flat)
-            points = np.append(flat, np.ones_like(radius), axis=1)
-            return cv2.projectPoints(points, np.zeros(3), np.zeros(3), self.matrix, np.array(self.dist))[0][:, 0]
-        return flat * (self.fx, self.fy) + (self.cx, self.cy)
-
-
-@lru_cache
-def _reach(dist: tuple[float, ...]) -> float:
-    """The radius on the plane z = 1 up to which what is farther out is also seen farther out."""
-    k1, k2, _, _, k3, k4, k5, k6 = (*dist, *(0.0,) * 8)[:8]
-    radius = np.linspace(0.0, 10.0, 2001)
-    r2 = radius**2
-    seen = radius * (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
-    turns = np.flatnonzero(np.diff(seen) <= 0)
-    return float(radius[turns[0]]) if len(turns) else math.inf
-
-
-def from_fov(size: tuple[int, int], fov_deg: float = DEFAULT_FOV_DEG) -> Intrinsics:
-    """Assume a centred camera whose longer side spans `fov_deg` degrees."""
-    focal = max(size) / (2.0 * math.tan(math.radians(fov_deg) / 2.0))
-    return Intrinsics(focal, focal, size[0] / 2.0, size[1] / 2.0, size)
-
-
-def from_focal(size: tuple[int, int], focal_px: float) -> Intrinsics:
-    """A centred camera of a focal length given in px of this picture.
-
-    Raises:
-        PenumbraError: if the focal length is not a positive number.
-    """
-    if not (math.isfinite(focal_px) and focal_px > 0):
-        raise PenumbraError(f"--focal must be a positive number of pixels, not {focal_px}.")
-    return Intrinsics(focal_px, focal_px, size[0] / 2.0, size[1] / 2.0, size, source="given")
-
-
-def load(path: Path, size: tuple[int, int]) -> Intrinsics:
-    """Read a calibration for pictures of `size`: JSON with `matrix` 3x3, `size` [w, h] and optionally `dist`.
-
-    `matrix` is [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], px, with the principal point inside the picture; `dist` as in
-    `Intrinsics`. A calibration made at another resolution of the same shape is scaled; another shape is refused.
+    `matrix` is [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], px, with the principal point inside the
+    picture; `dist` as in `Intrinsics`. A calibration made at another resolution of the same shape
+    is scaled; another shape is refused.
 
     Raises:
         PenumbraError: if the file is missing, malformed or made for pictures of another shape.
@@ -136,11 +49,19 @@ def load(path: Path, size: tuple[int, int]) -> Intrinsics:
 
 
 def _check_matrix(path: Path, matrix: Float[np.ndarray, "3 3"], size: tuple[int, int]) -> None:
-    """Refuses what is no camera matrix for pictures of `size`, above all one that was written column by column."""
+    """Refuses what is no camera matrix for pictures of `size`, above all one that was written
+    column by column.
+    """
     (fx, _, cx), (_, fy, cy), _ = matrix
     if not np.allclose(matrix, [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], rtol=0, atol=1e-6):
-        hint = " It looks transposed, as MATLAB writes it; swap rows and columns." if cx == cy == 0 else ""
-        raise PenumbraError(f"--calib {path}: 'matrix' is not [[fx, 0, cx], [0, fy, cy], [0, 0, 1]].{hint}")
+        hint = (
+            " It looks transposed, as MATLAB writes it; swap rows and columns."
+            if cx == cy == 0
+            else ""
+        )
+        raise PenumbraError(
+            f"--calib {path}: 'matrix' is not [[fx, 0, cx], [0, fy, cy], [0, 0, 1]].{hint}"
+        )
     if not (0 < cx < size[0] and 0 < cy < size[1]):
         raise PenumbraError(
             f"--calib {path}: the principal point ({cx:g}, {cy:g}) of 'matrix' lies outside of its 'size', "

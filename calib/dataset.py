@@ -1,7 +1,8 @@
-"""What a model promised and what came of it, as one `.npz` of plain arrays: the food of `calib.fit` and `calib.report`.
+"""What a model promised and what came of it, as one `.npz` of plain arrays: the food of `calib.fit`
+and `calib.report`.
 
-Who can run the model writes the file (`trainer.calibrate`); everything here is without units of its own: metres, square
-metres, probabilities.
+Who can run the model writes the file (`trainer.calibrate`); everything here is without units of its
+own: metres, square metres, probabilities.
 """
 
 from dataclasses import dataclass, fields
@@ -15,7 +16,7 @@ from engines.errors import PenumbraError
 
 
 @dataclass(frozen=True)
-class Errors:
+class CalibrationDataset:
     """N pictures with known truth."""
 
     error: Float[np.ndarray, "N 24 3"]
@@ -31,7 +32,9 @@ class Errors:
     entropy: Float[np.ndarray, "N"]
     """Of the posterior over bodies, nats."""
     landmark_visibility: Float[np.ndarray, "N 24"]
-    """What the landmark network said of the joint's landmark; NaN for joints that have none. A baseline to beat."""
+    """What the landmark network said of the joint's landmark; NaN for joints that have none. A
+    baseline to beat.
+    """
     distance_error: Float[np.ndarray, "N"]
     """Truth minus estimate of the distance along the ray, metres."""
     distance_std: Float[np.ndarray, "N"]
@@ -47,13 +50,15 @@ class Errors:
     def save(self, path: Path) -> None:
         """Write an `.npz`; float32 is enough for what was measured in millimetres."""
         arrays = {name: np.asarray(getattr(self, name)) for name in _SHAPES}
-        small = {name: a.astype(np.float32) if a.dtype.kind == "f" else a for name, a in arrays.items()}
+        small = {
+            name: a.astype(np.float32) if a.dtype.kind == "f" else a for name, a in arrays.items()
+        }
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:  # a name without .npz stays as it is
             np.savez_compressed(file, data=np.array(self.data), **small)
 
     @staticmethod
-    def load(path: Path, argument: str) -> "Errors":
+    def load(path: Path, argument: str) -> "CalibrationDataset":
         """Read what `save` wrote.
 
         Args:
@@ -75,15 +80,20 @@ class Errors:
         count = len(arrays["ray"])
         for name, shape in _SHAPES.items():
             array = arrays[name]
-            if array.shape != (count, *shape) or (name != "landmark_visibility" and not np.isfinite(array).all()):
+            if array.shape != (count, *shape) or (
+                name != "landmark_visibility" and not np.isfinite(array).all()
+            ):
                 raise PenumbraError(
                     f"{argument}: {path} has '{name}' of shape {array.shape} or with numbers that are not finite; "
                     "write it again with python -m trainer.calibrate."
                 )
         if count == 0:
             raise PenumbraError(f"{argument}: {path} holds no pictures; give one that does.")
-        wide = {name: a.astype(bool) if name == "visible" else a.astype(np.float64) for name, a in arrays.items()}
-        return Errors(data=data, **wide)
+        wide = {
+            name: a.astype(bool) if name == "visible" else a.astype(np.float64)
+            for name, a in arrays.items()
+        }
+        return CalibrationDataset(data=data, **wide)
 
 
 _SHAPES = {
@@ -97,4 +107,4 @@ _SHAPES = {
     "distance_error": (),
     "distance_std": (),
 }
-assert {*_SHAPES, "data"} == {field.name for field in fields(Errors)}
+assert {*_SHAPES, "data"} == {field.name for field in fields(CalibrationDataset)}

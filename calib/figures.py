@@ -1,4 +1,6 @@
-"""Draw how far uncertainty can be trusted: the reliability diagram and the sparsification curves, as PNG files."""
+"""Draw how far uncertainty can be trusted: the reliability diagram and the sparsification curves,
+as PNG files.
+"""
 
 from pathlib import Path
 
@@ -30,8 +32,16 @@ def reliability_diagram(
     for name, d2 in groups.items():
         (line,) = axes.plot(_GRID, coverage(d2, _GRID), label=name)
         axes.plot(LEVELS, coverage(d2), "o", color=line.get_color(), markersize=4)
-    axes.plot(_GRID, coverage(uncorrected, _GRID), ":", color="0.4", label="all joints, as if normal")
-    axes.set(xlabel="promised share", ylabel="share of true joints inside", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.plot(
+        _GRID, coverage(uncorrected, _GRID), ":", color="0.4", label="all joints, as if normal"
+    )
+    axes.set(
+        xlabel="promised share",
+        ylabel="share of true joints inside",
+        xlim=(0, 1),
+        ylim=(0, 1),
+        aspect="equal",
+    )
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
@@ -54,7 +64,12 @@ def sparsification_curves(rankings: dict[str, Sparsification], path: Path) -> No
         axes.plot(curve.removed, curve.by_uncertainty, label=f"by {name} (AUSE {curve.ause:.3f})")
     first = next(iter(rankings.values()))
     axes.plot(first.removed, first.oracle, color="0.6", label="by the error itself")
-    axes.set(xlabel="share of joints removed", ylabel="mean error of the rest / of all", xlim=(0, 1), ylim=(0, None))
+    axes.set(
+        xlabel="share of joints removed",
+        ylabel="mean error of the rest / of all",
+        xlim=(0, 1),
+        ylim=(0, None),
+    )
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
     plt.close(figure)

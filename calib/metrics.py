@@ -1,7 +1,9 @@
-"""How far promised uncertainty can be trusted: coverage, calibration error, sparsification, rank correlation.
+"""How far promised uncertainty can be trusted: coverage, calibration error, sparsification, rank
+correlation.
 
-`d2` is the squared Mahalanobis distance of an error, delta^T cov^-1 delta. If the promise is kept it has the chi-square
-distribution with three degrees of freedom. NumPy and SciPy, no torch; nothing here is needed at run time.
+`d2` is the squared Mahalanobis distance of an error, delta^T cov^-1 delta. If the promise is kept
+it has the chi-square distribution with three degrees of freedom. NumPy and SciPy, no torch; nothing
+here is needed at run time.
 """
 
 from dataclasses import dataclass
@@ -30,13 +32,16 @@ def coverage(
 
 
 def expected_calibration_error(d2: Float[np.ndarray, "*B"]) -> float:
-    """Mean over the levels 0.01, 0.02, ... 0.99 of |share inside - level|: 0 is perfect, 0.5 the worst."""
+    """Mean over the levels 0.01, 0.02, ... 0.99 of |share inside - level|: 0 is perfect, 0.5 the
+    worst.
+    """
     return float(np.abs(coverage(d2, _GRID) - _GRID).mean())
 
 
 @dataclass(frozen=True)
 class Sparsification:
-    """Mean error of what is left when the most uncertain entries are removed, over the mean error of all.
+    """Mean error of what is left when the most uncertain entries are removed, over the mean error
+    of all.
 
     The first value, with nothing removed, is 1.
     """
@@ -49,7 +54,9 @@ class Sparsification:
 
     @property
     def ause(self) -> float:
-        """Area between the two (Ilg et al., Uncertainty Estimates and Multi-Hypotheses Networks, ECCV 2018); small is good."""
+        """Area between the two (Ilg et al., Uncertainty Estimates and Multi-Hypotheses Networks,
+        ECCV 2018); small is good.
+        """
         return float((self.by_uncertainty - self.oracle).mean())
 
 
@@ -58,8 +65,8 @@ def sparsification(
 ) -> Sparsification:
     """Remove entries in the order of their uncertainty, and of their error.
 
-    Entries of equal uncertainty are removed in proportion, each as if it were their mean, so their order in the arrays
-    does not matter.
+    Entries of equal uncertainty are removed in proportion, each as if it were their mean, so their
+    order in the arrays does not matter.
 
     Args:
         error: at least one, not negative, not all zero.
@@ -68,28 +75,37 @@ def sparsification(
     """
     error, uncertainty = np.asarray(error, np.float64), np.asarray(uncertainty, np.float64)
     assert error.shape == uncertainty.shape and error.ndim == 1 and error.sum() > 0
-    assert not (np.isnan(error).any() or np.isnan(uncertainty).any()), "sparsification needs numbers"
+    assert not (np.isnan(error).any() or np.isnan(uncertainty).any()), (
+        "sparsification needs numbers"
+    )
     removed = np.arange(points) / points
     _, group, sizes = np.unique(uncertainty, return_inverse=True, return_counts=True)
     of_equals = (np.bincount(group, error) / sizes)[group]
     kept = len(error) * (1 - removed)
-    curves = [_mean_of_first(values, kept) / error.mean() for values in (of_equals[np.argsort(group)], np.sort(error))]
+    curves = [
+        _mean_of_first(values, kept) / error.mean()
+        for values in (of_equals[np.argsort(group)], np.sort(error))
+    ]
     return Sparsification(removed, curves[0], curves[1])
 
 
-def _mean_of_first(values: Float[np.ndarray, "N"], count: Float[np.ndarray, "P"]) -> Float[np.ndarray, "P"]:
+def _mean_of_first(
+    values: Float[np.ndarray, "N"], count: Float[np.ndarray, "P"]
+) -> Float[np.ndarray, "P"]:
     """Mean of the first `count` values; a fraction of a value counts as a fraction."""
     total = np.concatenate([[0.0], np.cumsum(values)])
     return np.interp(count, np.arange(len(total)), total) / count
 
 
 def spearman_within_joint(
-    error: Float[np.ndarray, "N J"], uncertainty: Float[np.ndarray, "N J"], use: Bool[np.ndarray, "N J"] | None = None
+    error: Float[np.ndarray, "N J"],
+    uncertainty: Float[np.ndarray, "N J"],
+    use: Bool[np.ndarray, "N J"] | None = None,
 ) -> Float[np.ndarray, "J"]:
     """Spearman's rank correlation over pictures, for each joint by itself.
 
-    Pooled over joints it would be flattered by wrists having more of both than hips. NaN where it is not defined: fewer
-    than three pictures, or one side constant.
+    Pooled over joints it would be flattered by wrists having more of both than hips. NaN where it
+    is not defined: fewer than three pictures, or one side constant.
 
     Args:
         error: of the best estimate.
@@ -102,7 +118,9 @@ def spearman_within_joint(
 
 
 def spearman(a: Float[np.ndarray, "N"], b: Float[np.ndarray, "N"]) -> float:
-    """Spearman's rank correlation; NaN where it is not defined: fewer than three values, or one side constant."""
+    """Spearman's rank correlation; NaN where it is not defined: fewer than three values, or one
+    side constant.
+    """
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
     return float(np.asarray(stats.spearmanr(a, b))[0])

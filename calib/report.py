@@ -1,9 +1,10 @@
 """Fit, measure, draw, store: what `python -m calib.uncertainty` does.
 
-    python -m calib.uncertainty --fit val_errors.npz --measure test_errors.npz --record engines/assets/flow.json --figures DIR
+    python -m calib.uncertainty --fit val_errors.npz --measure test_errors.npz --record
+    engines/assets/flow.json --figures DIR
 
-`--fit` and `--measure` are files of `calib.dataset` about different people. The record gets the calibration with what it
-reaches; the folder gets `reliability.png` and `sparsification.png`.
+`--fit` and `--measure` are files of `calib.dataset` about different people. The record gets the
+calibration with what it reaches; the folder gets `reliability.png` and `sparsification.png`.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from calib import figures
-from calib.dataset import Errors
+from calib.dataset import CalibrationDataset
 from calib.fit import fit
 from calib.metrics import (
     LEVELS,
@@ -27,9 +28,9 @@ from calib.metrics import (
     sparsification,
     spearman_within_joint,
 )
-from calib.uncertainty import Calibration, Reached
 from engines.covariance import squared_mahalanobis, std_from_cov
 from engines.errors import PenumbraError
+from engines.uncertainty import CalibrationMetrics, CovarianceCalibration
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,21 @@ class Judged:
     """Metres, per axis."""
 
 
-def judge(calibration: Calibration, errors: Errors) -> Judged:
+def judge(calibration: CovarianceCalibration, errors: CalibrationDataset) -> Judged:
     """Apply a calibration to pictures whose truth is known."""
     cov = calibration.apply(errors.cov, errors.ray, errors.p_visible, errors.entropy)
     d2 = squared_mahalanobis(cov, errors.error)
     normal = calibration.normal_squared(d2, errors.p_visible)
-    return Judged(d2, normal, errors.visible, np.linalg.norm(errors.error, axis=-1), std_from_cov(cov))
+    return Judged(
+        d2, normal, errors.visible, np.linalg.norm(errors.error, axis=-1), std_from_cov(cov)
+    )
 
 
-def rankings(judged: Judged, errors: Errors, usual_error: Float[np.ndarray, "24"]) -> dict[str, Sparsification]:
-    """Sparsification by the calibrated standard deviation and by two things that cost nothing, joints with a landmark only.
+def rankings(
+    judged: Judged, errors: CalibrationDataset, usual_error: Float[np.ndarray, "24"]
+) -> dict[str, Sparsification]:
+    """Sparsification by the calibrated standard deviation and by two things that cost nothing,
+    joints with a landmark only.
 
     Args:
         judged: of `errors`.
@@ -65,12 +71,26 @@ def rankings(judged: Judged, errors: Errors, usual_error: Float[np.ndarray, "24"
     """
     use = ~np.isnan(errors.landmark_visibility)
     constant = np.broadcast_to(usual_error, use.shape)
-    by = {"standard deviation": judged.std, "landmark visibility": -errors.landmark_visibility, "joint": constant}
-    return {name: sparsification(judged.error[use], uncertainty[use]) for name, uncertainty in by.items()}
+    by = {
+        "standard deviation": judged.std,
+        "landmark visibility": -errors.landmark_visibility,
+        "joint": constant,
+    }
+    return {
+        name: sparsification(judged.error[use], uncertainty[use])
+        for name, uncertainty in by.items()
+    }
 
 
-def measure(calibration: Calibration, judged: Judged, errors: Errors, ranked: dict[str, Sparsification]) -> Calibration:
-    """The calibration with what it reaches on `errors`, which should not be those it was fitted on."""
+def measure(
+    calibration: CovarianceCalibration,
+    judged: Judged,
+    errors: CalibrationDataset,
+    ranked: dict[str, Sparsification],
+) -> CovarianceCalibration:
+    """The calibration with what it reaches on `errors`, which should not be those it was fitted
+    on.
+    """
     use = ~np.isnan(errors.landmark_visibility)
     groups = (np.ones_like(use), judged.visible, ~judged.visible)
     every, seen, hidden = (judged.normal[group] for group in groups)
@@ -79,7 +99,7 @@ def measure(calibration: Calibration, judged: Judged, errors: Errors, ranked: di
     within = np.abs(errors.distance_error) <= 1.645 * distance_std
     return replace(
         calibration,
-        reached=Reached(
+        reached=CalibrationMetrics(
             data=errors.data,
             levels=LEVELS,
             coverage=_shares(every),
@@ -98,15 +118,20 @@ def measure(calibration: Calibration, judged: Judged, errors: Errors, ranked: di
     )
 
 
-def calibrate(fit_on: Errors, measure_on: Errors, folder: Path | None = None) -> Calibration:
+def calibrate(
+    fit_on: CalibrationDataset, measure_on: CalibrationDataset, folder: Path | None = None
+) -> CovarianceCalibration:
     """Fit on some people, measure on others, and draw into `folder` where one is given.
 
     Raises:
-        PenumbraError: if there are too few pictures, none of the joints has a landmark, or the folder cannot be written.
+        PenumbraError: if there are too few pictures, none of the joints has a landmark, or the
+            folder cannot be written.
     """
     for name, errors in (("--fit", fit_on), ("--measure", measure_on)):
         if np.isnan(errors.landmark_visibility).all():
-            raise PenumbraError(f"{name}: no joint has a landmark's visibility; write the file with trainer.calibrate.")
+            raise PenumbraError(
+                f"{name}: no joint has a landmark's visibility; write the file with trainer.calibrate."
+            )
     fitted = fit(fit_on)
     judged = judge(fitted, measure_on)
     ranked = rankings(judged, measure_on, np.linalg.norm(fit_on.error, axis=-1).mean(0))
@@ -115,7 +140,7 @@ def calibrate(fit_on: Errors, measure_on: Errors, folder: Path | None = None) ->
     return measure(fitted, judged, measure_on, ranked)
 
 
-def store(calibration: Calibration, record: Path) -> None:
+def store(calibration: CovarianceCalibration, record: Path) -> None:
     """Put the calibration into a model's record.
 
     Raises:
@@ -126,10 +151,12 @@ def store(calibration: Calibration, record: Path) -> None:
         facts["calibration"] = calibration.to_json()
         record.write_text(json.dumps(facts, indent=2) + "\n")
     except (OSError, ValueError, TypeError) as error:
-        raise PenumbraError(f"--record: {record} is not a model's record that can be changed: {error}.") from error
+        raise PenumbraError(
+            f"--record: {record} is not a model's record that can be changed: {error}."
+        ) from error
 
 
-def table(reached: Reached) -> str:
+def table(reached: CalibrationMetrics) -> str:
     """What was reached, for people."""
     rows = [("share inside", *(f"{level:.0%}" for level in reached.levels), "ECE")]
     for name, shares, ece in (
@@ -139,26 +166,41 @@ def table(reached: Reached) -> str:
         ("as if normal", reached.coverage_normal, None),
     ):
         if shares is not None:
-            rows.append((name, *(f"{share:.1%}" for share in shares), "" if ece is None else f"{ece:.3f}"))
+            rows.append(
+                (name, *(f"{share:.1%}" for share in shares), "" if ece is None else f"{ece:.3f}")
+            )
     lines = [f"{name:<14}" + "".join(f"{cell:>8}" for cell in cells) for name, *cells in rows]
     lines.append(
         f"AUSE {reached.ause:.3f}; by landmark visibility {reached.ause_landmarks:.3f}; constant {reached.ause_constant:.3f}"
     )
-    lines.append(f"rank correlation within joint {reached.spearman:.3f}; distance inside 90 %: {reached.distance:.1%}")
+    lines.append(
+        f"rank correlation within joint {reached.spearman:.3f}; distance inside 90 %: {reached.distance:.1%}"
+    )
     return "\n".join([f"measured on {reached.data}", *lines])
 
 
 def command_line(arguments: list[str] | None = None) -> None:
     """Run `python -m calib.uncertainty`."""
     assert __doc__ is not None
-    parser = argparse.ArgumentParser("python -m calib.uncertainty", description=__doc__.splitlines()[0])
-    parser.add_argument("--fit", type=Path, required=True, metavar="FILE", help="errors on held-out people")
-    parser.add_argument("--measure", type=Path, required=True, metavar="FILE", help="errors on other people")
-    parser.add_argument("--record", type=Path, metavar="JSON", help="the model's record, to store it in")
+    parser = argparse.ArgumentParser(
+        "python -m calib.uncertainty", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "--fit", type=Path, required=True, metavar="FILE", help="errors on held-out people"
+    )
+    parser.add_argument(
+        "--measure", type=Path, required=True, metavar="FILE", help="errors on other people"
+    )
+    parser.add_argument(
+        "--record", type=Path, metavar="JSON", help="the model's record, to store it in"
+    )
     parser.add_argument("--figures", type=Path, metavar="DIR", help="where to draw")
     chosen = parser.parse_args(arguments)
     try:
-        errors = Errors.load(chosen.fit, "--fit"), Errors.load(chosen.measure, "--measure")
+        errors = (
+            CalibrationDataset.load(chosen.fit, "--fit"),
+            CalibrationDataset.load(chosen.measure, "--measure"),
+        )
         calibration = calibrate(*errors, chosen.figures)
         if chosen.record is not None:
             store(calibration, chosen.record)
@@ -170,14 +212,20 @@ def command_line(arguments: list[str] | None = None) -> None:
 
 
 def _draw(judged: Judged, ranked: dict[str, Sparsification], folder: Path) -> None:
-    groups = {"all joints": np.ones_like(judged.visible), "seen": judged.visible, "hidden": ~judged.visible}
+    groups = {
+        "all joints": np.ones_like(judged.visible),
+        "seen": judged.visible,
+        "hidden": ~judged.visible,
+    }
     curves = {name: judged.normal[group] for name, group in groups.items() if group.any()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         figures.reliability_diagram(curves, judged.d2, folder / "reliability.png")
         figures.sparsification_curves(ranked, folder / "sparsification.png")
     except OSError as error:
-        raise PenumbraError(f"--figures: cannot draw into {folder}: {error.strerror or error}.") from error
+        raise PenumbraError(
+            f"--figures: cannot draw into {folder}: {error.strerror or error}."
+        ) from error
 
 
 def _shares(d2: np.ndarray) -> tuple[float, ...]:

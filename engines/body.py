@@ -1,17 +1,19 @@
 """The body: SMPL's equations in NumPy, in three frozen stages, each the input of the next.
 
-    model = BodyModel.load()                     # template, shape directions, joints, skinning weights
+    model = BodyModel.load()                     # template, shape directions, joints, skinning
+    weights
     shaped = model.shaped(betas)                 # one person: rest vertices and rest joints
     posed = shaped.posed(rotvec, transl)         # that person in a pose: joints and bone transforms
     points = posed.vertices("live")              # the skin: "full" or "live" mesh
 
     joints = joints_only(model, rotvec, betas, transl)   # the short way when nobody asks for skin
 
-All stages are batched over leading dimensions ("*B"), which broadcast against each other. Metres and radians. The body
-frame is SMPL's: y up, x to the body's left, z forward. `rotvec[..., 0, :]` is SMPL's `global_orient`, which turns the
-body about its root joint and takes it to the frame of the caller (here called the camera's); `transl` is then added, so
-that the root joint is at `J_0(betas) + transl`. The default body and official SMPL, converted once by
-`python -m engines.convert_smpl`, go through the same code.
+All stages are batched over leading dimensions ("*B"), which broadcast against each other. Metres
+and radians. The body frame is SMPL's: y up, x to the body's left, z forward. `rotvec[..., 0, :]` is
+SMPL's `global_orient`, which turns the body about its root joint and takes it to the frame of the
+caller (here called the camera's); `transl` is then added, so that the root joint is at `J_0(betas)
++ transl`. The default body and official SMPL, converted once by `python -m engines.convert_smpl`,
+go through the same code.
 """
 
 import json
@@ -44,7 +46,9 @@ class Mesh:
     shapedirs: Float[np.ndarray, "V 3 10"]
     """Metres per unit of each beta."""
     posedirs: Float[np.ndarray, "V 3 207"] | None
-    """Metres per unit of (R - I) of the 23 joints below the root; None where the body has no pose blend shapes."""
+    """Metres per unit of (R - I) of the 23 joints below the root; None where the body has no pose
+    blend shapes.
+    """
     weights: Float[np.ndarray, "V 24"]
     """Skinning weights, rows sum to one."""
     faces: Int[np.ndarray, "F 3"]
@@ -116,12 +120,16 @@ class ShapedBody:
         flat = self.betas @ skin.shapedirs.reshape(-1, NUM_BETAS).T
         return skin.v_template + flat.reshape(*self.betas.shape[:-1], -1, 3)
 
-    def posed(self, rotvec: Float[np.ndarray, "*B 24 3"], transl: Float[np.ndarray, "*B 3"]) -> "PosedBody":
+    def posed(
+        self, rotvec: Float[np.ndarray, "*B 24 3"], transl: Float[np.ndarray, "*B 3"]
+    ) -> "PosedBody":
         """Put the person in a pose."""
         rotvec = np.asarray(rotvec, np.float32)
         assert rotvec.shape[-2:] == (NUM_JOINTS, 3), f"rotvec {rotvec.shape}"
         rotations = exp_so3(rotvec)
-        world, joints = _forward_kinematics(rotations, self.rest_joints, np.asarray(transl, np.float32))
+        world, joints = _forward_kinematics(
+            rotations, self.rest_joints, np.asarray(transl, np.float32)
+        )
         T_cam_bone = np.zeros((*joints.shape[:-1], 4, 4), np.float32)
         T_cam_bone[..., :3, :3] = world
         T_cam_bone[..., :3, 3] = joints
@@ -137,7 +145,9 @@ class PosedBody:
     rotations: Float[np.ndarray, "*B 24 3 3"]
     """Of each joint relative to its parent; of the root relative to the caller's frame."""
     T_cam_bone: Float[np.ndarray, "*B 24 4 4"]
-    """From each bone's frame (origin at its joint, axes of the body frame in the T-pose) to the caller's frame."""
+    """From each bone's frame (origin at its joint, axes of the body frame in the T-pose) to the
+    caller's frame.
+    """
 
     @property
     def joints(self) -> Float[np.ndarray, "*B 24 3"]:
@@ -146,12 +156,16 @@ class PosedBody:
 
     @cached_property
     def _pose_features(self) -> Float[np.ndarray, "*B 207"]:
-        """R - I of the 23 joints below the root, flattened row by row: what pose blend shapes are linear in."""
+        """R - I of the 23 joints below the root, flattened row by row: what pose blend shapes are
+        linear in.
+        """
         offset = self.rotations[..., 1:, :, :] - np.eye(3, dtype=np.float32)
         return offset.reshape(*offset.shape[:-3], _NUM_POSE_FEATURES)
 
     def vertices(self, mesh: MeshName = "full") -> Float[np.ndarray, "*B V 3"]:
-        """Linear blend skinning: v = sum_j w_j (R_j (v_rest - J_j) + p_j), metres, the caller's frame."""
+        """Linear blend skinning: v = sum_j w_j (R_j (v_rest - J_j) + p_j), metres, the caller's
+        frame.
+        """
         skin = self.shaped.model.mesh(mesh)
         rest = self.shaped.rest_vertices(mesh)
         if skin.posedirs is not None:
@@ -161,8 +175,13 @@ class PosedBody:
         offset = p - np.einsum("...ij,...j->...i", R, self.shaped.rest_joints)
         transforms = np.concatenate([R, offset[..., None]], axis=-1)  # (*B, 24, 3, 4)
         batch = transforms.shape[:-3]
-        blended = (skin.weights @ transforms.reshape(*batch, NUM_JOINTS, 12)).reshape(*batch, -1, 3, 4)
-        return np.einsum("...vij,...vj->...vi", blended[..., :3], rest, optimize=False) + blended[..., 3]
+        blended = (skin.weights @ transforms.reshape(*batch, NUM_JOINTS, 12)).reshape(
+            *batch, -1, 3, 4
+        )
+        return (
+            np.einsum("...vij,...vj->...vi", blended[..., :3], rest, optimize=False)
+            + blended[..., 3]
+        )
 
 
 def joints_only(
@@ -171,15 +190,23 @@ def joints_only(
     betas: Float[np.ndarray, "*B 10"],
     transl: Float[np.ndarray, "*B 3"],
 ) -> Float[np.ndarray, "*B 24 3"]:
-    """The joints of bodies nobody asks the skin of; equal to `PosedBody.joints`. Metres, the caller's frame."""
+    """The joints of bodies nobody asks the skin of; equal to `PosedBody.joints`. Metres, the
+    caller's frame.
+    """
     rotations = exp_so3(np.asarray(rotvec, np.float32))
-    return _forward_kinematics(rotations, model.rest_joints(betas), np.asarray(transl, np.float32))[1]
+    return _forward_kinematics(rotations, model.rest_joints(betas), np.asarray(transl, np.float32))[
+        1
+    ]
 
 
 def _forward_kinematics(
-    rotations: Float[np.ndarray, "*B 24 3 3"], rest: Float[np.ndarray, "*B 24 3"], transl: Float[np.ndarray, "*B 3"]
+    rotations: Float[np.ndarray, "*B 24 3 3"],
+    rest: Float[np.ndarray, "*B 24 3"],
+    transl: Float[np.ndarray, "*B 3"],
 ) -> tuple[Float[np.ndarray, "*B 24 3 3"], Float[np.ndarray, "*B 24 3"]]:
-    """World rotation and position of every joint: R_j = R_parent R_j_local, p_j = p_parent + R_parent bone_j."""
+    """World rotation and position of every joint: R_j = R_parent R_j_local, p_j = p_parent +
+    R_parent bone_j.
+    """
     batch = np.broadcast_shapes(rotations.shape[:-3], rest.shape[:-2], transl.shape[:-1])
     # The batch goes last: NumPy multiplies long rows far faster than many 3x3 matrices.
     local = np.ascontiguousarray(_batch_last(rotations, batch, 3))  # (24, 3, 3, K)
@@ -203,7 +230,9 @@ def _batch_last(array: np.ndarray, batch: tuple[int, ...], item_dims: int) -> np
 
 
 def body_from_arrays(arrays: dict[str, np.ndarray], path: Path) -> BodyModel:
-    """A body from the arrays of a body file, checked; `path` is for the error messages and the name."""
+    """A body from the arrays of a body file, checked; `path` is for the error messages and the
+    name.
+    """
     check_arrays(arrays, path)
     posedirs = np.asarray(arrays["posedirs"])
     full = Mesh(
@@ -232,7 +261,9 @@ def _name(record: np.ndarray, path: Path) -> str:
     try:
         return str(json.loads(str(record))["name"])
     except (ValueError, KeyError, TypeError) as error:
-        raise PenumbraError(f"In the body file {path}, record is not a JSON object with a name.") from error
+        raise PenumbraError(
+            f"In the body file {path}, record is not a JSON object with a name."
+        ) from error
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -242,13 +273,28 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         return read_npz(path)
     except ValueError as error:
-        raise PenumbraError(f"The body file {path} is not a safe .npz body ({error}); {hint}.") from error
+        raise PenumbraError(
+            f"The body file {path} is not a safe .npz body ({error}); {hint}."
+        ) from error
 
 
 def check_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
     """Raise a PenumbraError that names the first thing that is wrong with a body file."""
-    required = ("v_template", "shapedirs", "posedirs", "weights", "J_regressor", "kintree_table", "f", "record")
-    missing = [key for key in (*required, "live_f", "live_vertex_ids", "live_vertex_weights") if key not in arrays]
+    required = (
+        "v_template",
+        "shapedirs",
+        "posedirs",
+        "weights",
+        "J_regressor",
+        "kintree_table",
+        "f",
+        "record",
+    )
+    missing = [
+        key
+        for key in (*required, "live_f", "live_vertex_ids", "live_vertex_weights")
+        if key not in arrays
+    ]
     if missing:
         raise PenumbraError(
             f"The body file {path} lacks {', '.join(missing)}; official SMPL files are converted once with "
@@ -269,11 +315,17 @@ def check_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
     }
     for key, shape in shapes.items():
         if arrays[key].shape != shape:
-            raise PenumbraError(f"In the body file {path}, {key} has shape {arrays[key].shape} where SMPL has {shape}.")
+            raise PenumbraError(
+                f"In the body file {path}, {key} has shape {arrays[key].shape} where SMPL has {shape}."
+            )
     for key in ("f", "live_vertex_ids", "live_f"):
         limit = live_count if key == "live_f" else count
         if arrays[key].size and not 0 <= int(arrays[key].min()) <= int(arrays[key].max()) < limit:
-            raise PenumbraError(f"In the body file {path}, {key} points outside the {limit} vertices.")
+            raise PenumbraError(
+                f"In the body file {path}, {key} points outside the {limit} vertices."
+            )
     parents = arrays["kintree_table"][0].astype(np.int64)[1:]
     if tuple(parents) != PARENTS[1:]:
-        raise PenumbraError(f"The body file {path} does not have SMPL's tree of 24 joints (kintree_table).")
+        raise PenumbraError(
+            f"The body file {path} does not have SMPL's tree of 24 joints (kintree_table)."
+        )

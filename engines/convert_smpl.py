@@ -2,13 +2,15 @@
 
     python -m engines.convert_smpl FILE [--out DIR]
 
-Goes in: SMPL's `.pkl` (Python 2 pickle with chumpy arrays and a scipy.sparse regressor) or `.npz`, with 10 or more
-shape components. Comes out: `DIR/<name of FILE>.npz` with the same arrays (float32, the first 10 components) under the
-same keys, without pickled objects, plus a live mesh; give it to Penumbra as the body file.
+Goes in: SMPL's `.pkl` (Python 2 pickle with chumpy arrays and a scipy.sparse regressor) or `.npz`,
+with 10 or more shape components. Comes out: `DIR/<name of FILE>.npz` with the same arrays (float32,
+the first 10 components) under the same keys, without pickled objects, plus a live mesh; give it to
+Penumbra as the body file.
 
-A pickle is a program, and loading it runs it. This reader lets it build NumPy arrays and inert stand-ins for the
-classes of chumpy and scipy.sparse, and refuses every other class or function by name before it is looked up. Neither
-chumpy, which does not import on current Python, nor scipy is needed.
+A pickle is a program, and loading it runs it. This reader lets it build NumPy arrays and inert
+stand-ins for the classes of chumpy and scipy.sparse, and refuses every other class or function by
+name before it is looked up. Neither chumpy, which does not import on current Python, nor scipy is
+needed.
 """
 
 import argparse
@@ -34,7 +36,9 @@ _SMPL_KEYS = ("v_template", "shapedirs", "posedirs", "weights", "J_regressor", "
 
 
 class _StandIn:
-    """Takes the place of a foreign class: holds the state of the pickled object and does nothing with it."""
+    """Takes the place of a foreign class: holds the state of the pickled object and does nothing
+    with it.
+    """
 
     state: Mapping[str, Any] = MappingProxyType({})
 
@@ -49,7 +53,9 @@ class _StandIn:
 
 
 class _Chumpy(_StandIn):
-    """A `chumpy.Ch` that holds an array, or a `Select` of entries of one: the two that SMPL files contain."""
+    """A `chumpy.Ch` that holds an array, or a `Select` of entries of one: the two that SMPL files
+    contain.
+    """
 
     def to_array(self) -> np.ndarray:
         if "x" in self.state:
@@ -57,14 +63,18 @@ class _Chumpy(_StandIn):
         if "a" in self.state and "idxs" in self.state:
             chosen = _to_array(self.state["a"]).ravel()[_to_array(self.state["idxs"])]
             return chosen.reshape(self.state.get("preferred_shape", chosen.shape))
-        raise PenumbraError("The SMPL file holds a chumpy expression of an unknown kind; only plain arrays are read.")
+        raise PenumbraError(
+            "The SMPL file holds a chumpy expression of an unknown kind; only plain arrays are read."
+        )
 
 
 class _SparseColumns(_StandIn):
     """A `scipy.sparse.csc_matrix`."""
 
     def to_array(self) -> np.ndarray:
-        data, indices, indptr = (_to_array(self.state[key]) for key in ("data", "indices", "indptr"))
+        data, indices, indptr = (
+            _to_array(self.state[key]) for key in ("data", "indices", "indptr")
+        )
         dense = np.zeros(tuple(self.state["_shape"]), data.dtype)
         np.add.at(dense, (indices, np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))), data)
         return dense
@@ -74,7 +84,9 @@ class _SparseRows(_StandIn):
     """A `scipy.sparse.csr_matrix`."""
 
     def to_array(self) -> np.ndarray:
-        data, indices, indptr = (_to_array(self.state[key]) for key in ("data", "indices", "indptr"))
+        data, indices, indptr = (
+            _to_array(self.state[key]) for key in ("data", "indices", "indptr")
+        )
         dense = np.zeros(tuple(self.state["_shape"]), data.dtype)
         np.add.at(dense, (np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)), indices), data)
         return dense
@@ -92,9 +104,13 @@ class _SparseEntries(_StandIn):
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """`_codecs.encode`, with which Python 3 writes bytes in old pickle protocols, without its other codecs."""
+    """`_codecs.encode`, with which Python 3 writes bytes in old pickle protocols, without its other
+    codecs.
+    """
     if encoding != "latin1":
-        raise PenumbraError(f"The pickle asks for the codec {encoding}, which an SMPL file does not need.")
+        raise PenumbraError(
+            f"The pickle asks for the codec {encoding}, which an SMPL file does not need."
+        )
     return text.encode("latin1")
 
 
@@ -107,7 +123,8 @@ def _reconstructor(cls: type, base: type, _state: object) -> _StandIn:
 
 def _allowed_names() -> dict[tuple[str, str], Any]:
     """Everything that a pickle may name, and what it gets for it."""
-    # NumPy 2 renamed the module of these two; they are taken from an array's and a number's own pickle recipe.
+    # NumPy 2 renamed the module of these two; they are taken from an array's and a number's own
+    # pickle recipe.
     reconstruct, scalar = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
     allowed: dict[tuple[str, str], Any] = {
         ("numpy", "ndarray"): np.ndarray,
@@ -143,7 +160,9 @@ class _SmplUnpickler(pickle.Unpickler):
         return self.allowed[module_name, global_name]
 
     def persistent_load(self, pid: Any, /) -> Any:
-        raise PenumbraError("The pickle refers to objects outside itself, which an SMPL file does not.")
+        raise PenumbraError(
+            "The pickle refers to objects outside itself, which an SMPL file does not."
+        )
 
 
 def read_smpl_pickle(path: Path) -> dict[str, Any]:
@@ -167,7 +186,9 @@ def read_smpl_pickle(path: Path) -> dict[str, Any]:
     ) as error:
         raise PenumbraError(f"{path} is not a readable SMPL pickle ({error}).") from error
     if not isinstance(content, dict):
-        raise PenumbraError(f"{path} holds a {type(content).__name__}, where an SMPL file holds a dictionary.")
+        raise PenumbraError(
+            f"{path} holds a {type(content).__name__}, where an SMPL file holds a dictionary."
+        )
     return content
 
 
@@ -192,7 +213,8 @@ def convert(path: Path) -> tuple[dict[str, np.ndarray], str]:
     """Read an official SMPL file.
 
     Returns:
-        The arrays of the body file, and a sentence about the live mesh where it is not what was wanted (else "").
+        The arrays of the body file, and a sentence about the live mesh where it is not what was
+        wanted (else "").
 
     Raises:
         PenumbraError: the file is missing, unsafe or not SMPL.
@@ -206,11 +228,17 @@ def convert(path: Path) -> tuple[dict[str, np.ndarray], str]:
     try:
         arrays = {key: _to_array(raw[key]) for key in _SMPL_KEYS}
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise PenumbraError(f"{path} holds a damaged array ({type(error).__name__}: {error}).") from error
+        raise PenumbraError(
+            f"{path} holds a damaged array ({type(error).__name__}: {error})."
+        ) from error
     arrays["shapedirs"] = arrays["shapedirs"][..., :NUM_BETAS]
     arrays = {key: a.astype(np.float32) if a.dtype.kind == "f" else a for key, a in arrays.items()}
     live, remark = _live_mesh(arrays["v_template"], arrays["f"])
-    arrays |= {"live_f": live.faces, "live_vertex_ids": live.vertex_ids, "live_vertex_weights": live.vertex_weights}
+    arrays |= {
+        "live_f": live.faces,
+        "live_vertex_ids": live.vertex_ids,
+        "live_vertex_weights": live.vertex_weights,
+    }
     record = {"name": path.stem, "source": path.name, "live_mesh": remark or "decimated"}
     arrays["record"] = np.array(json.dumps(record))
     check_arrays(arrays, path)
@@ -225,15 +253,21 @@ def _live_mesh(vertices: np.ndarray, faces: np.ndarray) -> tuple[LiveMesh, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Convert an official SMPL file to Penumbra's safe body file.")
+    parser = argparse.ArgumentParser(
+        description="Convert an official SMPL file to Penumbra's safe body file."
+    )
     parser.add_argument("file", type=Path, help="SMPL .pkl or .npz")
-    parser.add_argument("--out", type=Path, default=Path(), help="folder for the result (default: here)")
+    parser.add_argument(
+        "--out", type=Path, default=Path(), help="folder for the result (default: here)"
+    )
     args = parser.parse_args()
     try:
         arrays, remark = convert(args.file)
         out = args.out / f"{args.file.stem}.npz"
         if out.exists() and out.samefile(args.file):
-            raise PenumbraError(f"--out {args.out} would overwrite the input {args.file}; choose another folder.")
+            raise PenumbraError(
+                f"--out {args.out} would overwrite the input {args.file}; choose another folder."
+            )
         try:
             args.out.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(out, **arrays)
@@ -242,7 +276,9 @@ def main() -> None:
     except PenumbraError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
-    print(f"{out}: {len(arrays['v_template'])} vertices, {len(arrays['live_vertex_ids'])} live vertices. {remark}")
+    print(
+        f"{out}: {len(arrays['v_template'])} vertices, {len(arrays['live_vertex_ids'])} live vertices. {remark}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """A coarser mesh for live work, described by points on the surface of the full one.
 
-Each vertex of the live mesh is a fixed point inside one triangle of the full mesh: three vertex indices and their
-barycentric weights. So everything that is linear per vertex (template, shape and pose directions, skinning weights)
-carries over by the same weighted sum, and the live mesh needs no body model of its own.
+Each vertex of the live mesh is a fixed point inside one triangle of the full mesh: three vertex
+indices and their barycentric weights. So everything that is linear per vertex (template, shape and
+pose directions, skinning weights) carries over by the same weighted sum, and the live mesh needs no
+body model of its own.
 """
 
 from dataclasses import dataclass
@@ -39,7 +40,8 @@ def identity_live_mesh(num_vertices: int, faces: Int[np.ndarray, "F 3"]) -> Live
 def decimate(
     vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], target_vertices: int = 2000
 ) -> LiveMesh:
-    """Quadric decimation, each remaining vertex then put on the nearest point of the original surface.
+    """Quadric decimation, each remaining vertex then put on the nearest point of the original
+    surface.
 
     Raises:
         PenumbraError: Open3D, which does the decimation, cannot be imported here.
@@ -52,7 +54,8 @@ def decimate(
             "install open3d==0.19.0 and the system libraries libgl1, libegl1 and libusb-1.0-0."
         ) from error
     mesh = o3d.geometry.TriangleMesh(
-        o3d.utility.Vector3dVector(vertices.astype(np.float64)), o3d.utility.Vector3iVector(faces.astype(np.int32))
+        o3d.utility.Vector3dVector(vertices.astype(np.float64)),
+        o3d.utility.Vector3iVector(faces.astype(np.int32)),
     )
     # A closed triangle mesh has about twice as many triangles as vertices.
     small = mesh.simplify_quadric_decimation(target_number_of_triangles=2 * target_vertices)
@@ -64,4 +67,6 @@ def decimate(
     weights = np.clip(np.stack([1 - uv.sum(1), uv[:, 0], uv[:, 1]], axis=1), 0, None)
     weights /= weights.sum(1, keepdims=True)
     ids = faces[nearest["primitive_ids"].numpy()]
-    return LiveMesh(ids.astype(np.int32), weights.astype(np.float32), np.asarray(small.triangles, np.int32))
+    return LiveMesh(
+        ids.astype(np.int32), weights.astype(np.float32), np.asarray(small.triangles, np.int32)
+    )

@@ -1,14 +1,16 @@
 """Rotations as arrays: axis-angle vectors, 3x3 matrices and quaternions, and the maps between them.
 
-Every function is batched over leading dimensions, keeps float32 or float64 as it came, and is accurate near the
-identity and near half a turn. Rotation vectors are in radians; matrices act on column vectors; quaternions are
-(w, x, y, z) with w >= 0.
+Every function is batched over leading dimensions, keeps float32 or float64 as it came, and is
+accurate near the identity and near half a turn. Rotation vectors are in radians; matrices act on
+column vectors; quaternions are (w, x, y, z) with w >= 0.
 """
 
 import numpy as np
 from jaxtyping import Float
 
-_SMALL_ANGLE_SQUARED = 1e-6  # below it two terms of the Taylor series are exact to double precision (error ~ angle^6)
+_SMALL_ANGLE_SQUARED = (
+    1e-6  # below it two terms of the Taylor series are exact to double precision (error ~ angle^6)
+)
 
 
 def exp_so3(rotvec: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3 3"]:
@@ -23,7 +25,9 @@ def exp_so3(rotvec: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3 3"]:
     angle = np.sqrt(np.where(near_zero, 1.0, squared))
     half_sine = np.sin(0.5 * angle)
     a = np.where(near_zero, 1.0 - squared / 6.0 + squared**2 / 120.0, np.sin(angle) / angle)
-    b = np.where(near_zero, 0.5 - squared / 24.0 + squared**2 / 720.0, 2.0 * (half_sine / angle) ** 2)
+    b = np.where(
+        near_zero, 0.5 - squared / 24.0 + squared**2 / 720.0, 2.0 * (half_sine / angle) ** 2
+    )
     x, y, z = np.moveaxis(rotvec, -1, 0)
     ax, ay, az = a * x, a * y, a * z
     bxy, bxz, byz = b * x * y, b * x * z, b * y * z
@@ -38,8 +42,11 @@ def exp_so3(rotvec: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3 3"]:
 
 
 def log_so3(matrix: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 3"]:
-    """The shortest rotation vector of a matrix, angle in [0, pi]; at exactly pi either sign of the axis is right."""
-    # Through the quaternion: the matrix's own trace and skew part lose all digits near pi, the quaternion does not.
+    """The shortest rotation vector of a matrix, angle in [0, pi]; at exactly pi either sign of the
+    axis is right.
+    """
+    # Through the quaternion: the matrix's own trace and skew part lose all digits near pi, the
+    # quaternion does not.
     quat = matrix_to_quat_wxyz(matrix)
     w, xyz = quat[..., 0], quat[..., 1:]
     sine = np.sqrt(np.einsum("...i,...i->...", xyz, xyz))
@@ -54,13 +61,21 @@ def log_so3(matrix: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 3"]:
 def matrix_to_quat_wxyz(matrix: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 4"]:
     """Unit quaternion (w, x, y, z), w >= 0, of a rotation matrix.
 
-    Each of the four rows built below is the quaternion times four times one of its components; the row of the
-    largest component is the one without cancellation.
+    Each of the four rows built below is the quaternion times four times one of its components; the
+    row of the largest component is the one without cancellation.
     """
     m = _floating(matrix)
     xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
-    wx, wy, wz = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
-    xy, xz, yz = m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1]
+    wx, wy, wz = (
+        m[..., 2, 1] - m[..., 1, 2],
+        m[..., 0, 2] - m[..., 2, 0],
+        m[..., 1, 0] - m[..., 0, 1],
+    )
+    xy, xz, yz = (
+        m[..., 0, 1] + m[..., 1, 0],
+        m[..., 0, 2] + m[..., 2, 0],
+        m[..., 1, 2] + m[..., 2, 1],
+    )
     rows = np.stack(
         [
             np.stack([1 + xx + yy + zz, wx, wy, wz], -1),
@@ -76,15 +91,21 @@ def matrix_to_quat_wxyz(matrix: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray
     return quat * np.where(quat[..., :1] < 0, -1, 1).astype(quat.dtype)
 
 
-def geodesic_angle(a: Float[np.ndarray, "*B 3 3"], b: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B"]:
+def geodesic_angle(
+    a: Float[np.ndarray, "*B 3 3"], b: Float[np.ndarray, "*B 3 3"]
+) -> Float[np.ndarray, "*B"]:
     """The angle of the rotation that takes `a` to `b`, radians in [0, pi]."""
     return np.linalg.norm(log_so3(np.swapaxes(a, -1, -2) @ b), axis=-1)
 
 
 def interpolate(
-    a: Float[np.ndarray, "*B 3 3"], b: Float[np.ndarray, "*B 3 3"], t: float | Float[np.ndarray, "*B"]
+    a: Float[np.ndarray, "*B 3 3"],
+    b: Float[np.ndarray, "*B 3 3"],
+    t: float | Float[np.ndarray, "*B"],
 ) -> Float[np.ndarray, "*B 3 3"]:
-    """The rotation at fraction `t` of the shortest way from `a` (t = 0) to `b` (t = 1), at constant speed."""
+    """The rotation at fraction `t` of the shortest way from `a` (t = 0) to `b` (t = 1), at constant
+    speed.
+    """
     step = log_so3(np.swapaxes(a, -1, -2) @ b)
     return a @ exp_so3(step * np.asarray(t, step.dtype)[..., None])
 

@@ -3,7 +3,8 @@
 Frames and units, used everywhere:
 - image: pixels, origin at the top-left corner of the top-left pixel, x right, y down;
 - camera: metres, OpenCV convention, x right, y down, z forward;
-- body: SMPL's own, metres, y up, x to the body's left, z forward; rotations are axis-angle vectors in radians.
+- body: SMPL's own, metres, y up, x to the body's left, z forward; rotations are axis-angle vectors
+  in radians.
 The 24 joints are SMPL's, in SMPL's order (`JOINT_NAMES`).
 """
 
@@ -21,7 +22,9 @@ JOINT_NAMES: tuple[str, ...] = (
 PARENTS: tuple[int, ...] = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 LIMB_JOINTS: tuple[int, ...] = (1, 2, 4, 5, 7, 8, 16, 17, 18, 19, 20, 21)  # hips, knees, ankles, shoulders, elbows, wrists
 LIMB_LANDMARKS: dict[int, int] = {11: 16, 12: 17, 13: 18, 14: 19, 15: 20, 16: 21, 23: 1, 24: 2, 25: 4, 26: 5, 27: 7, 28: 8}
-"""The joint that each of BlazePose's limb landmarks marks; the other 21 (face, fingers, heels, toes) lie on no joint."""
+"""The joint that each of BlazePose's limb landmarks marks; the other 21 (face, fingers, heels,
+toes) lie on no joint.
+"""
 # fmt: on
 NUM_JOINTS = len(JOINT_NAMES)
 NUM_BETAS = 10
@@ -45,29 +48,43 @@ class Landmarks:
     """BlazePose's 33 landmarks of one person in one image."""
 
     points: Float[np.ndarray, "33 2"]
-    """Position, image px. Also given, as a guess, where the landmark cannot be seen or lies outside the image."""
+    """Position, image px. Also given, as a guess, where the landmark cannot be seen or lies outside
+    the image.
+    """
     depth: Float[np.ndarray, "33"]
-    """Depth relative to the middle of the hips, in image px (same scale as `points`), positive away from the camera."""
+    """Depth relative to the middle of the hips, in image px (same scale as `points`), positive away
+    from the camera.
+    """
     visibility: Float[np.ndarray, "33"]
-    """The network's own probability that the landmark is in the picture and not hidden. Not calibrated."""
+    """The network's own probability that the landmark is in the picture and not hidden. Not
+    calibrated.
+    """
     presence: Float[np.ndarray, "33"]
     """The network's own probability that the landmark is inside the crop. Not calibrated."""
     world: Float[np.ndarray, "33 3"]
-    """Metric guess, metres, origin between the hips, axes parallel to the camera's (x right, y down, z away)."""
+    """Metric guess, metres, origin between the hips, axes parallel to the camera's (x right, y
+    down, z away).
+    """
     score: float
     """Probability that there is a person in the crop at all."""
     roi: Roi
     """The crop that these were found in."""
     map: Float[np.ndarray, "4 4 288"] | None = None
-    """The landmark network's feature map before its last stage, rows first; None where another network was used."""
+    """The landmark network's feature map before its last stage, rows first; None where another
+    network was used.
+    """
 
 
 @dataclass(frozen=True)
 class Hypotheses:
-    """K full bodies drawn from the posterior of one person in one image. Index 0 is the flow's centre (z = 0)."""
+    """K full bodies drawn from the posterior of one person in one image. Index 0 is the flow's
+    centre (z = 0).
+    """
 
     rotvec: Float[np.ndarray, "K 24 3"]
-    """Axis-angle: row 0 is SMPL's `global_orient` in the camera frame, rows 1..23 are `body_pose`."""
+    """Axis-angle: row 0 is SMPL's `global_orient` in the camera frame, rows 1..23 are
+    `body_pose`.
+    """
     betas: Float[np.ndarray, "K 10"]
     """SMPL shape coefficients."""
     transl: Float[np.ndarray, "K 3"]
@@ -82,12 +99,14 @@ class Hypotheses:
 
 @dataclass(frozen=True)
 class JointMoments:
-    """Mean and spread of every joint over the hypotheses, with the unknown distance to the camera kept apart.
+    """Mean and spread of every joint over the hypotheses, with the unknown distance to the camera
+    kept apart.
 
-    From one camera the distance of the whole body is far less certain than its pose, and it is one number that all
-    joints share. So each hypothesis is first moved along the viewing ray `ray` of the best estimate's pelvis until the
-    pelvises are equally far away; `cov` is what remains. The covariance in the camera frame with the distance included is
-    `cov + distance_std**2 * outer(ray, ray)`.
+    From one camera the distance of the whole body is far less certain than its pose, and it is one
+    number that all joints share. So each hypothesis is first moved along the viewing ray `ray` of
+    the best estimate's pelvis until the pelvises are equally far away; `cov` is what remains. The
+    covariance in the camera frame with the distance included is `cov + distance_std**2 * outer(ray,
+    ray)`.
     """
 
     mean: Float[np.ndarray, "24 3"]
@@ -119,14 +138,20 @@ class Person:
     landmarks: Landmarks
     hypotheses: Hypotheses
     best: Body
-    """Filtered over time when the pipeline filters; the uncertainty is always that of this frame alone."""
+    """Filtered over time when the pipeline filters; the uncertainty is always that of this frame
+    alone.
+    """
     joint_cov: Float[np.ndarray, "24 3 3"]
-    """Calibrated covariance of `best.joints`, camera frame, square metres, distance kept apart (see `JointMoments`)."""
+    """Calibrated covariance of `best.joints`, camera frame, square metres, distance kept apart (see
+    `JointMoments`).
+    """
     distance_std: float
     """Calibrated standard deviation of the person's distance along `ray`, metres."""
     ray: Float[np.ndarray, "3"]
     joint_visible: Float[np.ndarray, "24"]
-    """Probability that each joint is seen: inside the picture and not hidden by another object or body part."""
+    """Probability that each joint is seen: inside the picture and not hidden by another object or
+    body part.
+    """
     track_id: int
     """Another number is another person, as far as can be told from one frame to the next."""
 
@@ -144,5 +169,7 @@ class Estimate:
     media_time_s: float
     """Position in a recording, seconds; seconds since the first frame for a live source."""
     dropped: int
-    """Frames of the source that were overwritten before the pipeline could look at them, since the start."""
+    """Frames of the source that were overwritten before the pipeline could look at them, since the
+    start.
+    """
     person: Person | None

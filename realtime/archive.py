@@ -1,17 +1,19 @@
-"""Writes every estimate of a run to one `.npz`, such that no crash can take away what was already written.
+"""Writes every estimate of a run to one `.npz`, such that no crash can take away what was already
+written.
 
-While the run lasts, each frame is appended as one fixed-size little-endian record to a scratch file beside the result
-(`OUT.npz.partial`) and handed to the operating system at once. At the end, also after Ctrl-C or an error, the records
-are rearranged into one array per field, never all of them in memory, and the result takes its name in one step.
-After a `kill -9` the scratch file is still there:
+While the run lasts, each frame is appended as one fixed-size little-endian record to a scratch file
+beside the result (`OUT.npz.partial`) and handed to the operating system at once. At the end, also
+after Ctrl-C or an error, the records are rearranged into one array per field, never all of them in
+memory, and the result takes its name in one step. After a `kill -9` the scratch file is still
+there:
 
     python -m realtime.archive recover OUT.npz.partial
 
 Arrays (N frames, K hypotheses; camera frame, metres; rows of frames without a person are NaN):
     frame (N,) int64; t (N,) float64, media time in seconds; found (N,) bool
     track_id (N,) int32: another number is another person; 0 where nobody is
-    joints (N, 24, 3), joint_cov (N, 24, 3, 3), joint_visible (N, 24), distance_std (N,), ray (N, 3): see `types.Person`
-    hypotheses (N, K, 24, 3), weights (N, K)
+    joints (N, 24, 3), joint_cov (N, 24, 3, 3), joint_visible (N, 24), distance_std (N,), ray (N,
+    3): see `types.Person` hypotheses (N, K, 24, 3), weights (N, K)
     global_orient (N, 3), body_pose (N, 69), betas (N, 10), transl (N, 3)
     landmarks (N, 33, 3): x px, y px, visibility
     meta: JSON string
@@ -130,7 +132,8 @@ class Archive:
         """Assemble the `.npz` and remove the scratch file. May be called again.
 
         Raises:
-            PenumbraError: there is no room for the result. The scratch file stays and the message says how to use it.
+            PenumbraError: there is no room for the result. The scratch file stays and the message
+                says how to use it.
         """
         if self._closed:
             return
@@ -152,10 +155,13 @@ class Archive:
         if kind is None:
             self.close()
             return
-        if self._count == 0:  # a run that failed before its first frame must not empty the file of an earlier one
+        if (
+            self._count == 0
+        ):  # a run that failed before its first frame must not empty the file of an earlier one
             self.discard()
             return
-        # The run already fails for a reason of its own, which the user must see; ours is only logged.
+        # The run already fails for a reason of its own, which the user must see; ours is only
+        # logged.
         self.meta["interrupted_by"] = kind.__name__
         try:
             self.close()
@@ -166,12 +172,15 @@ class Archive:
 
     def _write_all(self, data: bytes) -> None:
         view = memoryview(data)
-        while view:  # an unbuffered write may take only a part, for example what still fits on the disk
+        while (
+            view
+        ):  # an unbuffered write may take only a part, for example what still fits on the disk
             view = view[self._file.write(view) :]
 
 
 def assemble(partial: Path, out: Path, meta: Mapping[str, Any] | None = None) -> int:
-    """Turn a scratch file into the `.npz`; the number of frames. `out` is replaced in one step or not at all.
+    """Turn a scratch file into the `.npz`; the number of frames. `out` is replaced in one step or
+    not at all.
 
     Args:
         partial: written by `Archive`; a last record that is incomplete is left out.
@@ -230,7 +239,9 @@ def _blank_record(k: int) -> np.ndarray:
 
 def _fill(record: np.ndarray, person: Person) -> None:
     # The assertion keeps a single hypothesis from being broadcast silently over K rows.
-    assert person.hypotheses.joints.shape == record["hypotheses"].shape, person.hypotheses.joints.shape
+    assert person.hypotheses.joints.shape == record["hypotheses"].shape, (
+        person.hypotheses.joints.shape
+    )
     record["found"] = True
     record["track_id"] = person.track_id
     record["joints"] = person.best.joints
@@ -257,9 +268,13 @@ def _read_partial(partial: Path) -> tuple[np.ndarray, dict[str, Any]]:
             start = file.tell()
             length = os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise PenumbraError(f"'{partial}' cannot be read ({error.strerror}); check the path") from error
+        raise PenumbraError(
+            f"'{partial}' cannot be read ({error.strerror}); check the path"
+        ) from error
     if magic != MAGIC or not header_line.endswith(b"\n"):
-        raise PenumbraError(f"'{partial}' is not the scratch file of a run; give the '.partial' file beside the output")
+        raise PenumbraError(
+            f"'{partial}' is not the scratch file of a run; give the '.partial' file beside the output"
+        )
     header = json.loads(header_line)
     dtype = record_dtype(int(header["k"]))
     count = (length - start) // dtype.itemsize
@@ -269,7 +284,9 @@ def _read_partial(partial: Path) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def _write_npz(file: BinaryIO, records: np.ndarray, meta_json: str) -> None:
-    """One uncompressed member per field, a few megabytes at a time: noise such as hypotheses hardly compresses."""
+    """One uncompressed member per field, a few megabytes at a time: noise such as hypotheses hardly
+    compresses.
+    """
     assert records.dtype.names is not None
     rows = max(1, CHUNK_BYTES // records.dtype.itemsize)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
@@ -289,7 +306,8 @@ def _write_npz(file: BinaryIO, records: np.ndarray, meta_json: str) -> None:
 
 
 def recover(partial: Path, out: Path | None = None) -> tuple[Path, int]:
-    """Make the frames of a killed run readable; the result and its number of frames. The scratch file stays.
+    """Make the frames of a killed run readable; the result and its number of frames. The scratch
+    file stays.
 
     Raises:
         PenumbraError: `partial` is not a scratch file, or the result exists already.
@@ -306,7 +324,9 @@ def recover(partial: Path, out: Path | None = None) -> tuple[Path, int]:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m realtime.archive", description="Repairs archives of killed runs.")
+    parser = argparse.ArgumentParser(
+        prog="python -m realtime.archive", description="Repairs archives of killed runs."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("recover", help="turn OUT.npz.partial into OUT.npz")
     command.add_argument("partial", type=Path)

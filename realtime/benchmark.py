@@ -1,10 +1,12 @@
-"""How long a frame takes beside MediaPipe's own `Pose`, on the same video, in the same process, frame by frame in turn.
+"""How long a frame takes beside MediaPipe's own `Pose`, on the same video, in the same process,
+frame by frame in turn.
 
     python -m realtime.benchmark VIDEO [--hypotheses 100] [--frames 300]
 
-Ours is the whole loop after decoding: perception, K hypotheses, moments, calibration, smoothing and publishing. Theirs is
-`mediapipe.solutions.pose.Pose.process` as users call it (model complexity 1), colour conversion included, since it wants
-RGB. Taking turns on every frame gives both the same machine. Needs no GPU.
+Ours is the whole loop after decoding: tracker, K hypotheses, moments, calibration, smoothing and
+publishing. Theirs is `mediapipe.solutions.pose.Pose.process` as users call it (model complexity 1),
+colour conversion included, since it wants RGB. Taking turns on every frame gives both the same
+machine. Needs no GPU.
 """
 
 import argparse
@@ -53,8 +55,16 @@ def compare(video: str, hypotheses: int, frames: int, backend: str) -> dict[str,
         "hypotheses": hypotheses,
         "backend": name,
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs",
-        "penumbra_ms": {"p50": float(np.median(a)), "p95": float(np.percentile(a, 95)), "mean": float(a.mean())},
-        "mediapipe_ms": {"p50": float(np.median(b)), "p95": float(np.percentile(b, 95)), "mean": float(b.mean())},
+        "penumbra_ms": {
+            "p50": float(np.median(a)),
+            "p95": float(np.percentile(a, 95)),
+            "mean": float(a.mean()),
+        },
+        "mediapipe_ms": {
+            "p50": float(np.median(b)),
+            "p95": float(np.percentile(b, 95)),
+            "mean": float(b.mean()),
+        },
         "ratio_of_medians": float(np.median(a) / np.median(b)),
         "ratio_of_means": float(a.mean() / b.mean()),
         "stages_ms": {key: round(p50, 2) for key, (p50, _) in stages.items()},
@@ -87,14 +97,21 @@ def _milliseconds(step: Callable[[Frame], None], frame: Frame) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """Print the comparison as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("video")
     parser.add_argument("--hypotheses", type=int, default=100)
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--backend", default="auto")
     options = parser.parse_args(argv)
     try:
-        print(json.dumps(compare(options.video, options.hypotheses, options.frames, options.backend), indent=2))
+        print(
+            json.dumps(
+                compare(options.video, options.hypotheses, options.frames, options.backend),
+                indent=2,
+            )
+        )
     except PenumbraError as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 2

@@ -1,7 +1,8 @@
 """The built-in demo: a painted clip whose truth is known, and the score of a run against it.
 
-The clip is made by `trainer.build_demo`: a person of the default body walks as a subject of the test split walked, behind
-a counter. Distances here are in the camera frame after the pelvises have been put together.
+The clip is made by `trainer.build_demo`: a person of the default body walks as a subject of the
+test split walked, behind a counter. Distances here are in the camera frame after the pelvises have
+been put together.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
-from calib.camera import Intrinsics
+from engines.camera import Intrinsics
 from engines.covariance import ellipsoid_contains, std_from_cov
 from engines.types import LIMB_JOINTS, Estimate, Person
 from realtime.capture.recordings import VideoFile
@@ -52,7 +53,9 @@ class Truth:
 
 
 class DemoScore:
-    """Collects a run's errors over the limb joints (hips, knees, ankles, shoulders, elbows, wrists)."""
+    """Collects a run's errors over the limb joints (hips, knees, ankles, shoulders, elbows,
+    wrists).
+    """
 
     def __init__(self, truth: Truth) -> None:
         self.truth = truth
@@ -71,7 +74,9 @@ class DemoScore:
         samples = person.hypotheses.joints - person.hypotheses.joints[:, :1]
         distances = np.linalg.norm(samples - relative, axis=-1)[:, limbs]
         best = distances[distances.mean(1).argmin()]
-        center = np.linalg.norm(person.best.joints - person.best.joints[0] - relative, axis=-1)[limbs]
+        center = np.linalg.norm(person.best.joints - person.best.joints[0] - relative, axis=-1)[
+            limbs
+        ]
         along = (truth[0] - person.best.joints[0]) @ person.ray
         error = truth - along * person.ray - person.best.joints
         return {
@@ -84,7 +89,9 @@ class DemoScore:
         }
 
     def _reprojection(self, person: Person, frame: int) -> Float[np.ndarray, "24"]:
-        """Mean distance of the hypotheses' joints to the truth in the picture, in heights of the person."""
+        """Mean distance of the hypotheses' joints to the truth in the picture, in heights of the
+        person.
+        """
         samples, truth = person.hypotheses.joints, self.truth.joints[frame]
         pixels = samples[..., :2] / samples[..., 2:]
         true_pixels = truth[:, :2] / truth[:, 2:]
@@ -108,6 +115,8 @@ class DemoScore:
             ("reprojection", "reprojection", 100, np.mean, "% of height"),
         ):
             chosen = [data[key][group] for group in groups]
-            values = "".join(f"{scale * reduce(part):10.1f}" if part.size else f"{'-':>10}" for part in chosen)
+            values = "".join(
+                f"{scale * reduce(part):10.1f}" if part.size else f"{'-':>10}" for part in chosen
+            )
             lines.append(f"{name:28}{values}  {unit}")
         return "\n".join(lines)

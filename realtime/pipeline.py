@@ -1,8 +1,11 @@
-"""One frame in, one estimate out, as a list of named steps. Everything is allocated before the first frame.
+"""One frame in, one estimate out, as a list of named steps. Everything is allocated before the
+first frame.
 
-frame -> landmarks -> hypotheses -> moments -> calibration -> smoothing -> Estimate (-> mesh, if somebody looks)
+frame -> landmarks -> hypotheses -> moments -> calibration -> smoothing -> Estimate (-> mesh, if
+somebody looks)
 
-Calibration changes the covariances first and then moves the hypotheses until they have them, so both say the same.
+CovarianceCalibration changes the covariances first and then moves the hypotheses until they have
+them, so both say the same.
 """
 
 from dataclasses import dataclass, fields
@@ -10,16 +13,16 @@ from dataclasses import dataclass, fields
 import numpy as np
 from jaxtyping import Float
 
-from calib.camera import Intrinsics
-from calib.uncertainty import Calibration
-from engines.blazepose.tracker import Perception
+from engines.blazepose.tracker import PoseTracker
 from engines.body import BodyModel
+from engines.camera import Intrinsics
 from engines.covariance import std_from_cov
 from engines.flow.recalibrate import Recalibrator
 from engines.flow.sampler import Sampler, skeleton_of
 from engines.flow.statistics import joint_moments
 from engines.kernels import MomentPlan, SkinnedMesh, VertexPlan
 from engines.types import NUM_JOINTS, Body, Estimate, Hypotheses, Landmarks, Person
+from engines.uncertainty import CovarianceCalibration
 from realtime.capture.frame import Frame
 from realtime.smoothing import Smoother
 from realtime.timing import StageTimer
@@ -27,10 +30,12 @@ from realtime.timing import StageTimer
 MESH_HYPOTHESES = 50
 """How many hypotheses the mesh's colours are made of: half the cost, hardly another colour."""
 MIN_DRAWN = 50
-"""Bodies that are drawn at least, however few are asked for: the spread of one or two would promise what nobody knows."""
+"""Bodies that are drawn at least, however few are asked for: the spread of one or two would promise
+what nobody knows.
+"""
 ASSUMED_FOCAL_ERROR = 0.12
-"""Relative standard deviation of a focal length that nobody measured (fields of view of 55 to 75 degrees, see
-`calib.camera.DEFAULT_FOV_DEG`). The distance to the person is proportional to it."""
+"""Relative standard deviation of a focal length that nobody measured (fields of view of 55 to 75
+degrees, see `engines.camera.DEFAULT_FOV_DEG`). The distance to the person is proportional to it."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,9 @@ class Mesh:
     vertices: Float[np.ndarray, "V 3"]
     """Camera frame, metres."""
     std: Float[np.ndarray, "V"]
-    """Calibrated standard deviation, metres, root mean square over the axes, distance kept apart."""
+    """Calibrated standard deviation, metres, root mean square over the axes, distance kept
+    apart.
+    """
 
 
 class Pipeline:
@@ -48,18 +55,18 @@ class Pipeline:
 
     def __init__(
         self,
-        perception: Perception,
+        tracker: PoseTracker,
         sampler: Sampler,
         body: BodyModel,
         intrinsics: Intrinsics,
-        calibration: Calibration | None,
+        calibration: CovarianceCalibration | None,
         smoother: Smoother,
         published: int | None = None,
     ) -> None:
         """Take the parts.
 
         Args:
-            perception: finds the landmarks.
+            tracker: finds the landmarks.
             sampler: draws the bodies that the moments are taken of.
             body: the one that the sampler draws.
             intrinsics: of the pictures.
@@ -67,7 +74,7 @@ class Pipeline:
             smoother: of the best estimate.
             published: how many of the drawn bodies the estimates carry; all when None.
         """
-        self.perception = perception
+        self.tracker = tracker
         self.sampler = sampler
         self.body = body
         self.intrinsics = intrinsics
@@ -93,14 +100,19 @@ class Pipeline:
 
     def __call__(self, frame: Frame, dropped: int) -> Estimate:
         """Estimate the person in a frame."""
-        before = self.perception.track_id
-        with self.timer.stage("perception"):
-            landmarks = self.perception(frame.image)
-        if landmarks is None or self.perception.track_id != before:
+        before = self.tracker.track_id
+        with self.timer.stage("landmarks"):
+            landmarks = self.tracker(frame.image)
+        if landmarks is None or self.tracker.track_id != before:
             self.smoother.reset()
         person = self._person(landmarks, frame) if landmarks else None
         return Estimate(
-            frame.frame_id, frame.t_capture_ns, frame.t_capture_unix_ns, frame.media_time_s, dropped, person
+            frame.frame_id,
+            frame.t_capture_ns,
+            frame.t_capture_unix_ns,
+            frame.media_time_s,
+            dropped,
+            person,
         )
 
     def _person(self, landmarks: Landmarks, frame: Frame) -> Person:
@@ -109,15 +121,19 @@ class Pipeline:
         with self.timer.stage("moments"):
             moments = joint_moments(samples.hypotheses, self._moments)
         with self.timer.stage("calibration"):
-            hypotheses, cov, distance_std = self._recalibrate.calibrated(samples, moments, self.calibration)
+            hypotheses, cov, distance_std = self._recalibrate.calibrated(
+                samples, moments, self.calibration
+            )
             if not self.intrinsics.calibrated:  # the hypotheses are for the camera as it is assumed
                 distance = float(hypotheses.joints[0, 0] @ moments.ray)
                 distance_std = float(np.hypot(distance_std, ASSUMED_FOCAL_ERROR * distance))
         with self.timer.stage("smoothing"):
             best = self.smoother(center_of(hypotheses), frame.media_time_s)
         published = first(hypotheses, self.published)
-        ray, track_id = moments.ray.astype(float), self.perception.track_id
-        return Person(landmarks, published, best, cov, distance_std, ray, samples.joint_visible, track_id)
+        ray, track_id = moments.ray.astype(float), self.tracker.track_id
+        return Person(
+            landmarks, published, best, cov, distance_std, ray, samples.joint_visible, track_id
+        )
 
     def mesh(self, person: Person) -> Mesh:
         """The surface of the person that was estimated last, for who looks at it."""
@@ -126,7 +142,8 @@ class Pipeline:
             rotvec = np.concatenate([best.global_orient, best.body_pose]).reshape(NUM_JOINTS, 3)
             posed = self.body.shaped(best.betas).posed(rotvec, best.transl)
             surface = self._surface.from_source(self._surface_weights)
-            # What the drawn bodies still lack; a vertex moves with its bones, so it takes over their correction.
+            # What the drawn bodies still lack; a vertex moves with its bones, so it takes over
+            # their correction.
             drawn = std_from_cov(self._moments(None, self._weights).cov.astype(float))
             ratio = std_from_cov(person.joint_cov) / np.maximum(drawn, 1e-4)
             return Mesh(posed.vertices("live"), surface.std * (self.body.live.weights @ ratio))

@@ -1,4 +1,5 @@
-"""A run from its first frame to its last: open the parts, pass each estimate to everyone who asked for it.
+"""A run from its first frame to its last: open the parts, pass each estimate to everyone who asked
+for it.
 
 frames -> Pipeline -> publisher, archive, recorder, window, demo score
 """
@@ -12,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from calib import camera
-from calib.camera import Intrinsics
-from engines.blazepose.tracker import open_perception
+from calib.camera import load_intrinsics
+from engines import camera
+from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel
+from engines.camera import Intrinsics
 from engines.errors import PenumbraError
 from engines.flow.sampler import FlowModel, open_sampler
 from engines.types import Estimate
@@ -51,7 +53,9 @@ class Outcome:
 
 
 class Session:
-    """Everything that is opened before the first frame. A context manager: what was written is complete at its end."""
+    """Everything that is opened before the first frame. A context manager: what was written is
+    complete at its end.
+    """
 
     def __init__(self, config: RunConfig) -> None:
         """Open all parts, the cheap ones that may refuse first.
@@ -70,28 +74,46 @@ class Session:
         self.source = enter(_open_source(config))
         self.intrinsics, self.score = _open_camera_model(config, self.source)
         if config.every_frame and self.source.live:
-            raise PenumbraError(f"--every-frame needs a recording; {self.source.name} is live and cannot wait.")
-        self.publisher = enter(Publisher(config.endpoint, allow_lan=config.allow_lan)) if config.endpoint else None
+            raise PenumbraError(
+                f"--every-frame needs a recording; {self.source.name} is live and cannot wait."
+            )
+        self.publisher = (
+            enter(Publisher(config.endpoint, allow_lan=config.allow_lan))
+            if config.endpoint
+            else None
+        )
         body, model = BodyModel.load(config.body), FlowModel.load(config.model)
         self.body = body
         sampler = open_sampler(body, max(config.hypotheses, MIN_DRAWN), config.backend, model)
         smoother = Smoother(body, SmoothingConfig(enabled=config.smooth))
-        perception = open_perception(config.backend)
+        tracker = open_tracker(config.backend)
         self.pipeline = Pipeline(
-            perception, sampler, body, self.intrinsics, model.calibration, smoother, published=config.hypotheses
+            tracker,
+            sampler,
+            body,
+            self.intrinsics,
+            model.calibration,
+            smoother,
+            published=config.hypotheses,
         )
         self.renderer = Renderer(body.live.faces)
         self.recorder = None
         if config.record:
             fps = self.source.fps or 30.0
-            self.recorder = enter(Recorder(config.record, self.renderer, fps, every_frame=config.every_frame))
+            self.recorder = enter(
+                Recorder(config.record, self.renderer, fps, every_frame=config.every_frame)
+            )
         self._info = _stream_info(self.source, self.intrinsics, self.pipeline, model)
-        self.archive = enter(Archive(config.out, config.hypotheses, self._meta(model))) if config.out else None
+        self.archive = (
+            enter(Archive(config.out, config.hypotheses, self._meta(model))) if config.out else None
+        )
         self._rate = FrameRate()
         self._stop = threading.Event()
 
     def stop(self) -> None:
-        """Ask `run` to end after the frame in hand, or while it waits for one; may be called from any thread."""
+        """Ask `run` to end after the frame in hand, or while it waits for one; may be called from
+        any thread.
+        """
         self._stop.set()
 
     def run(self, show: Callable[[ViewFrame], None] | None = None) -> Outcome:
@@ -113,7 +135,10 @@ class Session:
             fps = count / max(time.perf_counter() - start, 1e-9)
             if self.archive is not None:
                 stages = self.pipeline.timer.percentiles_ms()
-                timing = {"stages_ms": {k: {"p50": a, "p95": b} for k, (a, b) in stages.items()}, "fps": fps}
+                timing = {
+                    "stages_ms": {k: {"p50": a, "p95": b} for k, (a, b) in stages.items()},
+                    "fps": fps,
+                }
                 self.archive.meta |= timing
         table = self.score.table() if self.score else None
         dropped = last.dropped if last else 0
@@ -128,7 +153,9 @@ class Session:
         parts += [f"a subscriber's queue was full {stalls} times"] if stalls else []
         return "; ".join(parts) or None
 
-    def deliver(self, frame: Frame, estimate: Estimate, show: Callable[[ViewFrame], None] | None) -> None:
+    def deliver(
+        self, frame: Frame, estimate: Estimate, show: Callable[[ViewFrame], None] | None
+    ) -> None:
         """Pass one estimate to everyone who asked for it."""
         timer = self.pipeline.timer
         if self.publisher is not None:
@@ -144,7 +171,9 @@ class Session:
         self._rate.tick()
         if show is None and self.recorder is None:
             return
-        status = Status(self.pipeline.backend, self._rate.fps, latency_ns / NS_PER_MS, estimate.dropped)
+        status = Status(
+            self.pipeline.backend, self._rate.fps, latency_ns / NS_PER_MS, estimate.dropped
+        )
         mesh = self.pipeline.mesh(estimate.person) if estimate.person else None
         vertices, std = (mesh.vertices, mesh.std) if mesh else (None, None)
         view = ViewFrame(frame.image, estimate, vertices, std, status, self.intrinsics)
@@ -171,7 +200,10 @@ class Session:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
@@ -189,7 +221,9 @@ def _check(config: RunConfig) -> None:
     if config.calib is not None and config.focal is not None:
         raise PenumbraError("--focal and --calib both say what the camera is; give one of them.")
     if config.source is None and (config.calib is not None or config.focal is not None):
-        raise PenumbraError("--focal and --calib are for your own pictures; the demo brings its own camera.")
+        raise PenumbraError(
+            "--focal and --calib are for your own pictures; the demo brings its own camera."
+        )
     if config.size is not None and not config.camera:
         raise PenumbraError("--size is for a webcam; leave it out.")
     if config.fps is not None and (config.camera or config.source is None):
@@ -209,7 +243,9 @@ def _refuse_to_overwrite(config: RunConfig) -> None:
         if value is None:
             continue
         if (path := value.resolve()) in taken:
-            raise PenumbraError(f"{option} {value} is also what {taken[path]} names; choose another file.")
+            raise PenumbraError(
+                f"{option} {value} is also what {taken[path]} names; choose another file."
+            )
         taken[path] = option
 
 
@@ -221,18 +257,22 @@ def _open_source(config: RunConfig) -> Source:
     return open_video(config.source, folder_fps=config.fps)
 
 
-def _open_camera_model(config: RunConfig, source: Source) -> tuple[Intrinsics, demo.DemoScore | None]:
+def _open_camera_model(
+    config: RunConfig, source: Source
+) -> tuple[Intrinsics, demo.DemoScore | None]:
     if config.source is None:
         truth = demo.Truth.load()
         return truth.intrinsics(source.size), demo.DemoScore(truth)
     if config.calib is not None:
-        return camera.load(config.calib, source.size), None
+        return load_intrinsics(config.calib, source.size), None
     if config.focal is not None:
         return camera.from_focal(source.size, config.focal), None
     return camera.from_fov(source.size), None
 
 
-def _stream_info(source: Source, intrinsics: Intrinsics, pipeline: Pipeline, model: FlowModel) -> StreamInfo:
+def _stream_info(
+    source: Source, intrinsics: Intrinsics, pipeline: Pipeline, model: FlowModel
+) -> StreamInfo:
     fitted = model.calibration
     calibration = None if fitted is None else describe(model.onnx.name, fitted)
     K, lens, known = intrinsics.matrix, intrinsics.dist, intrinsics.calibrated

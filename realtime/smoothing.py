@@ -1,9 +1,11 @@
-"""Hold the best estimate still while the person does: a one-euro filter on rotations, place and shape.
+"""Hold the best estimate still while the person does: a one-euro filter on rotations, place and
+shape.
 
-The filter is causal, and it knows time in seconds, not in frames, so a dropped frame changes nothing. It never touches the
-uncertainty, which is that of the frame alone. The rule (Casiez, Roussel and Vogel, CHI 2012): a low-pass filter whose
-cut-off frequency rises with speed, so that rest is calm and motion is prompt. For rotations the difference is taken on
-SO(3), along the geodesic.
+The filter is causal, and it knows time in seconds, not in frames, so a dropped frame changes
+nothing. It never touches the uncertainty, which is that of the frame alone. The rule (Casiez,
+Roussel and Vogel, CHI 2012): a low-pass filter whose cut-off frequency rises with speed, so that
+rest is calm and motion is prompt. For rotations the difference is taken on SO(3), along the
+geodesic.
 """
 
 import math
@@ -56,7 +58,14 @@ class Smoother:
         config, last = self.config, self._last
         if not config.enabled:
             return best
-        now = _State(_rotations(best), best.transl.astype(float), best.betas.astype(float), t_s, np.zeros(24), 0.0)
+        now = _State(
+            _rotations(best),
+            best.transl.astype(float),
+            best.betas.astype(float),
+            t_s,
+            np.zeros(24),
+            0.0,
+        )
         if last is None or not 0.0 <= t_s - last.t_s <= config.forget_after_s:
             self._last = now
             return best
@@ -101,4 +110,6 @@ def _share(cutoff_hz: float | np.ndarray, dt: float) -> np.ndarray:
 
 
 def _rotations(best: Body) -> Float[np.ndarray, "24 3 3"]:
-    return exp_so3(np.concatenate([best.global_orient[None], best.body_pose.reshape(23, 3)]).astype(float))
+    return exp_so3(
+        np.concatenate([best.global_orient[None], best.body_pose.reshape(23, 3)]).astype(float)
+    )

@@ -1,7 +1,8 @@
-"""Prints what a Penumbra publishes: `python -m realtime.subscribe`. Needs pyzmq and msgpack and nothing else.
+"""Prints what a Penumbra publishes: `python -m realtime.subscribe`. Needs pyzmq and msgpack and
+nothing else.
 
-Once a second: rate, losses, latency, and every joint with its standard deviation and a mark where it is guessed.
-With `--json`: one line for each message, without the hypotheses.
+Once a second: rate, losses, latency, and every joint with its standard deviation and a mark where
+it is guessed. With `--json`: one line for each message, without the hypotheses.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from statistics import median
 from typing import Any
 
 from engines.errors import PenumbraError
-from realtime.stream.decode import Calibration, PersonMessage, PoseMessage
+from realtime.stream.decode import PersonMessage, PoseMessage, StreamCalibration
 from realtime.stream.endpoint import is_local
 from realtime.stream.wire import DEFAULT_ENDPOINT, PERSON_ARRAYS, Array, VersionError
 from realtime.subscriber import Subscriber
@@ -27,11 +28,15 @@ CLEAR = "\033[H\033[J"
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     try:
-        with Subscriber(args.endpoint, latest_only=not args.every_message, timeout_s=PATIENCE_S) as poses:
+        with Subscriber(
+            args.endpoint, latest_only=not args.every_message, timeout_s=PATIENCE_S
+        ) as poses:
             _print_messages(poses, args.count, args.json)
     except KeyboardInterrupt:
         return 0
-    except BrokenPipeError:  # `| head` has seen enough; Python would complain once more when it flushes at exit
+    except (
+        BrokenPipeError
+    ):  # `| head` has seen enough; Python would complain once more when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (PenumbraError, VersionError) as error:
@@ -41,10 +46,20 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m realtime.subscribe", description="Print Penumbra's pose stream.")
-    parser.add_argument("--endpoint", default=DEFAULT_ENDPOINT, help="where Penumbra publishes (default: %(default)s)")
-    parser.add_argument("--every-message", action="store_true", help="receive all messages, not only the newest")
-    parser.add_argument("--count", type=int, metavar="N", help="end after N messages (default: never)")
+    parser = argparse.ArgumentParser(
+        prog="python -m realtime.subscribe", description="Print Penumbra's pose stream."
+    )
+    parser.add_argument(
+        "--endpoint",
+        default=DEFAULT_ENDPOINT,
+        help="where Penumbra publishes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--every-message", action="store_true", help="receive all messages, not only the newest"
+    )
+    parser.add_argument(
+        "--count", type=int, metavar="N", help="end after N messages (default: never)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON line for each message")
     args = parser.parse_args(argv)
     if args.count is not None and args.count < 1:
@@ -92,7 +107,9 @@ class Second:
         message = self.last
         intervals, elapsed = len(self.arrivals_s) - 1, self.arrivals_s[-1] - self.arrivals_s[0]
         rate = f"{intervals / elapsed:.1f}" if elapsed > 0 else "?"
-        calibration = "not calibrated" if message.calibration is None else _in_words(message.calibration)
+        calibration = (
+            "not calibrated" if message.calibration is None else _in_words(message.calibration)
+        )
         lines = [
             f"{message.source}  {message.image_size[0]}x{message.image_size[1]}  {message.backend}  {calibration}",
             f"message {message.seq}  {rate}/s  lost {poses.lost}  refused {poses.refused}  "
@@ -104,7 +121,9 @@ class Second:
         return "\n".join(lines if message.people else [*lines, "nobody is there"])
 
     def _latency(self, endpoint: str) -> str:
-        """Machines share no monotonic clock, so over a network only Unix time can be compared, as well as it is set."""
+        """Machines share no monotonic clock, so over a network only Unix time can be compared, as
+        well as it is set.
+        """
         same_machine = is_local(endpoint)
         clock = "monotonic clock" if same_machine else "Unix clocks of two machines"
         values = self.mono_ms if same_machine else self.unix_ms
@@ -112,10 +131,18 @@ class Second:
 
 
 def person_lines(person: PersonMessage, names: tuple[str, ...]) -> list[str]:
-    """One line for each joint: camera coordinates in metres, standard deviation in centimetres, a mark if guessed."""
+    """One line for each joint: camera coordinates in metres, standard deviation in centimetres, a
+    mark if guessed.
+    """
     distance_cm = 100 * person.distance_std
     head = f"person {person.track_id}  score {person.score:.2f}  distance ± {distance_cm:.1f} cm, not in the std below"
-    rows = zip(names, person.joints.tolist(), person.joint_std.tolist(), person.guessed.tolist(), strict=True)
+    rows = zip(
+        names,
+        person.joints.tolist(),
+        person.joint_std.tolist(),
+        person.guessed.tolist(),
+        strict=True,
+    )
     return [
         head,
         f"  {'joint':<15}{'x':>8}{'y':>8}{'z':>8} m{'std':>8} cm",
@@ -126,15 +153,23 @@ def person_lines(person: PersonMessage, names: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _in_words(calibration: Calibration) -> str:
+def _in_words(calibration: StreamCalibration) -> str:
     """Such as: calibrated (flow.onnx: 90 % ellipsoids hold 89 %)."""
-    measured = [f"{nominal:.0%} ellipsoids hold {share:.0%}" for nominal, share in calibration.levels if nominal == 0.9]
+    measured = [
+        f"{nominal:.0%} ellipsoids hold {share:.0%}"
+        for nominal, share in calibration.levels
+        if nominal == 0.9
+    ]
     return f"calibrated ({': '.join([calibration.name, *measured])})"
 
 
 def as_dict(message: PoseMessage) -> dict[str, Any]:
-    """The message for JSON: without the hypotheses, and with None for what is not a finite number."""
-    fields = {key: value for key, value in vars(message).items() if key not in ("people", "calibration")}
+    """The message for JSON: without the hypotheses, and with None for what is not a finite
+    number.
+    """
+    fields = {
+        key: value for key, value in vars(message).items() if key not in ("people", "calibration")
+    }
     fields["calibration"] = message.calibration and vars(message.calibration)
     fields["people"] = [
         {key: vars(person)[key] for key in ("track_id", "score", "distance_std", *PERSON_ARRAYS)}

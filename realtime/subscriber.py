@@ -16,7 +16,13 @@ import zmq
 from engines.errors import PenumbraError
 from realtime.stream.decode import PoseMessage, decode
 from realtime.stream.endpoint import check_endpoint
-from realtime.stream.wire import ANY_VERSION, DEFAULT_ENDPOINT, MAX_MESSAGE_BYTES, MessageError, VersionError
+from realtime.stream.wire import (
+    ANY_VERSION,
+    DEFAULT_ENDPOINT,
+    MAX_MESSAGE_BYTES,
+    MessageError,
+    VersionError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +31,18 @@ class Subscriber:
     """One connection to one publisher. Use it from one thread."""
 
     def __init__(
-        self, endpoint: str = DEFAULT_ENDPOINT, *, latest_only: bool = True, timeout_s: float | None = None
+        self,
+        endpoint: str = DEFAULT_ENDPOINT,
+        *,
+        latest_only: bool = True,
+        timeout_s: float | None = None,
     ) -> None:
         """Connects, also before the publisher is there.
 
         Args:
             endpoint: `tcp://HOST:PORT` or `ipc://PATH` of a publisher.
-            latest_only: Keep only the newest message while the caller is busy. Otherwise keep up to 1000 in order.
+            latest_only: Keep only the newest message while the caller is busy. Otherwise keep up to
+                1000 in order.
             timeout_s: How long `recv` waits before it raises TimeoutError. None: for ever.
 
         Raises:
@@ -42,8 +53,9 @@ class Subscriber:
         self.timeout_s = timeout_s
         self.received = 0
         self.lost = 0
-        """Messages of the current session that were published after the first one received and never seen here. With
-        `latest_only` that includes those which a newer one replaced. Starts again at 0 with a new session."""
+        """Messages of the current session that were published after the first one received and
+        never seen here. With `latest_only` that includes those which a newer one replaced. Starts
+        again at 0 with a new session."""
         self.refused = 0
         """Received, but not messages of this stream."""
         self._session = ""
@@ -55,8 +67,9 @@ class Subscriber:
             zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES
         )  # libzmq hangs up, for good, on a peer that sends more
         self._socket.setsockopt(zmq.IPV6, "[" in endpoint)
-        # CONFLATE keeps one message of all topics together, and one outgoing subscription (libzmq issues 1688, 4399).
-        # Both are enough: an endpoint carries one topic, the publisher filters, and this is the only subscription.
+        # CONFLATE keeps one message of all topics together, and one outgoing subscription (libzmq
+        # issues 1688, 4399). Both are enough: an endpoint carries one topic, the publisher filters,
+        # and this is the only subscription.
         self._socket.setsockopt(zmq.CONFLATE, latest_only)
         self._socket.setsockopt(zmq.SUBSCRIBE, ANY_VERSION)
         try:
@@ -68,7 +81,8 @@ class Subscriber:
             ) from error
 
     def recv(self) -> PoseMessage:
-        """The next message, or the newest with `latest_only`. Anything else is counted in `refused` and skipped.
+        """The next message, or the newest with `latest_only`. Anything else is counted in `refused`
+        and skipped.
 
         Raises:
             TimeoutError: nothing came for `timeout_s`.
@@ -115,6 +129,9 @@ class Subscriber:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
     ) -> None:
         self.close()

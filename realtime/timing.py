@@ -1,4 +1,6 @@
-"""Clocks: what each stage costs, how many frames a second come out, and what a monotonic instant is in Unix time."""
+"""Clocks: what each stage costs, how many frames a second come out, and what a monotonic instant is
+in Unix time.
+"""
 
 import time
 from collections import deque
@@ -15,8 +17,8 @@ NS_PER_S = 1_000_000_000
 class ClockPair:
     """The distance between the Unix and the monotonic clock, read once.
 
-    One pair serves one source for its whole life, so that a step of the system clock (NTP, daylight saving by hand)
-    never makes two frames of one run swap places.
+    One pair serves one source for its whole life, so that a step of the system clock (NTP, daylight
+    saving by hand) never makes two frames of one run swap places.
     """
 
     offset_ns: int
@@ -24,7 +26,9 @@ class ClockPair:
 
     @staticmethod
     def read(attempts: int = 5) -> "ClockPair":
-        """Read both clocks several times and keep the reading that took least time: its error is half of that."""
+        """Read both clocks several times and keep the reading that took least time: its error is
+        half of that.
+        """
         readings = []
         for _ in range(attempts):
             before_ns = time.monotonic_ns()
@@ -39,7 +43,9 @@ class ClockPair:
 
 
 class _Stage:
-    """One named stage: a context manager that is made once and reused, so timing costs two clock reads."""
+    """One named stage: a context manager that is made once and reused, so timing costs two clock
+    reads.
+    """
 
     __slots__ = ("_count", "_ring_ns", "_start_ns")
 
@@ -52,7 +58,10 @@ class _Stage:
         self._start_ns = time.perf_counter_ns()
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.add(time.perf_counter_ns() - self._start_ns)
 
@@ -73,7 +82,8 @@ class _Stage:
 class StageTimer:
     """Durations of named stages over the last `capacity` frames.
 
-    Stages may nest under different names; the same stage may not run inside itself. Used from one thread.
+    Stages may nest under different names; the same stage may not run inside itself. Used from one
+    thread.
 
         with timer.stage("landmarks"):
             ...
@@ -95,7 +105,9 @@ class StageTimer:
         self.stage(name).add(duration_ns)
 
     def percentiles_ms(self) -> dict[str, tuple[float, float]]:
-        """Median and 95th percentile of each stage in milliseconds, in the order in which stages first ran."""
+        """Median and 95th percentile of each stage in milliseconds, in the order in which stages
+        first ran.
+        """
         return {name: stage.percentiles_ms() for name, stage in self._stages.items() if stage.count}
 
     def summary(self) -> str:
@@ -103,7 +115,10 @@ class StageTimer:
         stages = self.percentiles_ms()
         if not stages:
             return "nothing timed yet"
-        return "  ".join(f"{name} {p50:.1f}/{p95:.1f}" for name, (p50, p95) in stages.items()) + " ms (p50/p95)"
+        return (
+            "  ".join(f"{name} {p50:.1f}/{p95:.1f}" for name, (p50, p95) in stages.items())
+            + " ms (p50/p95)"
+        )
 
 
 class FrameRate:
@@ -123,7 +138,9 @@ class FrameRate:
 
     @property
     def fps(self) -> float:
-        """Intervals between the kept ticks divided by the time they span; 0 before the second tick."""
+        """Intervals between the kept ticks divided by the time they span; 0 before the second
+        tick.
+        """
         if len(self._ticks_ns) < 2:
             return 0.0
         span_ns = self._ticks_ns[-1] - self._ticks_ns[0]

@@ -14,7 +14,9 @@ def body() -> BodyModel:
 
 @pytest.fixture(scope="session")
 def poses() -> tuple[np.ndarray, np.ndarray]:
-    """A long clip and a short one; a clip of another split is missing between them. Nobody lies down."""
+    """A long clip and a short one; a clip of another split is missing between them. Nobody lies
+    down.
+    """
     rng = np.random.default_rng(0)
     rotvec = rng.normal(0, 0.3, (400, 24, 3))
     rotvec[:, 0] = 0

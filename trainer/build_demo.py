@@ -2,8 +2,9 @@
 
     python -m trainer.build_demo --poses runs/poses.npz
 
-Writes `realtime/assets/demo.mp4` and, beside it, the truth: joints in the camera frame, which of them are seen, the camera.
-The motion is from CMU's clip 06_01, played forwards and then backwards; no training has seen its subject.
+Writes `realtime/assets/demo.mp4` and, beside it, the truth: joints in the camera frame, which of
+them are seen, the camera. The motion is from CMU's clip 06_01, played forwards and then backwards;
+no training has seen its subject.
 """
 
 from dataclasses import dataclass
@@ -23,14 +24,18 @@ from trainer.render import rasterizer as render
 
 @dataclass(frozen=True)
 class DemoClipConfig:
-    """The clip. Lengths in metres; the camera stands at x = z = 0, looks along z, and y is up from the floor."""
+    """The clip. Lengths in metres; the camera stands at x = z = 0, looks along z, and y is up from
+    the floor.
+    """
 
     poses: Path = Path("runs/poses.npz")
     clip: str = "06_01"
     frames: tuple[int, int] = (30, 123)
     """The part of the clip that is played, forwards and then backwards."""
     turn_deg: float = 20.0
-    """Turns the clip's world about the vertical; at 0 the person walks straight towards the camera."""
+    """Turns the clip's world about the vertical; at 0 the person walks straight towards the
+    camera.
+    """
     counter_height: float = 0.95
     counter_reach: tuple[float, float] = (-0.85, 0.65)
     """Its ends, left and right of the camera."""
@@ -51,7 +56,11 @@ Quad = tuple[tuple[float, float, float], ...]
 
 def things(config: DemoClipConfig) -> tuple[tuple[Quad, tuple[int, int, int]], ...]:
     """What stands in front, back to front, with colours (BGR): a counter."""
-    (left, right), (near, far), top = config.counter_reach, config.counter_depth, config.counter_height
+    (left, right), (near, far), top = (
+        config.counter_reach,
+        config.counter_depth,
+        config.counter_height,
+    )
     upper = ((left, top, near), (right, top, near), (right, top, far), (left, top, far))
     front = ((left, 0.0, near), (right, 0.0, near), (right, top, near), (left, top, near))
     return (upper, (128, 160, 182)), (front, (70, 96, 122))
@@ -87,13 +96,18 @@ class Stage:
         return np.round(self.to_image(self.to_camera(np.array(quad))) * scale).astype(np.int32)
 
 
-def motion(config: DemoClipConfig, stage: Stage) -> tuple[Float[np.ndarray, "T 24 3"], Float[np.ndarray, "T 3"]]:
+def motion(
+    config: DemoClipConfig, stage: Stage
+) -> tuple[Float[np.ndarray, "T 24 3"], Float[np.ndarray, "T 3"]]:
     """Poses with the orientation in the camera frame, and pelvis positions there."""
     poses = Poses.load(config.poses)
-    there = np.flatnonzero(poses.clip == int(np.flatnonzero(poses.clip_names == config.clip)[0]))[slice(*config.frames)]
+    there = np.flatnonzero(poses.clip == int(np.flatnonzero(poses.clip_names == config.clip)[0]))[
+        slice(*config.frames)
+    ]
     chosen = np.concatenate([there, there[::-1]])
     rotvec, place = poses.rotvec[chosen].astype(float), poses.transl[chosen].astype(float)
-    # The clip's world is y up and right-handed; the room's has z away from the camera, hence left-handed: mirror z.
+    # The clip's world is y up and right-handed; the room's has z away from the camera, hence
+    # left-handed: mirror z.
     turn = exp_so3(np.array([0.0, np.radians(config.turn_deg), 0.0]))
     middle = (place.max(0) + place.min(0)) / 2 * (1, 0, 1)
     room = ((place - middle) @ turn.T) * (1, 1, -1) + (0.0, 0.0, config.distance)
@@ -136,7 +150,9 @@ def build(config: DemoClipConfig) -> None:
     behind = cv2.resize(room(config, stage), None, fx=2, fy=2)
     writer = cv2.VideoWriter(str(config.out), cv2.VideoWriter.fourcc(*"mp4v"), 30.0, config.size)
     if not writer.isOpened():
-        raise PenumbraError(f"--out: cannot write {config.out}; name an .mp4 file in a folder that is there.")
+        raise PenumbraError(
+            f"--out: cannot write {config.out}; name an .mp4 file in a folder that is there."
+        )
     joints, visible = [], []
     for pose, place in zip(rotvec, pelvis, strict=True):
         posed = shaped.posed(pose, place - shaped.rest_joints[0])
@@ -145,11 +161,15 @@ def build(config: DemoClipConfig) -> None:
         for quad, colour in things(config):
             cv2.fillPoly(square.image, [stage.polygon(quad, 2)], colour, cv2.LINE_AA)
             cv2.fillPoly(square.part, [stage.polygon(quad, 2)], [render.NOBODY])
-        frame = cv2.resize(square.image[: behind.shape[0]], config.size, interpolation=cv2.INTER_AREA)
+        frame = cv2.resize(
+            square.image[: behind.shape[0]], config.size, interpolation=cv2.INTER_AREA
+        )
         noise = np.random.default_rng(len(joints)).normal(0, 1.5, frame.shape)
         writer.write(np.clip(frame + noise, 0, 255).astype(np.uint8))
         square.part[behind.shape[0] :] = render.NOBODY
-        visible.append(render.visible_joints(square.part, 2 * stage.to_image(posed.joints), reach=8))
+        visible.append(
+            render.visible_joints(square.part, 2 * stage.to_image(posed.joints), reach=8)
+        )
         joints.append(posed.joints)
     writer.release()
     np.savez_compressed(
@@ -166,8 +186,10 @@ def _paint(
     pixels: Float[np.ndarray, "V 2"],
     behind: UInt8[np.ndarray, "h w 3"],
     config: DemoClipConfig,
-) -> render.Painting:
-    """Paint on a square canvas, which is what the painter knows; the same clothes in every frame."""
+) -> render.Rendering:
+    """Paint on a square canvas, which is what the painter knows; the same clothes in every
+    frame.
+    """
     side = max(behind.shape[:2])
     canvas = np.zeros((side, side, 3), np.uint8)
     canvas[: behind.shape[0], : behind.shape[1]] = behind

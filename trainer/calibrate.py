@@ -1,10 +1,13 @@
-"""Write down what a trained flow promises and what comes of it, on people whom it was not trained on.
+"""Write down what a trained flow promises and what comes of it, on people whom it was not trained
+on.
 
     python -m trainer.calibrate --run runs/mine --out runs/mine/errors
-    python -m calib.uncertainty --fit runs/mine/errors/val_errors.npz --measure runs/mine/errors/test_errors.npz \
+    python -m calib.uncertainty --fit runs/mine/errors/val_errors.npz --measure
+    runs/mine/errors/test_errors.npz \
         --record engines/assets/flow.json --figures runs/mine/errors
 
-The second command fits on the validation subjects, measures on the test subjects and stores the result with the model.
+The second command fits on the validation subjects, measures on the test subjects and stores the
+result with the model.
 """
 
 from dataclasses import dataclass
@@ -13,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from calib.dataset import Errors
+from calib.dataset import CalibrationDataset
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.flow.features import LIMBS
 from engines.flow.sampler import noise
 from trainer.command import start
-from trainer.data.augment import JOINT_OF_LANDMARK, Raw
-from trainer.data.samples import Pairs, encode, read
+from trainer.data.augment import JOINT_OF_LANDMARK, RawRecords
+from trainer.data.samples import Batch, encode, read
 from trainer.evaluation.metrics import live_moments
 from trainer.export_onnx import load_flow
 from trainer.model.flow import PoseFlow
@@ -36,16 +39,24 @@ class CalibrateConfig:
 
     run: Path = Path("runs/first")
     val: tuple[Path, ...] = (Path("runs/pairs/val"), Path("runs/ambiguous/val"))
-    """Pairs of validation subjects, to fit on: ordinary and ambiguous ones."""
+    """Batch of validation subjects, to fit on: ordinary and ambiguous ones."""
     test: tuple[Path, ...] = (Path("runs/ambiguous/test"),)
-    """Pairs of test subjects, to measure on."""
+    """Batch of test subjects, to measure on."""
     out: Path = Path("runs/errors")
     """Gets `val_errors.npz` and `test_errors.npz`."""
 
 
 @torch.no_grad()
-def errors_of(flow: PoseFlow, skeleton: Skeleton, raw: Raw, body: BodyModel, data: str, chunk: int = 250) -> Errors:
-    """Run the flow on stored pairs, with the noise of the live system, and compare with their truth.
+def errors_of(
+    flow: PoseFlow,
+    skeleton: Skeleton,
+    raw: RawRecords,
+    body: BodyModel,
+    data: str,
+    chunk: int = 250,
+) -> CalibrationDataset:
+    """Run the flow on stored pairs, with the noise of the live system, and compare with their
+    truth.
 
     Args:
         flow: in evaluation mode.
@@ -62,12 +73,18 @@ def errors_of(flow: PoseFlow, skeleton: Skeleton, raw: Raw, body: BodyModel, dat
     seen = np.full((pairs.size, 24), np.nan)
     for landmark in LIMBS:
         seen[:, JOINT_OF_LANDMARK[landmark]] = raw["visibility"][:, landmark]
-    return Errors(error, cov, ray, pairs.visible.numpy() > 0.5, p_visible, entropy, seen, far, far_std, data)
+    return CalibrationDataset(
+        error, cov, ray, pairs.visible.numpy() > 0.5, p_visible, entropy, seen, far, far_std, data
+    )
 
 
-def _errors(flow: PoseFlow, skeleton: Skeleton, batch: Pairs, z: torch.Tensor) -> tuple[np.ndarray, ...]:
-    """Error, covariance, ray, probability of being visible, entropy, and the distance's error and spread, in the view."""
-    context = flow.look(batch.features, batch.map.float())
+def _errors(
+    flow: PoseFlow, skeleton: Skeleton, batch: Batch, z: torch.Tensor
+) -> tuple[np.ndarray, ...]:
+    """Error, covariance, ray, probability of being visible, entropy, and the distance's error and
+    spread, in the view.
+    """
+    context = flow.encode(batch.features, batch.map.float())
     bodies, log_q = flow.sample(context, z[None].expand(batch.size, -1, -1))
     joints = view_joints(skeleton, batch.R_anchor, batch.half, bodies).double()
     cov = live_moments(joints).cov
@@ -76,12 +93,16 @@ def _errors(flow: PoseFlow, skeleton: Skeleton, batch: Pairs, z: torch.Tensor) -
     far_std = (joints[:, :, 0] * ray[:, None]).sum(-1).std(-1, correction=0)
     error = batch.joints - far[:, None, None] * ray[:, None] - joints[:, 0]
     p_visible, entropy = context.visible_logits.sigmoid(), -log_q[:, 1:].mean(1)
-    return tuple(part.double().numpy() for part in (error, cov, ray, p_visible, entropy, far, far_std))
+    return tuple(
+        part.double().numpy() for part in (error, cov, ray, p_visible, entropy, far, far_std)
+    )
 
 
 def describe(counts: dict[Path, int], who: str) -> str:
     """What was looked at, for people to read."""
-    parts = " and ".join(f"{count} of {folder.parent.name}/{folder.name}" for folder, count in counts.items())
+    parts = " and ".join(
+        f"{count} of {folder.parent.name}/{folder.name}" for folder, count in counts.items()
+    )
     return f"renders of CMU {who} subjects through the landmark network: {parts}"
 
 
@@ -93,16 +114,21 @@ def main(config: CalibrateConfig) -> None:
     """
     if not (config.val and config.test):
         raise PenumbraError("--val and --test: name at least one folder of pairs for each.")
-    flow, skeleton = load_flow(config.run), load_method(config.run).known.skeleton
+    flow, skeleton = load_flow(config.run), load_method(config.run).priors.skeleton
     body = BodyModel.load(load_config(config.run).body)
     for split, who, folders in (("val", "validation", config.val), ("test", "test", config.test)):
         parts = {folder: read(folder, body) for folder in folders}
-        raw = {key: np.concatenate([part[key] for part in parts.values()]) for key in next(iter(parts.values()))}
+        raw = {
+            key: np.concatenate([part[key] for part in parts.values()])
+            for key in next(iter(parts.values()))
+        }
         path = config.out / f"{split}_errors.npz"
         data = describe({folder: len(part["rotvec"]) for folder, part in parts.items()}, who)
         errors_of(flow, skeleton, raw, body, data).save(path)
         print(f"{path}: {data}")
-    print(f"next: python -m calib.uncertainty --fit {config.out}/val_errors.npz --measure {config.out}/test_errors.npz")
+    print(
+        f"next: python -m calib.uncertainty --fit {config.out}/val_errors.npz --measure {config.out}/test_errors.npz"
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ C = TypeVar("C")
 
 
 def start(main: Callable[[C], Any], config: type[C]) -> None:
-    """Read the configuration from the command line and run; trouble that the user can mend is one sentence, status 2."""
+    """Read the configuration from the command line and run; trouble that the user can mend is one
+    sentence, status 2.
+    """
     logging.basicConfig(level=logging.INFO)
     try:
         main(tyro.cli(config))

@@ -3,10 +3,10 @@
     python -m trainer.evaluate --runs runs/table/rendered/*
     python -m trainer.evaluate --runs runs/mine --dataset 3dpw --root /data/3DPW
 
-Without `--dataset` the benchmarks are the folders of `trainer.ambiguous`: clear and ambiguous CMU, with landmarks as those
-that the runs learnt from (`--shown` of `trainer.train`). Everything goes to
-`--out`: the tables as Markdown, every run's values as JSON. Runs of one method and supervision share a row, so those in one
-call must differ in nothing but their seed.
+Without `--dataset` the benchmarks are the folders of `trainer.ambiguous`: clear and ambiguous CMU,
+with landmarks as those that the runs learnt from (`--landmark-source` of `trainer.train`).
+Everything goes to `--out`: the tables as Markdown, every run's values as JSON. Runs of one method
+and supervision share a row, so those in one call must differ in nothing but their seed.
 """
 
 import json
@@ -22,8 +22,8 @@ from engines.blazepose.landmarker import open_landmarker
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from trainer.command import start
-from trainer.data.exact import Shown, shown_as
-from trainer.data.samples import Pairs, encode, read
+from trainer.data.exact import LandmarkSource, with_landmark_source
+from trainer.data.samples import Batch, encode, read
 from trainer.datasets.open import open_dataset
 from trainer.datasets.pictures import Looked, look
 from trainer.evaluation import tables
@@ -55,21 +55,26 @@ class EvaluateConfig:
 
 
 def benchmarks(
-    config: EvaluateConfig, body: BodyModel, shown: Shown = "rendered", own_body: bool = False
-) -> dict[str, Pairs]:
-    """The pairs of every benchmark, by name, with feature maps; all-zero ones, which count as missing, where nothing was seen.
+    config: EvaluateConfig,
+    body: BodyModel,
+    landmark_source: LandmarkSource = "rendered",
+    own_body: bool = False,
+) -> dict[str, Batch]:
+    """The pairs of every benchmark, by name, with feature maps; all-zero ones, which count as
+    missing, where nothing was seen.
 
     Args:
         config: which benchmarks.
         body: of the methods.
-        shown: which landmarks the methods have learnt from.
-        own_body: whether `body` is not the default one, but the SMPL that a dataset's shapes are for.
+        landmark_source: which landmarks the methods have learnt from.
+        own_body: whether `body` is not the default one, but the SMPL that a dataset's shapes are
+            for.
 
     Raises:
         PenumbraError: if a benchmark or dataset is not there, or the dataset has no SMPL labels.
     """
     if config.dataset is not None:
-        if shown == "exact":
+        if landmark_source == "exact":
             raise PenumbraError(
                 f"--dataset {config.dataset}: its pictures go through the landmark network, the runs did not."
             )
@@ -78,9 +83,10 @@ def benchmarks(
         return {name: encode(looked.raw, body, with_map=True, joints_cam=looked.joints_cam)}
     check_benchmarks(config)
     raws = {"CMU": read(config.clear, body), "ambiguous CMU": read(config.ambiguous, body)}
-    if shown == "exact":
+    if landmark_source == "exact":
         raws = {
-            f"exact {name}": shown_as(raw, body, shown) | {"map": np.zeros_like(raw["map"])}
+            f"exact {name}": with_landmark_source(raw, body, landmark_source)
+            | {"map": np.zeros_like(raw["map"])}
             for name, raw in raws.items()
         }
     return {name: encode(raw, body, with_map=True) for name, raw in raws.items()}
@@ -92,7 +98,10 @@ def check_benchmarks(config: EvaluateConfig) -> None:
     Raises:
         PenumbraError: if one is not.
     """
-    for argument, folder, option in (("--clear", config.clear, "--clear "), ("--ambiguous", config.ambiguous, "")):
+    for argument, folder, option in (
+        ("--clear", config.clear, "--clear "),
+        ("--ambiguous", config.ambiguous, ""),
+    ):
         if not any(folder.glob("*.npz")):
             raise PenumbraError(
                 f"{argument} {folder} holds no benchmark; make it: python -m trainer.ambiguous {option}--out {folder.parent}"
@@ -111,12 +120,16 @@ def _dataset(name: str, config: EvaluateConfig, body: BodyModel | None) -> Looke
     return looked
 
 
-def measure_run(run: Path, sets: dict[str, Pairs], config: MeasureConfig, body: BodyModel) -> list[Measured]:
+def measure_run(
+    run: Path, sets: dict[str, Batch], config: MeasureConfig, body: BodyModel
+) -> list[Measured]:
     """One run on every benchmark."""
     facts, method = load_config(run), load_method(run)
     measured = []
     for name, pairs in sets.items():
-        values = measure(method, pairs, config) | {"pve": round(surface_error(method, pairs, body), 4)}
+        values = measure(method, pairs, config) | {
+            "pve": round(surface_error(method, pairs, body), 4)
+        }
         measured.append(Measured(facts.method, facts.supervision, facts.seed, name, values))
     return measured
 
@@ -131,8 +144,10 @@ def _common(runs: Sequence[Path]) -> TrainConfig:
         raise PenumbraError("--runs: name at least one folder of trainer.train.")
     known: dict[tuple[str, str, int], Path] = {}
     configs = [load_config(run) for run in runs]
-    if len({facts.shown for facts in configs}) > 1:
-        raise PenumbraError("--runs: some learnt from rendered landmarks, others from exact ones; score them apart.")
+    if len({facts.landmark_source for facts in configs}) > 1:
+        raise PenumbraError(
+            "--runs: some learnt from rendered landmarks, others from exact ones; score them apart."
+        )
     if len({facts.body for facts in configs}) > 1:
         raise PenumbraError("--runs: they were trained for different bodies; score them apart.")
     for run, facts in zip(runs, configs, strict=True):
@@ -164,10 +179,14 @@ def report(measured: list[Measured]) -> str:
         (
             tables.render("PA-MPJPE of the best hypothesis (mm)", tables.table_2(names), measured),
             tables.ratios(measured, hardest),
-            tables.render(f"PA-MPJPE of the best of n on {hardest} (mm)", tables.table_best(hardest), measured),
+            tables.render(
+                f"PA-MPJPE of the best of n on {hardest} (mm)", tables.table_best(hardest), measured
+            ),
             tables.render("The best estimate (mm)", tables.table_estimate(names), measured),
             tables.render(f"Diversity on {hardest}, n = 25", tables.table_3(hardest), measured),
-            tables.render(f"Uncertainty on {hardest}, as given", tables.table_trust(hardest), measured),
+            tables.render(
+                f"Uncertainty on {hardest}, as given", tables.table_trust(hardest), measured
+            ),
         )
     )
 
@@ -176,20 +195,25 @@ def main(config: EvaluateConfig) -> None:
     """Measure, print, save.
 
     Raises:
-        PenumbraError: if a run cannot be read, two runs would be taken for one another, or as `benchmarks`.
+        PenumbraError: if a run cannot be read, two runs would be taken for one another, or as
+            `benchmarks`.
     """
     common = _common(config.runs)
     torch.set_num_threads(1)
     body = BodyModel.load(common.body)
     sets = {
         name: pairs.rows(torch.arange(min(pairs.size, config.pictures or pairs.size)))
-        for name, pairs in benchmarks(config, body, common.shown, common.body is not None).items()
+        for name, pairs in benchmarks(
+            config, body, common.landmark_source, common.body is not None
+        ).items()
     }
     config.out.mkdir(parents=True, exist_ok=True)
     measured: list[Measured] = []
     for run in tqdm(config.runs, unit="run"):
         measured += measure_run(run, sets, config.measure, body)
-        (config.out / "values.json").write_text(json.dumps([asdict(one) for one in measured], indent=2) + "\n")
+        (config.out / "values.json").write_text(
+            json.dumps([asdict(one) for one in measured], indent=2) + "\n"
+        )
     text = report(measured)
     (config.out / "tables.md").write_text(text)
     print(text)

@@ -1,10 +1,12 @@
-"""Write a trained flow as the ONNX file that the live system runs, with the record of how it was made.
+"""Write a trained flow as the ONNX file that the live system runs, with the record of how it was
+made.
 
     python -m trainer.export_onnx --run runs/first
 
-The graph takes `features` (1, F), where the encoder sees it `map` (1, 4, 4, 288), and the noise `z` (K, D), K open, and
-returns `tangent` (K, 24, 3), `betas` (K, 10), `camera` (K, 3), `log_q` (K,) and `visible` (24,). The noise is an input, so
-the same `z` gives the same bodies on every engine, and neighbouring frames give neighbouring bodies.
+The graph takes `features` (1, F), where the encoder sees it `map` (1, 4, 4, 288), and the noise `z`
+(K, D), K open, and returns `tangent` (K, 24, 3), `betas` (K, 10), `camera` (K, 3), `log_q` (K,) and
+`visible` (24,). The noise is an input, so the same `z` gives the same bodies on every engine, and
+neighbouring frames give neighbouring bodies.
 """
 
 import hashlib
@@ -29,7 +31,9 @@ from trainer.runs.folder import load_config, load_method, load_scores
 INPUTS = ("features", "map", "z")
 OUTPUTS = ("tangent", "betas", "camera", "log_q", "visible")
 TOLERANCE = 2e-4
-"""Largest difference between torch and ONNX Runtime that is put down to float32, in rad, m or nats per 100."""
+"""Largest difference between torch and ONNX Runtime that is put down to float32, in rad, m or nats
+per 100.
+"""
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,11 @@ class OnePicture(nn.Module):
         super().__init__()
         self.flow = flow
 
-    def forward(self, features: Tensor, map: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def forward(
+        self, features: Tensor, map: Tensor, z: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """See the module's docstring for names and shapes."""
-        context = self.flow.look(features, map)
+        context = self.flow.encode(features, map)
         bodies, log_q = self.flow.sample(context, z[None])
         visible = torch.sigmoid(context.visible_logits)[0]
         return bodies.y[0], bodies.betas[0], bodies.camera[0], log_q[0], visible
@@ -61,11 +67,13 @@ def load_flow(run: Path) -> PoseFlow:
     Raises:
         PenumbraError: if it was another method's, or has never seen what a landmark network says.
     """
-    if load_config(run).shown == "exact":
+    if load_config(run).landmark_source == "exact":
         raise PenumbraError(f"--run: {run} learnt from exact landmarks, which no live system has.")
     method = load_method(run)
     if not isinstance(method, MHEntropy):
-        raise PenumbraError(f"--run: {run} trained {type(method).__name__}; the live system runs mhentropy only.")
+        raise PenumbraError(
+            f"--run: {run} trained {type(method).__name__}; the live system runs mhentropy only."
+        )
     return method.flow
 
 
@@ -76,12 +84,22 @@ def export(flow: PoseFlow, out: Path) -> float:
         RuntimeError: if that is more than rounding.
     """
     torch.manual_seed(0)
-    features, map, z = torch.randn(1, NUM_FEATURES), 6 * torch.rand(1, 4, 4, 288), torch.randn(5, DIM)
+    features, map, z = (
+        torch.randn(1, NUM_FEATURES),
+        6 * torch.rand(1, 4, 4, 288),
+        torch.randn(5, DIM),
+    )
     module = OnePicture(flow).eval()
     names = {"input_names": list(INPUTS), "output_names": list(OUTPUTS)}
     open_axes = {"z": {0: "K"}, **{name: {0: "K"} for name in OUTPUTS[:-1]}}
     torch.onnx.export(
-        module, (features, map, z), str(out), dynamic_axes=open_axes, opset_version=17, dynamo=False, **names
+        module,
+        (features, map, z),
+        str(out),
+        dynamic_axes=open_axes,
+        opset_version=17,
+        dynamo=False,
+        **names,
     )
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     z = torch.randn(64, DIM)
@@ -112,7 +130,8 @@ def main(config: ExportConfig) -> None:
     """Export and record. What was at `out` stays until the new graph has been found to be right.
 
     Raises:
-        PenumbraError: if there is no run that has come to its end, or not one of the live system's method.
+        PenumbraError: if there is no run that has come to its end, or not one of the live system's
+            method.
         RuntimeError: if the graph differs from torch.
     """
     flow, scores = load_flow(config.run), load_scores(config.run)
@@ -131,7 +150,9 @@ def main(config: ExportConfig) -> None:
     finally:
         partial.unlink(missing_ok=True)
     config.out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
-    print(f"{config.out}: {config.out.stat().st_size / 2**20:.1f} MiB, differs from torch by at most {worst:.1e}")
+    print(
+        f"{config.out}: {config.out.stat().st_size / 2**20:.1f} MiB, differs from torch by at most {worst:.1e}"
+    )
 
 
 if __name__ == "__main__":

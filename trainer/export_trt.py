@@ -1,12 +1,14 @@
-"""Build TensorRT plans for the networks, check each against ONNX Runtime, and keep them in `engines/built/`.
+"""Build TensorRT plans for the networks, check each against ONNX Runtime, and keep them in
+`engines/built/`.
 
-    python -m trainer.export_trt                        # landmarker, detector and flow, float32, 100 hypotheses
-    python -m trainer.export_trt --precision fp16 --hypotheses 64
+    python -m trainer.export_trt                        # landmarker, detector and flow, float32,
+    100 hypotheses python -m trainer.export_trt --precision fp16 --hypotheses 64
     python -m trainer.export_trt --onnx some.onnx       # one network
 
-Every shape is fixed in the graph before it is built, and every network is strongly typed: the types in the graph are
-the types that run. TensorRT 11 knows no other kind, 10 does it when asked, so float16 is written into the graph by
-`trainer.export.float16`. NOT YET RUN ON HARDWARE, see `engines.backends.tensorrt_engine`.
+Every shape is fixed in the graph before it is built, and every network is strongly typed: the types
+in the graph are the types that run. TensorRT 11 knows no other kind, 10 does it when asked, so
+float16 is written into the graph by `trainer.export.float16`. NOT YET RUN ON HARDWARE, see
+`engines.backends.tensorrt_engine`.
 """
 
 import argparse
@@ -27,7 +29,9 @@ from trainer.runs.git import git
 
 FLOW = Path(__file__).parents[1] / "engines" / "assets" / "flow.onnx"
 TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}
-"""Largest relative difference from ONNX Runtime that is put down to the precision; a plan beyond it is not kept."""
+"""Largest relative difference from ONNX Runtime that is put down to the precision; a plan beyond it
+is not kept.
+"""
 WORKSPACE_BYTES = 1 << 30
 
 
@@ -75,10 +79,18 @@ def export(model: Path, precision: str, hypotheses: int, folder: Path = BUILT) -
     machine = this_machine()
     path = plan_path(model, machine, precision, folder)
     manifest = Manifest(
-        model.name, file_sha256(model), machine, precision, shapes, error, git("rev-parse", "--short", "HEAD")
+        model.name,
+        file_sha256(model),
+        machine,
+        precision,
+        shapes,
+        error,
+        git("rev-parse", "--short", "HEAD"),
     )
     write_plan(path, plan, manifest)
-    print(f"{model.name}: {path} ({len(plan) / 2**20:.1f} MiB), off by at most {worst:.1e} of each output's range")
+    print(
+        f"{model.name}: {path} ({len(plan) / 2**20:.1f} MiB), off by at most {worst:.1e} of each output's range"
+    )
     return path
 
 
@@ -99,7 +111,9 @@ def build_plan(onnx_bytes: bytes, name: str) -> bytes:
         raise PenumbraError(f"--onnx: TensorRT cannot read {name}: {reasons}.")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
-    config.clear_flag(trt.BuilderFlag.TF32)  # On by default, it would round float32 factors to ten bits.
+    config.clear_flag(
+        trt.BuilderFlag.TF32
+    )  # On by default, it would round float32 factors to ten bits.
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise PenumbraError(f"--onnx: TensorRT could not build {name}; its messages above say why.")
@@ -107,7 +121,9 @@ def build_plan(onnx_bytes: bytes, name: str) -> bytes:
 
 
 def _creation_flags(trt: Any) -> tuple[int, ...]:
-    """TensorRT 10 must be asked for strong typing; in 11 it is the only kind, and the flag is deprecated."""
+    """TensorRT 10 must be asked for strong typing; in 11 it is the only kind, and the flag is
+    deprecated.
+    """
     if int(trt.__version__.split(".")[0]) >= 11:
         return ()
     return (1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED),)
@@ -130,8 +146,12 @@ def fix_shapes(proto: onnx.ModelProto, shapes: Shapes) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(fixed, data_prop=True)
 
 
-def input_shapes(proto: onnx.ModelProto, model: Path, hypotheses: int) -> dict[str, tuple[int, ...]]:
-    """Every input's full shape: an open first dimension counts hypotheses, another open one is an error."""
+def input_shapes(
+    proto: onnx.ModelProto, model: Path, hypotheses: int
+) -> dict[str, tuple[int, ...]]:
+    """Every input's full shape: an open first dimension counts hypotheses, another open one is an
+    error.
+    """
     shapes = {}
     for value in proto.graph.input:
         dims = value.type.tensor_type.shape.dim
@@ -144,17 +164,23 @@ def input_shapes(proto: onnx.ModelProto, model: Path, hypotheses: int) -> dict[s
 
 
 def compare(engine: Engine, reference: Engine) -> dict[str, float]:
-    """Largest difference per output, relative to the reference's largest value, on one random input."""
+    """Largest difference per output, relative to the reference's largest value, on one random
+    input.
+    """
     rng = np.random.default_rng(0)
     for name, array in engine.inputs.items():
-        array[...] = rng.random(array.shape) if array.ndim == 4 else rng.standard_normal(array.shape)  # Pictures: 0..1.
+        array[...] = (
+            rng.random(array.shape) if array.ndim == 4 else rng.standard_normal(array.shape)
+        )  # Pictures: 0..1.
         reference.inputs[name][...] = array
     engine.run()
     reference.run()
     return _relative_error(engine.outputs, reference.outputs)
 
 
-def _relative_error(actual: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> dict[str, float]:
+def _relative_error(
+    actual: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]
+) -> dict[str, float]:
     return {
         name: float(np.abs(actual[name] - value).max() / max(float(np.abs(value).max()), 1e-3))
         for name, value in expected.items()
@@ -170,7 +196,9 @@ def default_models() -> list[Path]:
     from engines.blazepose.models import detector_model, landmarker_model
 
     if not FLOW.is_file():
-        raise PenumbraError(f"--onnx: there is no {FLOW}; write it with python -m trainer.export_onnx.")
+        raise PenumbraError(
+            f"--onnx: there is no {FLOW}; write it with python -m trainer.export_onnx."
+        )
     return [detector_model(), landmarker_model(), FLOW]
 
 
@@ -189,10 +217,14 @@ def load(model: Path) -> onnx.ModelProto:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m trainer.export_trt", description="Build TensorRT plans.")
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.export_trt", description="Build TensorRT plans."
+    )
     parser.add_argument("--precision", choices=sorted(PRECISIONS, reverse=True), default="fp32")
     parser.add_argument("--hypotheses", type=int, default=100, help="K, fixed in the flow's plan")
-    parser.add_argument("--onnx", type=Path, help="build this one file instead of the three networks")
+    parser.add_argument(
+        "--onnx", type=Path, help="build this one file instead of the three networks"
+    )
     options = parser.parse_args(arguments)
     if options.hypotheses < 1:
         parser.error("--hypotheses must be at least 1")

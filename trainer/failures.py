@@ -2,9 +2,9 @@
 
     python -m trainer.failures --run runs/mine --out engines/assets/failures.jpg
 
-Scenes of ambiguous CMU are drawn until there are enough pictures; the largest errors in units of the promised standard
-deviation are shown, below one ordinary case. Left to right: what the landmark network saw, the hypotheses as the camera sees
-them, and from the side.
+Scenes of ambiguous CMU are drawn until there are enough pictures; the largest errors in units of
+the promised standard deviation are shown, below one ordinary case. Left to right: what the landmark
+network saw, the hypotheses as the camera sees them, and from the side.
 """
 
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ from engines.errors import PenumbraError
 from engines.types import LIMB_JOINTS
 from trainer.ambiguous import AMBIGUOUS
 from trainer.command import start
-from trainer.data.rng import Chance
-from trainer.data.samples import Pairs, encode
+from trainer.data.rng import StepRng
+from trainer.data.samples import Batch, encode
 from trainer.evaluation.figures import samples_against_truth
 from trainer.evaluation.metrics import live_moments, same_distance
 from trainer.methods.method import Method
 from trainer.motion.poses import Poses
 from trainer.render.scenes import draw
 from trainer.runs.folder import load_config, load_method
-from trainer.synthesize import Painter
+from trainer.synthesize import SceneRenderer
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class FailuresConfig:
     seed: int = 77
 
 
-def paint(config: FailuresConfig, body: BodyModel) -> tuple[Pairs, list[np.ndarray]]:
-    """Pairs of test subjects and the crops that they come from."""
+def paint(config: FailuresConfig, body: BodyModel) -> tuple[Batch, list[np.ndarray]]:
+    """Batch of test subjects and the crops that they come from."""
     poses, clip = Poses.load(config.poses).of("test")
-    painter, rng = Painter.open(body), np.random.default_rng(config.seed)
+    painter, rng = SceneRenderer.open(body), np.random.default_rng(config.seed)
     records, pictures = [], []
     while len(records) < config.pictures:
         seen = painter.pair_and_picture(draw(poses, clip, AMBIGUOUS, rng), rng)
@@ -60,9 +60,9 @@ def paint(config: FailuresConfig, body: BodyModel) -> tuple[Pairs, list[np.ndarr
 
 
 @torch.no_grad()
-def surprise(method: Method, pairs: Pairs, seed: int) -> Float[Tensor, "N"]:
+def surprise(method: Method, pairs: Batch, seed: int) -> Float[Tensor, "N"]:
     """Mean over limb joints of the error in units of the promised standard deviation."""
-    joints = method.known.joints(pairs, method.draw(pairs, 100, Chance(seed, 0)).bodies)
+    joints = method.priors.joints(pairs, method.draw(pairs, 100, StepRng(seed, 0)).bodies)
     cov = live_moments(joints).cov
     error = (same_distance(pairs.joints[:, None], joints[:, 0])[:, 0] - joints[:, 0]).norm(dim=-1)
     std = (cov.diagonal(dim1=-2, dim2=-1).sum(-1) + 1e-5).sqrt()
@@ -73,7 +73,8 @@ def main(config: FailuresConfig) -> None:
     """Draw the picture.
 
     Raises:
-        PenumbraError: if there is no such run, there are no poses, or the picture cannot be written.
+        PenumbraError: if there is no such run, there are no poses, or the picture cannot be
+            written.
     """
     method = load_method(config.run)
     pairs, pictures = paint(config, BodyModel.load(load_config(config.run).body))
@@ -82,8 +83,12 @@ def main(config: FailuresConfig) -> None:
     figures = samples_against_truth(method, pairs.rows(chosen))
     side = np.vstack([pictures[i] for i in chosen.tolist()])
     if not cv2.imwrite(str(config.out), np.hstack([side, figures]), [cv2.IMWRITE_JPEG_QUALITY, 82]):
-        raise PenumbraError(f"--out: cannot write {config.out}; name a .jpg file in a folder that is there.")
-    print(f"{config.out}: an ordinary case, then the {config.shown} most surprising of {len(pictures)}")
+        raise PenumbraError(
+            f"--out: cannot write {config.out}; name a .jpg file in a folder that is there."
+        )
+    print(
+        f"{config.out}: an ordinary case, then the {config.shown} most surprising of {len(pictures)}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""How good a flow is on real footage: several calibrated cameras look at one person, one view at a time is estimated.
+"""How good a flow is on real footage: several calibrated cameras look at one person, one view at a
+time is estimated.
 
-    python -m trainer.footage --folders ../shared/data/multiview/charuco_calibration ../shared/data/multiview/post_optimization
+    python -m trainer.footage --folders ../shared/data/multiview/charuco_calibration
+    ../shared/data/multiview/post_optimization
 
-The reference is triangulated from the landmark network's own points in all views, so it says how well depth is recovered
-from one view, not how good the landmarks are. A folder holds `cam_0.mp4`, ..., `camera_array.toml` and `timestamps.csv`, as
-caliscope writes them. Joints that fewer than two views see well, or whose views disagree, are left out.
+The reference is triangulated from the landmark network's own points in all views, so it says how
+well depth is recovered from one view, not how good the landmarks are. A folder holds `cam_0.mp4`,
+..., `camera_array.toml` and `timestamps.csv`, as caliscope writes them. Joints that fewer than two
+views see well, or whose views disagree, are left out.
 """
 
 import csv
@@ -20,10 +23,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from tqdm import tqdm
 
-from calib.camera import Intrinsics
 from calib.metrics import spearman
-from engines.blazepose.tracker import Perception, open_perception
+from engines.blazepose.tracker import PoseTracker, open_tracker
 from engines.body import BodyModel
+from engines.camera import Intrinsics
 from engines.covariance import ellipsoid_contains, std_from_cov
 from engines.errors import PenumbraError
 from engines.flow.recalibrate import Recalibrator
@@ -31,7 +34,7 @@ from engines.flow.sampler import FlowModel, open_sampler, skeleton_of
 from engines.flow.statistics import joint_moments
 from engines.types import LIMB_LANDMARKS, Hypotheses, Landmarks
 from trainer.command import start
-from trainer.data.video_reader import pictures_of
+from trainer.data.video_reader import read_frames
 from trainer.evaluation.metrics import pa_mpjpe, procrustes
 
 
@@ -80,7 +83,9 @@ class Look:
 
 @dataclass(frozen=True)
 class Scored:
-    """One view of one instant against the reference, after Procrustes alignment; n joints, millimetres."""
+    """One view of one instant against the reference, after Procrustes alignment; n joints,
+    millimetres.
+    """
 
     best_estimate: float
     best_hypothesis: float
@@ -92,7 +97,9 @@ class Scored:
     inside: Bool[np.ndarray, "n"]
     """Whether the 90 % ellipsoid, turned and scaled with the estimate, holds the reference."""
     inside_camera: Bool[np.ndarray, "n"]
-    """The same in the camera's frame without alignment, only the common distance fitted: what the covariance promises."""
+    """The same in the camera's frame without alignment, only the common distance fitted: what the
+    covariance promises.
+    """
     error_camera: Float[np.ndarray, "n"]
     """There, the common distance fitted."""
     seen: Bool[np.ndarray, "n"]
@@ -105,7 +112,9 @@ def read_rig(folder: Path) -> tuple[list[View], list[dict[int, int]]]:
     Raises:
         PenumbraError: if the folder is not one that caliscope wrote.
     """
-    missing = [name for name in ("camera_array.toml", "timestamps.csv") if not (folder / name).is_file()]
+    missing = [
+        name for name in ("camera_array.toml", "timestamps.csv") if not (folder / name).is_file()
+    ]
     if missing:
         raise PenumbraError(
             f"--folders: {folder} has no {' and no '.join(missing)}; name a folder that caliscope wrote."
@@ -115,7 +124,9 @@ def read_rig(folder: Path) -> tuple[list[View], list[dict[int, int]]]:
     for camera in sorted(cameras.values(), key=lambda camera: camera["cam_id"]):
         (fx, _, cx), (_, fy, cy), _ = camera["matrix"]
         size = (int(camera["size"][0]), int(camera["size"][1]))
-        intrinsics = Intrinsics(fx, fy, cx, cy, size, tuple(camera["distortions"]), "camera_array.toml")
+        intrinsics = Intrinsics(
+            fx, fy, cx, cy, size, tuple(camera["distortions"]), "camera_array.toml"
+        )
         R, t = np.array(camera["rotation"]), np.array(camera["translation"])
         views.append(View(intrinsics, R, t, folder / f"cam_{camera['cam_id']}.mp4"))
     with (folder / "timestamps.csv").open(newline="") as file:
@@ -128,14 +139,14 @@ def read_rig(folder: Path) -> tuple[list[View], list[dict[int, int]]]:
     return views, [frames for _, frames in sorted(instants.items()) if len(frames) == len(views)]
 
 
-def watch(view: View, perception: Perception) -> list[Landmarks | None]:
+def watch(view: View, tracker: PoseTracker) -> list[Landmarks | None]:
     """What the landmark network says about every frame of a view.
 
     Raises:
         PenumbraError: if the video is missing or broken.
     """
-    perception.reset()
-    return [perception(picture) for picture in pictures_of(view.video, "--folders")]
+    tracker.reset()
+    return [tracker(picture) for picture in read_frames(view.video, "--folders")]
 
 
 class Looker:
@@ -158,7 +169,9 @@ class Looker:
 def triangulate(
     points: Float[np.ndarray, "V 2"], views: list[View], max_reprojection_px: float = np.inf
 ) -> Float[np.ndarray, "3"] | None:
-    """A world point (m) from its image points, linearly (Hartley and Zisserman, 12.2); None if the views disagree."""
+    """A world point (m) from its image points, linearly (Hartley and Zisserman, 12.2); None if the
+    views disagree.
+    """
     rows = []
     for point, view in zip(points, views, strict=True):
         u, v = view.intrinsics.rays(point[None])[0]
@@ -189,7 +202,11 @@ def reference(looks: list[Look], views: list[View], config: FootageConfig) -> di
 def _sees(one: Look, view: View, landmark: int, config: FootageConfig) -> bool:
     x, y = one.landmarks.points[landmark]
     width, height = view.intrinsics.size
-    return bool(one.landmarks.visibility[landmark] >= config.min_visibility and 0 < x < width and 0 < y < height)
+    return bool(
+        one.landmarks.visibility[landmark] >= config.min_visibility
+        and 0 < x < width
+        and 0 < y < height
+    )
 
 
 def without_common_distance(
@@ -212,7 +229,9 @@ def score(one: Look, truth: dict[int, np.ndarray], view: View) -> Scored:
     turn = fit.scale.item() * fit.R.numpy()
     cov = turn @ one.cov[joints] @ turn.T
     in_camera = target.numpy() @ view.R.T + view.t - one.joints[joints]
-    left = without_common_distance(in_camera, one.cov[joints], one.joints[0] / np.linalg.norm(one.joints[0]))
+    left = without_common_distance(
+        in_camera, one.cov[joints], one.joints[0] / np.linalg.norm(one.joints[0])
+    )
     return Scored(
         best_estimate=1000 * float(np.linalg.norm(error, axis=-1).mean()),
         best_hypothesis=1000 * pa_mpjpe(samples, target.expand_as(samples)).min().item(),
@@ -227,13 +246,17 @@ def score(one: Look, truth: dict[int, np.ndarray], view: View) -> Scored:
 
 
 def summary(scored: list[Scored]) -> dict[str, float | int | None]:
-    """Means over pictures and joints; Spearman's correlation of promised standard deviation and error in the camera's frame
-    within each joint, averaged."""
+    """Means over pictures and joints; Spearman's correlation of promised standard deviation and
+    error in the camera's frame within each joint, averaged."""
     names = ("joints", "error_camera", "std", "inside", "inside_camera", "seen")
     joint, error, std, inside, inside_camera, seen = (
         np.concatenate([getattr(one, name) for one in scored]) for name in names
     )
-    ranks = [spearman(std[joint == j], error[joint == j]) for j in np.unique(joint) if (joint == j).sum() > 10]
+    ranks = [
+        spearman(std[joint == j], error[joint == j])
+        for j in np.unique(joint)
+        if (joint == j).sum() > 10
+    ]
     within = [rank for rank in ranks if not math.isnan(rank)]
     return {
         "best estimate": round(float(np.mean([one.best_estimate for one in scored])), 2),
@@ -242,7 +265,9 @@ def summary(scored: list[Scored]) -> dict[str, float | int | None]:
         "inside, seen": round(float(inside_camera[seen].mean()), 3),
         "inside, hidden": round(float(inside_camera[~seen].mean()), 3) if not seen.all() else None,
         "inside after alignment, seen": round(float(inside[seen].mean()), 3),
-        "inside after alignment, hidden": round(float(inside[~seen].mean()), 3) if not seen.all() else None,
+        "inside after alignment, hidden": round(float(inside[~seen].mean()), 3)
+        if not seen.all()
+        else None,
         "hidden joints": int((~seen).sum()),
         "spearman": round(float(np.mean(within)), 3) if within else None,
         "joints a picture": round(len(joint) / len(scored), 2),
@@ -254,11 +279,16 @@ Footage = tuple[list[View], list[dict[int, int]], list[list[Landmarks | None]]]
 
 
 def score_footage(footage: Footage, looker: Looker, config: FootageConfig) -> list[Scored]:
-    """Every view of every instant at which all views see somebody and enough joints are agreed upon."""
+    """Every view of every instant at which all views see somebody and enough joints are agreed
+    upon.
+    """
     views, instants, found = footage
     scored: list[Scored] = []
     for frames in instants:
-        there = [found[i][frame] if frame < len(found[i]) else None for i, frame in sorted(frames.items())]
+        there = [
+            found[i][frame] if frame < len(found[i]) else None
+            for i, frame in sorted(frames.items())
+        ]
         if any(landmarks is None for landmarks in there):
             continue
         looks = [
@@ -274,11 +304,11 @@ def score_footage(footage: Footage, looker: Looker, config: FootageConfig) -> li
 
 def main(config: FootageConfig) -> None:
     """Print the means over all views and instants, a model at a time."""
-    perception = open_perception()
+    tracker = open_tracker()
     footage: list[Footage] = []
     for folder in config.folders:
         views, instants = read_rig(folder)
-        found = [watch(view, perception) for view in tqdm(views, desc=folder.name, unit="view")]
+        found = [watch(view, tracker) for view in tqdm(views, desc=folder.name, unit="view")]
         footage.append((views, instants, found))
     for path in config.models or (None,):
         looker = Looker(FlowModel.load(path), BodyModel.load(config.body), config.hypotheses)

@@ -1,11 +1,13 @@
-"""Make a run folder of an exported flow, so that who has no more than the `.onnx` can score it, calibrate it or go on from it.
+"""Make a run folder of an exported flow, so that who has no more than the `.onnx` can score it,
+calibrate it or go on from it.
 
     python -m trainer.import_onnx --out runs/shipped
     python -m trainer.train --start runs/shipped --run runs/mine
 
-The exporter renames and transposes weights as it likes. So a flow of the same sizes is exported whose weights are known, and
-where each of them ended up is where the wanted one is found: the result is exact. (Weights that are equal, as some of an
-untrained flow are, are merged by the exporter and cannot be told apart.)
+The exporter renames and transposes weights as it likes. So a flow of the same sizes is exported
+whose weights are known, and where each of them ended up is where the wanted one is found: the
+result is exact. (Weights that are equal, as some of an untrained flow are, are merged by the
+exporter and cannot be told apart.)
 """
 
 import json
@@ -42,11 +44,14 @@ def initializers(path: Path) -> list[np.ndarray]:
     return [numpy_helper.to_array(tensor) for tensor in onnx.load(str(path)).graph.initializer]
 
 
-def weights_like(known: dict[str, Tensor], graph: list[np.ndarray], wanted: list[np.ndarray]) -> dict[str, Tensor]:
+def weights_like(
+    known: dict[str, Tensor], graph: list[np.ndarray], wanted: list[np.ndarray]
+) -> dict[str, Tensor]:
     """The weights of one graph, by where those of another, which are known, are.
 
     Args:
-        known: distinct weights by name; what no graph holds, because it was folded away, is returned as it is.
+        known: distinct weights by name; what no graph holds, because it was folded away, is
+            returned as it is.
         graph: constants of their export.
         wanted: constants of a graph of the same sizes.
     """
@@ -64,17 +69,22 @@ def main(config: ImportConfig) -> None:
     """Write `config.json`, `scores.json` and `last.pt`.
 
     Raises:
-        PenumbraError: if the folder holds something, the model is broken, or was made by another version of the trainer.
+        PenumbraError: if the folder holds something, the model is broken, or was made by another
+            version of the trainer.
     """
     if config.out.exists() and any(config.out.iterdir()):
         raise PenumbraError(f"--out {config.out} is not empty; name another folder.")
     model = FlowModel.load(config.model)
     if not {"trained", "validation"} <= model.record.keys():
-        raise PenumbraError(f"The record of {model.onnx} does not say how it was trained; export it again.")
+        raise PenumbraError(
+            f"The record of {model.onnx} does not say how it was trained; export it again."
+        )
     method = fresh_method(config_of(model.record["trained"]))
     assert isinstance(method, MHEntropy), "nothing else is exported"
     with tempfile.TemporaryDirectory() as folder:
-        method.flow.load_state_dict(method.flow.state_dict() | _weights(method.flow, model.onnx, Path(folder)))
+        method.flow.load_state_dict(
+            method.flow.state_dict() | _weights(method.flow, model.onnx, Path(folder))
+        )
         difference = export(method.flow.eval(), Path(folder) / "again.onnx")
     config.out.mkdir(parents=True, exist_ok=True)
     state = method.state_dict()
@@ -90,12 +100,18 @@ def _weights(flow: PoseFlow, model: Path, scratch: Path) -> dict[str, Tensor]:
     """Those of an exported flow; `flow` has its sizes and gets other weights."""
     torch.manual_seed(0)
     learnt = [*dict(flow.named_parameters()), "mean", "std"]
-    known = {name: 0.02 * torch.randn_like(value) for name, value in flow.state_dict().items() if name in learnt}
+    known = {
+        name: 0.02 * torch.randn_like(value)
+        for name, value in flow.state_dict().items()
+        if name in learnt
+    }
     flow.load_state_dict(flow.state_dict() | known)
     export(flow.eval(), scratch / "probe.onnx")
     graph, wanted = initializers(scratch / "probe.onnx"), initializers(model)
     if [a.shape for a in graph] != [a.shape for a in wanted]:
-        raise PenumbraError(f"{model} does not have the layers that its record says; export it again.")
+        raise PenumbraError(
+            f"{model} does not have the layers that its record says; export it again."
+        )
     return weights_like(known, graph, wanted)
 
 

@@ -2,8 +2,9 @@
 
     python -m trainer.mocap --root ../shared/data/mocap/cmu --out runs/poses.npz
 
-`load_clip` reads `.amc` (with the `.asf` beside it), `.bvh` (CMU's "MotionBuilder-friendly" and "Daz-friendly" skeletons) and
-AMASS `.npz`. Poses are axis-angle in SMPL's joint order, radians; the world is y up; metres.
+`load_clip` reads `.amc` (with the `.asf` beside it), `.bvh` (CMU's "MotionBuilder-friendly" and
+"Daz-friendly" skeletons) and AMASS `.npz`. Poses are axis-angle in SMPL's joint order, radians; the
+world is y up; metres.
 """
 
 import csv
@@ -29,13 +30,25 @@ CMU_FPS = 120.0
 """The rate of CMU's original AMC files, which do not state it."""
 _DAZ_METRES_PER_UNIT = 0.01
 _T_POSE_RAD = 0.65  # all T-poses of CMU lie below 0.55 (their elbows are turned), all other BVH frames above 0.8
-_LARGEST_ANGLE_RAD = {"head": 1.6, "left_ankle": 1.6, "right_ankle": 1.6, "left_wrist": 1.9, "right_wrist": 1.9}
+_LARGEST_ANGLE_RAD = {
+    "head": 1.6,
+    "left_ankle": 1.6,
+    "right_ankle": 1.6,
+    "left_wrist": 1.9,
+    "right_wrist": 1.9,
+}
 _OVEREXTENSION_RAD = 0.35
-_BACKWARDS = {"left_elbow": (0, 1, 0), "right_elbow": (0, -1, 0), "left_knee": (-1, 0, 0), "right_knee": (-1, 0, 0)}
+_BACKWARDS = {
+    "left_elbow": (0, 1, 0),
+    "right_elbow": (0, -1, 0),
+    "left_knee": (-1, 0, 0),
+    "right_knee": (-1, 0, 0),
+}
 """Axis about which each hinge would have to turn to bend the wrong way."""
 _SWAPPED = {"left": "right", "right": "left"}
 MIRRORED_JOINTS: tuple[int, ...] = tuple(
-    JOINT_NAMES.index("_".join(_SWAPPED.get(word, word) for word in name.split("_"))) for name in JOINT_NAMES
+    JOINT_NAMES.index("_".join(_SWAPPED.get(word, word) for word in name.split("_")))
+    for name in JOINT_NAMES
 )
 """Which joint takes each one's place in a mirror."""
 
@@ -47,18 +60,23 @@ class Motion:
     rotvec: Float[np.ndarray, "T 24 3"]
     """Axis-angle; row 0 turns the body frame into a world that is y up."""
     transl: Float[np.ndarray, "T 3"]
-    """SMPL's `transl`, metres, for the body it was loaded for (AMASS: for the body of that file)."""
+    """SMPL's `transl`, metres, for the body it was loaded for (AMASS: for the body of that
+    file).
+    """
     fps: float
     name: str
     subject: str
 
 
-def load_clip(path: str | Path, fps: float | None = None, rest: Float[np.ndarray, "24 3"] | None = None) -> Motion:
+def load_clip(
+    path: str | Path, fps: float | None = None, rest: Float[np.ndarray, "24 3"] | None = None
+) -> Motion:
     """Reads one clip; which format it is follows from the name and the joints inside.
 
     Args:
         path: `.amc`, `.bvh` or AMASS `.npz`.
-        fps: frame rate, where it is not the one that the file states (AMC files state none: `CMU_FPS`).
+        fps: frame rate, where it is not the one that the file states (AMC files state none:
+            `CMU_FPS`).
         rest: rest joints of the body, body frame, metres; those of the default body where None.
 
     Raises:
@@ -87,25 +105,36 @@ def load_clip(path: str | Path, fps: float | None = None, rest: Float[np.ndarray
         raise PenumbraError(f"'{path}' is not .amc, .bvh or .npz; convert the clip to one of these")
     rotvec, transl = retarget(recording, mapping, rest)
     if path.suffix == ".bvh" and _is_t_pose(rotvec[0]):
-        rotvec, transl = rotvec[1:], transl[1:]  # put there for the tools that import BVH; the actor never stood so
-    return Motion(rotvec, transl, fps or round(recording.fps, 3), path.stem, path.stem.split("_")[0])
+        rotvec, transl = (
+            rotvec[1:],
+            transl[1:],
+        )  # put there for the tools that import BVH; the actor never stood so
+    return Motion(
+        rotvec, transl, fps or round(recording.fps, 3), path.stem, path.stem.split("_")[0]
+    )
 
 
 @cache
 def rest_joints(body: Path | None = None) -> Float[np.ndarray, "24 3"]:
-    """Joints of a body, the default one when None, in its T-pose, metres; read once, because the file is large."""
+    """Joints of a body, the default one when None, in its T-pose, metres; read once, because the
+    file is large.
+    """
     joints = BodyModel.load(body).rest_joints(np.zeros(NUM_BETAS)).astype(np.float64)
     joints.flags.writeable = False
     return joints
 
 
 def mirror_pose(rotvec: Float[np.ndarray, "*B 24 3"]) -> Float[np.ndarray, "*B 24 3"]:
-    """The pose of the mirror image in the plane x = 0 of the body and of the world: left and right change places."""
+    """The pose of the mirror image in the plane x = 0 of the body and of the world: left and right
+    change places.
+    """
     return rotvec[..., list(MIRRORED_JOINTS), :] * np.array([1, -1, -1], rotvec.dtype)
 
 
 def plausible(rotvec: Float[np.ndarray, "*B 24 3"]) -> Bool[np.ndarray, "*B"]:
-    """False for poses that no body takes. The recordings contain some: a foot or head turned round, elbows bent backwards."""
+    """False for poses that no body takes. The recordings contain some: a foot or head turned round,
+    elbows bent backwards.
+    """
     ok = np.ones(rotvec.shape[:-2], bool)
     for name, limit in _LARGEST_ANGLE_RAD.items():
         ok &= np.linalg.norm(rotvec[..., JOINT_NAMES.index(name), :], axis=-1) < limit
@@ -123,7 +152,11 @@ def _asf_beside(path: Path) -> Path:
 
 
 def _is_t_pose(rotvec: Float[np.ndarray, "24 3"]) -> bool:
-    limbs = [JOINT_NAMES.index(f"{side}_{part}") for side in _SWAPPED for part in ("hip", "knee", "shoulder", "elbow")]
+    limbs = [
+        JOINT_NAMES.index(f"{side}_{part}")
+        for side in _SWAPPED
+        for part in ("hip", "knee", "shoulder", "elbow")
+    ]
     return bool((np.linalg.norm(rotvec[limbs], axis=-1) < _T_POSE_RAD).all())
 
 
@@ -137,14 +170,18 @@ class MocapConfig:
     body: Path | None = None
     """Whose skeleton takes the poses, of `engines.convert_smpl`; the default body when None."""
     skip: tuple[str, ...] = ("16_11",)
-    """Clips to leave out. CMU's 16_11.amc gives three angles for every bone, in other axes than its skeleton declares."""
+    """Clips to leave out. CMU's 16_11.amc gives three angles for every bone, in other axes than its
+    skeleton declares.
+    """
 
 
 def main(config: MocapConfig) -> None:
-    """Writes the poses, N frames in the order of the C clips; frames that are not `plausible` are left out.
+    """Writes the poses, N frames in the order of the C clips; frames that are not `plausible` are
+    left out.
 
-    `rotvec` (N,24,3) and `transl` (N,3) float32, `clip` (N,) index into the per-clip arrays, `frame` (N,) index within
-    the clip, `split` (N,) uint8 index into `splits`, `clip_names`, `clip_subjects`, `clip_fps` (C,).
+    `rotvec` (N,24,3) and `transl` (N,3) float32, `clip` (N,) index into the per-clip arrays,
+    `frame` (N,) index within the clip, `split` (N,) uint8 index into `splits`, `clip_names`,
+    `clip_subjects`, `clip_fps` (C,).
     """
     table = config.root / "clips.csv"
     if not table.is_file():
@@ -152,7 +189,10 @@ def main(config: MocapConfig) -> None:
     with table.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["clip"] not in config.skip]
     rest = rest_joints(config.body)
-    motions = [load_clip(config.root / row["file"], float(row["fps"]), rest) for row in tqdm(rows, unit="clip")]
+    motions = [
+        load_clip(config.root / row["file"], float(row["fps"]), rest)
+        for row in tqdm(rows, unit="clip")
+    ]
     lengths = [len(motion.rotvec) for motion in motions]
     rotvec = np.concatenate([motion.rotvec for motion in motions])
     keep = plausible(rotvec)
@@ -163,13 +203,17 @@ def main(config: MocapConfig) -> None:
         transl=np.concatenate([motion.transl for motion in motions])[keep].astype(np.float32),
         clip=np.repeat(np.arange(len(rows), dtype=np.int32), lengths)[keep],
         frame=np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])[keep],
-        split=np.repeat(np.array([SPLITS.index(row["split"]) for row in rows], np.uint8), lengths)[keep],
+        split=np.repeat(np.array([SPLITS.index(row["split"]) for row in rows], np.uint8), lengths)[
+            keep
+        ],
         splits=np.array(SPLITS),
         clip_names=np.array([row["clip"] for row in rows]),
         clip_subjects=np.array([row["subject"] for row in rows]),
         clip_fps=np.array([motion.fps for motion in motions]),
     )
-    print(f"{config.out}: {keep.sum()} poses of {len(rows)} clips, {(~keep).sum()} implausible frames left out")
+    print(
+        f"{config.out}: {keep.sum()} poses of {len(rows)} clips, {(~keep).sum()} implausible frames left out"
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""The tables from one command: train every method under the supervisions of the paper with three seeds, score them all.
+"""The tables from one command: train every method under the supervisions of the paper with three
+seeds, score them all.
 
     python -m trainer.reproduce
 
-Every run trains on the same pairs with the same encoder, those that are compared for the same number of steps; those that the
-paper's claim rests on also on exact landmarks (`trainer.data.exact`). What is finished is not trained again, what was killed
-goes on, and the scoring starts when the last run ends.
+Every run trains on the same pairs with the same encoder, those that are compared for the same
+number of steps; those that the paper's claim rests on also on exact landmarks
+(`trainer.data.exact`). What is finished is not trained again, what was killed goes on, and the
+scoring starts when the last run ends.
 """
 
 import os
@@ -20,7 +22,7 @@ from tqdm import tqdm
 
 from trainer import evaluate
 from trainer.command import start
-from trainer.data.exact import Shown
+from trainer.data.exact import LandmarkSource
 from trainer.methods.method import Supervision
 from trainer.methods.registry import NAMES, Name
 
@@ -41,7 +43,9 @@ class ReproduceConfig:
     seeds: int = 3
     steps: int = 6000
     steps_of_all: int = 2000
-    """Under `3d` as rendered, where all methods are trained, not only those that the claim rests on."""
+    """Under `3d` as rendered, where all methods are trained, not only those that the claim rests
+    on.
+    """
     batch: int = 128
     processes: int = 2
     """Runs at a time, one core each."""
@@ -55,32 +59,43 @@ class Job:
     method: Name
     supervision: Supervision
     seed: int
-    shown: Shown = "rendered"
+    landmark_source: LandmarkSource = "rendered"
 
     def steps(self, config: ReproduceConfig) -> int:
         """How long it trains."""
-        return config.steps_of_all if (self.supervision, self.shown) == ("3d", "rendered") else config.steps
+        return (
+            config.steps_of_all
+            if (self.supervision, self.landmark_source) == ("3d", "rendered")
+            else config.steps
+        )
 
     def folder(self, out: Path) -> Path:
         """Where it is kept."""
-        return out / self.shown / f"{self.supervision}_{self.method}_{self.seed}"
+        return out / self.landmark_source / f"{self.supervision}_{self.method}_{self.seed}"
 
 
 def jobs(seeds: int) -> list[Job]:
-    """All runs: what the paper compares under both supervisions first, then the others, a seed at a time; exact ones last."""
+    """All runs: what the paper compares under both supervisions first, then the others, a seed at a
+    time; exact ones last.
+    """
     both = [Job(m, s, seed) for seed in range(seeds) for s in get_args(Supervision) for m in FIRST]
     others = [Job(m, "3d", seed) for seed in range(seeds) for m in NAMES if m not in FIRST]
-    return both + others + [replace(job, shown="exact") for job in both if job.method in CLAIM]
+    return (
+        both
+        + others
+        + [replace(job, landmark_source="exact") for job in both if job.method in CLAIM]
+    )
 
 
 def command(job: Job, config: ReproduceConfig) -> list[str]:
     """The same sizes for every method."""
-    # MHEntropy's alone: hypotheses then stay within 5 px of one another where a joint is seen (PJD 2D).
-    scale = 0.028 if (job.supervision, job.shown) == ("2d-vis", "exact") else 0.03
+    # MHEntropy's alone: hypotheses then stay within 5 px of one another where a joint is seen (PJD
+    # 2D).
+    scale = 0.028 if (job.supervision, job.landmark_source) == ("2d-vis", "exact") else 0.03
     # fmt: off
     return [
         sys.executable, "-m", "trainer.train",
-        "--method", job.method, "--supervision", job.supervision, "--shown", job.shown, "--seed", str(job.seed),
+        "--method", job.method, "--supervision", job.supervision, "--landmark-source", job.landmark_source, "--seed", str(job.seed),
         "--pairs", str(config.pairs), "--run", str(job.folder(config.out)),
         "--steps", str(job.steps(config)), "--batch", str(config.batch), "--warmup", "200",
         "--learning-rate", "1e-3", "--ema", "0.995", "--evaluate-every", "2000", "--evaluate-pairs", "500",
@@ -94,7 +109,11 @@ def command(job: Job, config: ReproduceConfig) -> list[str]:
 def finished(run: Path, steps: int) -> bool:
     """Whether a run needs nothing more."""
     last = run / "last.pt"
-    return (run / "scores.json").exists() and last.exists() and torch.load(last, weights_only=True)["done"] >= steps
+    return (
+        (run / "scores.json").exists()
+        and last.exists()
+        and torch.load(last, weights_only=True)["done"] >= steps
+    )
 
 
 def train(job: Job, config: ReproduceConfig) -> None:
@@ -122,9 +141,11 @@ def main(config: ReproduceConfig) -> None:
         for _ in tqdm(pool.map(lambda job: train(job, config), todo), total=len(todo), unit="run"):
             pass
     if not config.only_train:
-        for shown in get_args(Shown):
-            scored = tuple(job.folder(config.out) for job in todo if job.shown == shown)
-            evaluate.main(evaluate.EvaluateConfig(runs=scored, out=config.tables / shown))
+        for landmark_source in get_args(LandmarkSource):
+            scored = tuple(
+                job.folder(config.out) for job in todo if job.landmark_source == landmark_source
+            )
+            evaluate.main(evaluate.EvaluateConfig(runs=scored, out=config.tables / landmark_source))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""What a second camera is worth as evidence, on real footage: hypotheses of one view, landmarks of another.
+"""What a second camera is worth as evidence, on real footage: hypotheses of one view, landmarks of
+another.
 
     python -m trainer.second_view --folders RECORDING [RECORDING ...]
 
-Every ordered pair of cameras of a rig: hypotheses are drawn from the first picture alone and reweighted by the landmarks of
-the second. The reference is triangulated from the *other* cameras, so that evidence and reference share no picture (they
-share the landmark network and its habits). Nothing is turned or scaled: errors are in the first camera's frame as they
-are ("absolute"), after the means of the scored joints are put together ("relative"), and, to compare, after Procrustes
+Every ordered pair of cameras of a rig: hypotheses are drawn from the first picture alone and
+reweighted by the landmarks of the second. The reference is triangulated from the *other* cameras,
+so that evidence and reference share no picture (they share the landmark network and its habits).
+Nothing is turned or scaled: errors are in the first camera's frame as they are ("absolute"), after
+the means of the scored joints are put together ("relative"), and, to compare, after Procrustes
 alignment ("aligned"). Folders as in `trainer.footage`.
 """
 
@@ -19,7 +21,7 @@ import torch
 from jaxtyping import Float
 from tqdm import tqdm
 
-from engines.blazepose.tracker import Perception, open_perception
+from engines.blazepose.tracker import PoseTracker, open_tracker
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.evidence.evidence import best, effective_sample_size, posterior_moments, reweight
@@ -42,7 +44,9 @@ class SecondViewConfig:
     """That it was trained for; the default body when None."""
     hypotheses: int = 100
     every: int = 4
-    """Score one instant in so many; all frames are looked at, because the landmark network tracks."""
+    """Score one instant in so many; all frames are looked at, because the landmark network
+    tracks.
+    """
     scale: float = SCALE
     """Of the second view's Laplace distribution, share of the person's size."""
     min_effective: float = 10.0
@@ -50,10 +54,12 @@ class SecondViewConfig:
     min_joints: int = 5
 
 
-def draw(view: View, perception: Perception, looker: Looker) -> list[Look | None]:
+def draw(view: View, tracker: PoseTracker, looker: Looker) -> list[Look | None]:
     """Hypotheses of every frame of a view, each for itself."""
-    found = watch(view, perception)
-    return [looker(landmarks, view.intrinsics) if landmarks is not None else None for landmarks in found]
+    found = watch(view, tracker)
+    return [
+        looker(landmarks, view.intrinsics) if landmarks is not None else None for landmarks in found
+    ]
 
 
 def between(first: View, second: View) -> Float[np.ndarray, "4 4"]:
@@ -75,9 +81,14 @@ def errors(joints: Float[np.ndarray, "J 3"], truth: Float[np.ndarray, "J 3"]) ->
 
 
 def score(
-    first: Look, evidence: SecondView, truth: dict[int, Float[np.ndarray, "3"]], min_effective: float
+    first: Look,
+    evidence: SecondView,
+    truth: dict[int, Float[np.ndarray, "3"]],
+    min_effective: float,
 ) -> dict[str, float]:
-    """Errors of one pair at one instant; `truth` by landmark, in the first camera's frame, metres."""
+    """Errors of one pair at one instant; `truth` by landmark, in the first camera's frame,
+    metres.
+    """
     target = np.stack(list(truth.values()))
     chosen = [LIMB_LANDMARKS[landmark] for landmark in truth]
     posterior = reweight(first.hypotheses, evidence, min_effective=min_effective)
@@ -95,7 +106,9 @@ def score(
     return row
 
 
-def score_instant(looks: list[Look], views: list[View], config: SecondViewConfig) -> list[dict[str, float]]:
+def score_instant(
+    looks: list[Look], views: list[View], config: SecondViewConfig
+) -> list[dict[str, float]]:
     """All ordered pairs of one instant whose remaining cameras see enough."""
     rows, limits = [], FootageConfig(config.folders, min_joints=config.min_joints)
     for i, j in permutations(range(len(views)), 2):
@@ -116,19 +129,24 @@ def main(config: SecondViewConfig) -> None:
     Raises:
         PenumbraError: if there is nothing to score.
     """
-    perception = open_perception()
+    tracker = open_tracker()
     looker = Looker(FlowModel.load(config.model), BodyModel.load(config.body), config.hypotheses)
     rows: list[dict[str, float]] = []
     for folder in config.folders:
         views, instants = read_rig(folder)
-        drawn = [draw(view, perception, looker) for view in tqdm(views, desc=folder.name, unit="view")]
+        drawn = [draw(view, tracker, looker) for view in tqdm(views, desc=folder.name, unit="view")]
         for frames in instants[:: config.every]:
-            looks = [drawn[i][frame] if frame < len(drawn[i]) else None for i, frame in sorted(frames.items())]
+            looks = [
+                drawn[i][frame] if frame < len(drawn[i]) else None
+                for i, frame in sorted(frames.items())
+            ]
             there = [one for one in looks if one is not None]
             if len(there) == len(views):
                 rows += score_instant(there, views, config)
     if not rows:
-        raise PenumbraError("--folders: no instant has enough joints that the remaining views agree on.")
+        raise PenumbraError(
+            "--folders: no instant has enough joints that the remaining views agree on."
+        )
     means = {key: round(float(np.mean([row[key] for row in rows])), 1) for key in rows[0]}
     print(json.dumps(means | {"pairs": len(rows)}, indent=2))
 

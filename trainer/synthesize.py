@@ -2,9 +2,10 @@
 
     python -m trainer.synthesize --poses runs/poses.npz --out runs/pairs --split train --shards 100
 
-What the flow then learns from is how this network really fails: behind a table, at the picture's border, seen from behind.
-A shard is one file of `SHARD` pairs. Its number decides what it draws, so a run that was killed goes on where it stopped, and
-any number of processes gives the same data. `made.json` beside the shards says what they were made of; others are not added.
+What the flow then learns from is how this network really fails: behind a table, at the picture's
+border, seen from behind. A shard is one file of `SHARD` pairs. Its number decides what it draws, so
+a run that was killed goes on where it stopped, and any number of processes gives the same data.
+`made.json` beside the shards says what they were made of; others are not added.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.types import Landmarks, Roi
 from trainer.command import start
-from trainer.data.samples import seen_fields
+from trainer.data.samples import landmark_record
 from trainer.motion.poses import SPLITS, Poses, Split
 from trainer.render import rasterizer as render
 from trainer.render.scenes import CROPS, Scene, SceneConfig, draw, window
@@ -55,7 +56,7 @@ class SynthesizeConfig:
 
 
 @dataclass(frozen=True)
-class Painter:
+class SceneRenderer:
     """What a process needs to turn scenes into pairs; opened once."""
 
     body: BodyModel
@@ -63,13 +64,17 @@ class Painter:
     landmarker: Landmarker
 
     @classmethod
-    def open(cls, body: BodyModel) -> "Painter":
+    def open(cls, body: BodyModel) -> "SceneRenderer":
         """Load the landmark network."""
         figure = render.figure(body.live.v_template, body.live.faces, body.live.weights)
-        return cls(body, figure, Landmarker(open_engine(landmarker_model(), "openvino", num_threads=1)))
+        return cls(
+            body, figure, Landmarker(open_engine(landmarker_model(), "openvino", num_threads=1))
+        )
 
     def pair(self, scene: Scene, rng: np.random.Generator) -> dict[str, np.ndarray] | None:
-        """Paint a scene, look at it; None where the network sees nobody, which the live system drops as well."""
+        """Paint a scene, look at it; None where the network sees nobody, which the live system
+        drops as well.
+        """
         seen = self.pair_and_picture(scene, rng)
         return seen[0] if seen is not None else None
 
@@ -87,7 +92,9 @@ class Painter:
         there = window(scene, joints_px)
         painting = self._paint(scene, posed.vertices("live"), joints_px, roi, there, rng)
         found, _ = self.landmarker(painting.image, Roi(np.array([CROP / 2, CROP / 2]), CROP, 0.0))
-        if found.score < 0.5 or (there[2:] - there[:2]).min() < 1:  # what a crop keeps may lie outside the picture
+        if (
+            found.score < 0.5 or (there[2:] - there[:2]).min() < 1
+        ):  # what a crop keeps may lie outside the picture
             return None
         crop_from_image = image_to_crop(roi, CROP)
         reach = round(0.016 * CROP * OVERSAMPLE)
@@ -103,7 +110,7 @@ class Painter:
         roi: Roi,
         there: np.ndarray,
         rng: np.random.Generator,
-    ) -> render.Painting:
+    ) -> render.Rendering:
         size = CROP * OVERSAMPLE
         crop_from_image = image_to_crop(roi, size)
         pixels = cv2.transform(_to_image(vertices, scene)[None], crop_from_image)[0]
@@ -115,7 +122,7 @@ class Painter:
         _hide_outside(painting.part, there, crop_from_image)
         small = cv2.resize(painting.image, (CROP, CROP), interpolation=cv2.INTER_AREA)
         small = _repeat_border(small, there, image_to_crop(roi, CROP))
-        return render.Painting(render.degrade(small, rng), painting.part)
+        return render.Rendering(render.degrade(small, rng), painting.part)
 
 
 def _to_image(points_cam: Float[np.ndarray, "N 3"], scene: Scene) -> Float[np.ndarray, "N 2"]:
@@ -123,7 +130,9 @@ def _to_image(points_cam: Float[np.ndarray, "N 3"], scene: Scene) -> Float[np.nd
 
 
 def _region(joints_px: Float[np.ndarray, "24 2"], rng: np.random.Generator) -> Roi:
-    """A crop as the tracker would choose it: the body's circle about the hips times 1.25, with a tracker's errors."""
+    """A crop as the tracker would choose it: the body's circle about the hips times 1.25, with a
+    tracker's errors.
+    """
     hips, shoulders = joints_px[[1, 2]].mean(0), joints_px[[16, 17]].mean(0)
     radius = np.linalg.norm(joints_px - hips, axis=1).max() * 1.08
     up = shoulders - hips
@@ -132,19 +141,25 @@ def _region(joints_px: Float[np.ndarray, "24 2"], rng: np.random.Generator) -> R
     return Roi(center, float(2 * 1.25 * radius * np.exp(rng.normal(0, 0.12))), float(rotation))
 
 
-def _hide_outside(part: np.ndarray, there: Float[np.ndarray, "4"], crop_from_image: Float[np.ndarray, "2 3"]) -> None:
+def _hide_outside(
+    part: np.ndarray, there: Float[np.ndarray, "4"], crop_from_image: Float[np.ndarray, "2 3"]
+) -> None:
     """Nothing is visible beyond the picture's border."""
     left, top, right, bottom = there
     border = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
     inside = np.zeros(part.shape, np.uint8)
-    cv2.fillConvexPoly(inside, np.round(cv2.transform(border[None], crop_from_image)[0]).astype(np.int32), [1])
+    cv2.fillConvexPoly(
+        inside, np.round(cv2.transform(border[None], crop_from_image)[0]).astype(np.int32), [1]
+    )
     part[inside == 0] = render.NOBODY
 
 
 def _repeat_border(
     image: np.ndarray, there: Float[np.ndarray, "4"], crop_from_image: Float[np.ndarray, "2 3"]
 ) -> np.ndarray:
-    """Beyond the picture's border repeat its last pixels, as the landmark network's own cropping does."""
+    """Beyond the picture's border repeat its last pixels, as the landmark network's own cropping
+    does.
+    """
     left, top, right, bottom = there
     axis = np.arange(len(image), dtype=np.float32) + 0.5
     m = cv2.invertAffineTransform(crop_from_image).astype(np.float32)
@@ -156,7 +171,11 @@ def _repeat_border(
 
 
 def _record(
-    scene: Scene, there: np.ndarray, found: Landmarks, crop_from_image: Float[np.ndarray, "2 3"], visible: np.ndarray
+    scene: Scene,
+    there: np.ndarray,
+    found: Landmarks,
+    crop_from_image: Float[np.ndarray, "2 3"],
+    visible: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """One pair: what the network said, in the picture's own px, and the truth."""
     image_from_crop = cv2.invertAffineTransform(crop_from_image)
@@ -166,7 +185,7 @@ def _record(
     world[:, :2] = world[:, :2] @ (linear / scale).T
     points = cv2.transform(found.points.astype(np.float64)[None], image_from_crop)[0]
     moved = replace(found, points=points, depth=found.depth * scale, world=world)
-    return seen_fields(moved, scene.focal, scene.size, there, crop_from_image) | {
+    return landmark_record(moved, scene.focal, scene.size, there, crop_from_image) | {
         "crop": np.array(list(CROPS).index(scene.crop), np.int8),
         "rotvec": scene.rotvec.astype(np.float32),
         "betas": scene.betas.astype(np.float32),
@@ -197,10 +216,10 @@ def make_shard(config: SynthesizeConfig, index: int) -> None:
 
 
 @cache
-def _painter(body: Path | None) -> Painter:
+def _painter(body: Path | None) -> SceneRenderer:
     """This process's painter."""
     cv2.setNumThreads(1)
-    return Painter.open(BodyModel.load(body))
+    return SceneRenderer.open(BodyModel.load(body))
 
 
 def _check_folder(config: SynthesizeConfig) -> None:
@@ -220,7 +239,9 @@ def _check_folder(config: SynthesizeConfig) -> None:
         return
     before = json.loads(record.read_text()) if record.exists() else {}
     if differ := [name for name, value in made.items() if before.get(name) != value]:
-        raise PenumbraError(f"--out: {folder} holds shards with another {', '.join(differ)}; name another folder.")
+        raise PenumbraError(
+            f"--out: {folder} holds shards with another {', '.join(differ)}; name another folder."
+        )
 
 
 def _make(job: tuple[SynthesizeConfig, int]) -> None:
@@ -231,7 +252,8 @@ def synthesize(config: SynthesizeConfig) -> None:
     """Make all shards of a split.
 
     Raises:
-        PenumbraError: if there are no poses, a number is too small, or the folder holds shards of something else.
+        PenumbraError: if there are no poses, a number is too small, or the folder holds shards of
+            something else.
     """
     for name in ("shards", "processes"):
         if getattr(config, name) < 1:
@@ -239,7 +261,9 @@ def synthesize(config: SynthesizeConfig) -> None:
     _check_folder(config)
     jobs = [(config, index) for index in range(config.shards)]
     with multiprocessing.get_context("spawn").Pool(config.processes) as pool:
-        for _ in tqdm(pool.imap_unordered(_make, jobs), total=len(jobs), unit="shard", desc=config.split):
+        for _ in tqdm(
+            pool.imap_unordered(_make, jobs), total=len(jobs), unit="shard", desc=config.split
+        ):
             pass
 
 

@@ -4,11 +4,12 @@
     python -m trainer.train --method prohmr --supervision 2d-vis --run runs/prohmr
     torchrun --nproc-per-node 8 -m -- trainer.train --accelerator cuda --run runs/many
 
-One process on a CPU, or many GPUs on many nodes: the same command with `--devices` and `--nodes`, or under `torchrun`, which
-then decides how many (Lightning Fabric takes care of processes, devices and gradients). What a step draws depends on the seed
-and the step only, so neither the number of processes nor a kill changes the result, but for dropout, which each process draws
-for its own rows. A run folder holds the configuration, the commit,
-TensorBoard logs with pictures, and `last.pt`, from which a run that was killed goes on.
+One process on a CPU, or many GPUs on many nodes: the same command with `--devices` and `--nodes`,
+or under `torchrun`, which then decides how many (Lightning Fabric takes care of processes, devices
+and gradients). What a step draws depends on the seed and the step only, so neither the number of
+processes nor a kill changes the result, but for dropout, which each process draws for its own rows.
+A run folder holds the configuration, the commit, TensorBoard logs with pictures, and `last.pt`,
+from which a run that was killed goes on.
 """
 
 import copy
@@ -27,15 +28,15 @@ from tqdm import tqdm
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from trainer.command import start
-from trainer.data.augment import Raw
-from trainer.data.exact import shown_as
+from trainer.data.augment import RawRecords
+from trainer.data.exact import with_landmark_source
 from trainer.data.noise import with_noise
 from trainer.data.pool import Pool
-from trainer.data.rng import Chance
-from trainer.data.samples import Pairs, encode, read
-from trainer.evaluation.logger import Watch
+from trainer.data.rng import StepRng
+from trainer.data.samples import Batch, encode, read
+from trainer.evaluation.logger import TrainingLogger
 from trainer.evaluation.score import Scores
-from trainer.methods.method import Known, Terms
+from trainer.methods.method import Losses, Priors
 from trainer.methods.registry import build
 from trainer.pose_prior import PosePrior
 from trainer.runs import folder
@@ -49,34 +50,48 @@ class Training:
     """A run: everything that a checkpoint must hold, and the step."""
 
     def __init__(
-        self, config: TrainConfig, train: Raw, body: BodyModel, fabric: Fabric, weak: Pairs | None = None
+        self,
+        config: TrainConfig,
+        train: RawRecords,
+        body: BodyModel,
+        fabric: Fabric,
+        weak: Batch | None = None,
     ) -> None:
         _check(config, fabric.world_size)
         torch.manual_seed(config.seed)
         self.config, self.fabric, self.body, self.weak = config, fabric, body, weak
         self.train = train
         self.pool, self.epoch = None, -1
-        known = Known(body, PosePrior.load())
+        known = Priors(body, PosePrior.load())
         method = build(config.method, config.supervision, known, config.methods, config.encoder)
         method.prepare(self._pool(0).batch(torch.arange(min(5000, len(train["rotvec"])))))
         self.average = copy.deepcopy(method).eval().requires_grad_(False).to(fabric.device)
         optimiser = torch.optim.AdamW(
-            method.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
+            method.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            betas=(0.9, 0.98),
         )
         self.method, self.optimiser = fabric.setup(method, optimiser)
         self.done, self.skipped = 0, 0
 
-    def step(self) -> Terms:
-        """One optimiser step on a random batch; a step whose gradient is not finite is skipped, counted and logged."""
+    def step(self) -> Losses:
+        """One optimiser step on a random batch; a step whose gradient is not finite is skipped,
+        counted and logged.
+        """
         config, fabric = self.config, self.fabric
-        chance = Chance(config.seed, self.done, fabric.global_rank, fabric.world_size, fabric.device)
-        torch.manual_seed(config.seed * 1_000_003 + self.done * fabric.world_size + fabric.global_rank)  # dropout
+        rng = StepRng(config.seed, self.done, fabric.global_rank, fabric.world_size, fabric.device)
+        torch.manual_seed(
+            config.seed * 1_000_003 + self.done * fabric.world_size + fabric.global_rank
+        )  # dropout
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * rate(self.done, config.warmup, config.steps)
         self.method.train()
         self.optimiser.zero_grad(set_to_none=True)
-        terms = self._backward(chance)
-        gradients = {name: p.grad for name, p in self.method.module.named_parameters() if p.grad is not None}
+        terms = self._backward(rng)
+        gradients = {
+            name: p.grad for name, p in self.method.module.named_parameters() if p.grad is not None
+        }
         norm = torch.nn.utils.get_total_norm(gradients.values())
         terms["gradient"] = norm
         if torch.isfinite(norm):
@@ -85,37 +100,52 @@ class Training:
             self._follow()
         else:
             self.skipped += 1
-            bad = [name for name, value in (terms | gradients).items() if not torch.isfinite(value).all()]
-            log.warning("step %d skipped: gradient is %s, not finite: %s", self.done, norm.item(), ", ".join(bad))
+            bad = [
+                name
+                for name, value in (terms | gradients).items()
+                if not torch.isfinite(value).all()
+            ]
+            log.warning(
+                "step %d skipped: gradient is %s, not finite: %s",
+                self.done,
+                norm.item(),
+                ", ".join(bad),
+            )
         self.done += 1
         return terms
 
-    def _backward(self, chance: Chance) -> Terms:
+    def _backward(self, rng: StepRng) -> Losses:
         """Gradients of the labelled batch, and of the unlabelled one if there is one."""
         config = self.config
         rows = config.batch // self.fabric.world_size
         pool = self._pool(self.done // config.epoch)
-        batch = self._noisy(pool.batch(chance.rows(pool.size, rows)), chance)
+        batch = self._noisy(pool.batch(rng.rows(pool.size, rows)), rng)
         with self.fabric.no_backward_sync(self.method, enabled=self.weak is not None):
-            total, terms = self.method(batch, chance)
+            total, terms = self.method(batch, rng)
             self.fabric.backward(total)
         if self.weak is not None:
             count = config.weak_batch // self.fabric.world_size
-            weak = self._noisy(self.weak.rows(chance.rows(self.weak.size, count)), chance)
-            total, more = self.method(weak, chance, "2d-vis")
+            weak = self._noisy(self.weak.rows(rng.rows(self.weak.size, count)), rng)
+            total, more = self.method(weak, rng, "2d-vis")
             self.fabric.backward(config.weak_weight * total)
             terms |= {f"weak_{name}": value for name, value in more.items()}
-        return Terms({name: value.detach() for name, value in terms.items()})
+        return Losses({name: value.detach() for name, value in terms.items()})
 
-    def _noisy(self, batch: Pairs, chance: Chance) -> Pairs:
+    def _noisy(self, batch: Batch, rng: StepRng) -> Batch:
         batch = batch.to(self.fabric.device)
-        return batch._replace(features=with_noise(batch.features, self.config.noise, chance))
+        return batch._replace(features=with_noise(batch.features, self.config.noise, rng))
 
     def _pool(self, epoch: int) -> Pool:
         if self.pool is None or epoch != self.epoch:
             config = self.config
             self.pool = Pool(
-                self.train, self.body, config.augment, config.seed, epoch, config.encoder.map, config.shown
+                self.train,
+                self.body,
+                config.augment,
+                config.seed,
+                epoch,
+                config.encoder.map,
+                config.landmark_source,
             )
             self.epoch = epoch
         return self.pool
@@ -124,11 +154,15 @@ class Training:
     def _follow(self) -> None:
         """Move the averaged weights."""
         decay = min(self.config.ema, (1 + self.done) / (10 + self.done))
-        for mean, now in zip(self.average.parameters(), self.method.module.parameters(), strict=True):
+        for mean, now in zip(
+            self.average.parameters(), self.method.module.parameters(), strict=True
+        ):
             mean.lerp_(now, 1 - decay)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint from the first process; a kill in the middle leaves the previous one."""
+        """Write a checkpoint from the first process; a kill in the middle leaves the previous
+        one.
+        """
         if not self.fabric.is_global_zero:
             return
         state = {
@@ -149,7 +183,9 @@ class Training:
         """
         state = torch.load(path, weights_only=True, map_location=self.fabric.device)
         if "optimiser" not in state:
-            raise PenumbraError(f"--run: {path.parent} was imported and cannot go on; give it as --start of a new run.")
+            raise PenumbraError(
+                f"--run: {path.parent} was imported and cannot go on; give it as --start of a new run."
+            )
         self.method.module.load_state_dict(state["method"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -167,7 +203,9 @@ class Training:
         try:
             self.method.module.load_state_dict(state)
         except RuntimeError as error:
-            raise PenumbraError(f"--start: {path.parent} has another method or other sizes than this run.") from error
+            raise PenumbraError(
+                f"--start: {path.parent} has another method or other sizes than this run."
+            ) from error
         self.average.load_state_dict(state)
 
 
@@ -178,23 +216,30 @@ def _fabric(config: TrainConfig) -> Fabric:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     strategy = DDPStrategy(find_unused_parameters=True) if devices * nodes > 1 else "auto"
-    return Fabric(accelerator=config.accelerator, strategy=strategy, devices=devices, num_nodes=nodes)
+    return Fabric(
+        accelerator=config.accelerator, strategy=strategy, devices=devices, num_nodes=nodes
+    )
 
 
 def _check(config: TrainConfig, processes: int) -> None:
     """Refuse what cannot be trained.
 
     Raises:
-        PenumbraError: if a batch does not divide among the processes, or the method cannot use unlabelled video.
+        PenumbraError: if a batch does not divide among the processes, or the method cannot use
+            unlabelled video.
     """
     for name, batch in (("--batch", config.batch), ("--weak-batch", config.weak_batch)):
         if batch % processes != 0:
-            raise PenumbraError(f"{name} {batch} does not divide among {processes} processes; choose a multiple.")
+            raise PenumbraError(
+                f"{name} {batch} does not divide among {processes} processes; choose a multiple."
+            )
     if config.weak is not None and config.method != "mhentropy":
-        raise PenumbraError(f"--weak: {config.method} cannot learn from unlabelled video; leave it out.")
-    if config.shown == "exact" and (config.encoder.map or config.weak is not None):
         raise PenumbraError(
-            "--shown exact: there are neither feature maps nor video; leave --encoder.map and --weak out."
+            f"--weak: {config.method} cannot learn from unlabelled video; leave it out."
+        )
+    if config.landmark_source == "exact" and (config.encoder.map or config.weak is not None):
+        raise PenumbraError(
+            "--landmark-source exact: there are neither feature maps nor video; leave --encoder.map and --weak out."
         )
 
 
@@ -206,7 +251,9 @@ def _check_same(config: TrainConfig) -> None:
     """
     differ = differences(config, folder.load_config(config.run), but={"steps", "start"})
     if differ:
-        raise PenumbraError(f"--run: {config.run} was begun with another {', '.join(differ)}; name a new folder.")
+        raise PenumbraError(
+            f"--run: {config.run} was begun with another {', '.join(differ)}; name a new folder."
+        )
 
 
 def rate(step: int, warmup: int, steps: int) -> float:
@@ -220,7 +267,8 @@ def run(config: TrainConfig) -> Scores:
     """Train, or go on; returns the last scores of the averaged weights on the validation split.
 
     Raises:
-        PenumbraError: if the run was begun with other settings, or something is missing or does not fit.
+        PenumbraError: if the run was begun with other settings, or something is missing or does not
+            fit.
     """
     last = config.run / "last.pt"
     if last.exists():
@@ -239,7 +287,7 @@ def run(config: TrainConfig) -> Scores:
         training.start_from(config.start / "last.pt")
     if fabric.is_global_zero:
         folder.record(config, config.run, len(train["rotvec"]), training.done)
-    watch = Watch(config.run, _validation(config, body)) if fabric.is_global_zero else None
+    watch = TrainingLogger(config.run, _validation(config, body)) if fabric.is_global_zero else None
     bar = tqdm(
         range(training.done, config.steps),
         initial=training.done,
@@ -251,10 +299,14 @@ def run(config: TrainConfig) -> Scores:
         terms = training.step()
         if watch is not None and training.done % 50 == 0:
             bar.set_postfix({name: f"{value.item():.2f}" for name, value in terms.items()})
-            watch.terms(training.done, Terms(terms | {"skipped": torch.tensor(training.skipped)}))
+            watch.terms(training.done, Losses(terms | {"skipped": torch.tensor(training.skipped)}))
         if training.done % config.checkpoint_every == 0 or training.done == config.steps:
             training.save(last)
-        if watch is not None and training.done % config.evaluate_every == 0 and training.done < config.steps:
+        if (
+            watch is not None
+            and training.done % config.evaluate_every == 0
+            and training.done < config.steps
+        ):
             tqdm.write(f"step {training.done}: {watch.scores(training.done, training.average)}")
         fabric.barrier()
     if watch is None:
@@ -265,9 +317,11 @@ def run(config: TrainConfig) -> Scores:
     return scores
 
 
-def _validation(config: TrainConfig, body: BodyModel) -> Pairs:
+def _validation(config: TrainConfig, body: BodyModel) -> Batch:
     """The validation pairs that are scored during training, evenly spread."""
-    raw = shown_as(read(config.pairs / "val", body, with_map=config.encoder.map), body, config.shown)
+    raw = with_landmark_source(
+        read(config.pairs / "val", body, with_map=config.encoder.map), body, config.landmark_source
+    )
     val = encode(raw, body, with_map=config.encoder.map)
     return val.rows(torch.linspace(0, val.size - 1, min(config.evaluate_pairs, val.size)).long())
 

@@ -1,6 +1,8 @@
-"""Networks on the CPU through ONNX Runtime: runs wherever Python runs, and is what the others are compared with.
+"""Networks on the CPU through ONNX Runtime: runs wherever Python runs, and is what the others are
+compared with.
 
-Inputs and outputs are bound to the engine's own arrays once, so a run copies nothing and allocates no output.
+Inputs and outputs are bound to the engine's own arrays once, so a run copies nothing and allocates
+no output.
 """
 
 from collections.abc import Mapping
@@ -25,13 +27,18 @@ class OnnxruntimeEngine:
     backend = "onnxruntime CPU"
     device = "cpu"
 
-    def __init__(self, session: onnxruntime.InferenceSession, inputs: Mapping[str, np.ndarray]) -> None:
-        """Run once on the arrays `inputs` to learn the outputs' shapes, then bind both sides for good."""
+    def __init__(
+        self, session: onnxruntime.InferenceSession, inputs: Mapping[str, np.ndarray]
+    ) -> None:
+        """Run once on the arrays `inputs` to learn the outputs' shapes, then bind both sides for
+        good.
+        """
         self._session = session
         names = [output.name for output in session.get_outputs()]
         self.inputs = inputs
         self.outputs: Mapping[str, np.ndarray] = {
-            name: np.zeros_like(value) for name, value in zip(names, session.run(names, dict(inputs)), strict=True)
+            name: np.zeros_like(value)
+            for name, value in zip(names, session.run(names, dict(inputs)), strict=True)
         }
         self._binding = session.io_binding()
         for name, array in self.inputs.items():
@@ -44,11 +51,15 @@ class OnnxruntimeEngine:
         self._session.run_with_iobinding(self._binding)
 
 
-def open_here(model: Path, shapes: Shapes, device: str, num_threads: int | None) -> OnnxruntimeEngine:
+def open_here(
+    model: Path, shapes: Shapes, device: str, num_threads: int | None
+) -> OnnxruntimeEngine:
     """See `engines.backends.engine.open_engine`."""
     assert device == "cpu", device
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # Its warnings speak of the graph optimiser, not of anything that a user did.
+    options.log_severity_level = (
+        3  # Its warnings speak of the graph optimiser, not of anything that a user did.
+    )
     if num_threads is not None:
         options.intra_op_num_threads = num_threads
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

@@ -1,8 +1,9 @@
 """Networks on the CPU through OpenVINO: the default where there is no GPU.
 
-The network reads and writes the engine's own arrays: OpenVINO's tensors share their memory, nothing is copied. It
-computes in float32 also where the processor offers bfloat16, so that its results agree with the other backends. The
-compiled network is kept in a cache, from which the next start loads it.
+The network reads and writes the engine's own arrays: OpenVINO's tensors share their memory, nothing
+is copied. It computes in float32 also where the processor offers bfloat16, so that its results
+agree with the other backends. The compiled network is kept in a cache, from which the next start
+loads it.
 """
 
 import os
@@ -26,8 +27,12 @@ class OpenvinoEngine:
     def __init__(self, compiled: openvino.CompiledModel) -> None:
         """Bind fresh arrays to every input and output of a network whose shapes are all known."""
         self._request = compiled.create_infer_request()
-        self.inputs: Mapping[str, np.ndarray] = {port.get_any_name(): self._bind(port) for port in compiled.inputs}
-        self.outputs: Mapping[str, np.ndarray] = {port.get_any_name(): self._bind(port) for port in compiled.outputs}
+        self.inputs: Mapping[str, np.ndarray] = {
+            port.get_any_name(): self._bind(port) for port in compiled.inputs
+        }
+        self.outputs: Mapping[str, np.ndarray] = {
+            port.get_any_name(): self._bind(port) for port in compiled.outputs
+        }
 
     def _bind(self, port: openvino.ConstOutput) -> np.ndarray:
         array = np.zeros(tuple(port.get_shape()), dtype=port.get_element_type().to_dtype())
@@ -36,7 +41,8 @@ class OpenvinoEngine:
 
     def run(self) -> None:
         """Compute `outputs` from `inputs`."""
-        # `infer` of the Python class would copy every output; waiting for an asynchronous start does not.
+        # `infer` of the Python class would copy every output; waiting for an asynchronous start
+        # does not.
         self._request.start_async()
         self._request.wait()
 
@@ -48,7 +54,13 @@ def open_here(model: Path, shapes: Shapes, device: str, num_threads: int | None)
     network = core.read_model(model)
     if shapes:
         names = {name for port in network.inputs for name in port.get_names()}
-        network.reshape({name: openvino.PartialShape(list(shape)) for name, shape in shapes.items() if name in names})
+        network.reshape(
+            {
+                name: openvino.PartialShape(list(shape))
+                for name, shape in shapes.items()
+                if name in names
+            }
+        )
     for port in network.inputs:
         if port.get_partial_shape().is_dynamic:
             raise open_dimension(model, port.get_any_name())
@@ -74,4 +86,6 @@ def _compiled_cache() -> Path:
 
 
 def _unwritable(folder: Path) -> PenumbraError:
-    return PenumbraError(f"PENUMBRA_CACHE: cannot write to {folder}; name a folder that can be written to.")
+    return PenumbraError(
+        f"PENUMBRA_CACHE: cannot write to {folder}; name a folder that can be written to."
+    )

@@ -1,9 +1,9 @@
 """Built TensorRT plans: what they are called, what is known about them, and whether one fits.
 
-A plan runs only on the TensorRT version and GPU model that it was built for, with the shapes that it was built for.
-So its name says which, a JSON manifest lies beside it, and a plan that does not fit is refused with the command that
-builds one that does. `trainer.export_trt` writes plans, `engines.backends.tensorrt_engine` runs them. Nothing here needs
-TensorRT.
+A plan runs only on the TensorRT version and GPU model that it was built for, with the shapes that
+it was built for. So its name says which, a JSON manifest lies beside it, and a plan that does not
+fit is refused with the command that builds one that does. `trainer.export_trt` writes plans,
+`engines.backends.tensorrt_engine` runs them. Nothing here needs TensorRT.
 """
 
 import hashlib
@@ -46,7 +46,9 @@ class Manifest:
     shapes: Mapping[str, tuple[int, ...]]
     """Full shape of every input."""
     error: Mapping[str, float]
-    """Largest difference from ONNX Runtime in float32, per output, relative to that output's largest value."""
+    """Largest difference from ONNX Runtime in float32, per output, relative to that output's
+    largest value.
+    """
     commit: str
     """Git commit of the code that built it, or "unknown"."""
 
@@ -54,13 +56,17 @@ class Manifest:
 def plan_path(model: Path, machine: Machine, precision: str, folder: Path = BUILT) -> Path:
     """Where the plan for `model` belongs: `flow-1a2b3c4d-trt10.16-sm89-fp16.plan`."""
     release = ".".join(machine.tensorrt.split(".")[:2])
-    return folder / f"{model.stem}-{file_sha256(model)[:8]}-trt{release}-sm{machine.sm}-{precision}.plan"
+    return (
+        folder
+        / f"{model.stem}-{file_sha256(model)[:8]}-trt{release}-sm{machine.sm}-{precision}.plan"
+    )
 
 
 def find_plan(
     model: Path, machine: Machine, shapes: Mapping[str, tuple[int, ...]], folder: Path = BUILT
 ) -> tuple[Path, Manifest]:
-    """The first plan, in the order of `PRECISIONS`, that runs `model` on `machine` with inputs of `shapes`.
+    """The first plan, in the order of `PRECISIONS`, that runs `model` on `machine` with inputs of
+    `shapes`.
 
     Raises:
         PenumbraError: There is none, or those that are there were built for something else.
@@ -71,7 +77,11 @@ def find_plan(
         path = plan_path(model, machine, precision, folder)
         if path.is_file():
             manifest = read_manifest(path)
-            mismatch = _mismatch(manifest, model, machine, shapes) if manifest else "has no manifest that can be read"
+            mismatch = (
+                _mismatch(manifest, model, machine, shapes)
+                if manifest
+                else "has no manifest that can be read"
+            )
             if manifest and not mismatch:
                 for reason in refused:
                     log.warning("Passed over: %s; %s.", reason, rebuild)
@@ -82,7 +92,9 @@ def find_plan(
     others = ", ".join(sorted(path.name for path in folder.glob(f"{model.stem}-*.plan")))
     found = f"only {others}" if others else "none"
     wanted = plan_path(model, machine, "*", folder).name
-    raise PenumbraError(f"backend: there is no TensorRT plan {wanted} in {folder} ({found}); {rebuild}.")
+    raise PenumbraError(
+        f"backend: there is no TensorRT plan {wanted} in {folder} ({found}); {rebuild}."
+    )
 
 
 def write_plan(path: Path, plan: bytes, manifest: Manifest) -> None:
@@ -113,7 +125,9 @@ def file_sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _mismatch(manifest: Manifest, model: Path, machine: Machine, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+def _mismatch(
+    manifest: Manifest, model: Path, machine: Machine, shapes: Mapping[str, tuple[int, ...]]
+) -> str | None:
     """What speaks against a plan whose name fits. The name holds only part of each of these."""
     if manifest.onnx_sha256 != file_sha256(model):
         return f"was built from another {manifest.onnx}"

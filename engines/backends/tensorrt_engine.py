@@ -1,12 +1,13 @@
 """Networks on an NVIDIA GPU through TensorRT 10.x and 11.x.
 
-NOT YET RUN ON HARDWARE: where this was written there was neither a GPU nor TensorRT. It follows NVIDIA's documentation
-(docs.nvidia.com/deeplearning/tensorrt, Python API, ICudaEngine and IExecutionContext), uses only calls that 10.x and
-11.x share, and its tests run it against a stand-in that knows those calls. Nothing falls back: each call's status is
-checked.
+NOT YET RUN ON HARDWARE: where this was written there was neither a GPU nor TensorRT. It follows
+NVIDIA's documentation (docs.nvidia.com/deeplearning/tensorrt, Python API, ICudaEngine and
+IExecutionContext), uses only calls that 10.x and 11.x share, and its tests run it against a
+stand-in that knows those calls. Nothing falls back: each call's status is checked.
 
-Buffers are allocated once (page-locked on the host, plain on the device) through `cuda.bindings`, which starts much
-faster than torch, and their addresses are set once. A run is copies in, one enqueue and copies out on one stream.
+Buffers are allocated once (page-locked on the host, plain on the device) through `cuda.bindings`,
+which starts much faster than torch, and their addresses are set once. A run is copies in, one
+enqueue and copies out on one stream.
 """
 
 import ctypes
@@ -47,23 +48,33 @@ class TensorrtEngine:
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            raise PenumbraError("backend: TensorRT refused the plan; build it again with python -m trainer.export_trt.")
+            raise PenumbraError(
+                "backend: TensorRT refused the plan; build it again with python -m trainer.export_trt."
+            )
         self.backend = f"tensorrt {trt.__version__} {precision} {this_machine().gpu}"
         self._engine, self._context = engine, engine.create_execution_context()
         if self._context is None:
-            raise RuntimeError("TensorRT could not make an execution context: the GPU's memory may be full.")
+            raise RuntimeError(
+                "TensorRT could not make an execution context: the GPU's memory may be full."
+            )
         self._stream = checked(cudart.cudaStreamCreateWithFlags(cudart.cudaStreamNonBlocking))
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         buffers = {name: self._bind(name) for name in names}
         is_input = {name: engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT for name in names}
         self._in = [buffers[name] for name in names if is_input[name]]
         self._out = [buffers[name] for name in names if not is_input[name]]
-        self.inputs: Mapping[str, np.ndarray] = {name: buffers[name].host for name in names if is_input[name]}
-        self.outputs: Mapping[str, np.ndarray] = {name: buffers[name].host for name in names if not is_input[name]}
+        self.inputs: Mapping[str, np.ndarray] = {
+            name: buffers[name].host for name in names if is_input[name]
+        }
+        self.outputs: Mapping[str, np.ndarray] = {
+            name: buffers[name].host for name in names if not is_input[name]
+        }
 
     def _bind(self, name: str) -> Buffer:
         shape = tuple(self._engine.get_tensor_shape(name))
-        assert all(size > 0 for size in shape), f"{name} has shape {shape}; plans are built with fixed shapes"
+        assert all(size > 0 for size in shape), (
+            f"{name} has shape {shape}; plans are built with fixed shapes"
+        )
         buffer = allocate(shape, np.dtype(trt.nptype(self._engine.get_tensor_dtype(name))))
         if not self._context.set_tensor_address(name, buffer.device):
             raise RuntimeError(f"TensorRT refused the address of '{name}'.")
@@ -71,15 +82,26 @@ class TensorrtEngine:
 
     def run(self) -> None:
         """Compute `outputs` from `inputs`."""
-        to_device, to_host = cudart.cudaMemcpyKind.cudaMemcpyHostToDevice, cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        to_device, to_host = (
+            cudart.cudaMemcpyKind.cudaMemcpyHostToDevice,
+            cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost,
+        )
         for buffer in self._in:
             host = buffer.host
-            checked(cudart.cudaMemcpyAsync(buffer.device, host.ctypes.data, host.nbytes, to_device, self._stream))
+            checked(
+                cudart.cudaMemcpyAsync(
+                    buffer.device, host.ctypes.data, host.nbytes, to_device, self._stream
+                )
+            )
         if not self._context.execute_async_v3(int(self._stream)):
             raise RuntimeError("TensorRT could not enqueue the network; its log above says why.")
         for buffer in self._out:
             host = buffer.host
-            checked(cudart.cudaMemcpyAsync(host.ctypes.data, buffer.device, host.nbytes, to_host, self._stream))
+            checked(
+                cudart.cudaMemcpyAsync(
+                    host.ctypes.data, buffer.device, host.nbytes, to_host, self._stream
+                )
+            )
         checked(cudart.cudaStreamSynchronize(self._stream))
 
 
@@ -110,7 +132,9 @@ def this_machine() -> Machine:
     major = checked(cudart.cudaDeviceGetAttribute(attribute.cudaDevAttrComputeCapabilityMajor, 0))
     minor = checked(cudart.cudaDeviceGetAttribute(attribute.cudaDevAttrComputeCapabilityMinor, 0))
     name = checked(cudart.cudaGetDeviceProperties(0)).name
-    return Machine(trt.__version__, 10 * major + minor, name.decode() if isinstance(name, bytes) else name)
+    return Machine(
+        trt.__version__, 10 * major + minor, name.decode() if isinstance(name, bytes) else name
+    )
 
 
 def why_not(model: Path, shapes: Shapes) -> str | None:

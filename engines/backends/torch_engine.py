@@ -1,8 +1,9 @@
 """ONNX networks through torch, on the CPU or on CUDA.
 
-The graph is planned once: constants and all that follows from constants and shapes are computed at the start, and what
-is left is a list of steps. On CUDA the steps are captured into one CUDA graph, so a run is a copy in, one launch and a
-copy out. Arithmetic is float32 throughout (no TF32), so that results agree with the other backends.
+The graph is planned once: constants and all that follows from constants and shapes are computed at
+the start, and what is left is a list of steps. On CUDA the steps are captured into one CUDA graph,
+so a run is a copy in, one launch and a copy out. Arithmetic is float32 throughout (no TF32), so
+that results agree with the other backends.
 """
 
 import contextlib
@@ -33,7 +34,9 @@ class Step:
     run: Callable[..., Tensor]
     attributes: Mapping[str, Any]
     arguments: tuple[Any, ...]
-    """One per input of the node: a name to look up, or the constant itself (see `TorchGraph._bind`)."""
+    """One per input of the node: a name to look up, or the constant itself (see
+    `TorchGraph._bind`).
+    """
     output: str
 
 
@@ -51,24 +54,35 @@ class TorchGraph:
         """Plan the graph by running it once on zeros.
 
         Raises:
-            PenumbraError: The model needs an operator, or a variant of one, that `engines.backends.torch_ops` does not have.
+            PenumbraError: The model needs an operator, or a variant of one, that
+                `engines.backends.torch_ops` does not have.
         """
         proto = onnx.load(str(model))
-        opset = max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+        opset = max(
+            entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")
+        )
         if opset < OLDEST_OPSET:
-            raise PenumbraError(f"model: {model.name} uses ONNX opset {opset}; export it with {OLDEST_OPSET} or newer.")
+            raise PenumbraError(
+                f"model: {model.name} uses ONNX opset {opset}; export it with {OLDEST_OPSET} or newer."
+            )
         self._model, self._device = model, device
-        self._constants = {tensor.name: _to_tensor(tensor, device) for tensor in proto.graph.initializer}
+        self._constants = {
+            tensor.name: _to_tensor(tensor, device) for tensor in proto.graph.initializer
+        }
         self._host: dict[str, list[Any]] = {}
         self.inputs = {
-            value.name: torch.zeros(_shape(value, model, shapes), dtype=_dtype(value), device=device)
+            value.name: torch.zeros(
+                _shape(value, model, shapes), dtype=_dtype(value), device=device
+            )
             for value in proto.graph.input
             if value.name not in self._constants
         }
         self._outputs = tuple(value.name for value in proto.graph.output)
         self._steps: list[Step] = []
         self._plan(proto.graph)
-        self._constants = {name: self._constants[name] for name in self._outputs if name in self._constants}
+        self._constants = {
+            name: self._constants[name] for name in self._outputs if name in self._constants
+        }
 
     def run(self) -> dict[str, Tensor]:
         """Run every step on `inputs` as they are now."""
@@ -89,7 +103,9 @@ class TorchGraph:
                 result = _call(step, values)
             except UnsupportedError as error:
                 raise self._refuse(node, f"operator {node.op_type} with {error}") from error
-            if node.op_type == "Shape" or not any(isinstance(argument, Name) for argument in step.arguments):
+            if node.op_type == "Shape" or not any(
+                isinstance(argument, Name) for argument in step.arguments
+            ):
                 self._constants[step.output] = result.to(self._device)
             else:
                 values[step.output] = result
@@ -108,7 +124,9 @@ class TorchGraph:
                 arguments.append(None)
             elif position in op.host:
                 if name not in self._constants:
-                    raise self._refuse(node, f"operator {node.op_type} whose input {position} depends on the data")
+                    raise self._refuse(
+                        node, f"operator {node.op_type} whose input {position} depends on the data"
+                    )
                 arguments.append(self._constants[name].reshape(-1).tolist())
             else:
                 arguments.append(self._constants[name] if name in self._constants else Name(name))
@@ -131,11 +149,17 @@ class TorchCpuEngine:
     def __init__(self, graph: TorchGraph) -> None:
         """The host arrays are the graph's own tensors."""
         self._graph = graph
-        self.inputs: Mapping[str, np.ndarray] = {name: tensor.numpy() for name, tensor in graph.inputs.items()}
+        self.inputs: Mapping[str, np.ndarray] = {
+            name: tensor.numpy() for name, tensor in graph.inputs.items()
+        }
         with torch.inference_mode():
             results = graph.run()
-        self._results = {name: torch.zeros(result.shape, dtype=result.dtype) for name, result in results.items()}
-        self.outputs: Mapping[str, np.ndarray] = {name: tensor.numpy() for name, tensor in self._results.items()}
+        self._results = {
+            name: torch.zeros(result.shape, dtype=result.dtype) for name, result in results.items()
+        }
+        self.outputs: Mapping[str, np.ndarray] = {
+            name: tensor.numpy() for name, tensor in self._results.items()
+        }
 
     def run(self) -> None:
         """Compute `outputs` from `inputs`."""
@@ -150,7 +174,9 @@ class TorchCudaEngine:
     device = "cuda:0"
 
     def __init__(self, graph: TorchGraph) -> None:
-        """Run twice to let the libraries choose their kernels, capture, and compare the capture with a plain run."""
+        """Run twice to let the libraries choose their kernels, capture, and compare the capture
+        with a plain run.
+        """
         self.backend = f"torch cuda {torch.cuda.get_device_name()}"
         self._graph = graph
         self._stream = torch.cuda.Stream()
@@ -159,13 +185,20 @@ class TorchCudaEngine:
         with torch.inference_mode(), torch.cuda.stream(self._stream), _exact_float32():
             for _ in range(WARM_UP_RUNS):
                 graph.run()
-            # Other threads of ours may call CUDA during the capture; only this thread's calls are to be judged.
-            with torch.cuda.graph(self._captured, stream=self._stream, capture_error_mode="thread_local"):
+            # Other threads of ours may call CUDA during the capture; only this thread's calls are
+            # to be judged.
+            with torch.cuda.graph(
+                self._captured, stream=self._stream, capture_error_mode="thread_local"
+            ):
                 self._results = {name: result.contiguous() for name, result in graph.run().items()}
         self._pinned_in = {name: _pinned(tensor) for name, tensor in graph.inputs.items()}
         self._pinned_out = {name: _pinned(tensor) for name, tensor in self._results.items()}
-        self.inputs: Mapping[str, np.ndarray] = {name: tensor.numpy() for name, tensor in self._pinned_in.items()}
-        self.outputs: Mapping[str, np.ndarray] = {name: tensor.numpy() for name, tensor in self._pinned_out.items()}
+        self.inputs: Mapping[str, np.ndarray] = {
+            name: tensor.numpy() for name, tensor in self._pinned_in.items()
+        }
+        self.outputs: Mapping[str, np.ndarray] = {
+            name: tensor.numpy() for name, tensor in self._pinned_out.items()
+        }
         self._compare_with_plain_run()
 
     def run(self) -> None:
@@ -187,8 +220,12 @@ class TorchCudaEngine:
             expected = {name: result.cpu().numpy() for name, result in self._graph.run().items()}
         for name, array in self.outputs.items():
             scale = float(np.abs(expected[name]).max(initial=1e-3))
-            if not np.allclose(array, expected[name], rtol=0, atol=REPLAY_TOLERANCE * scale, equal_nan=True):
-                raise RuntimeError(f"The captured CUDA graph and a plain run differ in output '{name}'.")
+            if not np.allclose(
+                array, expected[name], rtol=0, atol=REPLAY_TOLERANCE * scale, equal_nan=True
+            ):
+                raise RuntimeError(
+                    f"The captured CUDA graph and a plain run differ in output '{name}'."
+                )
         for array in self.inputs.values():
             array[...] = 0
 
@@ -198,8 +235,12 @@ def why_not(model: Path, shapes: Shapes) -> str | None:
     return None if torch.cuda.is_available() else "this build of torch has no CUDA"
 
 
-def open_here(model: Path, shapes: Shapes, device: str, num_threads: int | None) -> TorchCpuEngine | TorchCudaEngine:
-    """See `engines.backends.engine.open_engine`. `num_threads` is torch's own setting and holds for the whole process."""
+def open_here(
+    model: Path, shapes: Shapes, device: str, num_threads: int | None
+) -> TorchCpuEngine | TorchCudaEngine:
+    """See `engines.backends.engine.open_engine`. `num_threads` is torch's own setting and holds for
+    the whole process.
+    """
     if device == "cuda":
         if not torch.cuda.is_available():
             raise PenumbraError(
@@ -217,12 +258,16 @@ def open_here(model: Path, shapes: Shapes, device: str, num_threads: int | None)
 @contextlib.contextmanager
 def _exact_float32() -> Iterator[None]:
     """Convolutions without TF32, which would round each factor to ten bits."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=False):
+    with torch.backends.cudnn.flags(
+        enabled=True, benchmark=True, deterministic=False, allow_tf32=False
+    ):
         yield
 
 
 def _call(step: Step, values: Mapping[str, Tensor]) -> Tensor:
-    arguments = (values[value.name] if isinstance(value, Name) else value for value in step.arguments)
+    arguments = (
+        values[value.name] if isinstance(value, Name) else value for value in step.arguments
+    )
     return step.run(step.attributes, *arguments)
 
 
@@ -252,7 +297,9 @@ def _dtype(value: onnx.ValueInfoProto) -> torch.dtype:
 
 def _shape(value: onnx.ValueInfoProto, model: Path, shapes: Shapes) -> tuple[int, ...]:
     dims = value.type.tensor_type.shape.dim
-    shape = shapes.get(value.name, tuple(dim.dim_value if dim.HasField("dim_value") else 0 for dim in dims))
+    shape = shapes.get(
+        value.name, tuple(dim.dim_value if dim.HasField("dim_value") else 0 for dim in dims)
+    )
     if 0 in shape:
         raise open_dimension(model, value.name)
     return tuple(shape)

@@ -1,9 +1,10 @@
 """The ONNX operators that our networks use, in torch: a table from operator name to a function.
 
-A function takes the node's attributes and its inputs, in ONNX's order, and returns the only output. Inputs that steer
-rather than flow (a shape, axes, pads) are listed in `Op.host`: they are constants, and arrive as lists of Python
-numbers, so that nothing in a run waits for the GPU. The meaning of every operator is that of ONNX opset 13 to 21:
-https://onnx.ai/onnx/operators. What our networks do not ask of it is refused.
+A function takes the node's attributes and its inputs, in ONNX's order, and returns the only output.
+Inputs that steer rather than flow (a shape, axes, pads) are listed in `Op.host`: they are
+constants, and arrive as lists of Python numbers, so that nothing in a run waits for the GPU. The
+meaning of every operator is that of ONNX opset 13 to 21: https://onnx.ai/onnx/operators. What our
+networks do not ask of it is refused.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -52,11 +53,14 @@ def _single(function: Callable[[Tensor], Tensor]) -> Op:
     return Op(lambda attributes, x: function(x))
 
 
-# ---- convolution, pooling, pictures ---------------------------------------------------------------------------------
+# ---- convolution, pooling, pictures
+# ---------------------------------------------------------------------------------
 
 
 def _pad_both_sides(x: Tensor, pads: Sequence[int], value: float) -> tuple[Tensor, list[int]]:
-    """Torch pads both sides alike; pad here what differs. Returns the tensor and the padding that is left to do."""
+    """Torch pads both sides alike; pad here what differs. Returns the tensor and the padding that
+    is left to do.
+    """
     rank = len(pads) // 2
     begin, end = list(pads[:rank]), list(pads[rank:])
     if begin == end:
@@ -71,14 +75,20 @@ def _torch_pads(pads: Sequence[int]) -> list[int]:
 
 
 def _conv(attributes: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    _require(attributes.get("auto_pad", "NOTSET") == "NOTSET" and x.ndim == 4, "auto_pad, or other than 2D")
+    _require(
+        attributes.get("auto_pad", "NOTSET") == "NOTSET" and x.ndim == 4,
+        "auto_pad, or other than 2D",
+    )
     x, padding = _pad_both_sides(x, attributes.get("pads", [0, 0, 0, 0]), 0.0)
     stride, dilation = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
     return F.conv2d(x, weight, bias, stride, padding, dilation, attributes.get("group", 1))
 
 
 def _max_pool(attributes: Attributes, x: Tensor) -> Tensor:
-    _require(attributes.get("auto_pad", "NOTSET") == "NOTSET" and x.ndim == 4, "auto_pad, or other than 2D")
+    _require(
+        attributes.get("auto_pad", "NOTSET") == "NOTSET" and x.ndim == 4,
+        "auto_pad, or other than 2D",
+    )
     kernel = attributes["kernel_shape"]
     x, padding = _pad_both_sides(x, attributes.get("pads", [0, 0, 0, 0]), float("-inf"))
     stride, dilation = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
@@ -92,7 +102,10 @@ def _resize(
     scales: list[float] | None = None,
     sizes: list[int] | None = None,
 ) -> Tensor:
-    mode, corner = attributes.get("mode", "nearest"), attributes.get("coordinate_transformation_mode", "half_pixel")
+    mode, corner = (
+        attributes.get("mode", "nearest"),
+        attributes.get("coordinate_transformation_mode", "half_pixel"),
+    )
     _require((mode, corner) == ("linear", "half_pixel"), f"{mode} with {corner}")
     _require(x.ndim == 4 and not attributes.get("antialias", 0), "antialias, or other than 2D")
     _require(not sizes, "sizes in place of scales")
@@ -108,12 +121,18 @@ def _depth_to_space(attributes: Attributes, x: Tensor) -> Tensor:
     block, mode = attributes["blocksize"], attributes.get("mode", "DCR")
     _require(mode == "DCR", f"mode {mode}")
     n, c, h, w = x.shape
-    x = x.reshape(n, block, block, c // block**2, h, w)  # (N, row in block, column in block, C, H, W)
+    x = x.reshape(
+        n, block, block, c // block**2, h, w
+    )  # (N, row in block, column in block, C, H, W)
     return x.permute(0, 3, 4, 1, 5, 2).reshape(n, c // block**2, h * block, w * block)
 
 
 def _pad(
-    attributes: Attributes, x: Tensor, pads: list[int], value: list[float] | None = None, axes: list[int] | None = None
+    attributes: Attributes,
+    x: Tensor,
+    pads: list[int],
+    value: list[float] | None = None,
+    axes: list[int] | None = None,
 ) -> Tensor:
     mode = attributes.get("mode", "constant")
     _require(mode == "constant", f"mode {mode}")
@@ -121,7 +140,8 @@ def _pad(
     return F.pad(x, _torch_pads(pads), value=value[0] if value else 0.0)
 
 
-# ---- dense layers, normalisation ------------------------------------------------------------------------------------
+# ---- dense layers, normalisation
+# ------------------------------------------------------------------------------------
 
 
 def _gemm(attributes: Attributes, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
@@ -132,13 +152,20 @@ def _gemm(attributes: Attributes, a: Tensor, b: Tensor, c: Tensor | None = None)
     return a @ b if alpha == 1.0 else alpha * (a @ b)
 
 
-def _layer_norm(attributes: Attributes, x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
+def _layer_norm(
+    attributes: Attributes, x: Tensor, scale: Tensor, bias: Tensor | None = None
+) -> Tensor:
     shape = x.shape[attributes.get("axis", -1) % x.ndim :]
     scale, bias = scale.expand(shape), None if bias is None else bias.expand(shape)
     return F.layer_norm(x, shape, scale, bias, attributes.get("epsilon", 1e-5))
 
 
-def _clip(attributes: Attributes, x: Tensor, low: list[float] | None = None, high: list[float] | None = None) -> Tensor:
+def _clip(
+    attributes: Attributes,
+    x: Tensor,
+    low: list[float] | None = None,
+    high: list[float] | None = None,
+) -> Tensor:
     if not low and not high:
         return x
     return x.clamp(low[0] if low else None, high[0] if high else None)
@@ -149,7 +176,8 @@ def _reduce_sum(attributes: Attributes, x: Tensor, axes: list[int] | None = None
     return x.sum(axes or None, keepdim=bool(attributes.get("keepdims", 1)))
 
 
-# ---- shapes and choices ---------------------------------------------------------------------------------------------
+# ---- shapes and choices
+# ---------------------------------------------------------------------------------------------
 
 
 def _constant_of_shape(attributes: Attributes, shape: list[int]) -> Tensor:
@@ -188,9 +216,14 @@ def _slice(
     axes, steps = axes or list(range(len(starts))), steps or [1] * len(starts)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         positions = range(*slice(start, end, step).indices(x.shape[axis]))
-        if step < 0:  # Torch has no negative steps: cut the same elements out forwards, then turn them round.
+        if (
+            step < 0
+        ):  # Torch has no negative steps: cut the same elements out forwards, then turn them round.
             positions = positions[::-1]
-        x = x[(slice(None),) * (axis % x.ndim) + (slice(positions.start, positions.stop, positions.step),)]
+        x = x[
+            (slice(None),) * (axis % x.ndim)
+            + (slice(positions.start, positions.stop, positions.step),)
+        ]
         x = x.flip(axis) if step < 0 else x
     return x
 
@@ -246,7 +279,11 @@ OPS: dict[str, Op] = {
     "ReduceSum": Op(_reduce_sum, host=(1,)),
     "Reshape": Op(_reshape, host=(1,)),
     "Resize": Op(_resize, host=(1, 2, 3)),
-    "Shape": Op(lambda attributes, x: torch.tensor(x.shape[attributes.get("start", 0) : attributes.get("end")])),
+    "Shape": Op(
+        lambda attributes, x: torch.tensor(
+            x.shape[attributes.get("start", 0) : attributes.get("end")]
+        )
+    ),
     "Sigmoid": _single(torch.sigmoid),
     "Sin": _single(torch.sin),
     "Slice": Op(_slice, host=(1, 2, 3, 4)),

@@ -4,12 +4,13 @@ The network sees a rotated square of the picture as 256 by 256 pixels and return
 
 - `landmarks`: 39 times (x, y, z, visibility, presence): crop px, crop px, crop px, logit, logit;
 - `score`: the probability that there is a person;
-- `heatmap`: 64 by 64 cells over the crop with 39 logits each, one per landmark, that sharpen x and y;
+- `heatmap`: 64 by 64 cells over the crop with 39 logits each, one per landmark, that sharpen x and
+  y;
 - `world`: 39 times (x, y, z) in metres, origin between the hips, in the axes of the rotated crop;
 - `map`: 4 by 4 cells with 288 features each, from which its last stage makes landmarks and world.
 
-Landmarks 33 and 34 are the centre and the rim of the circle around the body: the region for the next frame. The other
-extra ones are not used. Facts from mediapipe's `pose_landmark` module.
+Landmarks 33 and 34 are the centre and the rim of the circle around the body: the region for the
+next frame. The other extra ones are not used. Facts from mediapipe's `pose_landmark` module.
 """
 
 import math
@@ -33,7 +34,9 @@ _MIN_PEAK = 0.5
 
 
 class Landmarker:
-    """Call it with a picture and a region. Its buffers are made once, so one landmarker belongs to one thread."""
+    """Call it with a picture and a region. Its buffers are made once, so one landmarker belongs to
+    one thread.
+    """
 
     def __init__(self, engine: Engine) -> None:
         """Take a network made by `engines.blazepose.models.landmarker_model`."""
@@ -52,8 +55,12 @@ class Landmarker:
         return decode(self.engine.outputs, roi, to_image)
 
 
-def decode(outputs: Mapping[str, np.ndarray], roi: Roi, to_image: Float[np.ndarray, "2 3"]) -> tuple[Landmarks, Roi]:
-    """From the network's numbers to landmarks in the picture, and the region for the next picture."""
+def decode(
+    outputs: Mapping[str, np.ndarray], roi: Roi, to_image: Float[np.ndarray, "2 3"]
+) -> tuple[Landmarks, Roi]:
+    """From the network's numbers to landmarks in the picture, and the region for the next
+    picture.
+    """
     raw = outputs["landmarks"].reshape(_NUM_ALL, 5).astype(np.float64)
     in_crop = refine(raw[: _RIM + 1, :2], outputs["heatmap"][0])
     in_image = apply_affine(to_image, in_crop)
@@ -72,14 +79,18 @@ def decode(outputs: Mapping[str, np.ndarray], roi: Roi, to_image: Float[np.ndarr
     return landmarks, roi_from_points(in_image[_CENTER], in_image[_RIM])
 
 
-def refine(points: Float[np.ndarray, "n 2"], heatmap: Float[np.ndarray, "c c m"]) -> Float[np.ndarray, "n 2"]:
+def refine(
+    points: Float[np.ndarray, "n 2"], heatmap: Float[np.ndarray, "c c m"]
+) -> Float[np.ndarray, "n 2"]:
     """Move each landmark to the centre of mass of its heatmap in a window around it.
 
-    A cell's mass is the sigmoid of its logit. Only where the largest mass reaches a half; elsewhere the landmark stays.
+    A cell's mass is the sigmoid of its logit. Only where the largest mass reaches a half; elsewhere
+    the landmark stays.
 
     Args:
         points: Crop px, from 0 to `SIDE`.
-        heatmap: Logits, rows first; the last axis is the points', and it may be longer than `points`.
+        heatmap: Logits, rows first; the last axis is the points', and it may be longer than
+            `points`.
     """
     cells = heatmap.shape[0]
     scale = cells / SIDE
@@ -87,13 +98,18 @@ def refine(points: Float[np.ndarray, "n 2"], heatmap: Float[np.ndarray, "c c m"]
     middle = np.trunc(points * scale).astype(np.int64)  # (n, 2) x, y
     steps = np.arange(-_REACH, _REACH + 1)
     columns, rows = middle[:, :1] + steps, middle[:, 1:] + steps  # (n, 7)
-    inside = ((rows >= 0) & (rows < cells))[:, :, None] & ((columns >= 0) & (columns < cells))[:, None, :]
+    inside = ((rows >= 0) & (rows < cells))[:, :, None] & ((columns >= 0) & (columns < cells))[
+        :, None, :
+    ]
     nearest_rows, nearest_columns = rows.clip(0, cells - 1), columns.clip(0, cells - 1)
-    logits = heatmap[nearest_rows[:, :, None], nearest_columns[:, None, :], index[:, None, None]].astype(np.float64)
+    logits = heatmap[
+        nearest_rows[:, :, None], nearest_columns[:, None, :], index[:, None, None]
+    ].astype(np.float64)
     mass = np.where(inside, 1.0 / (1.0 + np.exp(-logits)), 0.0)  # (n, 7, 7)
     moved = ((middle >= 0) & (middle < cells)).all(1) & (mass.max((1, 2)) >= _MIN_PEAK)
     total = np.maximum(mass.sum((1, 2)), 1e-12)
-    # Cell c stands for crop coordinate c / scale, not for its middle: the network was trained to be read this way.
+    # Cell c stands for crop coordinate c / scale, not for its middle: the network was trained to be
+    # read this way.
     x = (mass.sum(1) * columns).sum(1) / total / scale
     y = (mass.sum(2) * rows).sum(1) / total / scale
     return np.where(moved[:, None], np.stack([x, y], -1), points)

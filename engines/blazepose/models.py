@@ -1,9 +1,10 @@
 """Where the networks come from: mediapipe's wheel, translated to ONNX once and kept in a cache.
 
-mediapipe is never imported, which would take seconds and bring much that a run does not need. Its files are found in
-the package's folder, read, and translated by `engines.blazepose.tflite_import`. The cache lies in `$PENUMBRA_CACHE`, or in
-`~/.cache/penumbra`; a file there is named after the SHA-256 of the TFLite file and of how it is translated, so a new
-wheel or a new importer never meets an old translation.
+mediapipe is never imported, which would take seconds and bring much that a run does not need. Its
+files are found in the package's folder, read, and translated by `engines.blazepose.tflite_import`.
+The cache lies in `$PENUMBRA_CACHE`, or in `~/.cache/penumbra`; a file there is named after the
+SHA-256 of the TFLite file and of how it is translated, so a new wheel or a new importer never meets
+an old translation.
 """
 
 import hashlib
@@ -29,7 +30,9 @@ class Network:
     file: str
     """Path inside the mediapipe package."""
     outputs: Mapping[int, str]
-    """Position of an output in the file to its name in the ONNX graph; what is not listed is left out."""
+    """Position of an output in the file to its name in the ONNX graph; what is not listed is left
+    out.
+    """
     inner: Mapping[int, str] = field(default_factory=dict)
     """Number of a tensor inside the file to its name: what the file does not give as an output."""
 
@@ -41,18 +44,29 @@ DETECTOR = Network(
 LANDMARKER = Network(
     "modules/pose_landmark/pose_landmark_full.tflite",
     # Output 2, the person's silhouette, costs a quarter of the time and nobody here reads it.
-    {0: "landmarks", 1: "score", 3: "heatmap", 4: "world"},  # (1, 195), (1, 1), (1, 64, 64, 39), (1, 117)
-    {316: "map"},  # (1, 4, 4, 288): what the last stage, which makes landmarks and world, starts from
+    {
+        0: "landmarks",
+        1: "score",
+        3: "heatmap",
+        4: "world",
+    },  # (1, 195), (1, 1), (1, 64, 64, 39), (1, 117)
+    {
+        316: "map"
+    },  # (1, 4, 4, 288): what the last stage, which makes landmarks and world, starts from
 )
 
 
 def detector_model() -> Path:
-    """The pose detector as ONNX: `image` (1, 3, 224, 224) RGB in [-1, 1] to `boxes` and `scores`."""
+    """The pose detector as ONNX: `image` (1, 3, 224, 224) RGB in [-1, 1] to `boxes` and
+    `scores`.
+    """
     return import_once(tflite_path(DETECTOR), DETECTOR.outputs, DETECTOR.inner)
 
 
 def landmarker_model() -> Path:
-    """The full pose landmarker as ONNX: `image` (1, 3, 256, 256) RGB in [0, 1] to the outputs of `LANDMARKER`."""
+    """The full pose landmarker as ONNX: `image` (1, 3, 256, 256) RGB in [0, 1] to the outputs of
+    `LANDMARKER`.
+    """
     return import_once(tflite_path(LANDMARKER), LANDMARKER.outputs, LANDMARKER.inner)
 
 
@@ -81,9 +95,13 @@ def import_once(
     ).hexdigest()
     path = (cache or cache_folder()) / f"{tflite.stem}-{key[:16]}.onnx"
     if not path.exists():
-        from engines.blazepose.tflite_import import import_tflite  # It needs onnx, which later runs do without.
+        from engines.blazepose.tflite_import import (
+            import_tflite,
+        )  # It needs onnx, which later runs do without.
 
-        _write_atomically(path, import_tflite(data, load_schema(), outputs, inner).SerializeToString())
+        _write_atomically(
+            path, import_tflite(data, load_schema(), outputs, inner).SerializeToString()
+        )
     return path
 
 
@@ -94,7 +112,9 @@ def cache_folder() -> Path:
 
 
 def load_schema() -> ModuleType:
-    """TFLite's flatbuffer schema as Python classes. The file stands alone, so it loads without its package."""
+    """TFLite's flatbuffer schema as Python classes. The file stands alone, so it loads without its
+    package.
+    """
     path = _in_mediapipe(_SCHEMA)
     spec = importlib.util.spec_from_file_location("penumbra_tflite_schema", path)
     assert spec is not None and spec.loader is not None
@@ -104,20 +124,30 @@ def load_schema() -> ModuleType:
 
 
 def _in_mediapipe(relative: str) -> Path:
-    spec = importlib.util.find_spec("mediapipe")  # Finds a top-level package without running any of it.
+    spec = importlib.util.find_spec(
+        "mediapipe"
+    )  # Finds a top-level package without running any of it.
     if spec is None or not spec.submodule_search_locations:
-        raise PenumbraError("mediapipe is not installed; get it with pip install mediapipe==0.10.21.")
+        raise PenumbraError(
+            "mediapipe is not installed; get it with pip install mediapipe==0.10.21."
+        )
     path = Path(spec.submodule_search_locations[0]) / relative
     if not path.is_file():
-        raise PenumbraError(f"The installed mediapipe has no {relative}; get it with pip install mediapipe==0.10.21.")
+        raise PenumbraError(
+            f"The installed mediapipe has no {relative}; get it with pip install mediapipe==0.10.21."
+        )
     return path
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
-    """Two processes may import at once, and a kill may come in the middle: a reader sees a whole file or none."""
+    """Two processes may import at once, and a kill may come in the middle: a reader sees a whole
+    file or none.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.stem, suffix=".part", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=path.stem, suffix=".part", delete=False
+        ) as file:
             file.write(content)
         os.replace(file.name, path)
     except OSError as error:

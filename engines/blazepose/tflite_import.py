@@ -53,11 +53,15 @@ def import_tflite(
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
     subgraph = model.subgraphs[0]
     source = int(subgraph.inputs[0])
-    wanted = {int(subgraph.outputs[position]): name for position, name in outputs.items()} | dict(inner)
+    wanted = {int(subgraph.outputs[position]): name for position, name in outputs.items()} | dict(
+        inner
+    )
     translation = _Translation(model, schema)
     translation.public_names[source] = input_name
     # A picture among the outputs keeps its number here: `finish` makes the channels-last form that carries the name.
-    translation.public_names |= {tensor: name for tensor, name in wanted.items() if len(translation.shape(tensor)) != 4}
+    translation.public_names |= {
+        tensor: name for tensor, name in wanted.items() if len(translation.shape(tensor)) != 4
+    }
     for operator in _needed(subgraph.operators, list(wanted)):
         translation.add(operator)
     return translation.finish(source, wanted)
@@ -102,18 +106,32 @@ class _Translation:
         described = self.subgraph.tensors[tensor]
         raw = self.model.buffers[described.buffer].data
         if raw is None or len(raw) == 0:
-            raise PenumbraError(f"model: {described.name.decode()} should be a constant and is computed instead.")
+            raise PenumbraError(
+                f"model: {described.name.decode()} should be a constant and is computed instead."
+            )
         code = self.schema.TensorType
         types = {code.FLOAT32: "<f4", code.FLOAT16: "<f2", code.INT32: "<i4"}
         if described.type not in types:
-            raise PenumbraError(f"model: constant {described.name.decode()} has element type {described.type}.")
+            raise PenumbraError(
+                f"model: constant {described.name.decode()} has element type {described.type}."
+            )
         values = np.frombuffer(bytes(raw), types[described.type])
-        return _fill_in(values, described) if described.sparsity else values.reshape(self.shape(tensor))
+        return (
+            _fill_in(values, described)
+            if described.sparsity
+            else values.reshape(self.shape(tensor))
+        )
 
     def operator_name(self, operator: Any) -> str:
         code = self.model.operatorCodes[operator.opcodeIndex]
-        number = max(code.builtinCode, code.deprecatedBuiltinCode)  # Old files have room for one byte only.
-        named = {value: name for name, value in vars(self.schema.BuiltinOperator).items() if not name.startswith("_")}
+        number = max(
+            code.builtinCode, code.deprecatedBuiltinCode
+        )  # Old files have room for one byte only.
+        named = {
+            value: name
+            for name, value in vars(self.schema.BuiltinOperator).items()
+            if not name.startswith("_")
+        }
         return named.get(number, f"number {number}")
 
     # Writing the graph -----------------------------------------------------------------------------------------------
@@ -125,7 +143,9 @@ class _Translation:
     def add(self, operator: Any) -> None:
         name = self.operator_name(operator)
         if name not in _OPERATORS:
-            raise PenumbraError(f"model: the operator {name} is not supported; supported are {', '.join(_OPERATORS)}.")
+            raise PenumbraError(
+                f"model: the operator {name} is not supported; supported are {', '.join(_OPERATORS)}."
+            )
         _OPERATORS[name](self, operator)
 
     def initializer(self, name: str, value: np.ndarray) -> str:
@@ -151,7 +171,10 @@ class _Translation:
         if wanted == "Relu":
             self.emit("Relu", [linear], output)
         elif wanted == "Relu6":
-            low, high = self.initializer("zero", np.array(0, "f4")), self.initializer("six", np.array(6, "f4"))
+            low, high = (
+                self.initializer("zero", np.array(0, "f4")),
+                self.initializer("six", np.array(6, "f4")),
+            )
             self.emit("Clip", [linear, low, high], output)
 
     def finish(self, source: int, outputs: Mapping[int, str]) -> onnx.ModelProto:
@@ -160,11 +183,20 @@ class _Translation:
             if self.name(tensor) != name:
                 self.emit("Transpose", [self.name(tensor)], name, perm=_TO_CHANNELS_LAST)
         channels_first = [self.shape(source)[axis] for axis in _TO_CHANNELS_FIRST]
-        inputs = [helper.make_tensor_value_info(self.name(source), TensorProto.FLOAT, channels_first)]
-        infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, self.shape(t)) for t, name in outputs.items()]
-        graph = helper.make_graph(self.nodes, "tflite", inputs, infos, list(self.initializers.values()))
+        inputs = [
+            helper.make_tensor_value_info(self.name(source), TensorProto.FLOAT, channels_first)
+        ]
+        infos = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, self.shape(t))
+            for t, name in outputs.items()
+        ]
+        graph = helper.make_graph(
+            self.nodes, "tflite", inputs, infos, list(self.initializers.values())
+        )
         opsets = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(graph, producer_name="penumbra", opset_imports=opsets, ir_version=8)
+        model = helper.make_model(
+            graph, producer_name="penumbra", opset_imports=opsets, ir_version=8
+        )
         onnx.checker.check_model(model, full_check=True)
         return model
 
@@ -175,7 +207,9 @@ def _fill_in(values: np.ndarray, described: Any) -> np.ndarray:
     formats = [dimension.format for dimension in sparsity.dimMetadata]
     plain_order = list(sparsity.traversalOrder) == list(range(len(shape)))
     if not plain_order or formats != [0] * (len(shape) - 1) + [1]:
-        raise PenumbraError(f"model: the sparse layout of {described.name.decode()} is not supported.")
+        raise PenumbraError(
+            f"model: the sparse layout of {described.name.decode()} is not supported."
+        )
     last = sparsity.dimMetadata[-1]
     segments = np.asarray(last.arraySegments.values, np.int64)
     columns = np.asarray(last.arrayIndices.values, np.int64)
@@ -202,7 +236,11 @@ def _window(t: _Translation, operator: Any, kernel: tuple[int, int]) -> dict[str
         )
     else:
         top = bottom = left = right = 0
-    return {"kernel_shape": list(kernel), "strides": list(strides), "pads": [top, left, bottom, right]}
+    return {
+        "kernel_shape": list(kernel),
+        "strides": list(strides),
+        "pads": [top, left, bottom, right],
+    }
 
 
 # One function per operator -------------------------------------------------------------------------------------------
@@ -211,7 +249,9 @@ def _window(t: _Translation, operator: Any, kernel: tuple[int, int]) -> dict[str
 def _convolution(t: _Translation, operator: Any, depthwise: bool) -> None:
     options = operator.builtinOptions
     if (options.dilationHFactor, options.dilationWFactor) != (1, 1):
-        raise PenumbraError(f"model: the operator {t.operator_name(operator)} is dilated, which is not supported.")
+        raise PenumbraError(
+            f"model: the operator {t.operator_name(operator)} is dilated, which is not supported."
+        )
     image, weight, bias = map(int, operator.inputs)
     kernel = t.constant(weight).astype(np.float32)
     # Depthwise kernels are (1, H, W, C) and become (C, 1, H, W); the others (out, H, W, in) become (out, in, H, W).
@@ -237,7 +277,9 @@ def _depthwise_conv(t: _Translation, operator: Any) -> None:
 def _max_pool(t: _Translation, operator: Any) -> None:
     options = operator.builtinOptions
     window = _window(t, operator, (options.filterHeight, options.filterWidth))
-    t.emit_activated("MaxPool", [t.name(operator.inputs[0])], operator, options.fusedActivationFunction, **window)
+    t.emit_activated(
+        "MaxPool", [t.name(operator.inputs[0])], operator, options.fusedActivationFunction, **window
+    )
 
 
 def _add(t: _Translation, operator: Any) -> None:
@@ -248,7 +290,9 @@ def _add(t: _Translation, operator: Any) -> None:
 def _pad(t: _Translation, operator: Any) -> None:
     image, amounts = map(int, operator.inputs)
     output = int(operator.outputs[0])
-    channels_first = t.constant(amounts)[list(_TO_CHANNELS_FIRST)]  # (4, 2): before and after each axis
+    channels_first = t.constant(amounts)[
+        list(_TO_CHANNELS_FIRST)
+    ]  # (4, 2): before and after each axis
     pads = t.initializer(f"pads{amounts}", channels_first.T.reshape(-1).astype(np.int64))
     t.emit("Pad", [t.name(image), pads], t.name(output), mode="constant")
 
@@ -256,7 +300,9 @@ def _pad(t: _Translation, operator: Any) -> None:
 def _resize_bilinear(t: _Translation, operator: Any) -> None:
     options = operator.builtinOptions
     if options.alignCorners or not options.halfPixelCenters:
-        raise PenumbraError("model: the operator RESIZE_BILINEAR is supported with half-pixel centres only.")
+        raise PenumbraError(
+            "model: the operator RESIZE_BILINEAR is supported with half-pixel centres only."
+        )
     image, output = int(operator.inputs[0]), int(operator.outputs[0])
     (_, height, width, _), (_, new_height, new_width, _) = t.shape(image), t.shape(output)
     factors = np.array([1, 1, new_height / height, new_width / width], np.float32)
@@ -274,7 +320,9 @@ def _depth_to_space(t: _Translation, operator: Any) -> None:
 def _reshape(t: _Translation, operator: Any) -> None:
     source, output = int(operator.inputs[0]), int(operator.outputs[0])
     if len(t.shape(output)) == 4:
-        raise PenumbraError("model: the operator RESHAPE is not supported where its result has four axes.")
+        raise PenumbraError(
+            "model: the operator RESHAPE is not supported where its result has four axes."
+        )
     value = t.name(source)
     if len(t.shape(source)) == 4:
         value = f"t{output}_channels_last"
@@ -289,7 +337,11 @@ def _concatenation(t: _Translation, operator: Any) -> None:
     if rank == 4:
         axis = _TO_CHANNELS_FIRST.index(axis % rank)
     t.emit_activated(
-        "Concat", [t.name(tensor) for tensor in operator.inputs], operator, options.fusedActivationFunction, axis=axis
+        "Concat",
+        [t.name(tensor) for tensor in operator.inputs],
+        operator,
+        options.fusedActivationFunction,
+        axis=axis,
     )
 
 

@@ -1,11 +1,12 @@
 """Pictures of one scene, one after another, to the landmarks of one person.
 
-The detector looks at the whole picture only when nobody is tracked. Otherwise the landmarker looks where the last
-frame's landmarks say that the person is, and when it finds nobody there the detector is asked about the same frame.
+The detector looks at the whole picture only when nobody is tracked. Otherwise the landmarker looks
+where the last frame's landmarks say that the person is, and when it finds nobody there the detector
+is asked about the same frame.
 
-Table legs and the like get landmarks too, often with a score above one half and nearly always without a torso: shoulders
-and hips fall together. Somebody who lies towards the camera looks like that as well, and is believed only where the network
-is all but sure.
+Table legs and the like get landmarks too, often with a score above one half and nearly always
+without a torso: shoulders and hips fall together. Somebody who lies towards the camera looks like
+that as well, and is believed only where the network is all but sure.
 """
 
 import numpy as np
@@ -17,23 +18,31 @@ from engines.blazepose.roi import steady
 from engines.types import Landmarks, Roi
 
 SHORT_TORSO = 0.06
-"""Of the region's side. Measured: 0.11 and more on real people, 0.05 and less on 95 % of the false ones."""
+"""Of the region's side. Measured: 0.11 and more on real people, 0.05 and less on 95 % of the false
+ones.
+"""
 SURE = 0.99
 """Score above which somebody without a torso is believed."""
 _SHOULDERS, _HIPS = (11, 12), (23, 24)
 
 
-class Perception:
-    """Call it with frames in their order. One object follows one person and belongs to one thread."""
+class PoseTracker:
+    """Call it with frames in their order. One object follows one person and belongs to one
+    thread.
+    """
 
     def __init__(self, detector: Detector, landmarker: Landmarker, min_score: float = 0.5) -> None:
-        """Take the two networks; below `min_score` the landmarker's "there is somebody" is not believed."""
+        """Take the two networks; below `min_score` the landmarker's "there is somebody" is not
+        believed.
+        """
         self._detector = detector
         self._landmarker = landmarker
         self._min_score = min_score
         self._roi: Roi | None = None
         self.track_id = 0
-        """Counts people: another number is another person, as far as can be told from one frame to the next."""
+        """Counts people: another number is another person, as far as can be told from one frame to
+        the next.
+        """
 
     @property
     def backend(self) -> str:
@@ -54,7 +63,9 @@ class Perception:
         """Forget the person, as after a cut in the film."""
         self._roi = None
 
-    def _look_at(self, image: UInt8[np.ndarray, "h w 3"], roi: Roi | None, tracked: bool) -> Landmarks | None:
+    def _look_at(
+        self, image: UInt8[np.ndarray, "h w 3"], roi: Roi | None, tracked: bool
+    ) -> Landmarks | None:
         """Landmarks in `roi` if somebody is there; remembers where to look next."""
         self._roi = None
         if roi is None:
@@ -80,6 +91,6 @@ def _same_place(before: Roi | None, now: Roi) -> bool:
     return bool(moved < before.size / 4 and 0.5 < now.size / before.size < 2)
 
 
-def open_perception(backend: str = "auto") -> Perception:
+def open_tracker(backend: str = "auto") -> PoseTracker:
     """Both networks on `backend`, imported from mediapipe's wheel when this is the first use."""
-    return Perception(open_detector(backend), open_landmarker(backend))
+    return PoseTracker(open_detector(backend), open_landmarker(backend))

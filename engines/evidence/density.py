@@ -13,8 +13,8 @@ from engines.types import Hypotheses
 class TopDensity:
     """Rules out all but the `k` hypotheses with the highest `log_q`; those keep their weights.
 
-    This is selection and not Bayes' rule: the density is already in how often a body was drawn. It cuts off the tails,
-    towards the mode as k falls, and so makes the spread smaller than it is.
+    This is selection and not Bayes' rule: the density is already in how often a body was drawn. It
+    cuts off the tails, towards the mode as k falls, and so makes the spread smaller than it is.
     """
 
     k: int
@@ -23,11 +23,14 @@ class TopDensity:
         """0 for the k densest, the first of equals; minus infinity for the others.
 
         Raises:
-            PenumbraError: k is not between 1 and K, or the hypotheses carry no density (those of an old publisher).
+            PenumbraError: k is not between 1 and K, or the hypotheses carry no density (those of an
+                old publisher).
         """
         count = len(hypotheses.log_q)
         if not 1 <= self.k <= count:
-            raise PenumbraError(f"TopDensity's k must be between 1 and the {count} hypotheses, not {self.k}.")
+            raise PenumbraError(
+                f"TopDensity's k must be between 1 and the {count} hypotheses, not {self.k}."
+            )
         if np.isnan(hypotheses.log_q).any():
             raise PenumbraError(
                 "TopDensity needs log_q, which these hypotheses lack; publishers send it from version 1.2 of the stream on."

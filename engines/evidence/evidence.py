@@ -3,13 +3,15 @@
     posterior = reweight(person.hypotheses, SecondView(...), NonPenetration(floor, skin))
     body, spread = best(posterior), posterior_moments(posterior)
 
-Hypotheses are draws from q(body | picture). Evidence e that depends on the picture only through the body turns them into
-weighted draws of the joint posterior by Bayes' rule, p(body | picture, e) ~ q(body | picture) p(e | body): importance
-sampling with the flow as its proposal, so no more than a weight has to be computed for each body. (Hypothesis 0 is the
-flow's centre and not a draw; among K it is weighted as one.)
+Hypotheses are draws from q(body | picture). Evidence e that depends on the picture only through the
+body turns them into weighted draws of the joint posterior by Bayes' rule, p(body | picture, e) ~
+q(body | picture) p(e | body): importance sampling with the flow as its proposal, so no more than a
+weight has to be computed for each body. (Hypothesis 0 is the flow's centre and not a draw; among K
+it is weighted as one.)
 
-K draws are few where evidence is sharp. `effective_sample_size` tells when one or two bodies carry all the weight: then
-the best body may still be good, but the spread is worth nothing, and `min_effective` softens the evidence.
+K draws are few where evidence is sharp. `effective_sample_size` tells when one or two bodies carry
+all the weight: then the best body may still be good, but the spread is worth nothing, and
+`min_effective` softens the evidence.
 """
 
 from dataclasses import fields
@@ -35,7 +37,8 @@ class Evidence(Protocol):
             hypotheses: in the frame of the camera that they were drawn for.
 
         Returns:
-            Nats, up to a constant that all hypotheses share; minus infinity for a body that cannot be.
+            Nats, up to a constant that all hypotheses share; minus infinity for a body that cannot
+            be.
         """
         ...
 
@@ -45,21 +48,25 @@ def reweight(hypotheses: Hypotheses, *evidence: Evidence, min_effective: float =
 
     Args:
         hypotheses: K bodies with any weights, for example those of an earlier call.
-        evidence: pieces that are independent of each other given the body. None leaves the weights as they are.
-        min_effective: where fewer bodies than this would be left in effect, all the evidence is raised to the largest power
-            below one that leaves as many, or as many as the evidence does not rule out altogether (tempering: Neal,
-            Annealed importance sampling, 2001). 1 takes the evidence at its word.
+        evidence: pieces that are independent of each other given the body. None leaves the weights
+            as they are.
+        min_effective: where fewer bodies than this would be left in effect, all the evidence is
+            raised to the largest power below one that leaves as many, or as many as the evidence
+            does not rule out altogether (tempering: Neal, Annealed importance sampling, 2001). 1
+            takes the evidence at its word.
 
     Returns:
         The same bodies in the same order with other weights.
 
     Raises:
-        PenumbraError: the evidence rules out every hypothesis, a likelihood is not a number, or `min_effective` is not
-            between 1 and K.
+        PenumbraError: the evidence rules out every hypothesis, a likelihood is not a number, or
+            `min_effective` is not between 1 and K.
     """
     count = len(hypotheses.weights)
     if not 1.0 <= min_effective <= count:
-        raise PenumbraError(f"min_effective must be between 1 and the {count} hypotheses, not {min_effective}.")
+        raise PenumbraError(
+            f"min_effective must be between 1 and the {count} hypotheses, not {min_effective}."
+        )
     prior = _log(hypotheses.weights)
     log_likelihood = np.zeros(count)
     for piece in evidence:
@@ -74,7 +81,9 @@ def reweight(hypotheses: Hypotheses, *evidence: Evidence, min_effective: float =
 
 
 def effective_sample_size(hypotheses: Hypotheses) -> float:
-    """How many equally weighted bodies say as much: (sum w)^2 / sum w^2, between 1 and K (Kish, Survey Sampling, 1965)."""
+    """How many equally weighted bodies say as much: (sum w)^2 / sum w^2, between 1 and K (Kish,
+    Survey Sampling, 1965).
+    """
     return _effective(hypotheses.weights)
 
 
@@ -105,23 +114,31 @@ def best(hypotheses: Hypotheses) -> Body:
 
 
 def posterior_moments(hypotheses: Hypotheses) -> JointMoments:
-    """Weighted mean and covariance of every joint, the shared distance kept apart, after the weights were changed.
+    """Weighted mean and covariance of every joint, the shared distance kept apart, after the
+    weights were changed.
 
-    `engines.flow.statistics.joint_moments` puts the mean where hypothesis 0 is, whatever its weight, because it serves equal
-    weights. Evidence often knows the distance better than hypothesis 0, so here the mean lies at the weighted mean
-    distance, along the ray of the heaviest hypothesis.
+    `engines.flow.statistics.joint_moments` puts the mean where hypothesis 0 is, whatever its
+    weight, because it serves equal weights. Evidence often knows the distance better than
+    hypothesis 0, so here the mean lies at the weighted mean distance, along the ray of the heaviest
+    hypothesis.
     """
     heaviest = int(np.argmax(hypotheses.weights))
     joints = np.asarray(hypotheses.joints, np.float64)
     order = np.r_[heaviest, np.delete(np.arange(len(joints)), heaviest)]
-    moments = weighted_moments_reference(joints[order], np.asarray(hypotheses.weights, np.float64)[order])
+    moments = weighted_moments_reference(
+        joints[order], np.asarray(hypotheses.weights, np.float64)[order]
+    )
     farther = moments.distance[0] - joints[heaviest, 0] @ moments.ray
-    return JointMoments(moments.mean + farther * moments.ray, moments.cov, float(moments.distance[1]), moments.ray)
+    return JointMoments(
+        moments.mean + farther * moments.ray, moments.cov, float(moments.distance[1]), moments.ray
+    )
 
 
 def take(hypotheses: Hypotheses, index: Int[np.ndarray, "M"]) -> Hypotheses:
     """Some of the hypotheses, their weights as they were (so they may not sum to one)."""
-    return Hypotheses(**{field.name: getattr(hypotheses, field.name)[index] for field in fields(hypotheses)})
+    return Hypotheses(
+        **{field.name: getattr(hypotheses, field.name)[index] for field in fields(hypotheses)}
+    )
 
 
 def _with_weights(hypotheses: Hypotheses, weights: Float[np.ndarray, "K"]) -> Hypotheses:
@@ -137,9 +154,13 @@ def _log(weights: Float[np.ndarray, "K"]) -> Float[np.ndarray, "K"]:
 
 def _checked(piece: Evidence, hypotheses: Hypotheses) -> Float[np.ndarray, "K"]:
     name, values = type(piece).__name__, np.asarray(piece.log_likelihood(hypotheses), np.float64)
-    assert values.shape == hypotheses.weights.shape, f"{name} gave {values.shape} for {hypotheses.weights.shape}"
+    assert values.shape == hypotheses.weights.shape, (
+        f"{name} gave {values.shape} for {hypotheses.weights.shape}"
+    )
     if np.isnan(values).any() or np.isposinf(values).any():
-        raise PenumbraError(f"{name} gave a likelihood that is not a finite number; check the numbers it was made of.")
+        raise PenumbraError(
+            f"{name} gave a likelihood that is not a finite number; check the numbers it was made of."
+        )
     return values
 
 
@@ -151,7 +172,9 @@ def _effective(weights: Float[np.ndarray, "K"]) -> float:
 def _powered(
     prior: Float[np.ndarray, "K"], log_likelihood: Float[np.ndarray, "K"], power: float
 ) -> Float[np.ndarray, "K"]:
-    """exp(prior + power * log_likelihood), its largest value one; what is ruled out stays so at any power, zero included."""
+    """exp(prior + power * log_likelihood), its largest value one; what is ruled out stays so at any
+    power, zero included.
+    """
     possible = np.isfinite(prior) & np.isfinite(log_likelihood)
     log_weights = np.full(len(prior), -np.inf)
     log_weights[possible] = prior[possible] + power * log_likelihood[possible]

@@ -1,8 +1,9 @@
 """Points of the bodies that touch things: a thinned skin, or bare joints.
 
-The skin of a hundred bodies is 200,000 points on the live mesh and 1.2 million on the full one. Contact asks only for
-some parts, and penetration for the deepest point, which a few hundred points that are spread evenly find to within
-millimetres (`tests/test_evidence_surfaces.py` measures it against all vertices).
+The skin of a hundred bodies is 200,000 points on the live mesh and 1.2 million on the full one.
+Contact asks only for some parts, and penetration for the deepest point, which a few hundred points
+that are spread evenly find to within millimetres (`tests/test_evidence_surfaces.py` measures it
+against all vertices).
 """
 
 from collections.abc import Sequence
@@ -44,8 +45,9 @@ class Skin:
 
         Args:
             model: the body that the hypotheses were drawn for.
-            parts: names of joints (`engines.types.JOINT_NAMES`); a vertex belongs to the joint with the largest skinning
-                weight, so "left_foot" is the toes and ball of the foot, "left_ankle" its heel.
+            parts: names of joints (`engines.types.JOINT_NAMES`); a vertex belongs to the joint with
+                the largest skinning weight, so "left_foot" is the toes and ball of the foot,
+                "left_ankle" its heel.
             count: of points at most, spread evenly over the live mesh's vertices in the T-pose.
 
         Raises:
@@ -54,7 +56,9 @@ class Skin:
         owner = model.live.weights.argmax(1)
         vertices = np.flatnonzero(np.isin(owner, joint_ids(parts)))
         if count < 1 or not len(vertices):
-            raise PenumbraError(f"Skin needs a count of at least 1 and parts that have skin, not {count} of {parts}.")
+            raise PenumbraError(
+                f"Skin needs a count of at least 1 and parts that have skin, not {count} of {parts}."
+            )
         kept = vertices[_spread(model.live.v_template[vertices], count)]
         live = model.live
         thin = Mesh(
@@ -100,7 +104,9 @@ def joint_ids(names: Sequence[str]) -> Int[np.ndarray, "N"]:
     """
     unknown = [name for name in names if name not in JOINT_NAMES]
     if unknown or not len(names):
-        raise PenumbraError(f"parts must name joints of {', '.join(JOINT_NAMES)}; got {list(names)}.")
+        raise PenumbraError(
+            f"parts must name joints of {', '.join(JOINT_NAMES)}; got {list(names)}."
+        )
     return np.array([JOINT_NAMES.index(name) for name in names])
 
 

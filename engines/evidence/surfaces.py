@@ -41,13 +41,19 @@ class Plane:
     """The half-space normal . x < offset is solid: a floor, a wall, a table top."""
 
     normal: Float[np.ndarray, "3"]
-    """Unit vector out of the solid, camera frame (y down: the floor of a level camera has (0, -1, 0))."""
+    """Unit vector out of the solid, camera frame (y down: the floor of a level camera has (0, -1,
+    0)).
+    """
     offset: float
     """Metres."""
 
     def __post_init__(self) -> None:
-        if np.shape(self.normal) != (3,) or not np.isclose(np.linalg.norm(self.normal), 1.0, atol=1e-4):
-            raise PenumbraError(f"Plane's normal must be a vector of three numbers and length 1, not {self.normal}.")
+        if np.shape(self.normal) != (3,) or not np.isclose(
+            np.linalg.norm(self.normal), 1.0, atol=1e-4
+        ):
+            raise PenumbraError(
+                f"Plane's normal must be a vector of three numbers and length 1, not {self.normal}."
+            )
         if not np.isfinite(self.offset):
             raise PenumbraError(f"Plane's offset must be a number of metres, not {self.offset}.")
 
@@ -73,9 +79,10 @@ class Plane:
 class Solid:
     """An object given by points on its surface with normals: a scan, or a mesh that was sampled.
 
-    The signed distance is that to the tangent planes of the nearest points (Hoppe et al., Surface reconstruction from
-    unorganized points, 1992), averaged over several because one alone is wrong beside an edge; farther out it is the
-    distance to the nearest point. The object must be several times thicker than its points are apart.
+    The signed distance is that to the tangent planes of the nearest points (Hoppe et al., Surface
+    reconstruction from unorganized points, 1992), averaged over several because one alone is wrong
+    beside an edge; farther out it is the distance to the nearest point. The object must be several
+    times thicker than its points are apart.
     """
 
     points: Float[np.ndarray, "M 3"]
@@ -85,7 +92,12 @@ class Solid:
 
     def __post_init__(self) -> None:
         shape = np.shape(self.points)
-        if len(shape) != 2 or shape[1:] != (3,) or shape[0] < _NEIGHBOURS or np.shape(self.normals) != shape:
+        if (
+            len(shape) != 2
+            or shape[1:] != (3,)
+            or shape[0] < _NEIGHBOURS
+            or np.shape(self.normals) != shape
+        ):
             raise PenumbraError(
                 f"Solid needs at least {_NEIGHBOURS} points (M, 3) and as many normals, not {shape} and "
                 f"{np.shape(self.normals)}."
@@ -95,9 +107,13 @@ class Solid:
 
     @staticmethod
     def from_mesh(
-        vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], spacing_m: float = 0.01, seed: int = 0
+        vertices: Float[np.ndarray, "V 3"],
+        faces: Int[np.ndarray, "F 3"],
+        spacing_m: float = 0.01,
+        seed: int = 0,
     ) -> "Solid":
-        """Sample a closed mesh whose triangles turn counter-clockwise seen from outside, about `spacing_m` apart.
+        """Sample a closed mesh whose triangles turn counter-clockwise seen from outside, about
+        `spacing_m` apart.
 
         Raises:
             PenumbraError: the mesh has no area or `spacing_m` is not above zero.
@@ -106,12 +122,17 @@ class Solid:
         cross = np.cross(b - a, c - a)
         double = np.linalg.norm(cross, axis=1)
         if not (spacing_m > 0 and double.sum() > 0):
-            raise PenumbraError(f"Solid.from_mesh needs a mesh with area and spacing_m above 0, not {spacing_m}.")
+            raise PenumbraError(
+                f"Solid.from_mesh needs a mesh with area and spacing_m above 0, not {spacing_m}."
+            )
         count = max(_NEIGHBOURS, int(np.ceil(double.sum() / 2 / spacing_m**2)))
         rng = np.random.default_rng(seed)
         chosen = rng.choice(len(faces), count, p=double / double.sum())
         u, v = rng.random((2, count, 1))
-        u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)  # fold the square into the triangle
+        u, v = (
+            np.where(u + v > 1, 1 - u, u),
+            np.where(u + v > 1, 1 - v, v),
+        )  # fold the square into the triangle
         points = a[chosen] + u * (b - a)[chosen] + v * (c - a)[chosen]
         return Solid(points, cross[chosen] / double[chosen, None])
 
@@ -161,9 +182,11 @@ class Solid:
 
 @dataclass(frozen=True)
 class NonPenetration:
-    """No point of the body is inside: -1/2 (depth of the deepest point / tolerance)^2, zero where none is.
+    """No point of the body is inside: -1/2 (depth of the deepest point / tolerance)^2, zero where
+    none is.
 
-    The deepest point and not the sum over all: points of one body sink together, and are no independent evidence.
+    The deepest point and not the sum over all: points of one body sink together, and are no
+    independent evidence.
     """
 
     surface: Surface
@@ -181,7 +204,8 @@ class NonPenetration:
 
 @dataclass(frozen=True)
 class Contact:
-    """Every part of `body` touches: a normal distribution of its clearance, which is the height of its lowest point.
+    """Every part of `body` touches: a normal distribution of its clearance, which is the height of
+    its lowest point.
 
     A part that hangs above the surface and one that is inside are equally wrong.
     """
@@ -197,16 +221,20 @@ class Contact:
     def log_likelihood(self, hypotheses: Hypotheses) -> Float[np.ndarray, "K"]:
         """Nats."""
         height = self.surface.height(self.body.points(hypotheses))
-        clearance = np.stack([height[:, self.body.part == part].min(-1) for part in np.unique(self.body.part)], -1)
+        clearance = np.stack(
+            [height[:, self.body.part == part].min(-1) for part in np.unique(self.body.part)], -1
+        )
         return -0.5 * ((clearance / self.tolerance_m) ** 2).sum(-1)
 
 
 @dataclass(frozen=True)
 class Grasp:
-    """The points of `body` and a patch of an object lie on each other: -chamfer distance / tolerance.
+    """The points of `body` and a patch of an object lie on each other: -chamfer distance /
+    tolerance.
 
-    MHEntropy's hand-object selection with joints for `body` (its release computes this distance and does not use it).
-    `patch` should be what is held and not the whole object, because each of its points asks for a point of the body.
+    MHEntropy's hand-object selection with joints for `body` (its release computes this distance and
+    does not use it). `patch` should be what is held and not the whole object, because each of its
+    points asks for a point of the body.
     """
 
     patch: Float[np.ndarray, "M 3"]
@@ -217,15 +245,21 @@ class Grasp:
     def __post_init__(self) -> None:
         _check_tolerance(self.tolerance_m)
         if np.ndim(self.patch) != 2 or np.shape(self.patch)[1] != 3 or not len(self.patch):
-            raise PenumbraError(f"Grasp's patch must hold points (M, 3), not {np.shape(self.patch)}.")
+            raise PenumbraError(
+                f"Grasp's patch must hold points (M, 3), not {np.shape(self.patch)}."
+            )
 
     def log_likelihood(self, hypotheses: Hypotheses) -> Float[np.ndarray, "K"]:
         """Nats."""
         return -chamfer(self.body.points(hypotheses), self.patch) / self.tolerance_m
 
 
-def chamfer(bodies: Float[np.ndarray, "K N 3"], patch: Float[np.ndarray, "M 3"]) -> Float[np.ndarray, "K"]:
-    """Symmetric chamfer distance, metres: the mean distance of each set's points to the other's nearest, both summed."""
+def chamfer(
+    bodies: Float[np.ndarray, "K N 3"], patch: Float[np.ndarray, "M 3"]
+) -> Float[np.ndarray, "K"]:
+    """Symmetric chamfer distance, metres: the mean distance of each set's points to the other's
+    nearest, both summed.
+    """
     to_patch = KDTree(patch).query(bodies)[0].mean(-1)
     to_body = [KDTree(points).query(patch)[0].mean() for points in bodies]
     return to_patch + np.array(to_body)

@@ -1,1 +1,3 @@
-"""Landmarks to hypotheses: the flow's features, its sampler, and the recalibration of what it draws."""
+"""Landmarks to hypotheses: the flow's features, its sampler, and the recalibration of what it
+draws.
+"""

@@ -1,11 +1,14 @@
-"""What the flow is told about a person: landmarks as one vector, seen by a virtual camera that looks at the person.
+"""What the flow is told about a person: landmarks as one vector, seen by a virtual camera that
+looks at the person.
 
-A person at the edge of a picture looks different from the same person in its middle, and a small one from a large one.
-So the landmarks are moved into a *view*: the camera turned until its axis points at the torso, coordinates divided by the
-size of the person. The flow works in the view; `View` takes its answers back to the camera.
+A person at the edge of a picture looks different from the same person in its middle, and a small
+one from a large one. So the landmarks are moved into a *view*: the camera turned until its axis
+points at the torso, coordinates divided by the size of the person. The flow works in the view;
+`VirtualCamera` takes its answers back to the camera.
 
-The trainer and the live system both call `observe`, so that they cannot come to differ. Everything is batched over leading
-dimensions; coordinates on the plane z = 1 are called rays (`calib.camera`).
+The trainer and the live system both call `landmark_features`, so that they cannot come to differ.
+Everything is batched over leading dimensions; coordinates on the plane z = 1 are called rays
+(`engines.camera`).
 """
 
 from dataclasses import dataclass
@@ -19,12 +22,14 @@ LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP = 11, 12, 23, 24
 TORSO = (LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP)
 LIMBS = tuple(LIMB_LANDMARKS)
 REACH_M = 1.0
-"""Half of the box that `View.half` describes, metres, on an average person: turns a size in rays into a distance."""
+"""Half of the box that `VirtualCamera.half` describes, metres, on an average person: turns a size
+in rays into a distance.
+"""
 NUM_FEATURES = NUM_LANDMARKS * (2 + 1 + 1 + 1 + 1 + 3) + 3
 
 
 @dataclass(frozen=True)
-class View:
+class VirtualCamera:
     """The virtual camera, and a first guess at the body's orientation in it."""
 
     R_cam_view: Float[np.ndarray, "*B 3 3"]
@@ -32,17 +37,19 @@ class View:
     half: Float[np.ndarray, "*B"]
     """Half the person's size on the plane z = 1 of the view."""
     R_view_anchor: Float[np.ndarray, "*B 3 3"]
-    """Body axes in the view as the torso's world landmarks suggest them; the flow predicts the rotation that remains."""
+    """Body axes in the view as the torso's world landmarks suggest them; the flow predicts the
+    rotation that remains.
+    """
 
 
-def observe(
+def landmark_features(
     rays: Float[np.ndarray, "*B 33 2"],
     depth: Float[np.ndarray, "*B 33"],
     inside: Bool[np.ndarray, "*B 33"],
     visibility: Float[np.ndarray, "*B 33"],
     presence: Float[np.ndarray, "*B 33"],
     world: Float[np.ndarray, "*B 33 3"],
-) -> tuple[Float[np.ndarray, "*B F"], View]:
+) -> tuple[Float[np.ndarray, "*B F"], VirtualCamera]:
     """Encode landmarks as the flow's input.
 
     Args:
@@ -54,11 +61,14 @@ def observe(
         world: the landmark network's metric guess, metres.
 
     Returns:
-        The feature vector (float32, `NUM_FEATURES` long) and the view that its coordinates belong to.
+        The feature vector (float32, `NUM_FEATURES` long) and the view that its coordinates belong
+        to.
     """
     center = rays[..., TORSO, :].mean(-2)
     R_cam_view = _look_at(center)
-    homogeneous = np.concatenate([rays, np.ones_like(rays[..., :1])], -1) @ R_cam_view  # row vectors: R^T p
+    homogeneous = (
+        np.concatenate([rays, np.ones_like(rays[..., :1])], -1) @ R_cam_view
+    )  # row vectors: R^T p
     flat = homogeneous[..., :2] / np.maximum(homogeneous[..., 2:], 1e-3)
     half = 2.0 * np.sqrt((flat[..., LIMBS, :] ** 2).sum(-1).mean(-1)) + 1e-6
     batch = rays.shape[:-2]
@@ -73,11 +83,13 @@ def observe(
         np.log(half)[..., None],
     )
     features = np.concatenate(parts, -1).clip(-8.0, 8.0).astype(np.float32)
-    return features, View(R_cam_view, half, _torso_axes(world))
+    return features, VirtualCamera(R_cam_view, half, _torso_axes(world))
 
 
 def _look_at(center: Float[np.ndarray, "*B 2"]) -> Float[np.ndarray, "*B 3 3"]:
-    """The smallest rotation that turns the z axis to the ray through `center` (Rodrigues' formula)."""
+    """The smallest rotation that turns the z axis to the ray through `center` (Rodrigues'
+    formula).
+    """
     forward = np.concatenate([center, np.ones_like(center[..., :1])], -1)
     forward /= np.linalg.norm(forward, axis=-1, keepdims=True)
     x, y, z = np.moveaxis(forward, -1, 0)
@@ -106,7 +118,9 @@ def _unit(
     fallback: tuple[float, float, float] | None,
     perpendicular_to: Float[np.ndarray, "*B 3"] | None = None,
 ) -> Float[np.ndarray, "*B 3"]:
-    """Normalise; where the length vanishes use `fallback`, or some vector at right angles to `perpendicular_to`."""
+    """Normalise; where the length vanishes use `fallback`, or some vector at right angles to
+    `perpendicular_to`.
+    """
     length = np.linalg.norm(vector, axis=-1, keepdims=True)
     if fallback is not None:
         other = np.broadcast_to(np.array(fallback), vector.shape)

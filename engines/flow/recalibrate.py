@@ -1,25 +1,33 @@
-"""Move hypotheses so that their joints have the covariance that a calibration asks for, and stay bodies.
+"""Move hypotheses so that their joints have the covariance that a calibration asks for, and stay
+bodies.
 
-A calibration changes covariances; hypotheses drawn before it would say something else than the ellipsoids beside them. Moving
-joints would tear bodies apart, so what is moved are the bodies' own coordinates, relative to the best estimate (number 0):
+A calibration changes covariances; hypotheses drawn before it would say something else than the
+ellipsoids beside them. Moving joints would tear bodies apart, so what is moved are the bodies' own
+coordinates, relative to the best estimate (number 0):
 
-    omega = (log(R_0j^T R_kj) for each joint j, betas_k - betas_0, pelvis_k - pelvis_0 across the ray)
+    omega = (log(R_0j^T R_kj) for each joint j, betas_k - betas_0, pelvis_k - pelvis_0 across the
+    ray)
 
-1. For each joint the least motion that turns the present covariance C into the wanted one C* is the symmetric linear map
-   T = C^-1/2 (C^1/2 C* C^1/2)^1/2 C^-1/2 (optimal transport between Gaussians: Olkin and Pukelsheim, 1982). It asks the joint
-   at a deviation d from the best estimate to move by (T - I) d.
-2. All joints of a body ask at once, and omega can only follow as far as bones allow. With J the Jacobian of the joints at the
-   best estimate and W the variances of omega among the hypotheses, the answer of ridge regression is
+1. For each joint the least motion that turns the present covariance C into the wanted one C* is the
+symmetric linear map
+   T = C^-1/2 (C^1/2 C* C^1/2)^1/2 C^-1/2 (optimal transport between Gaussians: Olkin and
+   Pukelsheim, 1982). It asks the joint at a deviation d from the best estimate to move by (T - I)
+   d.
+2. All joints of a body ask at once, and omega can only follow as far as bones allow. With J the
+Jacobian of the joints at the
+   best estimate and W the variances of omega among the hypotheses, the answer of ridge regression
+   is
 
        omega += W J^T (J W J^T + RIDGE I)^-1 (T - I) d
 
    so coordinates that vary already move most.
-3. Forward kinematics again. Joints move on arcs, bones keep their lengths, and the ridge holds back; `BOLDNESS` makes up for
-   it on average. A second round would halve the median error of 5 % and double the time; the largest errors are bodies that
-   would need longer arms, and stay.
+3. Forward kinematics again. Joints move on arcs, bones keep their lengths, and the ridge holds
+back; `BOLDNESS` makes up for
+   it on average. A second round would halve the median error of 5 % and double the time; the
+   largest errors are bodies that would need longer arms, and stay.
 
-The distance along the ray, which is kept apart everywhere, is scaled by itself. Number 0 does not move, weights stay, and
-`log_q` remains the density of the draw that a body was made from.
+The distance along the ray, which is kept apart everywhere, is scaled by itself. Number 0 does not
+move, weights stay, and `log_q` remains the density of the draw that a body was made from.
 """
 
 from typing import NamedTuple
@@ -27,12 +35,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from calib.uncertainty import Calibration
-from engines.flow.sampler import Samples
+from engines.flow.sampler import FlowOutput
 from engines.flow.statistics import entropy
 from engines.kernels import JointPlan, Skeleton
 from engines.rotations import exp_so3
 from engines.types import NUM_BETAS, NUM_JOINTS, Hypotheses, JointMoments
+from engines.uncertainty import CovarianceCalibration
 
 RIDGE = 3e-4
 """Square metres: the larger, the less a body is bent for what only one joint asks for."""
@@ -67,7 +75,8 @@ class Recalibrator:
 
         Args:
             skeleton: of the body.
-            joints: for this skeleton and the right number of hypotheses; afterwards it holds the moved bodies.
+            joints: for this skeleton and the right number of hypotheses; afterwards it holds the
+                moved bodies.
         """
         self._joints = joints
         self._parents = skeleton.parents
@@ -75,8 +84,12 @@ class Recalibrator:
         shapedirs = skeleton.J_shapedirs.astype(np.float64)
         self._bone_shapedirs = shapedirs - shapedirs[np.maximum(skeleton.parents, 0)]
 
-    def calibrated(self, samples: Samples, moments: JointMoments, calibration: Calibration | None) -> Calibrated:
-        """Covariances and hypotheses as they should have been drawn; unchanged without a calibration."""
+    def calibrated(
+        self, samples: FlowOutput, moments: JointMoments, calibration: CovarianceCalibration | None
+    ) -> Calibrated:
+        """Covariances and hypotheses as they should have been drawn; unchanged without a
+        calibration.
+        """
         hypotheses, cov = samples.hypotheses, moments.cov.astype(float)
         if calibration is None:
             return Calibrated(hypotheses, cov, moments.distance_std)
@@ -86,14 +99,19 @@ class Recalibrator:
         return Calibrated(self(hypotheses, moments, cov, distance_std), cov, distance_std)
 
     def __call__(
-        self, hypotheses: Hypotheses, moments: JointMoments, cov: Float[np.ndarray, "24 3 3"], distance_std: float
+        self,
+        hypotheses: Hypotheses,
+        moments: JointMoments,
+        cov: Float[np.ndarray, "24 3 3"],
+        distance_std: float,
     ) -> Hypotheses:
         """Move the bodies.
 
         Args:
             hypotheses: as many as the plan has.
             moments: theirs.
-            cov: that the joints are to have, the common distance removed, camera frame, square metres.
+            cov: that the joints are to have, the common distance removed, camera frame, square
+                metres.
             distance_std: that the pelvis' distance along the ray is to have, metres.
         """
         chart = _Chart(hypotheses, moments.ray.astype(np.float64))
@@ -104,15 +122,25 @@ class Recalibrator:
         bodies = chart.bodies(omega, distance)
         posed = self._joints(bodies.rotvec, _UNTURNED, bodies.betas, bodies.pelvis)
         moved = Hypotheses(
-            bodies.rotvec, bodies.betas, posed.transl, posed.joints, hypotheses.log_q, hypotheses.weights
+            bodies.rotvec,
+            bodies.betas,
+            posed.transl,
+            posed.joints,
+            hypotheses.log_q,
+            hypotheses.weights,
         )
         for name in ("rotvec", "betas", "transl", "joints"):
-            getattr(moved, name)[0] = getattr(hypotheses, name)[0]  # which only rounding has touched
+            getattr(moved, name)[0] = getattr(hypotheses, name)[
+                0
+            ]  # which only rounding has touched
         return moved
 
     def _gain(self, hypotheses: Hypotheses, chart: "_Chart") -> Float[np.ndarray, "D 72"]:
         """How omega answers to wishes of the joints."""
-        joints, rotvec = hypotheses.joints[0].astype(np.float64), hypotheses.rotvec[0].astype(np.float64)
+        joints, rotvec = (
+            hypotheses.joints[0].astype(np.float64),
+            hypotheses.rotvec[0].astype(np.float64),
+        )
         J, omega = self._jacobian(joints, rotvec, chart.across), chart.omega
         weights = hypotheses.weights.astype(np.float64)
         variance = (omega - (omega @ weights)[:, None]) ** 2 @ weights
@@ -120,11 +148,15 @@ class Recalibrator:
         return np.linalg.solve(JW @ J.T + RIDGE * np.eye(_ROTATIONS), JW).T
 
     def _jacobian(
-        self, x: Float[np.ndarray, "24 3"], rotvec: Float[np.ndarray, "24 3"], across: Float[np.ndarray, "3 3"]
+        self,
+        x: Float[np.ndarray, "24 3"],
+        rotvec: Float[np.ndarray, "24 3"],
+        across: Float[np.ndarray, "3 3"],
     ) -> Float[np.ndarray, "72 D"]:
         """Of the best estimate's joints (24 x 3) with respect to omega.
 
-        A turn by e about the axes of joint a, R_a e, moves a joint x_j below it by R_a e x (x_j - x_a).
+        A turn by e about the axes of joint a, R_a e, moves a joint x_j below it by R_a e x (x_j -
+        x_a).
         """
         R = exp_so3(rotvec)
         for j, parent in enumerate(self._parents):
@@ -133,13 +165,21 @@ class Recalibrator:
         lever = (x - x[:, None]) * self._above.T[..., None]  # (24 turned, 24 moved, 3)
         turn = np.tensordot(R, _LEVI_CIVITA, (1, 1))  # (24 turned, 3 axes, 3 moved, 3 of lever)
         turned = lever @ turn.reshape(NUM_JOINTS, 9, 3).swapaxes(1, 2)
-        turned = turned.reshape(NUM_JOINTS, NUM_JOINTS, 3, 3).transpose(1, 3, 2, 0).reshape(_ROTATIONS, _ROTATIONS)
+        turned = (
+            turned.reshape(NUM_JOINTS, NUM_JOINTS, 3, 3)
+            .transpose(1, 3, 2, 0)
+            .reshape(_ROTATIONS, _ROTATIONS)
+        )
         bones = R[np.maximum(self._parents, 0)] @ self._bone_shapedirs  # zero for the root
-        shape = np.tensordot(self._above + np.eye(NUM_JOINTS), bones, 1).reshape(_ROTATIONS, NUM_BETAS)
+        shape = np.tensordot(self._above + np.eye(NUM_JOINTS), bones, 1).reshape(
+            _ROTATIONS, NUM_BETAS
+        )
         return np.concatenate([turned, shape, np.tile(across, (NUM_JOINTS, 1))], 1)
 
 
-def least_motion(cov: Float[np.ndarray, "*B 3 3"], wanted: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 3 3"]:
+def least_motion(
+    cov: Float[np.ndarray, "*B 3 3"], wanted: Float[np.ndarray, "*B 3 3"]
+) -> Float[np.ndarray, "*B 3 3"]:
     """The symmetric positive T with T cov T = wanted, both widened by a millimetre.
 
     With cov = L L^T and M = L^T wanted L it is L^-T M^1/2 L^-1.
@@ -161,7 +201,9 @@ def limited_change(T: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 3 3"
 def scaled_distances(
     distance: Float[np.ndarray, "K"], weights: Float[np.ndarray, "K"], std: float
 ) -> Float[np.ndarray, "K"]:
-    """Distances with another standard deviation: ratios to number 0, which stays, to a power, so none becomes negative."""
+    """Distances with another standard deviation: ratios to number 0, which stays, to a power, so
+    none becomes negative.
+    """
     log_ratio = np.log(distance / distance[0])
     power, scaled = 1.0, distance
     for _ in range(6):
@@ -174,9 +216,13 @@ def scaled_distances(
 
 
 def _deviations(
-    joints: Float[np.ndarray, "K 24 3"], ray: Float[np.ndarray, "3"], maps: Float[np.ndarray, "24 3 3"]
+    joints: Float[np.ndarray, "K 24 3"],
+    ray: Float[np.ndarray, "3"],
+    maps: Float[np.ndarray, "24 3 3"],
 ) -> Float[np.ndarray, "72 K"]:
-    """Each joint's deviation from the best estimate, the common distance removed, through its map."""
+    """Each joint's deviation from the best estimate, the common distance removed, through its
+    map.
+    """
     away = np.ascontiguousarray((joints - joints[0]).transpose(1, 2, 0), np.float64)
     away -= ray[:, None] * (ray @ away[0])
     return (maps @ away).reshape(_ROTATIONS, -1)
@@ -201,7 +247,9 @@ class _Bodies(NamedTuple):
 
 
 class _Chart:
-    """Bodies as coordinates relative to hypothesis 0: a column each, first 3 x 24 rotations, then shape, then place."""
+    """Bodies as coordinates relative to hypothesis 0: a column each, first 3 x 24 rotations, then
+    shape, then place.
+    """
 
     omega: Float[np.ndarray, "D K"]
     distance: Float[np.ndarray, "K"]
@@ -216,7 +264,8 @@ class _Chart:
         self._w, self._v = w[:, :1].copy(), v[..., :1].copy()
         turned = _rotvec(*_product(self._w, -self._v, w, v)).reshape(_ROTATIONS, -1)
         self.omega = np.concatenate(
-            [turned, hypotheses.betas.T - self._betas, self.across @ pelvis.T - self._place], dtype=np.float64
+            [turned, hypotheses.betas.T - self._betas, self.across @ pelvis.T - self._place],
+            dtype=np.float64,
         )
 
     def bodies(self, omega: Float[np.ndarray, "D K"], distance: Float[np.ndarray, "K"]) -> _Bodies:
@@ -225,13 +274,17 @@ class _Chart:
         rotvec = _rotvec(*_product(self._w, self._v, *_quaternion(turned)))
         betas = self._betas + omega[_ROTATIONS:-3]
         pelvis = self._place + self.across @ omega[-3:] + self.ray[:, None] * distance
-        return _Bodies(*(np.ascontiguousarray(part.T, np.float32) for part in (rotvec, betas, pelvis)))
+        return _Bodies(
+            *(np.ascontiguousarray(part.T, np.float32) for part in (rotvec, betas, pelvis))
+        )
 
 
 # Below the first axis holds x, y, z, so that every operation runs along memory.
 
 
-def _quaternion(rotvec: Float[np.ndarray, "3 *B"]) -> tuple[Float[np.ndarray, "*B"], Float[np.ndarray, "3 *B"]]:
+def _quaternion(
+    rotvec: Float[np.ndarray, "3 *B"],
+) -> tuple[Float[np.ndarray, "*B"], Float[np.ndarray, "3 *B"]]:
     """Scalar and vector part."""
     half = np.float32(0.5) * np.sqrt(_dot(rotvec, rotvec))
     sine_ratio = np.sin(half) / np.maximum(half, np.float32(1e-12))
@@ -239,7 +292,10 @@ def _quaternion(rotvec: Float[np.ndarray, "3 *B"]) -> tuple[Float[np.ndarray, "*
 
 
 def _product(
-    w: Float[np.ndarray, "*B"], v: Float[np.ndarray, "3 *B"], w2: Float[np.ndarray, "*B"], v2: Float[np.ndarray, "3 *B"]
+    w: Float[np.ndarray, "*B"],
+    v: Float[np.ndarray, "3 *B"],
+    w2: Float[np.ndarray, "*B"],
+    v2: Float[np.ndarray, "3 *B"],
 ) -> tuple[Float[np.ndarray, "*B"], Float[np.ndarray, "3 *B"]]:
     """First turn by (w2, v2), then by (w, v)."""
     vector = w * v2 + w2 * v

@@ -1,9 +1,10 @@
 """Landmarks to hypotheses: the trained flow, then forward kinematics.
 
-    Landmarks -> observe -> flow engine (noise z is an input) -> JointPlan -> Hypotheses
+    Landmarks -> landmark_features -> flow engine (noise z is an input) -> JointPlan -> Hypotheses
 
-The noise is drawn once from a fixed seed and kept, so hypothesis k is the same kind of guess in every frame: what moves
-between frames is the posterior, not the dice. z of hypothesis 0 is zero: the flow's centre, the best estimate.
+The noise is drawn once from a fixed seed and kept, so hypothesis k is the same kind of guess in
+every frame: what moves between frames is the posterior, not the dice. z of hypothesis 0 is zero:
+the flow's centre, the best estimate.
 """
 
 import hashlib
@@ -16,15 +17,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from calib.camera import Intrinsics
-from calib.uncertainty import Calibration
 from engines.backends.engine import Engine, open_engine
 from engines.body import BodyModel
+from engines.camera import Intrinsics
 from engines.errors import PenumbraError
-from engines.flow.features import NUM_FEATURES, REACH_M, View, observe
+from engines.flow.features import NUM_FEATURES, REACH_M, VirtualCamera, landmark_features
 from engines.kernels import JointPlan, Skeleton
 from engines.rotations import log_so3
 from engines.types import Hypotheses, Landmarks
+from engines.uncertainty import CovarianceCalibration
 
 NOISE_SEED = 20231002
 DIM = 24 * 3 + 10 + 3
@@ -44,7 +45,8 @@ class FlowModel:
         """Read a model; the shipped one by default.
 
         Raises:
-            PenumbraError: if the graph or its record (`.json` beside it) is missing, or the two do not belong together.
+            PenumbraError: if the graph or its record (`.json` beside it) is missing, or the two do
+                not belong together.
         """
         if path is None:
             with as_file(files("engines") / "assets" / "flow.onnx") as shipped:
@@ -57,11 +59,13 @@ class FlowModel:
                 f"The model {path} needs its record {path.with_suffix('.json').name}: {error}."
             ) from error
         if record.get("sha256") != digest:
-            raise PenumbraError(f"The model {path} is not the one that {path.stem}.json describes; export it again.")
+            raise PenumbraError(
+                f"The model {path} is not the one that {path.stem}.json describes; export it again."
+            )
         return FlowModel(path, record)
 
     @property
-    def calibration(self) -> Calibration | None:
+    def calibration(self) -> CovarianceCalibration | None:
         """How its spread is to be corrected; None if that was never measured.
 
         Raises:
@@ -69,7 +73,7 @@ class FlowModel:
         """
         stored = self.record.get("calibration")
         try:
-            return Calibration.from_json(stored) if stored else None
+            return CovarianceCalibration.from_json(stored) if stored else None
         except (KeyError, TypeError, ValueError) as error:
             name = self.onnx.with_suffix(".json").name
             raise PenumbraError(
@@ -83,7 +87,9 @@ class FlowModel:
             PenumbraError: if the rest joints differ by more than 2 cm on average.
         """
         trained_on = np.array(self.record["J_template"], np.float64)
-        apart = np.linalg.norm(_from_pelvis(body.J_template) - _from_pelvis(trained_on), axis=1).mean()
+        apart = np.linalg.norm(
+            _from_pelvis(body.J_template) - _from_pelvis(trained_on), axis=1
+        ).mean()
         if apart > 0.02:
             raise PenumbraError(
                 f"The model {self.onnx.name} was trained on another body than {body.name} (joints {apart * 100:.1f} cm "
@@ -96,7 +102,7 @@ def _from_pelvis(joints: Float[np.ndarray, "24 3"]) -> Float[np.ndarray, "24 3"]
 
 
 @dataclass(frozen=True)
-class Samples:
+class FlowOutput:
     """What the sampler returns for one person in one frame."""
 
     hypotheses: Hypotheses
@@ -105,7 +111,9 @@ class Samples:
 
 
 class Sampler:
-    """Draws K bodies for a person, the kernels where the network runs. Owns its buffers; one thread at a time."""
+    """Draws K bodies for a person, the kernels where the network runs. Owns its buffers; one thread
+    at a time.
+    """
 
     def __init__(self, engine: Engine, body: BodyModel, num_hypotheses: int) -> None:
         self.engine = engine
@@ -113,23 +121,32 @@ class Sampler:
         engine.inputs["z"][...] = noise(num_hypotheses)
         self._weights = np.full(num_hypotheses, 1.0 / num_hypotheses, np.float32)
 
-    def __call__(self, landmarks: Landmarks, intrinsics: Intrinsics) -> Samples:
+    def __call__(self, landmarks: Landmarks, intrinsics: Intrinsics) -> FlowOutput:
         """Draw. The arrays in the result are its own."""
-        features, view = look(landmarks, intrinsics)
+        features, view = features_of(landmarks, intrinsics)
         self.engine.inputs["features"][0] = features
         if MAP in self.engine.inputs:
-            assert landmarks.map is not None, "this flow looks at the landmark network's feature map"
+            assert landmarks.map is not None, (
+                "this flow looks at the landmark network's feature map"
+            )
             self.engine.inputs[MAP][0] = landmarks.map
         self.engine.run()
         out = self.engine.outputs
         R_left = (view.R_cam_view @ view.R_view_anchor).astype(np.float32)
-        posed = self.joints(out["tangent"], R_left, out["betas"], pelvis_in_camera(out["camera"], view))
+        posed = self.joints(
+            out["tangent"], R_left, out["betas"], pelvis_in_camera(out["camera"], view)
+        )
         rotvec = out["tangent"].copy()
         rotvec[:, 0] = log_so3(posed.R_root)
         hypotheses = Hypotheses(
-            rotvec, out["betas"].copy(), posed.transl, posed.joints, out["log_q"].copy(), self._weights.copy()
+            rotvec,
+            out["betas"].copy(),
+            posed.transl,
+            posed.joints,
+            out["log_q"].copy(),
+            self._weights.copy(),
         )
-        return Samples(hypotheses, out["visible"].astype(np.float64))
+        return FlowOutput(hypotheses, out["visible"].astype(np.float64))
 
 
 def noise(count: int) -> Float[np.ndarray, "K D"]:
@@ -139,16 +156,24 @@ def noise(count: int) -> Float[np.ndarray, "K D"]:
     return z
 
 
-def look(landmarks: Landmarks, intrinsics: Intrinsics) -> tuple[Float[np.ndarray, "F"], View]:
+def features_of(
+    landmarks: Landmarks, intrinsics: Intrinsics
+) -> tuple[Float[np.ndarray, "F"], VirtualCamera]:
     """A person's landmarks as the flow's input."""
     size = np.array(intrinsics.size)
     inside = ((landmarks.points >= 0) & (landmarks.points < size)).all(-1)
     rays, depth = intrinsics.rays(landmarks.points), landmarks.depth / intrinsics.fx
-    return observe(rays, depth, inside, landmarks.visibility, landmarks.presence, landmarks.world)
+    return landmark_features(
+        rays, depth, inside, landmarks.visibility, landmarks.presence, landmarks.world
+    )
 
 
-def pelvis_in_camera(camera: Float[np.ndarray, "K 3"], view: View) -> Float[np.ndarray, "K 3"]:
-    """The flow's camera numbers as a point of the camera frame, metres: the inverse of `trainer.model.kinematics`' encoding."""
+def pelvis_in_camera(
+    camera: Float[np.ndarray, "K 3"], view: VirtualCamera
+) -> Float[np.ndarray, "K 3"]:
+    """The flow's camera numbers as a point of the camera frame, metres: the inverse of
+    `trainer.model.kinematics`' encoding.
+    """
     z = REACH_M / view.half * np.exp(camera[:, 2])
     pelvis = np.column_stack([camera[:, :2] * (view.half * z)[:, None], z])
     return (pelvis @ view.R_cam_view.T).astype(np.float32)
@@ -160,7 +185,10 @@ def skeleton_of(body: BodyModel) -> Skeleton:
 
 
 def open_sampler(
-    body: BodyModel, num_hypotheses: int = 100, backend: str = "auto", model: FlowModel | None = None
+    body: BodyModel,
+    num_hypotheses: int = 100,
+    backend: str = "auto",
+    model: FlowModel | None = None,
 ) -> Sampler:
     """The shipped flow (or `model`) for a body.
 

@@ -5,7 +5,9 @@ from engines.types import Hypotheses, JointMoments
 
 
 def entropy(hypotheses: Hypotheses) -> float:
-    """Of the posterior over bodies, nats: the mean of -log q over the draws. Number 0 is no draw unless it is alone."""
+    """Of the posterior over bodies, nats: the mean of -log q over the draws. Number 0 is no draw
+    unless it is alone.
+    """
     return -float(hypotheses.log_q[min(1, len(hypotheses.log_q) - 1) :].mean())
 
 
@@ -13,7 +15,8 @@ def joint_moments(hypotheses: Hypotheses, plan: MomentPlan | None = None) -> Joi
     """Mean and covariance of every joint, the shared distance kept apart.
 
     Args:
-        hypotheses: at least one; hypothesis 0 gives the ray and the distance that the others are moved to.
+        hypotheses: at least one; hypothesis 0 gives the ray and the distance that the others are
+            moved to.
         plan: of the right size, kept by a loop; made for this call when None.
     """
     num_hypotheses, num_joints = hypotheses.joints.shape[:2]

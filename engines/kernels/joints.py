@@ -1,16 +1,19 @@
-"""Tangent vectors to joints and bone transforms: exponential map, shape and forward kinematics in one pass.
+"""Tangent vectors to joints and bone transforms: exponential map, shape and forward kinematics in
+one pass.
 
-For hypothesis k, joint j with parent p, rest joint J_j(beta) = J_template_j + J_shapedirs_j beta (SMPL's equations,
-Loper et al. 2015, section 3):
+For hypothesis k, joint j with parent p, rest joint J_j(beta) = J_template_j + J_shapedirs_j beta
+(SMPL's equations, Loper et al. 2015, section 3):
 
     R_0 = R_left exp(tangent_0)          x_0 = pelvis
     R_j = R_p exp(tangent_j)             x_j = R_p J_j + t_p          t_j = x_j - R_j J_j
 
-x_j is the joint in the camera frame, metres. [R_j | t_j] maps a vertex of the shaped body at rest to the camera: a
-skinned vertex is sum_j w_j (R_j v + t_j). SMPL's `transl` is pelvis - J_0(beta), because SMPL turns the root about J_0.
-Correctives that depend on the pose do not move joints and are left out.
+x_j is the joint in the camera frame, metres. [R_j | t_j] maps a vertex of the shaped body at rest
+to the camera: a skinned vertex is sum_j w_j (R_j v + t_j). SMPL's `transl` is pelvis - J_0(beta),
+because SMPL turns the root about J_0. Correctives that depend on the pose do not move joints and
+are left out.
 
-Fused: rotation matrices of single joints and rest joints stay in registers; only what is asked for is written.
+Fused: rotation matrices of single joints and rest joints stay in registers; only what is asked for
+is written.
 """
 
 # pyright: reportInvalidTypeForm=false, reportArgumentType=false, reportCallIssue=false
@@ -25,7 +28,9 @@ from jaxtyping import Float
 from engines.kernels.launch import Buffer, check_array, open_device, record
 from engines.types import NUM_BETAS, PARENTS
 
-wp.set_module_options({"enable_backward": False})  # the trainer differentiates references, not kernels
+wp.set_module_options(
+    {"enable_backward": False}
+)  # the trainer differentiates references, not kernels
 
 mat34 = wp.types.matrix(shape=(3, 4), dtype=wp.float32)
 
@@ -39,14 +44,20 @@ class Skeleton:
     J_shapedirs: Float[np.ndarray, "J 3 10"]
     """Change of the rest joints per unit of each shape coefficient, metres."""
     parents: tuple[int, ...] = PARENTS
-    """Parent of each joint; -1 for the root, which comes first; a parent comes before its children."""
+    """Parent of each joint; -1 for the root, which comes first; a parent comes before its
+    children.
+    """
 
     def __post_init__(self) -> None:
         num_joints = len(self.parents)
         check_array("J_template", self.J_template, (num_joints, 3), contiguous=False)
         check_array("J_shapedirs", self.J_shapedirs, (num_joints, 3, NUM_BETAS), contiguous=False)
-        if self.parents[0] != -1 or any(not 0 <= p < j for j, p in enumerate(self.parents) if j > 0):
-            raise ValueError("parents must start with -1 and name, for every other joint, one that comes before it")
+        if self.parents[0] != -1 or any(
+            not 0 <= p < j for j, p in enumerate(self.parents) if j > 0
+        ):
+            raise ValueError(
+                "parents must start with -1 and name, for every other joint, one that comes before it"
+            )
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,8 @@ class PosedJoints:
     joints: Float[np.ndarray, "K J 3"]
     """Metres."""
     T_cam_rest: Float[np.ndarray, "K J 3 4"]
-    """[R_j | t_j] of each bone, from the shaped body at rest to the camera (SMPL's skinning matrices).
+    """[R_j | t_j] of each bone, from the shaped body at rest to the camera (SMPL's skinning
+    matrices).
 
     Not `PosedBody.T_cam_bone` of `engines.body`, whose origin is the bone's joint.
     """
@@ -93,7 +105,11 @@ def pose_joints_reference(
     for j, parent in enumerate(skeleton.parents):
         above = T_cam_rest[:, parent]
         rotation = (R_left if j == 0 else above[..., :3]) @ local[:, j]
-        position = pelvis if j == 0 else np.einsum("kxy,ky->kx", above[..., :3], rest[:, j]) + above[..., 3]
+        position = (
+            pelvis
+            if j == 0
+            else np.einsum("kxy,ky->kx", above[..., :3], rest[:, j]) + above[..., 3]
+        )
         joints[:, j] = position
         T_cam_rest[:, j, :, :3] = rotation
         T_cam_rest[:, j, :, 3] = position - np.einsum("kxy,ky->kx", rotation, rest[:, j])
@@ -101,7 +117,9 @@ def pose_joints_reference(
 
 
 def _exp_reference(rotvec: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3 3"]:
-    """Rodrigues: I + a K + b K^2, a = sin t / t, b = (1 - cos t) / t^2 = (sin(t/2) / (t/2))^2 / 2."""
+    """Rodrigues: I + a K + b K^2, a = sin t / t, b = (1 - cos t) / t^2 = (sin(t/2) / (t/2))^2 /
+    2.
+    """
     angle = np.linalg.norm(rotvec, axis=-1)[..., None, None]
     a = np.sinc(angle / np.pi)
     b = 0.5 * np.sinc(angle / (2.0 * np.pi)) ** 2
@@ -124,7 +142,9 @@ def exp_so3(v: wp.vec3) -> wp.mat33:
     b = 0.5 * h * h
     K = wp.skew(v)
     return (
-        wp.identity(n=3, dtype=wp.float32) + a * K + b * (wp.outer(v, v) - square * wp.identity(n=3, dtype=wp.float32))
+        wp.identity(n=3, dtype=wp.float32)
+        + a * K
+        + b * (wp.outer(v, v) - square * wp.identity(n=3, dtype=wp.float32))
     )
 
 
@@ -179,8 +199,9 @@ def pose_joints_kernel(
 class JointPlan:
     """The fused operation for one skeleton and a fixed K, with every buffer allocated once.
 
-    The other plans take their inputs from here without a copy. For a CUDA graph: fill the input buffers,
-    capture `launch`, then change inputs in place (`tangent.write`, or `wp.to_torch(plan.tangent.array)`) and replay.
+    The other plans take their inputs from here without a copy. For a CUDA graph: fill the input
+    buffers, capture `launch`, then change inputs in place (`tangent.write`, or
+    `wp.to_torch(plan.tangent.array)`) and replay.
     """
 
     def __init__(self, skeleton: Skeleton, num_hypotheses: int, device: str = "cpu"):
@@ -205,7 +226,9 @@ class JointPlan:
         ]
         inputs = [b.array for b in (self.tangent, self.R_left, self.betas, self.pelvis)]
         outputs = [b.array for b in (self.joints, self.T_cam_rest, self.transl)]
-        self._command = record(pose_joints_kernel, K, [*constants, *inputs], outputs, opened, block_dim=32)
+        self._command = record(
+            pose_joints_kernel, K, [*constants, *inputs], outputs, opened, block_dim=32
+        )
 
     def launch(self) -> None:
         """Run on what the buffers hold, on the current stream; copies nothing."""

@@ -1,8 +1,9 @@
-"""What every kernel needs around it: a quiet start of Warp, the choice of the device, buffers, and checks by name.
+"""What every kernel needs around it: a quiet start of Warp, the choice of the device, buffers, and
+checks by name.
 
-A `Buffer` is one array that the host and the device both see. On the CPU both are the same memory. On CUDA the host
-side is pinned memory and `write` / `read` copy; a kernel chain that stays on the device, or inside a captured CUDA
-graph, uses `Buffer.array` and copies nothing.
+A `Buffer` is one array that the host and the device both see. On the CPU both are the same memory.
+On CUDA the host side is pinned memory and `write` / `read` copy; a kernel chain that stays on the
+device, or inside a captured CUDA graph, uses `Buffer.array` and copies nothing.
 """
 
 import os
@@ -45,17 +46,28 @@ def _start_warp() -> None:
 
 
 def record(
-    kernel: Any, dim: int, inputs: list[Any], outputs: list[Any], device: wp.Device, *, block_dim: int
+    kernel: Any,
+    dim: int,
+    inputs: list[Any],
+    outputs: list[Any],
+    device: wp.Device,
+    *,
+    block_dim: int,
 ) -> wp.Launch:
-    """Compile or load the kernel and bind its arguments once; `.launch()` then costs about 7 microseconds of Python."""
-    command = wp.launch(kernel, dim, inputs, outputs, device=device, block_dim=block_dim, record_cmd=True)
+    """Compile or load the kernel and bind its arguments once; `.launch()` then costs about 7
+    microseconds of Python.
+    """
+    command = wp.launch(
+        kernel, dim, inputs, outputs, device=device, block_dim=block_dim, record_cmd=True
+    )
     assert command is not None
     return command
 
 
 @contextmanager
 def _without_line(unwanted: bytes) -> Iterator[None]:
-    """Pass on everything that native code writes to stderr meanwhile, except lines that contain `unwanted`.
+    """Pass on everything that native code writes to stderr meanwhile, except lines that contain
+    `unwanted`.
 
     Warp prints that line from C++ on every machine without a GPU and has no switch for it.
     """
@@ -74,9 +86,15 @@ def _without_line(unwanted: bytes) -> Iterator[None]:
 
 
 def check_array(
-    name: str, value: np.ndarray, shape: tuple[int, ...], dtype: Any = np.float32, *, contiguous: bool = True
+    name: str,
+    value: np.ndarray,
+    shape: tuple[int, ...],
+    dtype: Any = np.float32,
+    *,
+    contiguous: bool = True,
 ) -> None:
-    """Refuse, by the argument's name, an array that a kernel would read wrongly or only after a hidden conversion.
+    """Refuse, by the argument's name, an array that a kernel would read wrongly or only after a
+    hidden conversion.
 
     Args:
         name: what the message calls it.
@@ -106,7 +124,9 @@ def check_weights(weights: np.ndarray) -> None:
     """
     total = float(weights.sum())
     if not (np.isfinite(total) and total > 0.0 and float(weights.min()) >= 0.0):
-        raise ValueError(f"weights must be finite, non-negative and not all zero, got a sum of {total}")
+        raise ValueError(
+            f"weights must be finite, non-negative and not all zero, got a sum of {total}"
+        )
 
 
 class Buffer:
@@ -114,7 +134,8 @@ class Buffer:
 
     Args:
         name: what error messages call it.
-        shape: as Warp counts it, without the axes of `dtype`: (K, 24) of `wp.vec3` is (K, 24, 3) on the host.
+        shape: as Warp counts it, without the axes of `dtype`: (K, 24) of `wp.vec3` is (K, 24, 3) on
+            the host.
         dtype: a Warp scalar, vector or matrix type.
         device: from `open_device`.
     """
@@ -123,7 +144,9 @@ class Buffer:
         self.name = name
         self.array = wp.zeros(shape, dtype=dtype, device=device)
         on_cpu = device.is_cpu
-        self._staging = self.array if on_cpu else wp.zeros(shape, dtype=dtype, device="cpu", pinned=True)
+        self._staging = (
+            self.array if on_cpu else wp.zeros(shape, dtype=dtype, device="cpu", pinned=True)
+        )
         self._on_cpu = on_cpu
         self._host = self._staging.numpy()  # a view, not a copy
 

@@ -1,15 +1,17 @@
-"""Weighted mean and covariance of points over hypotheses, with the distance that all points share taken out first.
+"""Weighted mean and covariance of points over hypotheses, with the distance that all points share
+taken out first.
 
-Let r be the unit ray from the camera to point 0 (the pelvis) of hypothesis 0, d_k = x_k0 . r the distance of hypothesis
-k and w_k its weight divided by the sum of weights. Then
+Let r be the unit ray from the camera to point 0 (the pelvis) of hypothesis 0, d_k = x_k0 . r the
+distance of hypothesis k and w_k its weight divided by the sum of weights. Then
 
     y_kj  = x_kj + (d_0 - d_k) r                 every pelvis as far away as that of hypothesis 0
     mean_j = sum_k w_k y_kj                      metres
-    cov_j  = sum_k w_k (y_kj - mean_j)(y_kj - mean_j)^T     square metres, divided by the sum of weights (no n - 1)
+    cov_j  = sum_k w_k (y_kj - mean_j)(y_kj - mean_j)^T     square metres, divided by the sum of
+    weights (no n - 1)
 
-and the mean and standard deviation of d_k are given beside them. One pass with West's weighted update (Comm. ACM 22(9),
-1979), which subtracts running means and so does not cancel even in float32 at several metres; the moved points are
-never stored.
+and the mean and standard deviation of d_k are given beside them. One pass with West's weighted
+update (Comm. ACM 22(9), 1979), which subtracts running means and so does not cancel even in float32
+at several metres; the moved points are never stored.
 """
 
 # pyright: reportInvalidTypeForm=false
@@ -33,12 +35,16 @@ class Moments:
     mean: Float[np.ndarray, "J 3"]
     cov: Float[np.ndarray, "J 3 3"]
     ray: Float[np.ndarray, "3"]
-    """Unit vector to point 0 of hypothesis 0; zero if that point is the origin, and then nothing is moved."""
+    """Unit vector to point 0 of hypothesis 0; zero if that point is the origin, and then nothing is
+    moved.
+    """
     distance: Float[np.ndarray, "2"]
     """Mean and standard deviation of point 0's distance along `ray`."""
 
 
-def weighted_moments_reference(points: Float[np.ndarray, "K J 3"], weights: Float[np.ndarray, "K"]) -> Moments:
+def weighted_moments_reference(
+    points: Float[np.ndarray, "K J 3"], weights: Float[np.ndarray, "K"]
+) -> Moments:
     """The specification, in the dtype of `points`.
 
     Args:
@@ -60,7 +66,9 @@ def weighted_moments_reference(points: Float[np.ndarray, "K J 3"], weights: Floa
 
 @wp.func
 def gain(weight: float, total: float) -> float:
-    """Step of the running mean when `weight` has just been added to `total`; 0 / 0 counts as no step."""
+    """Step of the running mean when `weight` has just been added to `total`; 0 / 0 counts as no
+    step.
+    """
     return wp.where(total > 0.0, weight / wp.max(total, 1.0e-38), 0.0)
 
 
@@ -109,15 +117,24 @@ class MomentPlan:
         num_hypotheses: K.
         num_points: J.
         device: "cpu" or "cuda:N".
-        points: a buffer that another plan fills, for example `JointPlan.joints`; without it the plan owns one.
+        points: a buffer that another plan fills, for example `JointPlan.joints`; without it the
+            plan owns one.
     """
 
-    def __init__(self, num_hypotheses: int, num_points: int, device: str = "cpu", points: Buffer | None = None):
+    def __init__(
+        self,
+        num_hypotheses: int,
+        num_points: int,
+        device: str = "cpu",
+        points: Buffer | None = None,
+    ):
         opened = open_device(device)
         K, J = num_hypotheses, num_points
         self.points = points if points is not None else Buffer("points", (K, J), wp.vec3, opened)
         if self.points.shape != (K, J, 3) or self.points.array.device != opened:
-            raise ValueError(f"points must be a buffer of shape {(K, J, 3)} on {device}, got {self.points.shape}")
+            raise ValueError(
+                f"points must be a buffer of shape {(K, J, 3)} on {device}, got {self.points.shape}"
+            )
         self.weights = Buffer("weights", (K,), wp.float32, opened)
         self.mean = Buffer("mean", (J,), wp.vec3, opened)
         self.cov = Buffer("cov", (J,), wp.mat33, opened)
@@ -131,7 +148,9 @@ class MomentPlan:
         """Run on what the buffers hold, on the current stream; copies nothing."""
         self._command.launch()
 
-    def __call__(self, points: Float[np.ndarray, "K J 3"] | None, weights: Float[np.ndarray, "K"]) -> Moments:
+    def __call__(
+        self, points: Float[np.ndarray, "K J 3"] | None, weights: Float[np.ndarray, "K"]
+    ) -> Moments:
         """Bring the inputs in, run, and return the results; see `weighted_moments_reference`.
 
         Args:
@@ -143,4 +162,6 @@ class MomentPlan:
         self.weights.write(weights)
         check_weights(weights)
         self.launch()
-        return Moments(self.mean.read(), self.cov.read(), self.ray.read()[0], self.distance.read()[0])
+        return Moments(
+            self.mean.read(), self.cov.read(), self.ray.read()[0], self.distance.read()[0]
+        )

@@ -1,16 +1,22 @@
-"""Weighted mean and covariance of every vertex over hypotheses, without ever storing a hypothesis' vertices.
+"""Weighted mean and covariance of every vertex over hypotheses, without ever storing a hypothesis'
+vertices.
 
-For vertex v of hypothesis k, with bones b of skinning weight s_vb and the bone transforms of `joints.py`:
+For vertex v of hypothesis k, with bones b of skinning weight s_vb and the bone transforms of
+`joints.py`:
 
-    rest_kv = v_template_v + shapedirs_v beta_k                 shaped body at rest, body frame, metres
-    x_kv    = sum_b s_vb (R_kb rest_kv + t_kb)                  linear blend skinning, camera frame, metres
-    y_kv    = x_kv + ((pelvis_0 - pelvis_k) . r) r              shared distance taken out, as in `moments.py`
+    rest_kv = v_template_v + shapedirs_v beta_k                 shaped body at rest, body frame,
+    metres
+    x_kv    = sum_b s_vb (R_kb rest_kv + t_kb)                  linear blend skinning, camera frame,
+    metres
+    y_kv    = x_kv + ((pelvis_0 - pelvis_k) . r) r              shared distance taken out, as in
+    `moments.py`
 
-and mean and covariance of y_kv over k as there. Correctives that depend on the pose are left out: they move the surface
-by millimetres, and what is wanted here is its spread.
+and mean and covariance of y_kv over k as there. Correctives that depend on the pose are left out:
+they move the surface by millimetres, and what is wanted here is its spread.
 
-Fused: one thread carries one vertex through all hypotheses, so the (K, V, 3) vertices never touch memory. Skinning
-weights are kept sparse, padded to the largest number of bones that any vertex has, so none is dropped.
+Fused: one thread carries one vertex through all hypotheses, so the (K, V, 3) vertices never touch
+memory. Skinning weights are kept sparse, padded to the largest number of bones that any vertex has,
+so none is dropped.
 """
 
 # pyright: reportInvalidTypeForm=false
@@ -47,7 +53,9 @@ class SkinnedMesh:
         num_vertices = len(self.v_template)
         check_array("v_template", self.v_template, (num_vertices, 3), contiguous=False)
         check_array("shapedirs", self.shapedirs, (num_vertices, 3, NUM_BETAS), contiguous=False)
-        check_array("weights", self.weights, (num_vertices, self.weights.shape[-1]), contiguous=False)
+        check_array(
+            "weights", self.weights, (num_vertices, self.weights.shape[-1]), contiguous=False
+        )
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,9 @@ class VertexMoments:
     cov: Float[np.ndarray, "V 6"]
     """xx, xy, xz, yy, yz, zz, square metres."""
     std: Float[np.ndarray, "V"]
-    """sqrt(trace(cov) / 3), metres: the standard deviation per axis if it were the same along all of them."""
+    """sqrt(trace(cov) / 3), metres: the standard deviation per axis if it were the same along all
+    of them.
+    """
 
 
 def skinned_moments_reference(
@@ -87,15 +97,21 @@ def skinned_moments_reference(
     share = weights / weights.sum()
     mean = np.einsum("k,kvx->vx", share, moved)
     x, y, z = np.moveaxis(moved - mean, -1, 0)
-    cov = np.stack([share @ (a * b) for a, b in ((x, x), (x, y), (x, z), (y, y), (y, z), (z, z))], axis=-1)
+    cov = np.stack(
+        [share @ (a * b) for a, b in ((x, x), (x, y), (x, z), (y, y), (y, z), (z, z))], axis=-1
+    )
     return VertexMoments(mean, cov, np.sqrt((cov[:, 0] + cov[:, 3] + cov[:, 5]) / 3))
 
 
 def sparse_bones(
     weights: Float[np.ndarray, "V J"],
 ) -> tuple[Int[np.ndarray, "V S"], Float[np.ndarray, "V S"], Int[np.ndarray, "V"]]:
-    """The same skinning weights as padded lists: bones, their weights, and how many of them count per vertex."""
-    counts = np.maximum(np.count_nonzero(weights, axis=1), 1).astype(np.int32)  # the kernel always reads the first
+    """The same skinning weights as padded lists: bones, their weights, and how many of them count
+    per vertex.
+    """
+    counts = np.maximum(np.count_nonzero(weights, axis=1), 1).astype(
+        np.int32
+    )  # the kernel always reads the first
     width = int(counts.max(initial=1))
     bones = np.argsort(weights == 0, axis=1, kind="stable")[:, :width].astype(np.int32)
     return bones, np.take_along_axis(weights, bones, axis=1).astype(np.float32), counts
@@ -122,10 +138,13 @@ def skinned_moments_kernel(
     v = wp.tid()  # parallel over vertices
     count = bone_counts[v]
     ray = wp.normalize(pelvis[0])
-    origin = pelvis[0]  # sums are of offsets from hypothesis 0's pelvis, a body's size, not of metres to the camera
+    origin = pelvis[
+        0
+    ]  # sums are of offsets from hypothesis 0's pelvis, a body's size, not of metres to the camera
     total = wp.float32(0.0)
     mean = wp.vec3(0.0)
-    # Six numbers, not a matrix or a vector of six: on the CPU those go through memory and take half as long again.
+    # Six numbers, not a matrix or a vector of six: on the CPU those go through memory and take half
+    # as long again.
     xx, xy, xz = wp.float32(0.0), wp.float32(0.0), wp.float32(0.0)
     yy, yz, zz = wp.float32(0.0), wp.float32(0.0), wp.float32(0.0)
     for k in range(weights.shape[0]):
@@ -159,12 +178,20 @@ class VertexPlan:
 
     Args:
         mesh: the live mesh.
-        num_hypotheses: K; with `source` it may be fewer than the source's, and the first K are used.
+        num_hypotheses: K; with `source` it may be fewer than the source's, and the first K are
+            used.
         device: "cpu" or "cuda:N".
-        source: reads betas, bones and pelvis where this plan leaves them, on the device; without it the plan owns them.
+        source: reads betas, bones and pelvis where this plan leaves them, on the device; without it
+            the plan owns them.
     """
 
-    def __init__(self, mesh: SkinnedMesh, num_hypotheses: int, device: str = "cpu", source: JointPlan | None = None):
+    def __init__(
+        self,
+        mesh: SkinnedMesh,
+        num_hypotheses: int,
+        device: str = "cpu",
+        source: JointPlan | None = None,
+    ):
         opened = open_device(device)
         V, K = len(mesh.v_template), num_hypotheses
         if source is not None and (source.num_hypotheses < K or source.device != device):
@@ -177,7 +204,11 @@ class VertexPlan:
             self.T_cam_rest = Buffer("T_cam_rest", (K, mesh.weights.shape[1]), mat34, opened)
             self.pelvis = Buffer("pelvis", (K,), wp.vec3, opened)
         else:
-            self.betas, self.T_cam_rest, self.pelvis = source.betas, source.T_cam_rest, source.pelvis
+            self.betas, self.T_cam_rest, self.pelvis = (
+                source.betas,
+                source.T_cam_rest,
+                source.pelvis,
+            )
         self.weights = Buffer("weights", (K,), wp.float32, opened)
         self.mean = Buffer("mean", (V,), wp.vec3, opened)
         self.cov = Buffer("cov", (V,), vec6, opened)
@@ -185,14 +216,20 @@ class VertexPlan:
         bones, bone_weights, counts = sparse_bones(mesh.weights)
         constants = [
             wp.array(np.ascontiguousarray(mesh.v_template), dtype=wp.vec3, device=opened),
-            wp.array(np.ascontiguousarray(mesh.shapedirs.transpose(0, 2, 1)), dtype=wp.vec3, device=opened),
+            wp.array(
+                np.ascontiguousarray(mesh.shapedirs.transpose(0, 2, 1)),
+                dtype=wp.vec3,
+                device=opened,
+            ),
             wp.array(bones, dtype=wp.int32, device=opened),
             wp.array(bone_weights, dtype=wp.float32, device=opened),
             wp.array(counts, dtype=wp.int32, device=opened),
         ]
         inputs = [b.array for b in (self.betas, self.T_cam_rest, self.pelvis, self.weights)]
         outputs = [b.array for b in (self.mean, self.cov, self.std)]
-        self._command = record(skinned_moments_kernel, V, [*constants, *inputs], outputs, opened, block_dim=64)
+        self._command = record(
+            skinned_moments_kernel, V, [*constants, *inputs], outputs, opened, block_dim=64
+        )
 
     def launch(self) -> None:
         """Run on what the buffers hold, on the current stream; copies nothing."""

@@ -36,7 +36,8 @@ def find_camera(spec: str, sysfs: Path = SYSFS_ROOT) -> int:
     """Index of the camera that `spec` means.
 
     Args:
-        spec: an index ("0"), a device path ("/dev/video0", "/dev/v4l/by-id/..."), or a name or unique part of one.
+        spec: an index ("0"), a device path ("/dev/video0", "/dev/v4l/by-id/..."), or a name or
+            unique part of one.
         sysfs: where Linux lists its cameras.
 
     Raises:
@@ -51,7 +52,9 @@ def find_camera(spec: str, sysfs: Path = SYSFS_ROOT) -> int:
         return int(node.group(1))
     cameras = list_cameras(sysfs)
     wanted = spec.casefold()
-    fits = [c for c in cameras if c.name.casefold() == wanted] or [c for c in cameras if wanted in c.name.casefold()]
+    fits = [c for c in cameras if c.name.casefold() == wanted] or [
+        c for c in cameras if wanted in c.name.casefold()
+    ]
     if len(fits) != 1:
         reason = "more than one camera has this name" if fits else "no camera has this name"
         raise PenumbraError(f"camera '{spec}': {reason}; {available(sysfs)}")
@@ -59,7 +62,9 @@ def find_camera(spec: str, sysfs: Path = SYSFS_ROOT) -> int:
 
 
 def lasting_spec(index: int, sysfs: Path = SYSFS_ROOT) -> str:
-    """What finds this camera again after it was unplugged, when it may come back under another index."""
+    """What finds this camera again after it was unplugged, when it may come back under another
+    index.
+    """
     cameras = list_cameras(sysfs)
     names = [c.name for c in cameras if c.index == index]
     if len(names) == 1 and sum(c.name.casefold() == names[0].casefold() for c in cameras) == 1:

@@ -25,9 +25,9 @@ POLL_S = 0.5
 class CaptureThread:
     """A daemon thread that owns a source and keeps the newest frame in a slot.
 
-    A live source sets its own pace. A recording is shown at the pace of its time stamps: each frame is put into the slot
-    when it is due, and is stamped with that instant, as if a camera had taken it then. Whatever ends the stream, an
-    exception included, reaches the reader through the slot.
+    A live source sets its own pace. A recording is shown at the pace of its time stamps: each frame
+    is put into the slot when it is due, and is stamped with that instant, as if a camera had taken
+    it then. Whatever ends the stream, an exception included, reaches the reader through the slot.
     """
 
     def __init__(self, source: Source, slot: LatestSlot) -> None:
@@ -50,14 +50,18 @@ class CaptureThread:
         if self._thread.is_alive():
             self._thread.join(timeout_s)
         if self._thread.is_alive():
-            log.warning("'%s' does not return from a read; its thread is left behind", self._source.name)
+            log.warning(
+                "'%s' does not return from a read; its thread is left behind", self._source.name
+            )
         self._slot.close()
 
     def _run(self) -> None:
         error: BaseException | None = None
         try:
             self._fill_slot()
-        except BaseException as caught:  # handed to the reader, who raises it: nobody listens in this thread
+        except (
+            BaseException
+        ) as caught:  # handed to the reader, who raises it: nobody listens in this thread
             error = caught
         self._source.close()
         self._slot.close(error)
@@ -86,7 +90,8 @@ class _Pace:
         if self._start_ns is None:
             self._start_ns = now_ns - media_ns
         due_ns = self._start_ns + media_ns
-        # A hole in the time stamps would freeze the picture; it is shortened, and what follows moves up.
+        # A hole in the time stamps would freeze the picture; it is shortened, and what follows
+        # moves up.
         latest_ns = now_ns + round(MAX_PACE_WAIT_S * NS_PER_S)
         if due_ns > latest_ns:
             self._start_ns -= due_ns - latest_ns
@@ -107,12 +112,14 @@ class _Pace:
 def frames(
     source: Source, every_frame: bool = False, stop: threading.Event | None = None
 ) -> Iterator[Iterator[tuple[Frame, int]]]:
-    """The frames of a source, each with the number of frames dropped so far. Closes the source at the end.
+    """The frames of a source, each with the number of frames dropped so far. Closes the source at
+    the end.
 
     Args:
         source: open.
-        every_frame: read a recording frame by frame, as fast as the consumer asks, and drop nothing. Otherwise a thread
-            reads at the source's own pace and the consumer gets the newest frame.
+        every_frame: read a recording frame by frame, as fast as the consumer asks, and drop
+            nothing. Otherwise a thread reads at the source's own pace and the consumer gets the
+            newest frame.
         stop: ends a wait for a frame that may never come.
     """
     assert not (every_frame and source.live), f"{source.name} is live and cannot wait"
@@ -137,7 +144,9 @@ def _each(source: Source) -> Iterator[tuple[Frame, int]]:
 def _newest(slot: LatestSlot, stop: threading.Event) -> Iterator[tuple[Frame, int]]:
     while not stop.is_set():
         try:
-            frame = slot.get(POLL_S)  # in short turns, because an endless wait cannot be interrupted on Windows
+            frame = slot.get(
+                POLL_S
+            )  # in short turns, because an endless wait cannot be interrupted on Windows
         except TimeoutError:
             continue
         if frame is None:

@@ -1,4 +1,6 @@
-"""One picture with its time stamps, and the slot that hands the newest one from the capture thread to the pipeline."""
+"""One picture with its time stamps, and the slot that hands the newest one from the capture thread
+to the pipeline.
+"""
 
 import threading
 from dataclasses import dataclass
@@ -16,7 +18,9 @@ class Frame:
     frame_id: int
     """Counts the frames of the source from 0, dropped ones included."""
     t_capture_ns: int
-    """`time.monotonic_ns()` in the middle of the grab; for a paced recording, when the frame was due."""
+    """`time.monotonic_ns()` in the middle of the grab; for a paced recording, when the frame was
+    due.
+    """
     t_capture_unix_ns: int
     """The same instant, Unix time."""
     media_time_s: float
@@ -24,9 +28,11 @@ class Frame:
 
 
 class LatestSlot:
-    """Holds one frame. A newer frame replaces one that nobody has looked at, and that loss is counted.
+    """Holds one frame. A newer frame replaces one that nobody has looked at, and that loss is
+    counted.
 
-    So a slow reader loses frames instead of falling behind: latency never grows. One writer, one reader.
+    So a slow reader loses frames instead of falling behind: latency never grows. One writer, one
+    reader.
     """
 
     def __init__(self) -> None:
@@ -54,14 +60,17 @@ class LatestSlot:
         """Take the newest frame that was not taken before, waiting for one if need be.
 
         Returns:
-            The frame, or None at the end of the stream. A frame that is waiting is handed out before the end is told.
+            The frame, or None at the end of the stream. A frame that is waiting is handed out
+            before the end is told.
 
         Raises:
             TimeoutError: nothing new came within `timeout_s`.
             BaseException: whatever the writer passed to `close`.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._unseen is not None or self._closed, timeout_s):
+            if not self._changed.wait_for(
+                lambda: self._unseen is not None or self._closed, timeout_s
+            ):
                 raise TimeoutError(f"no new frame within {timeout_s} s")
             if self._unseen is not None:
                 frame, self._unseen = self._unseen, None
@@ -71,7 +80,9 @@ class LatestSlot:
             return None
 
     def close(self, error: BaseException | None = None) -> None:
-        """End the stream. The reader gets what is waiting, then `error`, or None without an error."""
+        """End the stream. The reader gets what is waiting, then `error`, or None without an
+        error.
+        """
         with self._changed:
             if not self._closed:
                 self._closed, self._error = True, error

@@ -17,7 +17,9 @@ from realtime.timing import NS_PER_S, ClockPair
 
 log = logging.getLogger(__name__)
 
-MAX_CORRUPT = 30  # pictures in a row that arrive but cannot be decoded, before the stream counts as broken
+MAX_CORRUPT = (
+    30  # pictures in a row that arrive but cannot be decoded, before the stream counts as broken
+)
 
 
 @dataclass(frozen=True)
@@ -40,25 +42,32 @@ class Retry:
 
 
 class LiveSource:
-    """Reads a capture that has to be read as fast as it delivers, and opens it again when it breaks.
+    """Reads a capture that has to be read as fast as it delivers, and opens it again when it
+    breaks.
 
-    While a stream is gone `read` blocks; it never hands out an old picture again. Frame numbers go on after the gap.
+    While a stream is gone `read` blocks; it never hands out an old picture again. Frame numbers go
+    on after the gap.
     """
 
     live = True
 
-    def __init__(self, name: str, connect: Callable[[], cv2.VideoCapture], retry: Retry | None = None) -> None:
+    def __init__(
+        self, name: str, connect: Callable[[], cv2.VideoCapture], retry: Retry | None = None
+    ) -> None:
         """
         Args:
             name: how messages call it.
-            connect: opens the device or address, or raises PenumbraError. Called now and after each break.
+            connect: opens the device or address, or raises PenumbraError. Called now and after each
+                break.
             retry: how often to come back.
         """
         self.name = name
         self._connect = connect
         self._retry = retry or Retry()
         self._closing = threading.Event()
-        self._device = threading.Lock()  # a capture must not be released while another thread reads it
+        self._device = (
+            threading.Lock()
+        )  # a capture must not be released while another thread reads it
         self._clocks = ClockPair.read()
         self._count = 0
         self._first_ns = 0
@@ -81,7 +90,9 @@ class LiveSource:
         return None
 
     def close(self) -> None:
-        """End a wait for reconnection at once, a grab in another thread when it returns, and free the device."""
+        """End a wait for reconnection at once, a grab in another thread when it returns, and free
+        the device.
+        """
         self._closing.set()
         self._release()
 
@@ -111,14 +122,22 @@ class LiveSource:
         if self._count == 0:
             self._first_ns = t_capture_ns
         media_time_s = (t_capture_ns - self._first_ns) / NS_PER_S
-        frame = Frame(image, self._count, t_capture_ns, self._clocks.unix_ns(t_capture_ns), media_time_s)
+        frame = Frame(
+            image, self._count, t_capture_ns, self._clocks.unix_ns(t_capture_ns), media_time_s
+        )
         self._count += 1
         return frame
 
     def _reconnect(self) -> None:
         self._release()
         for attempt, wait_s in enumerate(self._retry.waits_s(), start=1):
-            log.warning("'%s' is lost; try %d of %d in %.1f s", self.name, attempt, self._retry.tries, wait_s)
+            log.warning(
+                "'%s' is lost; try %d of %d in %.1f s",
+                self.name,
+                attempt,
+                self._retry.tries,
+                wait_s,
+            )
             if self._closing.wait(wait_s):
                 return
             try:
@@ -138,12 +157,16 @@ class LiveSource:
         )
 
     def _connect_and_probe(self) -> tuple[cv2.VideoCapture, UInt8[np.ndarray, "H W 3"]]:
-        """Open and take one picture, which proves that it works; being the first after a start, it is not used."""
+        """Open and take one picture, which proves that it works; being the first after a start, it
+        is not used.
+        """
         capture = self._connect()
         ok, image = capture.read()
         if not ok:
             capture.release()
-            raise PenumbraError(f"'{self.name}' opens but delivers no picture; check that nothing else is using it")
+            raise PenumbraError(
+                f"'{self.name}' opens but delivers no picture; check that nothing else is using it"
+            )
         return capture, image
 
     def _release(self) -> None:

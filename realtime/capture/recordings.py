@@ -1,8 +1,9 @@
 """Sources that end: a video file (local or at an address) and a folder of images.
 
-A video that stops before the number of frames in its header is delivered as far as it goes. After the last readable
-frame, `read` raises when the container itself proves that bytes are missing (a cut download), and otherwise only warns:
-lossless trimming leaves headers that count frames which are not meant to be shown.
+A video that stops before the number of frames in its header is delivered as far as it goes. After
+the last readable frame, `read` raises when the container itself proves that bytes are missing (a
+cut download), and otherwise only warns: lossless trimming leaves headers that count frames which
+are not meant to be shown.
 """
 
 import logging
@@ -20,7 +21,14 @@ from jaxtyping import UInt8
 
 from engines.errors import PenumbraError
 from realtime.capture.frame import Frame
-from realtime.capture.opencv_io import FALLBACK_FPS, check_size, image_size, nominal_fps, open_capture, silence_opencv
+from realtime.capture.opencv_io import (
+    FALLBACK_FPS,
+    check_size,
+    image_size,
+    nominal_fps,
+    open_capture,
+    silence_opencv,
+)
 from realtime.timing import ClockPair
 
 log = logging.getLogger(__name__)
@@ -32,8 +40,9 @@ RAW_MJPEG_SUFFIXES = (".mjpeg", ".mjpg")  # begin like a picture, but many follo
 class MediaClock:
     """Turns the time stamps of a container into strictly increasing seconds.
 
-    A stamp that does not increase is replaced by the one before plus a frame period; the first such case is logged. So
-    a container without stamps (they come out as zero, negative or not finite) is timed by frame number over fps.
+    A stamp that does not increase is replaced by the one before plus a frame period; the first such
+    case is logged. So a container without stamps (they come out as zero, negative or not finite) is
+    timed by frame number over fps.
     """
 
     def __init__(self, name: str, fps: float) -> None:
@@ -64,7 +73,9 @@ class MediaClock:
 
 
 def is_cut_short(path: Path) -> bool:
-    """Whether an MP4/MOV or AVI file is shorter than its own header says. False for other containers."""
+    """Whether an MP4/MOV or AVI file is shorter than its own header says. False for other
+    containers.
+    """
     length = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(12)
@@ -76,7 +87,9 @@ def is_cut_short(path: Path) -> bool:
 
 
 def _boxes_run_out(file: BinaryIO, length: int) -> bool:
-    """Walk the top-level boxes of an ISO base media file; true when one passes the end or the index is missing."""
+    """Walk the top-level boxes of an ISO base media file; true when one passes the end or the index
+    is missing.
+    """
     offset, kinds = 0, set()
     while offset + 8 <= length:
         file.seek(offset)
@@ -94,7 +107,9 @@ def _boxes_run_out(file: BinaryIO, length: int) -> bool:
 
 
 class VideoFile:
-    """A recording that OpenCV's FFmpeg can decode. Use `open_local` or give an already opened capture."""
+    """A recording that OpenCV's FFmpeg can decode. Use `open_local` or give an already opened
+    capture.
+    """
 
     live = False
 
@@ -107,7 +122,9 @@ class VideoFile:
         """
         self.name = name
         self._capture = capture
-        self._decoder = threading.Lock()  # a capture must not be released while another thread reads it
+        self._decoder = (
+            threading.Lock()
+        )  # a capture must not be released while another thread reads it
         self._closed = False
         self._cut_short = cut_short
         self._clocks = ClockPair.read()
@@ -118,11 +135,14 @@ class VideoFile:
         self.fps = fps or FALLBACK_FPS
         self._media_clock = MediaClock(name, self.fps)
         self._count = 0
-        # Decoded now, so that a video without a single good frame is refused before anything else starts.
+        # Decoded now, so that a video without a single good frame is refused before anything else
+        # starts.
         self._first = self._decode()
         if self._first is None:
             capture.release()
-            raise PenumbraError(f"'{name}' opens as a video but has no frame that can be decoded; {_repair(cut_short)}")
+            raise PenumbraError(
+                f"'{name}' opens as a video but has no frame that can be decoded; {_repair(cut_short)}"
+            )
         self.size = image_size(self._first)
 
     @classmethod
@@ -130,17 +150,22 @@ class VideoFile:
         """Open a video file.
 
         Raises:
-            PenumbraError: it is missing, empty, a picture, truncated before its index, or no video at all.
+            PenumbraError: it is missing, empty, a picture, truncated before its index, or no video
+                at all.
         """
         if not path.exists():
             raise PenumbraError(f"video '{path}' does not exist; check the path")
         if not path.is_file():
-            raise PenumbraError(f"video '{path}' is not a file; give a video file or a folder of images")
+            raise PenumbraError(
+                f"video '{path}' is not a file; give a video file or a folder of images"
+            )
         if path.stat().st_size == 0:
             raise PenumbraError(f"video '{path}' is empty (0 bytes); copy or download it again")
         silence_opencv()
         if path.suffix.lower() not in RAW_MJPEG_SUFFIXES and cv2.haveImageReader(str(path)):
-            raise PenumbraError(f"'{path}' is a picture, not a video; put it into a folder and give the folder instead")
+            raise PenumbraError(
+                f"'{path}' is a picture, not a video; put it into a folder and give the folder instead"
+            )
         cut_short = is_cut_short(path)
         capture = open_capture(str(path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
@@ -151,7 +176,8 @@ class VideoFile:
         """The next frame; None after the last.
 
         Raises:
-            PenumbraError: the frame has another size than the first, or the file was cut before its last frame.
+            PenumbraError: the frame has another size than the first, or the file was cut before its
+                last frame.
         """
         before_ns = time.monotonic_ns()
         if self._first is not None:
@@ -165,7 +191,9 @@ class VideoFile:
         t_capture_ns = (before_ns + time.monotonic_ns()) // 2
         check_size(f"frame {self._count} of '{self.name}'", image, self.size)
         media_time_s = self._media_clock.stamp(float(self._capture.get(cv2.CAP_PROP_POS_MSEC)))
-        frame = Frame(image, self._count, t_capture_ns, self._clocks.unix_ns(t_capture_ns), media_time_s)
+        frame = Frame(
+            image, self._count, t_capture_ns, self._clocks.unix_ns(t_capture_ns), media_time_s
+        )
         self._count += 1
         return frame
 
@@ -194,7 +222,9 @@ class VideoFile:
                 "those were processed, for the rest copy or download it again"
             )
         if missing > max(3, 0.02 * self._announced):
-            log.warning("'%s' ends after %d of about %d frames", self.name, self._count, self._announced)
+            log.warning(
+                "'%s' ends after %d of about %d frames", self.name, self._count, self._announced
+            )
 
 
 def _repair(cut_short: bool) -> str:
@@ -211,9 +241,11 @@ def natural_key(path: Path) -> tuple[list[str | int], str]:
 
 
 class ImageFolder:
-    """The JPEG, PNG and BMP images of a folder in natural order, as a recording with a fixed frame rate.
+    """The JPEG, PNG and BMP images of a folder in natural order, as a recording with a fixed frame
+    rate.
 
-    An image that cannot be read ends the run with an error that names it: a silent gap would shift every later frame.
+    An image that cannot be read ends the run with an error that names it: a silent gap would shift
+    every later frame.
     """
 
     live = False
@@ -224,9 +256,13 @@ class ImageFolder:
         assert fps > 0.0, f"fps = {fps}"
         self.name = str(path)
         self.fps = fps
-        self._paths = sorted((p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
+        self._paths = sorted(
+            (p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=natural_key
+        )
         if not self._paths:
-            raise PenumbraError(f"folder '{path}' holds no images ({', '.join(IMAGE_SUFFIXES)}); check the path")
+            raise PenumbraError(
+                f"folder '{path}' holds no images ({', '.join(IMAGE_SUFFIXES)}); check the path"
+            )
         self._clocks = ClockPair.read()
         self._next = 0
         silence_opencv()
@@ -246,7 +282,9 @@ class ImageFolder:
         t_capture_ns = (before_ns + time.monotonic_ns()) // 2
         check_size(f"image '{path}'", image, self.size)
         self._next += 1
-        return Frame(image, index, t_capture_ns, self._clocks.unix_ns(t_capture_ns), index / self.fps)
+        return Frame(
+            image, index, t_capture_ns, self._clocks.unix_ns(t_capture_ns), index / self.fps
+        )
 
     def close(self) -> None:
         """Nothing is held open between reads."""
@@ -260,7 +298,8 @@ class ImageFolder:
 
 def _read_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     try:
-        # Not cv2.imread: it cannot open paths with non-ASCII characters on Windows and gives no reason for a failure.
+        # Not cv2.imread: it cannot open paths with non-ASCII characters on Windows and gives no
+        # reason for a failure.
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise PenumbraError(f"image '{path}' cannot be opened: {error.strerror}") from error

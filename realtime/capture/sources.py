@@ -1,12 +1,13 @@
 """Where pictures come from: one protocol, and what opens the right kind for what the user typed.
 
-    open_camera("0"), ("HD Webcam"), ("/dev/video0")     webcam             live       cameras.py, live.py
+    open_camera("0"), ("HD Webcam"), ("/dev/video0")     webcam             live       cameras.py,
+    live.py
     open_video("rtsp://..."), ("http://...")             network stream     live       live.py
     open_video("walk.mp4")                               video file         recording  recordings.py
     open_video("frames/")                                folder of images   recording  recordings.py
 
-A live source has to be read at its own pace and is reconnected when it breaks. A recording ends, and can be read frame
-by frame. The built-in demo is another recording.
+A live source has to be read at its own pace and is reconnected when it breaks. A recording ends,
+and can be read frame by frame. The built-in demo is another recording.
 """
 
 import logging
@@ -77,7 +78,8 @@ def open_video(
 
     Args:
         spec: path or address.
-        folder_fps: pictures a second of a folder, which does not say; `FALLBACK_FPS`, with a word in the log, when None.
+        folder_fps: pictures a second of a folder, which does not say; `FALLBACK_FPS`, with a word
+            in the log, when None.
         retry: how a live source comes back after a break.
         network_timeout_s: limit for opening an address and for each read.
 
@@ -86,17 +88,23 @@ def open_video(
     """
     path = Path(spec).expanduser()
     if folder_fps is not None and not (path.is_dir() and 0 < folder_fps < 1000):
-        raise PenumbraError(f"--fps {folder_fps:g} is for a folder of images, and between 0 and 1000; leave it out.")
+        raise PenumbraError(
+            f"--fps {folder_fps:g} is for a folder of images, and between 0 and 1000; leave it out."
+        )
     if _ADDRESS.match(spec):
         return _open_address(spec, retry, network_timeout_s)
     if not path.is_dir():
         return VideoFile.open_local(path)
     if folder_fps is None:
-        log.info("%s: %g pictures a second are assumed; say otherwise with --fps.", spec, FALLBACK_FPS)
+        log.info(
+            "%s: %g pictures a second are assumed; say otherwise with --fps.", spec, FALLBACK_FPS
+        )
     return ImageFolder(path, folder_fps or FALLBACK_FPS)
 
 
-def open_camera(spec: str, *, size: tuple[int, int] | None = None, retry: Retry | None = None) -> LiveSource:
+def open_camera(
+    spec: str, *, size: tuple[int, int] | None = None, retry: Retry | None = None
+) -> LiveSource:
     """Open a webcam by index, name or device path.
 
     Args:
@@ -124,7 +132,9 @@ def _open_address(address: str, retry: Retry | None, timeout_s: float) -> Source
     def connect() -> cv2.VideoCapture:
         capture = open_capture(address, cv2.CAP_FFMPEG, timeout_s)
         if not capture.isOpened():
-            raise PenumbraError(f"'{name}' does not answer with a video; check address, network and password")
+            raise PenumbraError(
+                f"'{name}' does not answer with a video; check address, network and password"
+            )
         return capture
 
     capture = connect()
@@ -137,7 +147,8 @@ def _open_address(address: str, retry: Retry | None, timeout_s: float) -> Source
 def _without_password(address: str) -> str:
     """What may be shown: no user, no query, no `password=` in the path, as some cameras want it.
 
-    Passwords as people type them hold any character, so all that comes before the last @ goes, even a part of the path.
+    Passwords as people type them hold any character, so all that comes before the last @ goes, even
+    a part of the path.
     """
     scheme, _, rest = address.partition("://")
     rest, _, query = rest.partition("?")

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Calibration:
+class StreamCalibration:
     """Where calibrated uncertainties come from."""
 
     name: str
@@ -105,12 +105,13 @@ class PoseMessage:
     backend: str
     dropped: int
     joint_names: tuple[str, ...]
-    calibration: Calibration | None
+    calibration: StreamCalibration | None
     people: tuple[PersonMessage, ...]
 
 
 def decode(message: bytes | memoryview) -> PoseMessage:
-    """Reads and checks one message; every array lies inside it, every number in its header is finite.
+    """Reads and checks one message; every array lies inside it, every number in its header is
+    finite.
 
     What version 1.3 does not define is skipped.
 
@@ -127,7 +128,9 @@ def decode(message: bytes | memoryview) -> PoseMessage:
         raise VersionError(other_version(version[0]))
     frame, size = fields.fields("frame"), fields.integers("image_size", 2)
     if min(size) < 1:
-        raise MessageError(f"In the message, the header has 'image_size' {size[0]}x{size[1]}; both must be above zero.")
+        raise MessageError(
+            f"In the message, the header has 'image_size' {size[0]}x{size[1]}; both must be above zero."
+        )
     return PoseMessage(
         version=(version[0], version[1]),
         session=fields.text("session"),
@@ -148,7 +151,10 @@ def decode(message: bytes | memoryview) -> PoseMessage:
         dropped=fields.integer("dropped"),
         joint_names=fields.texts("joint_names", 24),
         calibration=_calibration(fields),
-        people=tuple(_person(_Fields(f"person {i}", p), data) for i, p in enumerate(fields.get("people", list))),
+        people=tuple(
+            _person(_Fields(f"person {i}", p), data)
+            for i, p in enumerate(fields.get("people", list))
+        ),
     )
 
 
@@ -159,26 +165,36 @@ def _person(person: "_Fields", data: memoryview) -> PersonMessage:
         score=person.number("score"),
         distance_std=person.number("distance_std"),
         hypotheses=_hypotheses(person.fields("hypotheses"), data),
-        **{name: arrays.array(name, dtype, shape, data) for name, (dtype, shape) in PERSON_ARRAYS.items()},
+        **{
+            name: arrays.array(name, dtype, shape, data)
+            for name, (dtype, shape) in PERSON_ARRAYS.items()
+        },
     )
 
 
 def _hypotheses(arrays: "_Fields", data: memoryview) -> HypothesesMessage:
     count = arrays.first_size("weights")
-    expected = {name: spec for name, spec in HYPOTHESIS_ARRAYS.items() if name != "log_q" or name in arrays.values}
+    expected = {
+        name: spec
+        for name, spec in HYPOTHESIS_ARRAYS.items()
+        if name != "log_q" or name in arrays.values
+    }
     return HypothesesMessage(
-        **{name: arrays.array(name, dtype, (count, *one), data) for name, (dtype, one) in expected.items()}
+        **{
+            name: arrays.array(name, dtype, (count, *one), data)
+            for name, (dtype, one) in expected.items()
+        }
     )
 
 
-def _calibration(header: "_Fields") -> Calibration | None:
+def _calibration(header: "_Fields") -> StreamCalibration | None:
     if header.get("calibration", dict, type(None)) is None:
         return None
     fields = header.fields("calibration")
-    known = Calibration(fields.text("name"), fields.text("data"), _pairs(fields, "levels"))
+    known = StreamCalibration(fields.text("name"), fields.text("data"), _pairs(fields, "levels"))
     if "measured_on" not in fields.values:  # version 1.0
         return known
-    return Calibration(
+    return StreamCalibration(
         known.name,
         known.data,
         known.levels,
@@ -193,7 +209,9 @@ def _camera_matrix(header: "_Fields") -> tuple[tuple[float, ...], ...]:
     matrix = header.rows("camera_matrix", 3, 3)
     (fx, _, cx), (_, fy, cy), _ = matrix
     if min(fx, fy) <= 0 or matrix != ((fx, 0, cx), (0, fy, cy), (0, 0, 1)):
-        raise MessageError("In the message, the header has a 'camera_matrix' that is not [fx 0 cx, 0 fy cy, 0 0 1].")
+        raise MessageError(
+            "In the message, the header has a 'camera_matrix' that is not [fx 0 cx, 0 fy cy, 0 0 1]."
+        )
     return matrix
 
 
@@ -224,8 +242,12 @@ class _Fields:
             raise MessageError(f"In the message, {self.where} is not a map.")
         if key not in self.values:
             raise MessageError(f"In the message, {self.where} has no {key!r}.")
-        if type(value := self.values[key]) not in kinds:  # `type`, because True must not pass as an int
-            raise MessageError(f"In the message, {self.where} has {key!r} of type {type(value).__name__}.")
+        if (
+            type(value := self.values[key]) not in kinds
+        ):  # `type`, because True must not pass as an int
+            raise MessageError(
+                f"In the message, {self.where} has {key!r} of type {type(value).__name__}."
+            )
         return value
 
     def fields(self, key: str) -> "_Fields":
@@ -269,7 +291,9 @@ class _Fields:
         for size in shape:
             count *= size
         if offset + count > len(data):
-            raise MessageError(f"In the message, {key!r} of {self.where} reaches beyond the {len(data)} bytes of data.")
+            raise MessageError(
+                f"In the message, {key!r} of {self.where} reaches beyond the {len(data)} bytes of data."
+            )
         return Array(dtype, shape, data[offset : offset + count])
 
     def first_size(self, key: str) -> int:
@@ -282,13 +306,24 @@ class _Fields:
         match self.get(key, list):
             case [str(dtype), list(sizes), int(offset)] if offset >= 0:
                 return dtype, self._list(key, sizes, None, (int,), int), offset
-        raise MessageError(f"In the message, {key!r} of {self.where} is not [dtype, shape, offset].")
+        raise MessageError(
+            f"In the message, {key!r} of {self.where} is not [dtype, shape, offset]."
+        )
 
     def _list(
-        self, key: str, values: list[Any], count: int | None, kinds: tuple[type, ...], convert: Callable[[Any], T]
+        self,
+        key: str,
+        values: list[Any],
+        count: int | None,
+        kinds: tuple[type, ...],
+        convert: Callable[[Any], T],
     ) -> tuple[T, ...]:
         if count not in (None, len(values)) or any(type(value) not in kinds for value in values):
-            raise MessageError(f"In the message, {self.where} has {key!r} with the wrong number or type of values.")
+            raise MessageError(
+                f"In the message, {self.where} has {key!r} with the wrong number or type of values."
+            )
         if any(isinstance(value, float) and not math.isfinite(value) for value in values):
-            raise MessageError(f"In the message, {self.where} has {key!r} with a number that is not finite.")
+            raise MessageError(
+                f"In the message, {self.where} has {key!r} with a number that is not finite."
+            )
         return tuple(convert(value) for value in values)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from calib import uncertainty
+from engines import uncertainty
 from engines.covariance import six_from_cov, std_from_cov
 from engines.types import JOINT_NAMES, Estimate, Person
-from realtime.stream.decode import Calibration
+from realtime.stream.decode import StreamCalibration
 from realtime.stream.wire import (
     FRAME,
     HYPOTHESIS_ARRAYS,
@@ -23,7 +23,9 @@ from realtime.stream.wire import (
     pack,
 )
 
-_BODY_BYTES = sum(ITEM_BYTES[dtype] * math.prod(shape) for dtype, shape in HYPOTHESIS_ARRAYS.values())
+_BODY_BYTES = sum(
+    ITEM_BYTES[dtype] * math.prod(shape) for dtype, shape in HYPOTHESIS_ARRAYS.values()
+)
 MAX_HYPOTHESES = (MAX_MESSAGE_BYTES - (64 << 10)) // _BODY_BYTES
 """That fit into a message, beside everything else that it holds."""
 
@@ -40,10 +42,10 @@ class StreamInfo:
     camera_calibrated: bool
     """True if `camera_matrix` was measured, False if it was assumed from a field of view."""
     backend: str
-    calibration: Calibration | None = None
+    calibration: StreamCalibration | None = None
     """None: the uncertainties are not calibrated."""
     camera_distortion: tuple[float, ...] = ()
-    """As in `calib.camera.Intrinsics.dist`."""
+    """As in `engines.camera.Intrinsics.dist`."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,18 @@ class Stamp:
     t_publish_unix_ns: int
 
 
-def describe(name: str, fitted: uncertainty.Calibration) -> Calibration:
+def describe(name: str, fitted: uncertainty.CovarianceCalibration) -> StreamCalibration:
     """What the stream says about the calibration of the model `name`."""
     reached = fitted.reached
 
     def levels(shares: tuple[float, ...] | None) -> tuple[tuple[float, float], ...]:
-        return () if reached is None or shares is None else tuple(zip(reached.levels, shares, strict=True))
+        return (
+            ()
+            if reached is None or shares is None
+            else tuple(zip(reached.levels, shares, strict=True))
+        )
 
-    return Calibration(
+    return StreamCalibration(
         name,
         fitted.data,
         levels=levels(reached and reached.coverage),
@@ -118,7 +124,10 @@ class _Data:
         lead: tuple[int, ...] = (),
     ) -> dict[str, Any]:
         """Appends all arrays of `spec` and returns the header's references to them."""
-        return {name: self._append(name, values[name], dtype, lead + shape) for name, (dtype, shape) in spec.items()}
+        return {
+            name: self._append(name, values[name], dtype, lead + shape)
+            for name, (dtype, shape) in spec.items()
+        }
 
     def _append(
         self, name: str, values: np.ndarray, dtype: str, shape: tuple[int, ...]

@@ -6,7 +6,8 @@ from engines.errors import PenumbraError
 
 
 def check_endpoint(endpoint: str, *, any_port: bool) -> None:
-    """Refuses what ZeroMQ would refuse, and a port above 65535, of which ZeroMQ silently takes the remainder.
+    """Refuses what ZeroMQ would refuse, and a port above 65535, of which ZeroMQ silently takes the
+    remainder.
 
     Args:
         endpoint: What the user gave.
@@ -20,7 +21,9 @@ def check_endpoint(endpoint: str, *, any_port: bool) -> None:
     is_port = port.isascii() and port.isdigit() and (1 - any_port) <= int(port) <= 65535
     is_tcp = scheme == "tcp" and host != "" and (is_port or (any_port and port == "*"))
     if not is_tcp and not (scheme == "ipc" and rest):
-        raise PenumbraError(f"The endpoint {endpoint} is not of the form tcp://HOST:PORT or ipc://PATH.")
+        raise PenumbraError(
+            f"The endpoint {endpoint} is not of the form tcp://HOST:PORT or ipc://PATH."
+        )
 
 
 def is_local(endpoint: str) -> bool:

@@ -1,8 +1,8 @@
 """Sends every estimate to whoever listens, and never waits for a listener.
 
-A ZeroMQ PUB socket keeps a short queue for each subscriber. A subscriber that stops reading fills its own queue and
-misses messages; nobody else notices. `ZMQ_CONFLATE` belongs on the subscriber: on a PUB socket it breaks as soon as
-there are two subscribers (libzmq issue 3323).
+A ZeroMQ PUB socket keeps a short queue for each subscriber. A subscriber that stops reading fills
+its own queue and misses messages; nobody else notices. `ZMQ_CONFLATE` belongs on the subscriber: on
+a PUB socket it breaks as soon as there are two subscribers (libzmq issue 3323).
 """
 
 import logging
@@ -23,8 +23,9 @@ from realtime.stream.endpoint import check_endpoint, is_local
 from realtime.stream.wire import DEFAULT_ENDPOINT, MAX_MESSAGE_BYTES
 
 SEND_QUEUE = 32
-"""Messages kept for a subscriber that is late: about a second of video, 2 MB with 100 hypotheses. libzmq hears what was
-read in steps of half a queue, so one that is at most `SEND_QUEUE // 2` messages behind is sure to miss nothing."""
+"""Messages kept for a subscriber that is late: about a second of video, 2 MB with 100 hypotheses.
+libzmq hears what was read in steps of half a queue, so one that is at most `SEND_QUEUE // 2`
+messages behind is sure to miss nothing."""
 CLOSE_MS = 250
 """How long `close` waits for the last messages to leave."""
 
@@ -34,19 +35,22 @@ log = logging.getLogger(__name__)
 class Publisher:
     """Publishes on one endpoint, one session per instance.
 
-    Make it in any thread, then call `publish` from one thread only: a ZeroMQ socket must not be shared.
+    Make it in any thread, then call `publish` from one thread only: a ZeroMQ socket must not be
+    shared.
     """
 
     def __init__(self, endpoint: str = DEFAULT_ENDPOINT, *, allow_lan: bool = False) -> None:
         """Binds.
 
         Args:
-            endpoint: `tcp://HOST:PORT` or `ipc://PATH`. Port `*` takes any free one; `endpoint` then tells which.
-            allow_lan: Other machines may connect. The stream is neither encrypted nor authenticated.
+            endpoint: `tcp://HOST:PORT` or `ipc://PATH`. Port `*` takes any free one; `endpoint`
+                then tells which.
+            allow_lan: Other machines may connect. The stream is neither encrypted nor
+                authenticated.
 
         Raises:
-            PenumbraError: the port or path is in use, the endpoint is malformed, or it is not local and `allow_lan` is
-                False.
+            PenumbraError: the port or path is in use, the endpoint is malformed, or it is not local
+                and `allow_lan` is False.
         """
         check_endpoint(endpoint, any_port=True)
         if not is_local(endpoint):
@@ -55,15 +59,17 @@ class Publisher:
                     f"The endpoint {endpoint} can be reached from other machines; use tcp://127.0.0.1:PORT, "
                     "or allow it with allow_lan."
                 )
-            log.warning("Publishing on %s: anyone on the network can read the poses, unencrypted.", endpoint)
+            log.warning(
+                "Publishing on %s: anyone on the network can read the poses, unencrypted.", endpoint
+            )
         if endpoint.startswith("ipc://"):
             _check_free(endpoint)
         self.session = uuid.uuid4().hex
         self.sent = 0
         """Messages published, also while nobody listens."""
         self.stalls = 0
-        """How often a subscriber's queue was found full. From then until it reads again, messages are left out for it;
-        its own `Subscriber.lost` tells how many."""
+        """How often a subscriber's queue was found full. From then until it reads again, messages
+        are left out for it; its own `Subscriber.lost` tells how many."""
         self._thread: int | None = None
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PUB)
@@ -91,9 +97,11 @@ class Publisher:
         self.sent += 1
 
     def _send(self, message: bytes) -> None:
-        assert len(message) <= MAX_MESSAGE_BYTES, f"{len(message)} bytes: subscribers would refuse this message"
-        # A send that need not wait hears only once in a while, to save time, that subscribers have read on; it would
-        # find queues full that are not. Asking for events always hears it.
+        assert len(message) <= MAX_MESSAGE_BYTES, (
+            f"{len(message)} bytes: subscribers would refuse this message"
+        )
+        # A send that need not wait hears only once in a while, to save time, that subscribers have
+        # read on; it would find queues full that are not. Asking for events always hears it.
         self._socket.getsockopt(zmq.EVENTS)
         try:
             self._socket.send(message, zmq.NOBLOCK)
@@ -104,20 +112,27 @@ class Publisher:
             self._socket.setsockopt(zmq.XPUB_NODROP, 1)
 
     def close(self) -> None:
-        """Lets the last messages out, but waits no longer than `CLOSE_MS` for a subscriber that does not read."""
+        """Lets the last messages out, but waits no longer than `CLOSE_MS` for a subscriber that
+        does not read.
+        """
         self._context.destroy(linger=CLOSE_MS)
 
     def __enter__(self) -> "Publisher":
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
     ) -> None:
         self.close()
 
 
 def _check_free(endpoint: str) -> None:
-    """libzmq deletes whatever is at the path before it binds; only a socket that nobody listens to may go that way."""
+    """libzmq deletes whatever is at the path before it binds; only a socket that nobody listens to
+    may go that way.
+    """
     path = endpoint.removeprefix("ipc://")
     if path == "*" or path.startswith("@"):  # a new name of its own, or a name that is not a file
         return
@@ -133,7 +148,10 @@ def _check_free(endpoint: str) -> None:
         probe.setblocking(False)  # a listener with a full queue would hold us up
         try:
             probe.connect(path)
-        except (ConnectionRefusedError, FileNotFoundError):  # left behind by a program that has ended
+        except (
+            ConnectionRefusedError,
+            FileNotFoundError,
+        ):  # left behind by a program that has ended
             return
         except OSError:  # somebody else's, or of another kind
             pass

@@ -1,4 +1,5 @@
-"""A received message as the arrays that `engines` works on. Needs NumPy and jaxtyping, which plain subscribing does not.
+"""A received message as the arrays that `engines` works on. Needs NumPy and jaxtyping, which plain
+subscribing does not.
 
 with Subscriber() as stream:
     for message in stream:
@@ -8,13 +9,15 @@ with Subscriber() as stream:
 
 import numpy as np
 
-from calib.camera import Intrinsics
+from engines.camera import Intrinsics
 from engines.types import NUM_JOINTS, Hypotheses
 from realtime.stream.decode import PersonMessage, PoseMessage
 
 
 def hypotheses_of(person: PersonMessage) -> Hypotheses:
-    """The bodies of a person, camera frame, metres; `log_q` is NaN where the publisher is older than 1.2."""
+    """The bodies of a person, camera frame, metres; `log_q` is NaN where the publisher is older
+    than 1.2.
+    """
     sent = person.hypotheses
     orient, pose = np.asarray(sent.global_orient), np.asarray(sent.body_pose)
     count = len(orient)

@@ -1,12 +1,14 @@
-"""Writes what the window would show into a video file, from its own thread, with or without a display.
+"""Writes what the window would show into a video file, from its own thread, with or without a
+display.
 
     with Recorder("out.mp4", renderer, fps=30.0, every_frame=False) as recorder:
         recorder.put(frame)
 
-The file is a fragmented MP4: whatever ends the process, `kill -9` included, it stays readable but for the last 256 kB,
-which FFmpeg still holds (a second or two). An ordinary MP4 has its index at the end and is lost without it. OpenCV
-passes no options to its muxer, but it chooses the muxer by the file's extension, and FFmpeg's `ismv` muxer writes the
-same container in fragments. So the file is opened under that extension and gets its own name at once.
+The file is a fragmented MP4: whatever ends the process, `kill -9` included, it stays readable but
+for the last 256 kB, which FFmpeg still holds (a second or two). An ordinary MP4 has its index at
+the end and is lost without it. OpenCV passes no options to its muxer, but it chooses the muxer by
+the file's extension, and FFmpeg's `ismv` muxer writes the same container in fragments. So the file
+is opened under that extension and gets its own name at once.
 """
 
 import logging
@@ -28,7 +30,9 @@ from realtime.view.scene import ViewFrame
 log = logging.getLogger(__name__)
 
 _QUEUE_LENGTH = 4  # smooths over a slow write; a longer one would only hold pictures back
-_MIN_FREE_BYTES = 64 << 20  # stop in good order before the disk is full: FFmpeg's writes fail without a word
+_MIN_FREE_BYTES = (
+    64 << 20
+)  # stop in good order before the disk is full: FFmpeg's writes fail without a word
 _MAX_REPEAT_S = 2.0  # a longer gap, such as a reconnecting camera, is cut out of the recording
 
 
@@ -41,9 +45,9 @@ class Recorder:
             path: File to write, `.mp4`. An existing file is replaced.
             renderer: Composes the pictures, in the recorder's thread.
             fps: Of the recording, frames per second.
-            every_frame: True: `put` waits and each frame is written once. False: `put` never waits, frames that come
-                too fast are dropped and counted, and a picture is repeated until the next one's time, so that the
-                recording keeps the pace of the source.
+            every_frame: True: `put` waits and each frame is written once. False: `put` never waits,
+                frames that come too fast are dropped and counted, and a picture is repeated until
+                the next one's time, so that the recording keeps the pace of the source.
 
         Raises:
             PenumbraError: the file cannot be written.
@@ -70,7 +74,8 @@ class Recorder:
         """Hand a frame over.
 
         Raises:
-            PenumbraError: recording ended early, for example because the disk is full; what was written is readable.
+            PenumbraError: recording ended early, for example because the disk is full; what was
+                written is readable.
         """
         self._raise_error()
         if self._every_frame:
@@ -92,12 +97,16 @@ class Recorder:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         if kind is None:
             self.close()
             return
-        # The run already ends for a reason of its own, which the user must see; ours is only logged.
+        # The run already ends for a reason of its own, which the user must see; ours is only
+        # logged.
         try:
             self.close()
         except PenumbraError as own:
@@ -117,7 +126,9 @@ class Recorder:
             self._writer.release()
 
     def _record_or_fail(self, frame: ViewFrame) -> None:
-        """Keeps an error for the caller's thread; the loop goes on emptying the queue, so that nobody blocks."""
+        """Keeps an error for the caller's thread; the loop goes on emptying the queue, so that
+        nobody blocks.
+        """
         try:
             self._record(frame)
         except Exception as error:
@@ -153,7 +164,9 @@ class Recorder:
 def _open_writer(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
     """A writer whose file is already called `path`."""
     if path.suffix.lower() != ".mp4":
-        raise PenumbraError(f"--record {path}: only .mp4 can be written; give the file a name that ends in .mp4.")
+        raise PenumbraError(
+            f"--record {path}: only .mp4 can be written; give the file a name that ends in .mp4."
+        )
     if path.is_dir():
         raise PenumbraError(f"--record {path}: this is a folder; give the name of a file.")
     hidden = path.with_name(f".{path.stem}.{os.getpid()}.ismv")
@@ -163,7 +176,9 @@ def _open_writer(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWrit
         raise PenumbraError(
             f"--record {path}: cannot be written ({error.strerror}); choose a folder that exists and allows it."
         ) from error
-    writer = cv2.VideoWriter(str(hidden), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+    writer = cv2.VideoWriter(
+        str(hidden), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, size
+    )
     if not writer.isOpened():
         hidden.unlink()
         raise PenumbraError(

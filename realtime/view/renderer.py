@@ -2,12 +2,14 @@
 
     Renderer(faces, config).compose(frame) -> (height, width, 3) uint8 BGR
 
-Left the camera picture with its overlay and the legend, right the person from the side, below the status line. The
-recorder and headless previews use this; the window shows the same `Scene`, colours, legend and status line.
+Left the camera picture with its overlay and the legend, right the person from the side, below the
+status line. The recorder and headless previews use this; the window shows the same `Scene`,
+colours, legend and status line.
 
-Why our own painter and not Open3D's offscreen renderer: recording must not depend on a graphics driver (without EGL,
-Open3D does not fail, it ends the process), and for one mesh of some thousand triangles back-to-front filled triangles
-at twice the size, scaled down, are as clean and take a fraction of the time of software OpenGL.
+Why our own painter and not Open3D's offscreen renderer: recording must not depend on a graphics
+driver (without EGL, Open3D does not fail, it ends the process), and for one mesh of some thousand
+triangles back-to-front filled triangles at twice the size, scaled down, are as clean and take a
+fraction of the time of software OpenGL.
 """
 
 from functools import lru_cache
@@ -28,7 +30,16 @@ from realtime.view.overlay import (
     draw_skeletons,
     fixed_point,
 )
-from realtime.view.scene import Scene, Status, ViewConfig, ViewFrame, build_scene, colormap, ellipsoid_outline, project
+from realtime.view.scene import (
+    Scene,
+    Status,
+    ViewConfig,
+    ViewFrame,
+    build_scene,
+    colormap,
+    ellipsoid_outline,
+    project,
+)
 
 BACKGROUND = (34, 29, 26)
 STATUS_BACKGROUND = (24, 20, 18)
@@ -39,7 +50,9 @@ LEFT_SHARE = 0.62
 LEGEND_HEIGHT = 84
 MARGIN = 12
 _SUPERSAMPLE = 2
-_LIGHT = np.array([-0.35, -0.55, -0.76])  # from the surface towards the light: from above, left, behind the camera
+_LIGHT = np.array(
+    [-0.35, -0.55, -0.76]
+)  # from the surface towards the light: from above, left, behind the camera
 
 
 class Renderer:
@@ -63,7 +76,9 @@ class Renderer:
         return canvas
 
 
-def draw_left(frame: ViewFrame, scene: Scene | None, config: ViewConfig) -> UInt8[np.ndarray, "h w 3"]:
+def draw_left(
+    frame: ViewFrame, scene: Scene | None, config: ViewConfig
+) -> UInt8[np.ndarray, "h w 3"]:
     """The camera picture with its overlay, fitted into its box, and the legend below."""
     height, width = config.height - STATUS_HEIGHT, round(config.width * LEFT_SHARE)
     canvas = _plain(width, height, BACKGROUND).copy()
@@ -105,7 +120,8 @@ def draw_view(
     draw_skeletons(canvas, skeletons, HYPOTHESIS, 0.75, width=s)
     if len(scene.vertices):
         paint_mesh(canvas, scene.vertices @ R.T + t, scene.vertex_colors, faces, K)
-        # Once more on top, fainter: a spread towards the viewer would otherwise hide inside the body.
+        # Once more on top, fainter: a spread towards the viewer would otherwise hide inside the
+        # body.
         draw_skeletons(canvas, skeletons, HYPOTHESIS, 0.28, width=s)
     else:
         colors = [bgr(c) for c in scene.joint_colors]
@@ -115,7 +131,9 @@ def draw_view(
 
 
 @lru_cache(maxsize=8)
-def _plain(width: int, height: int, color: tuple[int, int, int]) -> UInt8[np.ndarray, "height width 3"]:
+def _plain(
+    width: int, height: int, color: tuple[int, int, int]
+) -> UInt8[np.ndarray, "height width 3"]:
     """One colour everywhere; kept because filling is slower than copying."""
     return np.full((height, width, 3), color, np.uint8)
 
@@ -129,17 +147,25 @@ def _panel_background(width: int, height: int) -> UInt8[np.ndarray, "height widt
     return np.clip(np.array(BACKGROUND) + glow, 0, 255).astype(np.uint8)
 
 
-def vertex_normals(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "V 3"]:
+def vertex_normals(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
+) -> Float[np.ndarray, "V 3"]:
     """Area-weighted unit normals, outward for anticlockwise faces as seen from outside."""
     corners = vertices[faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # (F, 3)
     flat = faces.T.ravel()
-    summed = np.stack([np.bincount(flat, np.tile(normals[:, c], 3), len(vertices)) for c in range(3)], axis=1)
+    summed = np.stack(
+        [np.bincount(flat, np.tile(normals[:, c], 3), len(vertices)) for c in range(3)], axis=1
+    )
     return summed / np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1e-12)
 
 
-def shade(colors: Float[np.ndarray, "V 3"], normals: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:
-    """Colours under one soft light that goes with the virtual camera; `normals` are in that camera's frame."""
+def shade(
+    colors: Float[np.ndarray, "V 3"], normals: Float[np.ndarray, "V 3"]
+) -> Float[np.ndarray, "V 3"]:
+    """Colours under one soft light that goes with the virtual camera; `normals` are in that
+    camera's frame.
+    """
     toward_light = np.clip(normals @ (_LIGHT / np.linalg.norm(_LIGHT)), 0.0, 1.0)
     return np.clip(colors * (0.42 + 0.62 * toward_light)[:, None], 0.0, 1.0)
 
@@ -151,7 +177,8 @@ def paint_mesh(
     faces: Int[np.ndarray, "F 3"],
     K: Float[np.ndarray, "3 3"],
 ) -> None:
-    """Fills the triangles that face the camera from far to near, shaded by the mean of their vertex normals.
+    """Fills the triangles that face the camera from far to near, shaded by the mean of their vertex
+    normals.
 
     Args:
         canvas: Drawn on in place, BGR.
@@ -162,9 +189,12 @@ def paint_mesh(
     """
     uv = project(vertices, K)
     a, b, c = (uv[faces[:, i]] for i in range(3))
-    # Image y points down, so a triangle that is anticlockwise in space turns clockwise in (x, y) formulas: area < 0.
+    # Image y points down, so a triangle that is anticlockwise in space turns clockwise in (x, y)
+    # formulas: area < 0.
     area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
-    front = np.flatnonzero(area < 0)  # nan compares false: triangles behind the camera are dropped here too
+    front = np.flatnonzero(
+        area < 0
+    )  # nan compares false: triangles behind the camera are dropped here too
     front = front[np.argsort(-vertices[faces[front], 2].mean(axis=1), kind="stable")]
     shaded = shade(colors, vertex_normals(vertices, faces))
     fill = (shaded[faces[front]].mean(axis=1)[:, ::-1] * 255.0).tolist()
@@ -173,7 +203,9 @@ def paint_mesh(
         cv2.fillConvexPoly(canvas, triangle, color)
 
 
-def _draw_ellipsoids(canvas: UInt8[np.ndarray, "H W 3"], scene: Scene, K: Float[np.ndarray, "3 3"]) -> None:
+def _draw_ellipsoids(
+    canvas: UInt8[np.ndarray, "H W 3"], scene: Scene, K: Float[np.ndarray, "3 3"]
+) -> None:
     """Outlines of the 90 % ellipsoids, lightly filled."""
     R, t = scene.T_view_cam[:3, :3], scene.T_view_cam[:3, 3]
     hulls = []
@@ -193,7 +225,9 @@ def _draw_ellipsoids(canvas: UInt8[np.ndarray, "H W 3"], scene: Scene, K: Float[
     cv2.addWeighted(layer, 0.7, canvas, 0.3, 0, dst=canvas)
 
 
-def draw_text(canvas: UInt8[np.ndarray, "H W 3"], text: str, x: int, y: int, size: float, color: tuple) -> None:
+def draw_text(
+    canvas: UInt8[np.ndarray, "H W 3"], text: str, x: int, y: int, size: float, color: tuple
+) -> None:
     """Left-aligned text with its baseline at (x, y); `size` 1 is about 21 px high."""
     cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, color, 1, cv2.LINE_AA)
 
@@ -203,14 +237,18 @@ def text_width(text: str, size: float) -> int:
 
 
 def legend_ticks(config: ViewConfig) -> list[tuple[float, str]]:
-    """Four values in cm from 0 to the end of the scale, the last one open: larger values get the same colour."""
+    """Four values in cm from 0 to the end of the scale, the last one open: larger values get the
+    same colour.
+    """
     values = [config.max_std_cm * i / 3 for i in range(4)]
     return [(v, f"{v:g}" if i < 3 else f"{v:g}+ cm") for i, v in enumerate(values)]
 
 
 @lru_cache(maxsize=4)
 def draw_legend(width: int, config: ViewConfig) -> UInt8[np.ndarray, "h width 3"]:
-    """The colour scale in centimetres and the meaning of the marks. It never changes, so it is drawn once."""
+    """The colour scale in centimetres and the meaning of the marks. It never changes, so it is
+    drawn once.
+    """
     canvas = np.full((LEGEND_HEIGHT, width, 3), BACKGROUND, np.uint8)
     x0, bar = 2 * MARGIN, round(0.40 * width)
     draw_text(canvas, "standard deviation per axis", x0, 20, 0.45, MUTED)
@@ -234,13 +272,20 @@ def _draw_keys(canvas: UInt8[np.ndarray, "H W 3"], first: int, second: int) -> N
     draw_line(canvas, np.array([second, 20]), np.array([second + length, 20]), HYPOTHESIS, 1)
     ring = np.array(cv2.ellipse2Poly((second + length // 2, 48), (length // 2, 9), 0, 0, 360, 6))
     cv2.polylines(canvas, [ring], True, bgr(colormap()[200] / 255.0), 1, cv2.LINE_AA)
-    labels = ((first, 24, "seen"), (first, 52, "guessed"), (second, 24, "hypothesis"), (second, 52, "90 % ellipsoid"))
+    labels = (
+        (first, 24, "seen"),
+        (first, 52, "guessed"),
+        (second, 24, "hypothesis"),
+        (second, 52, "90 % ellipsoid"),
+    )
     for x, y, text in labels:
         draw_text(canvas, text, x + length + 12, y, 0.45, PAPER)
 
 
 def distance_lines(frame: ViewFrame) -> list[str]:
-    """The one number that the 3D view leaves out: how far away the person is, and how sure that is."""
+    """The one number that the 3D view leaves out: how far away the person is, and how sure that
+    is.
+    """
     person = frame.estimate.person
     if person is None:
         return ["nobody found"]
@@ -250,7 +295,9 @@ def distance_lines(frame: ViewFrame) -> list[str]:
 
 def draw_distance(panel: UInt8[np.ndarray, "H W 3"], frame: ViewFrame) -> None:
     """Writes `distance_lines` into the upper left corner."""
-    for line, y, size, color in zip(distance_lines(frame), (34, 56), (0.6, 0.45), (PAPER, MUTED), strict=False):
+    for line, y, size, color in zip(
+        distance_lines(frame), (34, 56), (0.6, 0.45), (PAPER, MUTED), strict=False
+    ):
         draw_text(panel, line, 2 * MARGIN, y, size, color)
 
 

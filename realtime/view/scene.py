@@ -2,10 +2,11 @@
 
     ViewFrame -> build_scene -> Scene: coloured mesh, hypothesis skeletons, covariance ellipsoids
 
-Everything here is a pure function of its arguments and imports neither Open3D nor a GPU library. Points are in the
-camera frame in metres (x right, y down, z forward); the picture is BGR, as OpenCV delivers it; colours of geometry are
-RGB in [0, 1].
-The unknown distance to the camera is shown as a number, never as spread: see `engines.types.JointMoments`.
+Everything here is a pure function of its arguments and imports neither Open3D nor a GPU library.
+Points are in the camera frame in metres (x right, y down, z forward); the picture is BGR, as OpenCV
+delivers it; colours of geometry are RGB in [0, 1].
+The unknown distance to the camera is shown as a number, never as spread: see
+`engines.types.JointMoments`.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from calib.camera import Intrinsics
+from engines.camera import Intrinsics
 from engines.covariance import ELLIPSOID_90, std_from_cov
 from engines.types import LIMB_JOINTS, Estimate, Hypotheses, Person
 
@@ -35,11 +36,17 @@ class ViewConfig:
     ellipsoid_min_std_cm: float = 5.0
     """A joint gets an ellipsoid when its standard deviation is above this, cm."""
     ellipsoid_joints: tuple[int, ...] = (*LIMB_JOINTS, 15)
-    """Which joints may get one: limbs and head. Those of hands, feet and spine nearly repeat their neighbours'."""
+    """Which joints may get one: limbs and head. Those of hands, feet and spine nearly repeat their
+    neighbours'.
+    """
     visible_threshold: float = 0.5
-    """Below this probability of being visible a joint or landmark is drawn as a guess: hollow, dashed."""
+    """Below this probability of being visible a joint or landmark is drawn as a guess: hollow,
+    dashed.
+    """
     orbit_deg: float = 32.0
-    """How far the virtual camera is turned about the person, so that spread in depth becomes visible."""
+    """How far the virtual camera is turned about the person, so that spread in depth becomes
+    visible.
+    """
     elevation_deg: float = 10.0
     """How far the virtual camera is raised."""
     extent_m: float = 2.5
@@ -62,15 +69,21 @@ class Status:
 
 @dataclass(frozen=True)
 class ViewFrame:
-    """One result as the view gets it. It owns its arrays: whoever made it must not write into them afterwards."""
+    """One result as the view gets it. It owns its arrays: whoever made it must not write into them
+    afterwards.
+    """
 
     image: UInt8[np.ndarray, "H W 3"]
     """The camera picture, BGR."""
     estimate: Estimate
     vertices: Float[np.ndarray, "V 3"] | None
-    """Live mesh of the best estimate, camera frame, metres. None when nobody is there or no mesh was asked for."""
+    """Live mesh of the best estimate, camera frame, metres. None when nobody is there or no mesh
+    was asked for.
+    """
     vertex_std: Float[np.ndarray, "V"] | None
-    """Calibrated standard deviation of every vertex, metres, defined as in `engines.covariance.std_from_cov`."""
+    """Calibrated standard deviation of every vertex, metres, defined as in
+    `engines.covariance.std_from_cov`.
+    """
     status: Status
     intrinsics: Intrinsics
     """What took the picture."""
@@ -91,23 +104,31 @@ class Scene:
     joint_guessed: np.ndarray
     """(24,) bool: more likely hidden than seen."""
     skeletons: Float[np.ndarray, "S 24 3"]
-    """A sample of the hypotheses, moved along the viewing ray to the distance of the best estimate."""
+    """A sample of the hypotheses, moved along the viewing ray to the distance of the best
+    estimate.
+    """
     ellipsoid_joints: Int[np.ndarray, "E"]
     """Which joints carry an ellipsoid."""
     middle: Float[np.ndarray, "3"]
     """The point that the views are centred on."""
     T_view_cam: Float[np.ndarray, "4 4"]
-    """Camera frame to the virtual camera that looks at the person from the side, also x right, y down, z forward."""
+    """Camera frame to the virtual camera that looks at the person from the side, also x right, y
+    down, z forward.
+    """
 
 
 @lru_cache(maxsize=1)
 def colormap() -> UInt8[np.ndarray, "256 3"]:
-    """The colour scale, RGB: OpenCV's inferno without its near-black start, which would vanish on a dark background.
+    """The colour scale, RGB: OpenCV's inferno without its near-black start, which would vanish on a
+    dark background.
 
-    Inferno is perceptually uniform and its lightness grows from end to end, so any stretch of it is and does too.
+    Inferno is perceptually uniform and its lightness grows from end to end, so any stretch of it is
+    and does too.
     """
     ramp = np.linspace(0.28 * 255, 0.97 * 255, 256)
-    bgr = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0].astype(np.float64)
+    bgr = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[
+        :, 0
+    ].astype(np.float64)
     lut = np.stack([np.interp(ramp, np.arange(256), bgr[:, c]) for c in (2, 1, 0)], axis=1)
     return np.rint(lut).astype(np.uint8)
 
@@ -120,7 +141,9 @@ def std_colors(std: Float[np.ndarray, "*n"], config: ViewConfig) -> Float[np.nda
 
 @lru_cache(maxsize=1)
 def unit_rings(points: int = 48) -> tuple[Float[np.ndarray, "M 3"], Int[np.ndarray, "L 2"]]:
-    """Three great circles of a unit sphere, one across each axis: their points, and the lines between them."""
+    """Three great circles of a unit sphere, one across each axis: their points, and the lines
+    between them.
+    """
     angle = 2 * np.pi * np.arange(points) / points
     c, s, o = np.cos(angle), np.sin(angle), np.zeros(points)
     rings = np.concatenate([np.stack(ring, axis=1) for ring in ((o, c, s), (s, o, c), (c, s, o))])
@@ -129,8 +152,11 @@ def unit_rings(points: int = 48) -> tuple[Float[np.ndarray, "M 3"], Int[np.ndarr
     return rings, np.concatenate([loop + points * i for i in range(3)])
 
 
-def ellipsoid_rings(center: Float[np.ndarray, "3"], cov: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "M 3"]:
-    """`unit_rings` on the 90 % ellipsoid: points p with (p - center)^T cov^-1 (p - center) = chi2_3(0.9).
+def ellipsoid_rings(
+    center: Float[np.ndarray, "3"], cov: Float[np.ndarray, "3 3"]
+) -> Float[np.ndarray, "M 3"]:
+    """`unit_rings` on the 90 % ellipsoid: points p with (p - center)^T cov^-1 (p - center) =
+    chi2_3(0.9).
 
     The rings run across the ellipsoid's own axes.
     """
@@ -145,10 +171,11 @@ def ellipsoid_outline(
     intrinsics: Float[np.ndarray, "3 3"],
     points: int = 72,
 ) -> Float[np.ndarray, "N 2"] | None:
-    """The ellipse, px, that the 90 % ellipsoid covers in a pinhole picture; None when it reaches behind the camera.
+    """The ellipse, px, that the 90 % ellipsoid covers in a pinhole picture; None when it reaches
+    behind the camera.
 
-    A quadric's dual projects to the dual of its outline: C* ~ K (c c^T - chi2 cov) K^T, scaled to C*_33 = 1, is
-    [[m m^T - S, m], [m^T, 1]] with the ellipse (u - m)^T S^-1 (u - m) = 1.
+    A quadric's dual projects to the dual of its outline: C* ~ K (c c^T - chi2 cov) K^T, scaled to
+    C*_33 = 1, is [[m m^T - S, m], [m^T, 1]] with the ellipse (u - m)^T S^-1 (u - m) = 1.
     """
     dual = intrinsics @ (np.outer(center, center) - ELLIPSOID_90 * cov) @ intrinsics.T
     if center[2] <= 0 or dual[2, 2] <= 0:
@@ -161,11 +188,13 @@ def ellipsoid_outline(
     return circle @ (axes * np.sqrt(np.maximum(variances, 0.0))).T + middle
 
 
-def sample_skeletons(hypotheses: Hypotheses, person: Person, count: int) -> Float[np.ndarray, "S 24 3"]:
+def sample_skeletons(
+    hypotheses: Hypotheses, person: Person, count: int
+) -> Float[np.ndarray, "S 24 3"]:
     """`count` hypotheses picked in proportion to their weights, at the best estimate's distance.
 
-    Systematic resampling with a fixed offset: equal weights give evenly spaced indices, the same in every frame, so
-    that a hypothesis that keeps its z keeps its place in the picture too.
+    Systematic resampling with a fixed offset: equal weights give evenly spaced indices, the same in
+    every frame, so that a hypothesis that keeps its z keeps its place in the picture too.
     """
     cumulative = np.cumsum(hypotheses.weights)
     picks = np.searchsorted(cumulative, (np.arange(count) + 0.5) / count * cumulative[-1])
@@ -174,27 +203,39 @@ def sample_skeletons(hypotheses: Hypotheses, person: Person, count: int) -> Floa
     return joints - behind[:, None, None] * person.ray
 
 
-def orbit_camera(target: Float[np.ndarray, "3"], ray: Float[np.ndarray, "3"], config: ViewConfig) -> np.ndarray:
-    """T_view_cam (4, 4) of a virtual camera that circles `target`; at 0 degrees it looks along `ray`."""
+def orbit_camera(
+    target: Float[np.ndarray, "3"], ray: Float[np.ndarray, "3"], config: ViewConfig
+) -> np.ndarray:
+    """T_view_cam (4, 4) of a virtual camera that circles `target`; at 0 degrees it looks along
+    `ray`.
+    """
     right = np.cross([0.0, 1.0, 0.0], ray)
     right /= np.linalg.norm(right)
     R_front_cam = np.stack([right, np.cross(ray, right), ray])
     yaw, pitch = np.deg2rad(config.orbit_deg), np.deg2rad(config.elevation_deg)
     R_yaw = np.array([[np.cos(yaw), 0, -np.sin(yaw)], [0, 1, 0], [np.sin(yaw), 0, np.cos(yaw)]])
-    R_pitch = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
+    R_pitch = np.array(
+        [[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]]
+    )
     T = np.eye(4)
     T[:3, :3] = R_pitch @ R_yaw @ R_front_cam
     T[:3, 3] = np.array([0.0, 0.0, 2.0 * config.extent_m]) - T[:3, :3] @ target
     return T
 
 
-def project(points: Float[np.ndarray, "*n 3"], intrinsics: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "*n 2"]:
-    """Pinhole projection to px. Points behind the camera give nan, which no drawing function may be handed."""
+def project(
+    points: Float[np.ndarray, "*n 3"], intrinsics: Float[np.ndarray, "3 3"]
+) -> Float[np.ndarray, "*n 2"]:
+    """Pinhole projection to px. Points behind the camera give nan, which no drawing function may be
+    handed.
+    """
     depth = np.where(points[..., 2:] > 1e-3, points[..., 2:], np.nan)
     return (points @ intrinsics.T)[..., :2] / depth
 
 
-def through_lens(points: Float[np.ndarray, "*n 3"], intrinsics: Intrinsics) -> Float[np.ndarray, "*n 2"]:
+def through_lens(
+    points: Float[np.ndarray, "*n 3"], intrinsics: Intrinsics
+) -> Float[np.ndarray, "*n 2"]:
     """As `project`, with the lens of a real camera."""
     ahead = points[..., 2:] > 1e-3
     uv = intrinsics.project(np.where(ahead, points, 1.0).reshape(-1, 3))

@@ -1,12 +1,15 @@
-"""The window: the same scene, colours, legend and status line as in a recording, with a 3D view that can be turned.
+"""The window: the same scene, colours, legend and status line as in a recording, with a 3D view
+that can be turned.
 
     if (reason := why_no_window()) is None:
         viewer = Viewer(faces)
-        ... start the pipeline in a thread that calls viewer.show(frame), and viewer.close() at its end ...
+        ... start the pipeline in a thread that calls viewer.show(frame), and viewer.close() at its
+        end ...
         viewer.run()  # on the main thread, until the user closes the window
         ... tell the pipeline to stop ...
 
-`show` never waits: the window draws the newest frame and skips the others. Open3D is imported by `Viewer.run` only.
+`show` never waits: the window draws the newest frame and skips the others. Open3D is imported by
+`Viewer.run` only.
 """
 
 import os
@@ -33,11 +36,18 @@ from realtime.view.renderer import (
     status_line,
     vertex_normals,
 )
-from realtime.view.scene import Scene, ViewConfig, ViewFrame, build_scene, ellipsoid_rings, unit_rings
+from realtime.view.scene import (
+    Scene,
+    ViewConfig,
+    ViewFrame,
+    build_scene,
+    ellipsoid_rings,
+    unit_rings,
+)
 
 _PROBE_TIMEOUT_S = 120.0
-# Without a display or a driver Open3D ends the process instead of raising, so it is tried in another one first.
-# `_exit` skips Open3D's own teardown, which is of no interest here.
+# Without a display or a driver Open3D ends the process instead of raising, so it is tried in
+# another one first. `_exit` skips Open3D's own teardown, which is of no interest here.
 _PROBE = """
 import os
 from open3d.visualization import gui
@@ -58,14 +68,20 @@ _TO_STAGE = np.diag([1.0, -1.0, -1.0])  # Open3D's controls take y as up
 
 @lru_cache(maxsize=1)
 def why_no_window() -> str | None:
-    """One sentence that says why no window can be opened and what to do; None when it can. Tried once per process."""
+    """One sentence that says why no window can be opened and what to do; None when it can. Tried
+    once per process.
+    """
     linux = sys.platform.startswith("linux")
     if linux and not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
         return "No window: there is no display (DISPLAY is not set); start from a desktop session, or add --headless."
     try:
-        probe = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S)
+        probe = subprocess.run(
+            [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S
+        )
     except subprocess.TimeoutExpired:
-        return f"No window: Open3D did not open one within {_PROBE_TIMEOUT_S:.0f} s; add --headless."
+        return (
+            f"No window: Open3D did not open one within {_PROBE_TIMEOUT_S:.0f} s; add --headless."
+        )
     return None if probe.returncode == 0 else explain_probe(probe.returncode, probe.stderr)
 
 
@@ -74,8 +90,14 @@ def explain_probe(returncode: int, stderr: str) -> str:
     missing = re.search(r"(lib[\w.+-]+\.so)[\w.]*: cannot open shared object", stderr)
     if missing:
         package = _PACKAGES.get(missing[1])
-        cure = f"apt install {package}" if package else f"install the system package that brings {missing[1]}"
-        return f"No window: Open3D needs the system library {missing[1]}; {cure}, or add --headless."
+        cure = (
+            f"apt install {package}"
+            if package
+            else f"install the system package that brings {missing[1]}"
+        )
+        return (
+            f"No window: Open3D needs the system library {missing[1]}; {cure}, or add --headless."
+        )
     if "No module named" in stderr:
         return "No window: Open3D is not installed; pip install open3d==0.19.0, or add --headless."
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
@@ -88,9 +110,16 @@ def explain_probe(returncode: int, stderr: str) -> str:
 
 
 class Viewer:
-    """One Open3D window. `show` and `close` may be called from any thread, `run` only on the main one."""
+    """One Open3D window. `show` and `close` may be called from any thread, `run` only on the main
+    one.
+    """
 
-    def __init__(self, faces: Int[np.ndarray, "F 3"], config: ViewConfig | None = None, title: str = "Penumbra"):
+    def __init__(
+        self,
+        faces: Int[np.ndarray, "F 3"],
+        config: ViewConfig | None = None,
+        title: str = "Penumbra",
+    ):
         self._faces = np.ascontiguousarray(faces, dtype=np.int32)
         self._config = config or ViewConfig()
         self._title = title
@@ -98,7 +127,9 @@ class Viewer:
         self._newest: ViewFrame | None = None
         self._closing = threading.Event()
         self.closed = threading.Event()
-        """Set when the window is gone. `run` returns then too, after which `run_demo.py` stops the session."""
+        """Set when the window is gone. `run` returns then too, after which `run_demo.py` stops the
+        session.
+        """
         self.skipped = 0
         """Frames that a newer one replaced before they were drawn."""
 
@@ -113,7 +144,9 @@ class Viewer:
         self._closing.set()
 
     def run(self) -> None:
-        """Open the window and keep it alive until the user or `close` closes it; only if `why_no_window` gives None."""
+        """Open the window and keep it alive until the user or `close` closes it; only if
+        `why_no_window` gives None.
+        """
         from open3d.visualization import gui
 
         app = gui.Application.instance
@@ -140,7 +173,8 @@ class Viewer:
 class _Stage:
     """Everything in the window that belongs to Open3D. Lives on the main thread.
 
-    The person stands still in the middle of the 3D view, so that the user's own view of it is kept from frame to frame.
+    The person stands still in the middle of the 3D view, so that the user's own view of it is kept
+    from frame to frame.
     """
 
     def __init__(self, app: Any, faces: Int[np.ndarray, "F 3"], config: ViewConfig, title: str):
@@ -155,12 +189,18 @@ class _Stage:
         self._view.scene = rendering.Open3DScene(self._window.renderer)
         self._view.scene.set_background(_rgba(BACKGROUND))
         # Open3D's lights and its default tone curve would bend the colours away from the legend.
-        grading = rendering.ColorGrading(rendering.ColorGrading.Quality.HIGH, rendering.ColorGrading.ToneMapping.LINEAR)
+        grading = rendering.ColorGrading(
+            rendering.ColorGrading.Quality.HIGH, rendering.ColorGrading.ToneMapping.LINEAR
+        )
         self._view.scene.view.set_color_grading(grading)
         # An image widget without an image is a red field that says "Error".
-        self._picture = gui.ImageWidget(o3d.geometry.Image(np.full((4, 4, 3), BACKGROUND[::-1], np.uint8)))
+        self._picture = gui.ImageWidget(
+            o3d.geometry.Image(np.full((4, 4, 3), BACKGROUND[::-1], np.uint8))
+        )
         self._picture.background_color = gui.Color(*_rgba(BACKGROUND))
-        self._status, self._status_bar = _label(gui, "waiting for the first picture", STATUS_BACKGROUND)
+        self._status, self._status_bar = _label(
+            gui, "waiting for the first picture", STATUS_BACKGROUND
+        )
         for widget in (self._picture, self._view, self._status_bar):
             self._window.add_child(widget)
         self._window.set_on_layout(self._layout)
@@ -191,7 +231,10 @@ class _Stage:
         bones = np.stack([PARENTS[1:], np.arange(1, len(PARENTS))], axis=1)
         kinds = {
             "skeletons": self._lines(
-                scene.skeletons, bones, np.tile(_rgba(HYPOTHESIS)[:3], (len(scene.skeletons), 1)), scene
+                scene.skeletons,
+                bones,
+                np.tile(_rgba(HYPOTHESIS)[:3], (len(scene.skeletons), 1)),
+                scene,
             )
         }
         if len(scene.vertices):
@@ -199,20 +242,34 @@ class _Stage:
             colors = shade(scene.vertex_colors, vertex_normals(scene.vertices, self._faces) @ R.T)
             kinds["mesh"] = self._mesh(scene.vertices, self._faces, colors, scene)
         if len(scene.ellipsoid_joints):
-            rings = np.stack([ellipsoid_rings(scene.joints[j], scene.joint_cov[j]) for j in scene.ellipsoid_joints])
-            kinds["ellipsoids"] = self._lines(rings, unit_rings()[1], scene.joint_colors[scene.ellipsoid_joints], scene)
+            rings = np.stack(
+                [
+                    ellipsoid_rings(scene.joints[j], scene.joint_cov[j])
+                    for j in scene.ellipsoid_joints
+                ]
+            )
+            kinds["ellipsoids"] = self._lines(
+                rings, unit_rings()[1], scene.joint_colors[scene.ellipsoid_joints], scene
+            )
         return kinds
 
-    def _mesh(self, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray, scene: Scene) -> Any:
+    def _mesh(
+        self, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray, scene: Scene
+    ) -> Any:
         o3d = self._o3d
         mesh = o3d.geometry.TriangleMesh(
-            o3d.utility.Vector3dVector(_to_stage(vertices, scene)), o3d.utility.Vector3iVector(faces.astype(np.int32))
+            o3d.utility.Vector3dVector(_to_stage(vertices, scene)),
+            o3d.utility.Vector3iVector(faces.astype(np.int32)),
         )
         mesh.vertex_colors = o3d.utility.Vector3dVector(_linear(colors))
         return mesh
 
-    def _lines(self, figures: np.ndarray, pairs: np.ndarray, colors: np.ndarray, scene: Scene) -> Any:
-        """Figures (N, P, 3) that share the same lines (L, 2) between their points, in one colour each (N, 3)."""
+    def _lines(
+        self, figures: np.ndarray, pairs: np.ndarray, colors: np.ndarray, scene: Scene
+    ) -> Any:
+        """Figures (N, P, 3) that share the same lines (L, 2) between their points, in one colour
+        each (N, 3).
+        """
         o3d = self._o3d
         count, size = figures.shape[:2]
         lines = (pairs + size * np.arange(count)[:, None, None]).reshape(-1, 2)
@@ -258,7 +315,9 @@ def _label(gui: Any, text: str, behind: tuple[int, int, int]) -> tuple[Any, Any]
 
 
 def _to_stage(points: Float[np.ndarray, "*n 3"], scene: Scene) -> Float[np.ndarray, "*n 3"]:
-    """Camera frame to the window's own: centred on the person, x right, y up, z towards the camera."""
+    """Camera frame to the window's own: centred on the person, x right, y up, z towards the
+    camera.
+    """
     return (points - scene.middle) @ _TO_STAGE
 
 
@@ -268,7 +327,9 @@ def _rgba(bgr: tuple[int, int, int]) -> list[float]:
 
 
 def _linear(srgb: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
-    """Screen colours to light, IEC 61966-2-1: Open3D takes colours of geometry as light and encodes what it draws."""
+    """Screen colours to light, IEC 61966-2-1: Open3D takes colours of geometry as light and encodes
+    what it draws.
+    """
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 

@@ -1,7 +1,7 @@
 """How long one run of a network takes on each backend that is here.
 
-    python tests/benchmarks/bm_engines.py                                  # detector, landmarker, and the flow
-    python tests/benchmarks/bm_engines.py --onnx some.onnx --hypotheses 64
+    python tests/benchmarks/bm_engines.py                                  # detector, landmarker,
+    and the flow python tests/benchmarks/bm_engines.py --onnx some.onnx --hypotheses 64
     python tests/benchmarks/bm_engines.py --backends openvino --threads 1 2
 
 Copies to and from a GPU count, since the caller pays for them. Give the machine nothing else to do.
@@ -40,12 +40,20 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--onnx", type=Path, nargs="*")
     parser.add_argument("--backends", nargs="*", default=list(BACKENDS), choices=list(BACKENDS))
-    parser.add_argument("--threads", type=int, nargs="*", default=[0], help="0 leaves it to the backend")
+    parser.add_argument(
+        "--threads", type=int, nargs="*", default=[0], help="0 leaves it to the backend"
+    )
     parser.add_argument("--hypotheses", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=2.0)
     options = parser.parse_args()
-    models = options.onnx or [detector_model(), landmarker_model(), *([FLOW] if FLOW.is_file() else [])]
-    print(f"{'network':36} {'backend':28} {'threads':>7} {'open s':>7} {'p50 ms':>8} {'p95 ms':>8} {'min ms':>8}")
+    models = options.onnx or [
+        detector_model(),
+        landmarker_model(),
+        *([FLOW] if FLOW.is_file() else []),
+    ]
+    print(
+        f"{'network':36} {'backend':28} {'threads':>7} {'open s':>7} {'p50 ms':>8} {'p95 ms':>8} {'min ms':>8}"
+    )
     for model in models:
         shapes = input_shapes(load(model), model, options.hypotheses)
         for backend in options.backends:
@@ -58,7 +66,10 @@ def main() -> None:
                     break
                 opened, times = time.perf_counter() - begin, milliseconds(engine, options.seconds)
                 row = f"{model.stem:36} {engine.backend:28} {threads or 'auto':>7} {opened:7.2f}"
-                print(f"{row} {np.median(times):8.2f} {np.percentile(times, 95):8.2f} {times.min():8.2f}", flush=True)
+                print(
+                    f"{row} {np.median(times):8.2f} {np.percentile(times, 95):8.2f} {times.min():8.2f}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Times of the kernels against their references: python tests/benchmarks/bm_kernels.py [cpu|cuda:0]
 
-Medians of many calls on the default body's live mesh, copies in and out included. References are NumPy float32 and use
-as many threads as OMP_NUM_THREADS allows; a kernel uses one core. On CUDA a row for the captured graph is added. The
-last line is JSON.
+Medians of many calls on the default body's live mesh, copies in and out included. References are
+NumPy float32 and use as many threads as OMP_NUM_THREADS allows; a kernel uses one core. On CUDA a
+row for the captured graph is added. The last line is JSON.
 """
 
 import json
@@ -66,17 +66,27 @@ def main(device: str) -> None:
         joint_moments(None, weights)
 
     rows = {
-        "joints, reference": median_ms(lambda: kernels.pose_joints_reference(**inputs, skeleton=skeleton), 50),
+        "joints, reference": median_ms(
+            lambda: kernels.pose_joints_reference(**inputs, skeleton=skeleton), 50
+        ),
         "joints": median_ms(lambda: posing(**inputs), 300),
-        "moments, reference": median_ms(lambda: kernels.weighted_moments_reference(posed.joints, weights), 50),
+        "moments, reference": median_ms(
+            lambda: kernels.weighted_moments_reference(posed.joints, weights), 50
+        ),
         "moments": median_ms(lambda: joint_moments(None, weights), 300),
         "joints and moments (one frame)": median_ms(step, 300),
-        "vertices, reference": median_ms(lambda: kernels.skinned_moments_reference(*skin_inputs, mesh), 3),
+        "vertices, reference": median_ms(
+            lambda: kernels.skinned_moments_reference(*skin_inputs, mesh), 3
+        ),
         "vertices": median_ms(lambda: vertex_moments.from_source(weights), 50),
-        f"vertices, first {K // 2}": median_ms(lambda: vertex_half.from_source(weights[: K // 2]), 50),
+        f"vertices, first {K // 2}": median_ms(
+            lambda: vertex_half.from_source(weights[: K // 2]), 50
+        ),
     }
     if device != "cpu":
-        rows["all three, captured graph"] = captured_ms(device, [posing, joint_moments, vertex_moments])
+        rows["all three, captured graph"] = captured_ms(
+            device, [posing, joint_moments, vertex_moments]
+        )
     report(device, rows, start_up, len(skin.v_template))
 
 
@@ -92,15 +102,29 @@ def captured_ms(device: str, plans: list) -> float:
     return median_ms(replay, 300)
 
 
-def report(device: str, rows: dict[str, float], start_up: dict[str, float], num_vertices: int) -> None:
-    print(f"{device}, K={NUM_HYPOTHESES}, {num_vertices} vertices; median ms; ratio to the reference")
+def report(
+    device: str, rows: dict[str, float], start_up: dict[str, float], num_vertices: int
+) -> None:
+    print(
+        f"{device}, K={NUM_HYPOTHESES}, {num_vertices} vertices; median ms; ratio to the reference"
+    )
     for name, milliseconds in rows.items():
         reference = rows.get(f"{name}, reference")
         ratio = f"{reference / milliseconds:8.1f} x" if reference else ""
         print(f"  {name:34s}{milliseconds:9.3f}{ratio}")
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    versions = {"python": platform.python_version(), "numpy": np.__version__, "warp": wp.__version__}
-    machine = {"device": wp.get_device(device).name, "processor": platform.machine(), "cores": os.cpu_count()}
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+    versions = {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "warp": wp.__version__,
+    }
+    machine = {
+        "device": wp.get_device(device).name,
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+    }
     print(json.dumps({"ms": rows, "start_up": start_up, **versions, **machine, "commit": commit}))
 
 

@@ -1,4 +1,6 @@
-"""How long one message takes to make, to read and to send: `python -m tests.benchmarks.bm_message [--hypotheses K]`."""
+"""How long one message takes to make, to read and to send: `python -m tests.benchmarks.bm_message
+[--hypotheses K]`.
+"""
 
 import argparse
 import time
@@ -24,7 +26,11 @@ def main() -> None:
         ("float32", as_float32(make_estimate(count=count))),
     ):
         message = encode_estimate(estimate, INFO, STAMP)
-        report(f"encode {name}", lambda estimate=estimate: encode_estimate(estimate, INFO, STAMP), len(message))
+        report(
+            f"encode {name}",
+            lambda estimate=estimate: encode_estimate(estimate, INFO, STAMP),
+            len(message),
+        )
     report("decode", lambda: decode(message), len(message))
     with Publisher("tcp://127.0.0.1:*") as publisher:
         report("publish, nobody listens", lambda: publisher.publish(estimate, INFO), len(message))
@@ -33,7 +39,10 @@ def main() -> None:
 def as_float32(estimate: Estimate) -> Estimate:
     """The same with hypotheses as the kernels make them."""
     assert estimate.person is not None
-    fields = {key: np.asarray(value, np.float32) for key, value in vars(estimate.person.hypotheses).items()}
+    fields = {
+        key: np.asarray(value, np.float32)
+        for key, value in vars(estimate.person.hypotheses).items()
+    }
     vars(estimate.person)["hypotheses"] = Hypotheses(**fields)
     return estimate
 

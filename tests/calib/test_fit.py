@@ -8,18 +8,20 @@ import pytest
 from scipy import stats
 
 from calib import report
-from calib.dataset import Errors
+from calib.dataset import CalibrationDataset
 from calib.fit import RADII_LEVELS, fit, radii_of
 from calib.metrics import LEVELS
-from calib.uncertainty import Calibration, Reached
 from engines.covariance import ELLIPSOID_90, chi_square_3
 from engines.errors import PenumbraError
+from engines.uncertainty import CalibrationMetrics, CovarianceCalibration
 from tests.support.random_errors import COUNT, simulate
 
 ONES = np.ones((24, 2))
 
 
-def reached(fit_on: Errors, measure_on: Errors) -> tuple[Calibration, Reached]:
+def reached(
+    fit_on: CalibrationDataset, measure_on: CalibrationDataset
+) -> tuple[CovarianceCalibration, CalibrationMetrics]:
     calibration = report.calibrate(fit_on, measure_on)
     assert calibration.reached is not None
     return calibration, calibration.reached
@@ -29,38 +31,54 @@ def test_fit_recovers_known_factors() -> None:
     rng = np.random.default_rng(9)
     truth = rng.uniform(0.6, 1.5, (24, 2)), rng.uniform(1.5, 3.0, (24, 2))
     calibration, worth = reached(simulate(*truth), simulate(*truth, seed=1))
-    # A thousand errors a joint: the 68 % quantile of a Gaussian's size has a relative error of about 3 %.
+    # A thousand errors a joint: the 68 % quantile of a Gaussian's size has a relative error of
+    # about 3 %.
     for found, expected in zip((calibration.visible, calibration.hidden), truth, strict=True):
         np.testing.assert_allclose(found, expected, rtol=0.15)
         assert np.log(found / expected).mean() == pytest.approx(0, abs=0.02)
     assert calibration.distance == pytest.approx(1.7, rel=0.06)
-    slack = 4 * math.sqrt(0.25 / (COUNT / 2 * 24 / 2)) + 0.01  # of counting, and of fitting the factors
-    for shares in (worth.coverage, worth.coverage_visible, worth.coverage_hidden, worth.coverage_normal):
+    slack = (
+        4 * math.sqrt(0.25 / (COUNT / 2 * 24 / 2)) + 0.01
+    )  # of counting, and of fitting the factors
+    for shares in (
+        worth.coverage,
+        worth.coverage_visible,
+        worth.coverage_hidden,
+        worth.coverage_normal,
+    ):
         np.testing.assert_allclose(shares, LEVELS, atol=slack)
     normal = [chi_square_3(level) for level in RADII_LEVELS]
     np.testing.assert_allclose(calibration.radii[:, 1:].mean(1), normal, rtol=0.05)
 
 
 def test_heavy_tails_are_covered_at_every_level() -> None:
-    def heavy(seed: int) -> Errors:
+    def heavy(seed: int) -> CalibrationDataset:
         sample = simulate(ONES, 2 * ONES, seed=seed)
-        return replace(sample, error=sample.error * stats.t(3).rvs((COUNT, 24, 1), random_state=seed))
+        return replace(
+            sample, error=sample.error * stats.t(3).rvs((COUNT, 24, 1), random_state=seed)
+        )
 
     calibration, worth = reached(heavy(1), heavy(2))
     for shares in (worth.coverage_visible, worth.coverage_hidden):
         np.testing.assert_allclose(shares, LEVELS, atol=0.02)
     assert worth.ece < 0.01
-    assert worth.coverage_normal[0] > 0.6  # one covariance cannot: right at 90 %, it is too wide at 50 %
+    assert (
+        worth.coverage_normal[0] > 0.6
+    )  # one covariance cannot: right at 90 %, it is too wide at 50 %
     assert worth.coverage_normal[2] == pytest.approx(0.9, abs=0.02)
     at_90 = calibration.radii[RADII_LEVELS.index(0.9), 1:]
     np.testing.assert_allclose(at_90, ELLIPSOID_90)
 
 
 def test_groups_are_right_although_the_model_is_unsure_which_is_which() -> None:
-    def unsure(seed: int) -> Errors:
+    def unsure(seed: int) -> CalibrationDataset:
         sample = simulate(ONES, 2 * ONES, seed=seed)
         rng = np.random.default_rng(seed)
-        return replace(sample, p_visible=np.where(sample.visible, 0.9, 0.3) - rng.uniform(0, 0.3, sample.visible.shape))
+        return replace(
+            sample,
+            p_visible=np.where(sample.visible, 0.9, 0.3)
+            - rng.uniform(0, 0.3, sample.visible.shape),
+        )
 
     _, worth = reached(unsure(1), unsure(2))
     for shares in (worth.coverage_visible, worth.coverage_hidden):
@@ -68,12 +86,15 @@ def test_groups_are_right_although_the_model_is_unsure_which_is_which() -> None:
 
 
 def test_radii_by_hand() -> None:
-    # Ten seen joints at 1, ..., 10 and ten hidden ones three times as far; the model knows which are which.
+    # Ten seen joints at 1, ..., 10 and ten hidden ones three times as far; the model knows which
+    # are which.
     d2 = np.concatenate([np.arange(1.0, 11.0), 3 * np.arange(1.0, 11.0)])[:, None]
     visible = (np.arange(20) < 10)[:, None]
     table = radii_of(d2, visible.astype(float), visible)
     half = table[RADII_LEVELS.index(0.5)]
-    np.testing.assert_allclose(half[1:], [math.sqrt(5 * 6), 3 * math.sqrt(5 * 6)], rtol=0.01)  # in the log's middle
+    np.testing.assert_allclose(
+        half[1:], [math.sqrt(5 * 6), 3 * math.sqrt(5 * 6)], rtol=0.01
+    )  # in the log's middle
     assert np.diff(table, axis=0).min() > 0
 
 
@@ -104,10 +125,14 @@ def test_joints_never_seen_hidden_take_the_radii_of_the_others() -> None:
 
 
 def test_fit_recovers_how_the_factor_grows_with_the_entropy() -> None:
-    def grown(seed: int) -> Errors:
+    def grown(seed: int) -> CalibrationDataset:
         data = simulate(ONES, 1.6 * ONES, seed=seed)
         factor = np.exp(0.03 * (data.entropy + 50))
-        return replace(data, error=data.error * factor[:, None, None], distance_error=data.distance_error * factor)
+        return replace(
+            data,
+            error=data.error * factor[:, None, None],
+            distance_error=data.distance_error * factor,
+        )
 
     calibration, worth = reached(grown(1), grown(2))
     assert calibration.picture.slope == pytest.approx(0.03, rel=0.1)

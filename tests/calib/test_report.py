@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from calib import report
-from calib.dataset import Errors
+from calib.dataset import CalibrationDataset
 from calib.metrics import sparsification, spearman_within_joint
-from calib.uncertainty import Calibration
 from engines.covariance import squared_mahalanobis
 from engines.errors import PenumbraError
+from engines.uncertainty import CovarianceCalibration
 from tests.support.random_errors import simulate
 
 ONES = np.ones((24, 2))
 
 
-def sample(seed: int, data: str) -> Errors:
+def sample(seed: int, data: str) -> CalibrationDataset:
     """Hidden joints are wrong by four times as much."""
     return replace(simulate(ONES, 4 * ONES, seed=seed, count=400), data=data)
 
@@ -39,27 +39,33 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_record_gets_the_calibration_and_keeps_the_rest(folder: Path) -> None:
     record = json.loads((folder / "flow.json").read_text())
     assert record["file"] == "flow.onnx"
-    calibration = Calibration.from_json(record["calibration"])
+    calibration = CovarianceCalibration.from_json(record["calibration"])
     assert calibration.data == "some people"
     assert calibration.reached is not None and calibration.reached.data == "other people"
 
 
 def test_what_is_reached_is_what_other_people_show(folder: Path) -> None:
-    calibration = Calibration.from_json(json.loads((folder / "flow.json").read_text())["calibration"])
+    calibration = CovarianceCalibration.from_json(
+        json.loads((folder / "flow.json").read_text())["calibration"]
+    )
     others, worth = sample(2, "other people"), calibration.reached
     assert worth is not None
     cov = calibration.apply(others.cov, others.ray, others.p_visible, others.entropy)
     d2 = squared_mahalanobis(cov, others.error)
     for level, share in zip(worth.levels, worth.coverage_hidden or (), strict=True):
         inside = d2 <= calibration.radius(level, others.p_visible)
-        assert share == pytest.approx(inside[~others.visible].mean(), abs=1e-3)  # the file has float32
+        assert share == pytest.approx(
+            inside[~others.visible].mean(), abs=1e-3
+        )  # the file has float32
     error, use = np.linalg.norm(others.error, axis=-1), ~np.isnan(others.landmark_visibility)
     std = np.sqrt(np.trace(cov, axis1=-2, axis2=-1) / 3)
     assert worth.ause == pytest.approx(sparsification(error[use], std[use]).ause, abs=1e-3)
     by_landmark = sparsification(error[use], 1 - others.landmark_visibility[use]).ause
     assert worth.ause_landmarks == pytest.approx(by_landmark, abs=1e-3)
     assert worth.ause < worth.ause_landmarks < worth.ause_constant
-    assert worth.spearman == pytest.approx(np.nanmean(spearman_within_joint(error, std, use)), abs=1e-3)
+    assert worth.spearman == pytest.approx(
+        np.nanmean(spearman_within_joint(error, std, use)), abs=1e-3
+    )
     assert worth.distance == pytest.approx(0.9, abs=0.05)
 
 
@@ -79,13 +85,15 @@ def test_the_table_names_every_group(folder: Path, capsys: pytest.CaptureFixture
 def test_errors_survive_the_file(tmp_path: Path) -> None:
     written = sample(3, "these")
     written.save(tmp_path / "some.file")
-    read = Errors.load(tmp_path / "some.file", "--fit")
+    read = CalibrationDataset.load(tmp_path / "some.file", "--fit")
     assert read.data == "these" and read.visible.dtype == bool
     np.testing.assert_allclose(read.error, written.error, rtol=1e-6)
     np.testing.assert_allclose(read.landmark_visibility, written.landmark_visibility, rtol=1e-6)
 
 
-@pytest.mark.parametrize("what", ["missing", "not a zip", "another file", "pickle", "shape", "nan", "empty"])
+@pytest.mark.parametrize(
+    "what", ["missing", "not a zip", "another file", "pickle", "shape", "nan", "empty"]
+)
 def test_what_is_no_errors_file_is_refused_by_name(tmp_path: Path, what: str) -> None:
     path, good = tmp_path / "bad.npz", sample(3, "these")
     match what:
@@ -104,17 +112,24 @@ def test_what_is_no_errors_file_is_refused_by_name(tmp_path: Path, what: str) ->
         case "empty":
             np.savez(path, **{k: v if isinstance(v, str) else v[:0] for k, v in vars(good).items()})
     with pytest.raises(PenumbraError, match=r"--measure: .*bad\.npz"):
-        Errors.load(path, "--measure")
+        CalibrationDataset.load(path, "--measure")
 
 
-def test_user_errors_end_with_one_sentence(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_user_errors_end_with_one_sentence(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").touch()
     blind = sample(4, "blind")
-    replace(blind, landmark_visibility=np.full_like(blind.landmark_visibility, np.nan)).save(tmp_path / "blind.npz")
+    replace(blind, landmark_visibility=np.full_like(blind.landmark_visibility, np.nan)).save(
+        tmp_path / "blind.npz"
+    )
     fit, measure = ["--fit", f"{folder}/val.npz"], ["--measure", f"{folder}/test.npz"]
     for arguments, said in (
         ([*fit, *measure, "--record", str(tmp_path / "none.json")], "is not a model's record"),
-        ([*fit, *measure, "--figures", str(tmp_path / "file" / "x")], "--figures: cannot draw into"),
+        (
+            [*fit, *measure, "--figures", str(tmp_path / "file" / "x")],
+            "--figures: cannot draw into",
+        ),
         ([*fit, "--measure", str(tmp_path / "blind.npz")], "--measure: no joint has a landmark"),
     ):
         with pytest.raises(SystemExit) as end:

@@ -1,4 +1,6 @@
-"""The body against smplx as the oracle, on the default body and on a random one with pose blend shapes."""
+"""The body against smplx as the oracle, on the default body and on a random one with pose blend
+shapes.
+"""
 
 from pathlib import Path
 
@@ -23,7 +25,11 @@ def default_arrays() -> dict[str, np.ndarray]:
 def synthetic_arrays() -> dict[str, np.ndarray]:
     arrays = synthetic_smpl()
     live = identity_live_mesh(len(arrays["v_template"]), arrays["f"])
-    names = {"live_f": live.faces, "live_vertex_ids": live.vertex_ids, "live_vertex_weights": live.vertex_weights}
+    names = {
+        "live_f": live.faces,
+        "live_vertex_ids": live.vertex_ids,
+        "live_vertex_weights": live.vertex_weights,
+    }
     return arrays | names | {"record": np.array('{"name": "synthetic"}')}
 
 
@@ -39,7 +45,11 @@ def body() -> BodyModel:
 
 def random_inputs(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return rng.normal(size=(count, 24, 3)) * 0.6, rng.normal(size=(count, 10)) * 1.5, rng.normal(size=(count, 3)) * 2
+    return (
+        rng.normal(size=(count, 24, 3)) * 0.6,
+        rng.normal(size=(count, 10)) * 1.5,
+        rng.normal(size=(count, 3)) * 2,
+    )
 
 
 def smplx_oracle(
@@ -48,7 +58,10 @@ def smplx_oracle(
     """Vertices and the 24 joints by the smplx package, in float64."""
     smplx = pytest.importorskip("smplx")
     torch = pytest.importorskip("torch")
-    plain = {key: value.astype(np.float64) if value.dtype.kind == "f" else value for key, value in arrays.items()}
+    plain = {
+        key: value.astype(np.float64) if value.dtype.kind == "f" else value
+        for key, value in arrays.items()
+    }
     kintree = plain["kintree_table"].astype(np.int64)
     # smplx also picks 21 extra surface points by index; any will do, they are not looked at.
     layer = smplx.SMPL(
@@ -77,11 +90,16 @@ def test_matches_smplx(arrays: dict[str, np.ndarray]) -> None:
 
 
 def test_pose_blend_shapes_matter() -> None:
-    """The oracle comparison above would not notice missing pose blend shapes if the synthetic body had none."""
+    """The oracle comparison above would not notice missing pose blend shapes if the synthetic body
+    had none.
+    """
     with_them = synthetic_arrays()
     without = with_them | {"posedirs": np.zeros_like(with_them["posedirs"])}
     rotvec, betas, transl = random_inputs(1)
-    bodies = [body_from_arrays(a, Path("b")).shaped(betas).posed(rotvec, transl) for a in (with_them, without)]
+    bodies = [
+        body_from_arrays(a, Path("b")).shaped(betas).posed(rotvec, transl)
+        for a in (with_them, without)
+    ]
     assert np.abs(bodies[0].vertices() - bodies[1].vertices()).max() > 0.01
     np.testing.assert_array_equal(bodies[0].joints, bodies[1].joints)
 
@@ -98,7 +116,9 @@ def test_leading_dimensions_broadcast(body: BodyModel) -> None:
     one_shape = body.shaped(betas[0]).posed(rotvec.reshape(2, 3, 24, 3), transl[0])
     assert one_shape.vertices("live").shape == (2, 3, len(body.live.v_template), 3)
     each = [body.shaped(betas[0]).posed(r, transl[0]) for r in rotvec]
-    np.testing.assert_allclose(one_shape.joints.reshape(6, 24, 3), [e.joints for e in each], atol=1e-6)
+    np.testing.assert_allclose(
+        one_shape.joints.reshape(6, 24, 3), [e.joints for e in each], atol=1e-6
+    )
     np.testing.assert_allclose(
         one_shape.vertices("live").reshape(6, -1, 3), [e.vertices("live") for e in each], atol=1e-6
     )
@@ -110,7 +130,9 @@ def test_global_orient_turns_about_the_root_joint(body: BodyModel) -> None:
     straight = rotvec.copy()
     straight[:, 0] = 0
     turned, upright = (body.shaped(betas).posed(r, transl) for r in (rotvec, straight))
-    np.testing.assert_allclose(turned.joints[:, 0], body.rest_joints(betas)[:, 0] + transl, atol=1e-6)
+    np.testing.assert_allclose(
+        turned.joints[:, 0], body.rest_joints(betas)[:, 0] + transl, atol=1e-6
+    )
     R, root = exp_so3(rotvec[:, 0]), upright.joints[:, :1]
     expected = np.einsum("kij,kvj->kvi", R, upright.vertices() - root) + root
     np.testing.assert_allclose(turned.vertices(), expected, atol=1e-5)
@@ -135,11 +157,15 @@ def test_default_body_stands_in_a_t_pose(body: BodyModel) -> None:
         leg = joints[[JOINT[f"{side}_{part}"] for part in ("hip", "knee", "ankle", "foot")]]
         assert (np.diff(leg[:, 1]) < -0.03).all(), "y is up"
         assert leg[3, 2] - leg[2, 2] > 0.08, "toes point to +z"
-    spine = joints[[JOINT[name] for name in ("pelvis", "spine1", "spine2", "spine3", "neck", "head")], 1]
+    spine = joints[
+        [JOINT[name] for name in ("pelvis", "spine1", "spine2", "spine3", "neck", "head")], 1
+    ]
     assert (np.diff(spine) > 0.03).all()
     np.testing.assert_allclose(joints[:, 0].sum(), 0, atol=1e-3)
     assert 1.6 < np.ptp(skin[:, 1]) < 1.8
-    assert np.abs(np.ptp(skin[:, 0]) / np.ptp(skin[:, 1]) - 1) < 0.08, "arm span is about the height"
+    assert np.abs(np.ptp(skin[:, 0]) / np.ptp(skin[:, 1]) - 1) < 0.08, (
+        "arm span is about the height"
+    )
 
 
 def test_default_body_has_plausible_shapes(body: BodyModel) -> None:
@@ -177,7 +203,9 @@ def test_default_asset_is_small() -> None:
 
 
 def test_live_mesh_lies_on_the_full_mesh_in_every_pose(body: BodyModel) -> None:
-    """A point inside a triangle stays in it under skinning, up to the mixing of the corners' transforms."""
+    """A point inside a triangle stays in it under skinning, up to the mixing of the corners'
+    transforms.
+    """
     rotvec = daily_poses()
     posed = body.shaped(np.zeros(10)).posed(rotvec, np.zeros(3))
     full, live = posed.vertices("full"), posed.vertices("live")
@@ -198,7 +226,9 @@ def test_full_mesh_is_near_the_live_surface(body: BodyModel) -> None:
 
 
 def daily_poses() -> np.ndarray:
-    """Poses with CMU-like joint angles: strong at hips, knees, shoulders and elbows, weak in the trunk."""
+    """Poses with CMU-like joint angles: strong at hips, knees, shoulders and elbows, weak in the
+    trunk.
+    """
     spread = np.full((NUM_JOINTS, 1), 0.15)
     spread[[1, 2, 4, 5, 16, 17, 18, 19]] = 0.7
     poses = np.random.default_rng(5).normal(size=(12, NUM_JOINTS, 3)) * spread
@@ -207,10 +237,15 @@ def daily_poses() -> np.ndarray:
 
 
 def distance_to_surface(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Distance of each point to the nearest of a dense sampling of the surface: an upper bound of the true one."""
+    """Distance of each point to the nearest of a dense sampling of the surface: an upper bound of
+    the true one.
+    """
     spatial = pytest.importorskip("scipy.spatial")
     steps = 6
-    grid = np.array([(i, j, steps - i - j) for i in range(steps + 1) for j in range(steps + 1 - i)]) / steps
+    grid = (
+        np.array([(i, j, steps - i - j) for i in range(steps + 1) for j in range(steps + 1 - i)])
+        / steps
+    )
     samples = np.einsum("sc,fcd->fsd", grid, vertices[faces]).reshape(-1, 3)
     return spatial.cKDTree(samples).query(points)[0]
 
@@ -237,8 +272,12 @@ def test_load_reads_what_was_written(tmp_path: Path) -> None:
         ({"record": np.array("not json")}, "record"),
     ],
 )
-def test_malformed_files_are_named(tmp_path: Path, change: dict[str, np.ndarray | None], message: str) -> None:
-    arrays = {key: value for key, value in (synthetic_arrays() | change).items() if value is not None}
+def test_malformed_files_are_named(
+    tmp_path: Path, change: dict[str, np.ndarray | None], message: str
+) -> None:
+    arrays = {
+        key: value for key, value in (synthetic_arrays() | change).items() if value is not None
+    }
     with pytest.raises(PenumbraError, match=message):
         BodyModel.load(write(tmp_path / "b.npz", arrays))
 

@@ -1,4 +1,6 @@
-"""The camera: OpenCV as the oracle, and one clear sentence for each calibration that cannot be used."""
+"""The camera: OpenCV as the oracle, and one clear sentence for each calibration that cannot be
+used.
+"""
 
 import json
 import math
@@ -8,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from calib import camera
+from calib.camera import load_intrinsics
+from engines import camera
 from engines.errors import PenumbraError
 from tests.support.paths import ROOT
 
@@ -28,7 +31,9 @@ def intrinsics(lens: str) -> camera.Intrinsics:
 def points_cam(count: int = 200) -> np.ndarray:
     rng = np.random.default_rng(0)
     z = rng.uniform(0.5, 8.0, count)
-    return np.column_stack([rng.uniform(-0.6, 0.6, count) * z, rng.uniform(-0.35, 0.35, count) * z, z])
+    return np.column_stack(
+        [rng.uniform(-0.6, 0.6, count) * z, rng.uniform(-0.35, 0.35, count) * z, z]
+    )
 
 
 @pytest.mark.parametrize("lens", LENSES)
@@ -43,12 +48,16 @@ def test_project_matches_opencv(lens: str) -> None:
 def test_rays_undo_project(lens: str) -> None:
     points = points_cam()
     rays = intrinsics(lens).rays(intrinsics(lens).project(points))
-    np.testing.assert_allclose(rays, points[:, :2] / points[:, 2:], atol=2e-4)  # 0.2 px; exact without a lens
+    np.testing.assert_allclose(
+        rays, points[:, :2] / points[:, 2:], atol=2e-4
+    )  # 0.2 px; exact without a lens
     if not LENSES[lens]:
         np.testing.assert_allclose(rays, points[:, :2] / points[:, 2:], atol=1e-12)
 
 
-@pytest.mark.parametrize("dist", [(-0.2, 0.0, 0.0, 0.0), (-0.33, 0.12, 1e-3, 0.0, -0.02), (0, 0, 0, 0, 0, -0.1, 0, 0)])
+@pytest.mark.parametrize(
+    "dist", [(-0.2, 0.0, 0.0, 0.0), (-0.33, 0.12, 1e-3, 0.0, -0.02), (0, 0, 0, 0, 0, -0.1, 0, 0)]
+)
 def test_what_is_far_outside_does_not_come_back_into_the_picture(dist: tuple[float, ...]) -> None:
     K = camera.Intrinsics(600.0, 600.0, 640.0, 360.0, SIZE, dist)
     down = np.column_stack([np.zeros(60), np.linspace(0, 6, 60), np.full(60, 2 / 3)])
@@ -59,7 +68,9 @@ def test_what_is_far_outside_does_not_come_back_into_the_picture(dist: tuple[flo
 def test_field_of_view_spans_the_longer_side() -> None:
     for size in ((640, 480), (480, 640)):
         K = camera.from_fov(size, 70.0)
-        edge = (K.rays(np.array([[0.0, 0.0], size])) * (size[0] >= size[1], size[1] > size[0])).sum(1)
+        edge = (K.rays(np.array([[0.0, 0.0], size])) * (size[0] >= size[1], size[1] > size[0])).sum(
+            1
+        )
         assert np.degrees(np.arctan(edge)).tolist() == pytest.approx([-35.0, 35.0])
         assert not K.calibrated
         np.testing.assert_allclose(K.rays(np.array([[size[0] / 2, size[1] / 2]])), 0)
@@ -77,15 +88,21 @@ def test_impossible_focal_length_is_refused(focal: float) -> None:
 
 
 def calibration(folder: Path, **changes: object) -> Path:
-    data = {"matrix": [[900.0, 0, 655.0], [0, 910.0, 340.0], [0, 0, 1]], "size": list(SIZE), "dist": [0.1, 0, 0, 0, 0]}
+    data = {
+        "matrix": [[900.0, 0, 655.0], [0, 910.0, 340.0], [0, 0, 1]],
+        "size": list(SIZE),
+        "dist": [0.1, 0, 0, 0, 0],
+    }
     path = folder / "cam.json"
-    path.write_text(json.dumps({key: value for key, value in (data | changes).items() if value is not None}))
+    path.write_text(
+        json.dumps({key: value for key, value in (data | changes).items() if value is not None})
+    )
     return path
 
 
 def test_calibration_scales_with_the_picture(tmp_path: Path) -> None:
     path = calibration(tmp_path)
-    same, half = camera.load(path, SIZE), camera.load(path, (640, 360))
+    same, half = load_intrinsics(path, SIZE), load_intrinsics(path, (640, 360))
     assert (same.fx, same.fy, same.cx, same.cy) == (900.0, 910.0, 655.0, 340.0)
     assert same.source == "cam.json" and same.calibrated and same.size == SIZE
     np.testing.assert_allclose(half.project(points_cam()), same.project(points_cam()) / 2)
@@ -94,11 +111,11 @@ def test_calibration_scales_with_the_picture(tmp_path: Path) -> None:
 def test_the_calibration_in_the_readme_is_read(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text()
     (tmp_path / "cam.json").write_text(readme.split("```json")[1].split("```")[0])
-    assert camera.load(tmp_path / "cam.json", SIZE).dist == (-0.28, 0.09, 0.001, -0.0005, 0)
+    assert load_intrinsics(tmp_path / "cam.json", SIZE).dist == (-0.28, 0.09, 0.001, -0.0005, 0)
 
 
 def test_calibration_without_distortion_is_a_pinhole(tmp_path: Path) -> None:
-    assert camera.load(calibration(tmp_path, dist=None), SIZE).dist == ()
+    assert load_intrinsics(calibration(tmp_path, dist=None), SIZE).dist == ()
 
 
 @pytest.mark.parametrize(
@@ -113,17 +130,41 @@ def test_calibration_without_distortion_is_a_pinhole(tmp_path: Path) -> None:
         ({"dist": "none"}, SIZE, "is not a calibration: expected JSON"),
         ({"dist": [0.1, 0.2]}, SIZE, "holds impossible numbers"),
         ({"dist": [0.1, 0.2, 0, 0, math.nan]}, SIZE, "holds impossible numbers"),
-        ({"matrix": [[-900.0, 0, 655.0], [0, 910.0, 340.0], [0, 0, 1]]}, SIZE, "holds impossible numbers"),
-        ({"matrix": [[math.nan, 0, 655.0], [0, 910.0, 340.0], [0, 0, 1]]}, SIZE, "holds impossible numbers"),
+        (
+            {"matrix": [[-900.0, 0, 655.0], [0, 910.0, 340.0], [0, 0, 1]]},
+            SIZE,
+            "holds impossible numbers",
+        ),
+        (
+            {"matrix": [[math.nan, 0, 655.0], [0, 910.0, 340.0], [0, 0, 1]]},
+            SIZE,
+            "holds impossible numbers",
+        ),
         (
             {"matrix": [[900.0, 0, 0], [0, 910.0, 0], [655.0, 340.0, 1]]},
             SIZE,
             r"'matrix' is not \[\[fx, 0, cx\], .* It looks transposed",
         ),
-        ({"matrix": [[900.0, 3.0, 655.0], [0, 910.0, 340.0], [0, 0, 1]]}, SIZE, r"'matrix' is not .* 1\]\]\.$"),
-        ({"matrix": [[900.0, 0, 655.0], [0, 910.0, 340.0], [0, 0, 2]]}, SIZE, r"'matrix' is not .* 1\]\]\.$"),
-        ({"matrix": [[900.0, 0, 99999], [0, 910.0, 340.0], [0, 0, 1]]}, SIZE, r"point \(99999, 340\) .* lies outside"),
-        ({"matrix": [[900.0, 0, 655.0], [0, 910.0, 0], [0, 0, 1]]}, SIZE, r"point \(655, 0\) .* lies outside"),
+        (
+            {"matrix": [[900.0, 3.0, 655.0], [0, 910.0, 340.0], [0, 0, 1]]},
+            SIZE,
+            r"'matrix' is not .* 1\]\]\.$",
+        ),
+        (
+            {"matrix": [[900.0, 0, 655.0], [0, 910.0, 340.0], [0, 0, 2]]},
+            SIZE,
+            r"'matrix' is not .* 1\]\]\.$",
+        ),
+        (
+            {"matrix": [[900.0, 0, 99999], [0, 910.0, 340.0], [0, 0, 1]]},
+            SIZE,
+            r"point \(99999, 340\) .* lies outside",
+        ),
+        (
+            {"matrix": [[900.0, 0, 655.0], [0, 910.0, 0], [0, 0, 1]]},
+            SIZE,
+            r"point \(655, 0\) .* lies outside",
+        ),
         ({}, (640, 480), r"made for 1280x720 px, the picture has 640x480"),
     ],
 )
@@ -131,13 +172,13 @@ def test_unusable_calibration_is_refused_by_name(
     tmp_path: Path, changes: dict[str, object], size: tuple[int, int], sentence: str
 ) -> None:
     with pytest.raises(PenumbraError, match=sentence) as caught:
-        camera.load(calibration(tmp_path, **changes), size)
+        load_intrinsics(calibration(tmp_path, **changes), size)
     assert "--calib" in str(caught.value) and str(tmp_path) in str(caught.value)
 
 
 def test_principal_point_need_not_be_in_the_middle(tmp_path: Path) -> None:
     matrix = [[900.0, 0, 12.5], [1e-12, 910.0, 715.0], [0, 0, 1]]
-    K = camera.load(calibration(tmp_path, matrix=matrix, dist=LENSES["rational"]), SIZE)
+    K = load_intrinsics(calibration(tmp_path, matrix=matrix, dist=LENSES["rational"]), SIZE)
     assert (K.cx, K.cy, K.dist) == (12.5, 715.0, LENSES["rational"])
 
 
@@ -145,9 +186,9 @@ def test_principal_point_need_not_be_in_the_middle(tmp_path: Path) -> None:
 def test_file_that_is_no_calibration_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "cam.json").write_text(content)
     with pytest.raises(PenumbraError, match="is not a calibration"):
-        camera.load(tmp_path / "cam.json", SIZE)
+        load_intrinsics(tmp_path / "cam.json", SIZE)
 
 
 def test_missing_calibration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PenumbraError, match=r"--calib .*absent\.json: No such file"):
-        camera.load(tmp_path / "absent.json", SIZE)
+        load_intrinsics(tmp_path / "absent.json", SIZE)

@@ -1,4 +1,6 @@
-"""The converter: official-looking files come through unchanged, and no pickle gets to run anything."""
+"""The converter: official-looking files come through unchanged, and no pickle gets to run
+anything.
+"""
 
 import io
 import os
@@ -23,8 +25,12 @@ FLOAT_KEYS = ("v_template", "shapedirs", "posedirs", "weights", "J_regressor")
 
 @pytest.fixture
 def chumpy(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
-    """A package with chumpy's names, to pickle with. It is gone before the converter reads the file."""
-    package, ch, reordering = (types.ModuleType(name) for name in ("chumpy", "chumpy.ch", "chumpy.reordering"))
+    """A package with chumpy's names, to pickle with. It is gone before the converter reads the
+    file.
+    """
+    package, ch, reordering = (
+        types.ModuleType(name) for name in ("chumpy", "chumpy.ch", "chumpy.reordering")
+    )
 
     class Ch:
         def __init__(self, **state: object) -> None:
@@ -42,7 +48,9 @@ def chumpy(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     yield package
 
 
-def pickled_with_chumpy(path: Path, chumpy: types.ModuleType, protocol: int, num_betas: int = 10) -> dict:
+def pickled_with_chumpy(
+    path: Path, chumpy: types.ModuleType, protocol: int, num_betas: int = 10
+) -> dict:
     """Write an SMPL file as the official ones are made, and return its plain arrays."""
     sparse = pytest.importorskip("scipy.sparse")
     plain = synthetic_smpl(num_betas=num_betas)
@@ -59,7 +67,10 @@ def pickled_with_chumpy(path: Path, chumpy: types.ModuleType, protocol: int, num
     official = plain | {
         "shapedirs": chumpy.Ch(x=plain["shapedirs"], **rest),
         "posedirs": chumpy.Select(
-            a=chumpy.Ch(x=shuffled, **rest), idxs=order, preferred_shape=plain["posedirs"].shape, **rest
+            a=chumpy.Ch(x=shuffled, **rest),
+            idxs=order,
+            preferred_shape=plain["posedirs"].shape,
+            **rest,
         ),
         "J_regressor": sparse.csc_matrix(plain["J_regressor"]),
         "bs_style": "lbs",
@@ -81,7 +92,11 @@ def assert_same_arrays(converted: dict[str, np.ndarray], plain: dict[str, np.nda
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 @pytest.mark.parametrize("num_betas", [10, 300])
 def test_chumpy_pickles_convert(
-    tmp_path: Path, chumpy: types.ModuleType, monkeypatch: pytest.MonkeyPatch, protocol: int, num_betas: int
+    tmp_path: Path,
+    chumpy: types.ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    protocol: int,
+    num_betas: int,
 ) -> None:
     path = tmp_path / "smpl.pkl"
     plain = pickled_with_chumpy(path, chumpy, protocol, num_betas)
@@ -106,7 +121,11 @@ def test_npz_converts_and_gives_the_same_body_as_the_pickle(tmp_path: Path) -> N
     np.savez(tmp_path / "a.npz", **plain)  # pyright: ignore[reportArgumentType]
     (tmp_path / "b.pkl").write_bytes(pickle.dumps(plain, protocol=2))
     rng = np.random.default_rng(2)
-    rotvec, betas, transl = rng.normal(size=(3, 24, 3)), rng.normal(size=(3, 10)), rng.normal(size=(3, 3))
+    rotvec, betas, transl = (
+        rng.normal(size=(3, 24, 3)),
+        rng.normal(size=(3, 10)),
+        rng.normal(size=(3, 3)),
+    )
     vertices = []
     for file in ("a.npz", "b.pkl"):
         arrays, _ = convert(tmp_path / file)
@@ -132,7 +151,9 @@ def _payloads(marker: Path) -> dict[str, bytes]:
     command = f"touch {marker}"
     write = f"open({str(marker)!r}, 'w')"
     stacked = io.BytesIO()
-    pickle.dump({"v_template": np.zeros((3, 3)), "x": Payload(os.system, command)}, stacked, protocol=2)
+    pickle.dump(
+        {"v_template": np.zeros((3, 3)), "x": Payload(os.system, command)}, stacked, protocol=2
+    )
     return {
         "os.system": pickle.dumps(Payload(os.system, command)),
         "inside a file": stacked.getvalue(),
@@ -142,7 +163,9 @@ def _payloads(marker: Path) -> dict[str, bytes]:
         "getattr": pickle.dumps(Payload(getattr, "text", "upper"), protocol=2),
         # dotted names reach through an allowed class to its attributes
         "dotted": b"\x80\x04\x8c\x05numpy\x8c\x10ndarray.__init__\x93.",
-        "numpy's own exec": b"cnumpy.testing._private.utils\nrunstring\n(V" + write.encode() + b"\n(dtR.",
+        "numpy's own exec": b"cnumpy.testing._private.utils\nrunstring\n(V"
+        + write.encode()
+        + b"\n(dtR.",
         "instance opcode": b"(V" + command.encode() + b"\nios\nsystem\n.",
         "disguised": b"ccopyreg\n_reconstructor\n(cos\nPathLike\nc__builtin__\nobject\nNtR.",
         "another codec": b"c_codecs\nencode\n(Vx\nVrot13\ntR.",
@@ -183,17 +206,28 @@ def test_command_line_converts(tmp_path: Path) -> None:
 def test_command_line_refuses_in_one_sentence(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     (tmp_path / "evil.pkl").write_bytes(_payloads(marker)["os.system"])
-    command = [sys.executable, "-m", "engines.convert_smpl", str(tmp_path / "evil.pkl"), "--out", str(tmp_path / "o")]
+    command = [
+        sys.executable,
+        "-m",
+        "engines.convert_smpl",
+        str(tmp_path / "evil.pkl"),
+        "--out",
+        str(tmp_path / "o"),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "Traceback" not in done.stderr and "system" in done.stderr and done.stderr.count("\n") == 1
+    assert (
+        "Traceback" not in done.stderr and "system" in done.stderr and done.stderr.count("\n") == 1
+    )
     assert not marker.exists() and not (tmp_path / "o").exists()
 
 
 def test_the_input_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(tmp_path / "smpl.npz", **synthetic_smpl())  # pyright: ignore[reportArgumentType]
     before = (tmp_path / "smpl.npz").read_bytes()
-    monkeypatch.setattr(sys, "argv", ["convert_smpl", str(tmp_path / "smpl.npz"), "--out", str(tmp_path)])
+    monkeypatch.setattr(
+        sys, "argv", ["convert_smpl", str(tmp_path / "smpl.npz"), "--out", str(tmp_path)]
+    )
     with pytest.raises(SystemExit, match="2"):
         main()
     assert (tmp_path / "smpl.npz").read_bytes() == before

@@ -61,7 +61,9 @@ def test_joint_moments_keep_the_distance_apart() -> None:
     joints = (body + far[:, None, None] * ray).astype(np.float32)
     weights = np.full(K, 1 / K, np.float32)
     zeros = np.zeros((K, 24, 3), np.float32)
-    hypotheses = Hypotheses(zeros, zeros[:, 0, :1].repeat(10, 1), zeros[:, 0], joints, weights, weights)
+    hypotheses = Hypotheses(
+        zeros, zeros[:, 0, :1].repeat(10, 1), zeros[:, 0], joints, weights, weights
+    )
     moments = statistics.joint_moments(hypotheses)
     np.testing.assert_allclose(moments.mean, joints[0], atol=2e-6)
     np.testing.assert_allclose(moments.cov, 0, atol=1e-11)

@@ -1,8 +1,9 @@
-"""Kernels in three rings: oracle -> reference, reference -> kernel on the CPU, reference -> kernel on CUDA.
+"""Kernels in three rings: oracle -> reference, reference -> kernel on the CPU, reference -> kernel
+on CUDA.
 
-The truth of rings 2 and 3 is the reference in float64. Kernels compute in float32, whose spacing at 4 m is 4.8e-7 m;
-along a chain of 9 joints about ten such roundings meet, so positions agree to 5e-6 m, and covariances of clouds of
-centimetres to decimetres to 1e-5 of their largest entry.
+The truth of rings 2 and 3 is the reference in float64. Kernels compute in float32, whose spacing at
+4 m is 4.8e-7 m; along a chain of 9 joints about ten such roundings meet, so positions agree to 5e-6
+m, and covariances of clouds of centimetres to decimetres to 1e-5 of their largest entry.
 """
 
 import os
@@ -33,7 +34,8 @@ WEIGHTS = ["equal", "uneven", "one-hot", "one-hot first", "some zero", "unnormal
 
 def random_skeleton(rng: np.random.Generator) -> kernels.Skeleton:
     return kernels.Skeleton(
-        rng.normal(0, 0.3, (24, 3)).astype(np.float32), rng.normal(0, 0.01, (24, 3, 10)).astype(np.float32)
+        rng.normal(0, 0.3, (24, 3)).astype(np.float32),
+        rng.normal(0, 0.01, (24, 3, 10)).astype(np.float32),
     )
 
 
@@ -104,17 +106,26 @@ def test_pose_reference_matches_smplx() -> None:
     rng = np.random.default_rng(1)
     skeleton, inputs = random_skeleton(rng), widened(pose_inputs(rng, 5))
     result = kernels.pose_joints_reference(**inputs, skeleton=skeleton)
-    matrices = Rotation.from_rotvec(inputs["tangent"].reshape(-1, 3)).as_matrix().reshape(5, 24, 3, 3)
+    matrices = (
+        Rotation.from_rotvec(inputs["tangent"].reshape(-1, 3)).as_matrix().reshape(5, 24, 3, 3)
+    )
     matrices[:, 0] = inputs["R_left"] @ matrices[:, 0]
     rest = skeleton.J_template + np.einsum("jcb,kb->kjc", skeleton.J_shapedirs, inputs["betas"])
     positions, relative = smplx_lbs.batch_rigid_transform(
-        torch.from_numpy(matrices), torch.from_numpy(rest), torch.tensor(PARENTS), dtype=torch.float64
+        torch.from_numpy(matrices),
+        torch.from_numpy(rest),
+        torch.tensor(PARENTS),
+        dtype=torch.float64,
     )
     transl = inputs["pelvis"] - rest[:, 0]
     np.testing.assert_allclose(result.transl, transl, atol=1e-12)
     np.testing.assert_allclose(result.joints, positions.numpy() + transl[:, None], atol=1e-12)
-    np.testing.assert_allclose(result.T_cam_rest[..., :3], relative.numpy()[..., :3, :3], atol=1e-12)
-    np.testing.assert_allclose(result.T_cam_rest[..., 3], relative.numpy()[..., :3, 3] + transl[:, None], atol=1e-12)
+    np.testing.assert_allclose(
+        result.T_cam_rest[..., :3], relative.numpy()[..., :3, :3], atol=1e-12
+    )
+    np.testing.assert_allclose(
+        result.T_cam_rest[..., 3], relative.numpy()[..., :3, 3] + transl[:, None], atol=1e-12
+    )
     np.testing.assert_allclose(result.R_root, matrices[:, 0], atol=1e-12)
 
 
@@ -122,7 +133,9 @@ def test_pose_reference_matches_smplx() -> None:
 def test_moment_reference_matches_numpy_cov(kind: str) -> None:
     rng = np.random.default_rng(2)
     points = rng.normal(0, 0.1, (40, 5, 3)) + rng.normal(0, 1, (1, 5, 3)) + np.array([0, 0, 4])
-    points[:, 0] = points[0, 0]  # one and the same pelvis: nothing is moved, so numpy sees the same points
+    points[:, 0] = points[
+        0, 0
+    ]  # one and the same pelvis: nothing is moved, so numpy sees the same points
     weights = hypothesis_weights(rng, 40, kind).astype(np.float64)
     result = kernels.weighted_moments_reference(points, weights)
     np.testing.assert_allclose(result.mean, np.average(points, axis=0, weights=weights), atol=1e-12)
@@ -140,9 +153,15 @@ def test_moment_reference_takes_the_distance_out() -> None:
     along = points[:, 0] @ ray
     np.testing.assert_allclose(result.ray, ray, atol=1e-15)
     mean = np.average(along, weights=weights)
-    np.testing.assert_allclose(result.distance, [mean, np.sqrt(np.cov(along, aweights=weights, ddof=0))], atol=1e-12)
-    np.testing.assert_allclose(ray @ result.cov[0] @ ray, 0, atol=1e-15)  # the pelvis keeps no spread along the ray
-    pushed = points + rng.normal(0, 1, (60, 1, 1)) * ray  # any further change of distance changes nothing ...
+    np.testing.assert_allclose(
+        result.distance, [mean, np.sqrt(np.cov(along, aweights=weights, ddof=0))], atol=1e-12
+    )
+    np.testing.assert_allclose(
+        ray @ result.cov[0] @ ray, 0, atol=1e-15
+    )  # the pelvis keeps no spread along the ray
+    pushed = (
+        points + rng.normal(0, 1, (60, 1, 1)) * ray
+    )  # any further change of distance changes nothing ...
     pushed[0] = points[0]
     again = kernels.weighted_moments_reference(pushed, weights)
     np.testing.assert_allclose(again.cov, result.cov, atol=1e-12)
@@ -153,7 +172,9 @@ def test_vertex_reference_matches_moments_of_the_body() -> None:
     """The skin of `engines.body`, all hypotheses stored, its points fed to the joint moments."""
     rng = np.random.default_rng(4)
     model = body.BodyModel.load()
-    model = replace(model, live=replace(model.live, posedirs=None))  # the kernel leaves pose correctives out
+    model = replace(
+        model, live=replace(model.live, posedirs=None)
+    )  # the kernel leaves pose correctives out
     inputs = pose_inputs(rng, 6)
     inputs["R_left"] = np.eye(3, dtype=np.float32)
     skeleton = kernels.Skeleton(model.J_template, model.J_shapedirs)
@@ -162,12 +183,18 @@ def test_vertex_reference_matches_moments_of_the_body() -> None:
     theirs = model.shaped(inputs["betas"]).posed(inputs["tangent"], posed.transl.astype(np.float32))
     np.testing.assert_allclose(posed.joints, theirs.joints, atol=POSITION)
     weights = hypothesis_weights(rng, 6, "uneven")
-    points = np.concatenate([theirs.joints[:, :1], theirs.vertices("live")], axis=1).astype(np.float64)
+    points = np.concatenate([theirs.joints[:, :1], theirs.vertices("live")], axis=1).astype(
+        np.float64
+    )
     expected = kernels.weighted_moments_reference(points, weights.astype(np.float64))
-    result = kernels.skinned_moments_reference(inputs["betas"], posed.T_cam_rest, posed.joints[:, 0], weights, mesh)
+    result = kernels.skinned_moments_reference(
+        inputs["betas"], posed.T_cam_rest, posed.joints[:, 0], weights, mesh
+    )
     np.testing.assert_allclose(result.mean, expected.mean[1:], atol=POSITION)
     full = expected.cov[1:]
-    np.testing.assert_allclose(result.cov, full[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]], atol=COVARIANCE)
+    np.testing.assert_allclose(
+        result.cov, full[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]], atol=COVARIANCE
+    )
     np.testing.assert_allclose(result.std, np.sqrt(np.trace(full, axis1=1, axis2=2) / 3), atol=2e-5)
 
 
@@ -185,7 +212,9 @@ def test_covariance_of_perturbed_joints_is_the_predicted_one() -> None:
     true = roots @ np.swapaxes(roots, 1, 2)
     across = np.eye(3) - np.outer(ray, ray)
     pelvis_along = ray @ true[0] @ ray
-    predicted = true + pelvis_along * np.outer(ray, ray)  # moving by the pelvis' distance adds the pelvis' own spread
+    predicted = true + pelvis_along * np.outer(
+        ray, ray
+    )  # moving by the pelvis' distance adds the pelvis' own spread
     predicted[0] = across @ true[0] @ across
     # an estimated variance has a relative standard error of sqrt(2 / K); five of them
     np.testing.assert_allclose(result.cov, predicted, atol=5 * np.sqrt(2 / K) * predicted.max())
@@ -203,12 +232,16 @@ def test_pose_kernel_matches_reference(K: int) -> None:
     assert_close(kernels.JointPlan(skeleton, K)(**inputs), truth)
 
 
-@pytest.mark.parametrize("angle", [0.0, 1e-20, 1e-7, 0.9e-3, 1.1e-3, np.pi - 1e-3, np.pi, np.pi + 1e-3, 6.0])
+@pytest.mark.parametrize(
+    "angle", [0.0, 1e-20, 1e-7, 0.9e-3, 1.1e-3, np.pi - 1e-3, np.pi, np.pi + 1e-3, 6.0]
+)
 def test_pose_kernel_at_special_angles(angle: float) -> None:
     rng = np.random.default_rng(6)
     skeleton, inputs = random_skeleton(rng), pose_inputs(rng, 9)
     tangent = rng.normal(size=(9, 24, 3))
-    inputs["tangent"] = (angle * tangent / np.linalg.norm(tangent, axis=-1, keepdims=True)).astype(np.float32)
+    inputs["tangent"] = (angle * tangent / np.linalg.norm(tangent, axis=-1, keepdims=True)).astype(
+        np.float32
+    )
     truth = kernels.pose_joints_reference(**widened(inputs), skeleton=skeleton)
     assert_close(kernels.JointPlan(skeleton, 9)(**inputs), truth)
 
@@ -217,9 +250,13 @@ def test_pose_kernel_at_special_angles(angle: float) -> None:
 @pytest.mark.parametrize("kind", WEIGHTS)
 def test_moment_kernel_matches_reference(K: int, kind: str) -> None:
     rng = np.random.default_rng(K)
-    points = (rng.normal(0, 0.1, (K, 24, 3)) + rng.normal(0, 0.5, (24, 3)) + np.array([0, 0, 4])).astype(np.float32)
+    points = (
+        rng.normal(0, 0.1, (K, 24, 3)) + rng.normal(0, 0.5, (24, 3)) + np.array([0, 0, 4])
+    ).astype(np.float32)
     weights = hypothesis_weights(rng, K, kind)
-    truth = kernels.weighted_moments_reference(points.astype(np.float64), weights.astype(np.float64))
+    truth = kernels.weighted_moments_reference(
+        points.astype(np.float64), weights.astype(np.float64)
+    )
     result = kernels.MomentPlan(K, 24)(points, weights)
     assert_close(result, truth)
     np.testing.assert_array_equal(result.cov, np.swapaxes(result.cov, 1, 2))
@@ -241,7 +278,9 @@ def test_vertex_kernel_matches_reference(K: int, kind: str) -> None:
     }
     truth = kernels.skinned_moments_reference(**widened(arguments), mesh=mesh)
     result = kernels.VertexPlan(mesh, K)(**arguments)
-    assert_close(replace(result, std=result.std**2), replace(truth, std=truth.std**2))  # a root hides nothing near 0
+    assert_close(
+        replace(result, std=result.std**2), replace(truth, std=truth.std**2)
+    )  # a root hides nothing near 0
     np.testing.assert_allclose(result.std, truth.std, atol=2e-5)
 
 
@@ -265,7 +304,9 @@ def test_chained_plans_give_what_single_plans_give() -> None:
     for _ in range(2):  # the second time with other inputs in the same buffers
         posed = posing(**inputs)
         assert_close(joints(None, weights), single_joints(posed.joints, weights))
-        first = [a[:12].copy() for a in (inputs["betas"], posed.T_cam_rest, inputs["pelvis"], weights)]
+        first = [
+            a[:12].copy() for a in (inputs["betas"], posed.T_cam_rest, inputs["pelvis"], weights)
+        ]
         assert_close(skin.from_source(weights[:12]), single_skin(*first))
         inputs = pose_inputs(rng, 30)
 
@@ -331,7 +372,9 @@ def test_start_is_silent_and_needs_neither_torch_nor_mediapipe() -> None:
         "import engines.kernels, engines.flow.statistics; assert not {'torch', 'mediapipe'} & set(sys.modules)"
     )
     root = ROOT
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -377,9 +420,13 @@ def test_kernels_on_cuda_match_references(cuda: str, K: int) -> None:
     truth = kernels.pose_joints_reference(**widened(inputs), skeleton=skeleton)
     working = kernels.pose_joints_reference(**inputs, skeleton=skeleton)
     assert_as_good_as_float32(kernels.JointPlan(skeleton, K, cuda)(**inputs), working, truth)
-    exact = kernels.weighted_moments_reference(working.joints.astype(np.float64), weights.astype(np.float64))
+    exact = kernels.weighted_moments_reference(
+        working.joints.astype(np.float64), weights.astype(np.float64)
+    )
     result = kernels.MomentPlan(K, 24, cuda)(working.joints, weights)
-    assert_as_good_as_float32(result, kernels.weighted_moments_reference(working.joints, weights), exact)
+    assert_as_good_as_float32(
+        result, kernels.weighted_moments_reference(working.joints, weights), exact
+    )
     arguments = {
         "betas": inputs["betas"],
         "T_cam_rest": working.T_cam_rest,
@@ -388,7 +435,9 @@ def test_kernels_on_cuda_match_references(cuda: str, K: int) -> None:
     }
     exact = kernels.skinned_moments_reference(**widened(arguments), mesh=mesh)
     result = kernels.VertexPlan(mesh, K, cuda)(**arguments)
-    assert_as_good_as_float32(result, kernels.skinned_moments_reference(**arguments, mesh=mesh), exact)
+    assert_as_good_as_float32(
+        result, kernels.skinned_moments_reference(**arguments, mesh=mesh), exact
+    )
 
 
 @pytest.mark.gpu
@@ -421,6 +470,10 @@ def test_captured_graph_replays_on_inputs_changed_in_place(cuda: str) -> None:
     moments = kernels.weighted_moments_reference(truth.joints, weights.astype(np.float64))
     np.testing.assert_allclose(joints.cov.read(), moments.cov, atol=COVARIANCE)
     vertices = kernels.skinned_moments_reference(
-        inputs["betas"].astype(np.float64), truth.T_cam_rest, truth.joints[:, 0], weights.astype(np.float64), mesh
+        inputs["betas"].astype(np.float64),
+        truth.T_cam_rest,
+        truth.joints[:, 0],
+        weights.astype(np.float64),
+        mesh,
     )
     np.testing.assert_allclose(skin.cov.read(), vertices.cov, atol=COVARIANCE)

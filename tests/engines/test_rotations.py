@@ -1,4 +1,6 @@
-"""Rotations: the group's axioms and scipy as the oracle, with samples near the identity and near half a turn."""
+"""Rotations: the group's axioms and scipy as the oracle, with samples near the identity and near
+half a turn.
+"""
 
 import numpy as np
 import pytest
@@ -9,7 +11,22 @@ from scipy.spatial.transform import Rotation
 from engines import rotations as rot
 
 TOLERANCE = {np.float32: 3e-6, np.float64: 1e-14}
-ANGLES = [0.0, 1e-12, 1e-8, 1e-4, 9.9e-4, 1.1e-3, 0.1, 1.0, 2.0, 3.0, np.pi - 1e-3, np.pi - 1e-6, np.pi - 1e-9, np.pi]
+ANGLES = [
+    0.0,
+    1e-12,
+    1e-8,
+    1e-4,
+    9.9e-4,
+    1.1e-3,
+    0.1,
+    1.0,
+    2.0,
+    3.0,
+    np.pi - 1e-3,
+    np.pi - 1e-6,
+    np.pi - 1e-9,
+    np.pi,
+]
 
 
 def unit_vectors(count: int, seed: int = 0) -> np.ndarray:
@@ -28,7 +45,9 @@ def test_exp_and_log_match_scipy(angle: float, dtype: type) -> None:
     rotvec = (unit_vectors(64) * angle).astype(dtype)
     matrix = rot.exp_so3(rotvec)
     assert matrix.dtype == dtype
-    np.testing.assert_allclose(matrix, Rotation.from_rotvec(rotvec).as_matrix(), atol=TOLERANCE[dtype])
+    np.testing.assert_allclose(
+        matrix, Rotation.from_rotvec(rotvec).as_matrix(), atol=TOLERANCE[dtype]
+    )
     back = rot.log_so3(matrix)
     assert back.dtype == dtype
     # at half a turn v and -v are the same rotation, so rotations are compared, and lengths
@@ -65,7 +84,9 @@ def test_quaternions_match_scipy(vector: list[float]) -> None:
     quat = rot.matrix_to_quat_wxyz(matrix)
     oracle = np.roll(Rotation.from_matrix(matrix).as_quat(), 1)
     assert quat[0] >= 0
-    np.testing.assert_allclose(min(np.abs(quat - oracle).max(), np.abs(quat + oracle).max()), 0, atol=1e-12)
+    np.testing.assert_allclose(
+        min(np.abs(quat - oracle).max(), np.abs(quat + oracle).max()), 0, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("angle", ANGLES)
@@ -74,7 +95,9 @@ def test_geodesic_angle_is_the_angle_and_is_invariant(angle: float) -> None:
     b = a @ rot.exp_so3(unit_vectors(16, 4) * angle)
     g = rot.exp_so3(unit_vectors(16, 5) * 2.1)
     np.testing.assert_allclose(rot.geodesic_angle(a, b), angle, atol=1e-13)
-    np.testing.assert_allclose(rot.geodesic_angle(g @ a, g @ b), rot.geodesic_angle(b, a), atol=1e-13)
+    np.testing.assert_allclose(
+        rot.geodesic_angle(g @ a, g @ b), rot.geodesic_angle(b, a), atol=1e-13
+    )
 
 
 def test_interpolate_goes_at_constant_speed() -> None:
@@ -82,9 +105,13 @@ def test_interpolate_goes_at_constant_speed() -> None:
     np.testing.assert_allclose(rot.interpolate(a, b, 0.0), a, atol=1e-14)
     np.testing.assert_allclose(rot.interpolate(a, b, 1.0), b, atol=1e-14)
     whole = rot.geodesic_angle(a, b)
-    np.testing.assert_allclose(rot.geodesic_angle(a, rot.interpolate(a, b, 0.3)), 0.3 * whole, atol=1e-13)
+    np.testing.assert_allclose(
+        rot.geodesic_angle(a, rot.interpolate(a, b, 0.3)), 0.3 * whole, atol=1e-13
+    )
     per_item = np.linspace(0, 1, 20)
-    np.testing.assert_allclose(rot.geodesic_angle(a, rot.interpolate(a, b, per_item)), per_item * whole, atol=1e-13)
+    np.testing.assert_allclose(
+        rot.geodesic_angle(a, rot.interpolate(a, b, per_item)), per_item * whole, atol=1e-13
+    )
 
 
 def test_batches_of_any_rank_and_empty() -> None:

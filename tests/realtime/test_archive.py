@@ -1,4 +1,6 @@
-"""The archive returns what went in, and no crash takes away what was written: real kills, a real file size limit."""
+"""The archive returns what went in, and no crash takes away what was written: real kills, a real
+file size limit.
+"""
 
 import json
 import signal
@@ -24,10 +26,16 @@ def make_person(seed: int, k: int) -> Person:
         return rng.normal(size=shape).astype(np.float32)
 
     roi = Roi(random(2), 100.0, 0.1)
-    landmarks = Landmarks(random(33, 2), random(33), random(33), random(33), random(33, 3), 0.9, roi)
-    hypotheses = Hypotheses(random(k, 24, 3), random(k, 10), random(k, 3), random(k, 24, 3), random(k), random(k))
+    landmarks = Landmarks(
+        random(33, 2), random(33), random(33), random(33), random(33, 3), 0.9, roi
+    )
+    hypotheses = Hypotheses(
+        random(k, 24, 3), random(k, 10), random(k, 3), random(k, 24, 3), random(k), random(k)
+    )
     best = Body(random(3), random(69), random(10), random(3), random(24, 3))
-    return Person(landmarks, hypotheses, best, random(24, 3, 3), 0.25 + seed, random(3), random(24), seed + 1)
+    return Person(
+        landmarks, hypotheses, best, random(24, 3, 3), 0.25 + seed, random(3), random(24), seed + 1
+    )
 
 
 def make_estimate(index: int, k: int, found: bool = True) -> Estimate:
@@ -77,7 +85,13 @@ def test_returns_what_went_in(tmp_path):
         np.testing.assert_array_equal(data["landmarks"][i, :, :2], person.landmarks.points)
         np.testing.assert_array_equal(data["landmarks"][i, :, 2], person.landmarks.visibility)
     meta = json.loads(str(data["meta"]))
-    assert meta == {"joint_names": list(JOINT_NAMES), "K": k, "backend": "test", "fps": 12.5, "frames": 5}
+    assert meta == {
+        "joint_names": list(JOINT_NAMES),
+        "K": k,
+        "backend": "test",
+        "fps": 12.5,
+        "frames": 5,
+    }
     assert names_in(tmp_path) == {"out.npz"}
 
 
@@ -115,14 +129,16 @@ import sys
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from realtime.archive import Archive
-from test_archive import make_estimate
+from tests.realtime.test_archive import make_estimate
 """
 
 
 def child(code: str, *arguments: str) -> subprocess.Popen[str]:
     head = CHILD.format(root=str(ROOT), tests=str(ROOT / "tests"))
     command = [sys.executable, "-c", head + code, *arguments]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
@@ -153,7 +169,9 @@ def test_kill_9_loses_no_appended_frame(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_FSIZE")
 def test_full_disk_raises_and_keeps_what_was_written(tmp_path):
-    """The kernel refuses to let the file grow, as it does when the disk is full; neither does the result fit."""
+    """The kernel refuses to let the file grow, as it does when the disk is full; neither does the
+    result fit.
+    """
     out = tmp_path / "out.npz"
     room = 4 * record_dtype(5).itemsize + 2000  # header and four frames, not five
     process = child(
@@ -170,7 +188,9 @@ def test_full_disk_raises_and_keeps_what_was_written(tmp_path):
     stdout, stderr = process.communicate()
     assert process.returncode == 0, stderr
     assert "cannot grow" in stdout and "4 frames before are kept" in stdout
-    assert "Traceback" not in stderr and "recover" in stderr  # the second sentence says how to get at them
+    assert (
+        "Traceback" not in stderr and "recover" in stderr
+    )  # the second sentence says how to get at them
     assert names_in(tmp_path) == {"out.npz.partial"}
     _, count = recover(tmp_path / "out.npz.partial")
     assert count == 4
@@ -180,7 +200,11 @@ def test_full_disk_raises_and_keeps_what_was_written(tmp_path):
 def test_unwritable_output_is_refused_before_the_first_frame(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     (tmp_path / "folder.npz").mkdir()
-    for out in (tmp_path / "file" / "out.npz", tmp_path / "missing" / "out.npz", tmp_path / "folder.npz"):
+    for out in (
+        tmp_path / "file" / "out.npz",
+        tmp_path / "missing" / "out.npz",
+        tmp_path / "folder.npz",
+    ):
         with pytest.raises(PenumbraError, match=r"--out '.*npz'"):
             Archive(out, 3)
     assert names_in(tmp_path) == {"file", "folder.npz"}
@@ -225,7 +249,11 @@ def test_recover_refuses_in_one_sentence(tmp_path, capsys):
     (tmp_path / "a.npz.partial").write_bytes(b"something else entirely")
     (tmp_path / "b.npz").write_bytes(b"precious")
     (tmp_path / "b.npz.partial").write_bytes(b"")
-    for name, reason in (("a.npz.partial", "not the scratch"), ("b.npz.partial", "exists"), ("c.npz.partial", "read")):
+    for name, reason in (
+        ("a.npz.partial", "not the scratch"),
+        ("b.npz.partial", "exists"),
+        ("c.npz.partial", "read"),
+    ):
         assert main(["recover", str(tmp_path / name)]) == 2
         message = capsys.readouterr().err
         assert reason in message and message.count("\n") == 1

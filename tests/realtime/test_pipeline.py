@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from calib.camera import from_fov
-from engines.blazepose.tracker import open_perception
+from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel, joints_only
+from engines.camera import from_fov
 from engines.covariance import std_from_cov
 from engines.flow.sampler import FlowModel, open_sampler
 from engines.flow.statistics import entropy
@@ -36,7 +36,7 @@ def pipeline(body: BodyModel, frame: Frame) -> Iterator[Pipeline]:
     camera = demo.Truth.load().intrinsics(size)
     smoother = Smoother(body, SmoothingConfig(enabled=False))
     sampler = open_sampler(body, K, model=model)
-    yield Pipeline(open_perception(), sampler, body, camera, model.calibration, smoother)
+    yield Pipeline(open_tracker(), sampler, body, camera, model.calibration, smoother)
 
 
 @pytest.fixture(scope="module")
@@ -52,19 +52,28 @@ def level(joints: np.ndarray, ray: np.ndarray) -> np.ndarray:
     return joints + (along[0] - along)[:, None, None] * ray
 
 
-def test_covariance_is_that_of_the_draws_then_calibrated(person: Person, pipeline: Pipeline) -> None:
+def test_covariance_is_that_of_the_draws_then_calibrated(
+    person: Person, pipeline: Pipeline
+) -> None:
     samples = pipeline.sampler(person.landmarks, pipeline.intrinsics)
     joints = level(samples.hypotheses.joints.astype(float), person.ray)
     raw = np.stack([np.cov(joints[:, j].T, bias=True) for j in range(24)])
     assert pipeline.calibration is not None
-    expected = pipeline.calibration.apply(raw, person.ray, person.joint_visible, entropy(samples.hypotheses))
+    expected = pipeline.calibration.apply(
+        raw, person.ray, person.joint_visible, entropy(samples.hypotheses)
+    )
     np.testing.assert_allclose(person.joint_cov, expected, atol=1e-5)
 
 
-def test_published_hypotheses_have_the_calibrated_spread(person: Person, pipeline: Pipeline) -> None:
+def test_published_hypotheses_have_the_calibrated_spread(
+    person: Person, pipeline: Pipeline
+) -> None:
     joints = level(person.hypotheses.joints.astype(float), person.ray)
     found = std_from_cov(np.stack([np.cov(joints[:, j].T, bias=True) for j in range(24)]))
-    drawn = level(pipeline.sampler(person.landmarks, pipeline.intrinsics).hypotheses.joints.astype(float), person.ray)
+    drawn = level(
+        pipeline.sampler(person.landmarks, pipeline.intrinsics).hypotheses.joints.astype(float),
+        person.ray,
+    )
     raw = std_from_cov(np.stack([np.cov(drawn[:, j].T, bias=True) for j in range(24)]))
     wanted = std_from_cov(person.joint_cov)
     before, after = (np.abs(std / wanted - 1)[1:] for std in (raw, found))
@@ -72,25 +81,37 @@ def test_published_hypotheses_have_the_calibrated_spread(person: Person, pipelin
     assert np.median(after) < 0.5 * np.median(before)
 
 
-def test_distance_is_kept_apart_and_the_hypotheses_have_it(person: Person, pipeline: Pipeline) -> None:
+def test_distance_is_kept_apart_and_the_hypotheses_have_it(
+    person: Person, pipeline: Pipeline
+) -> None:
     assert np.linalg.norm(person.ray) == pytest.approx(1, abs=1e-5)
     samples = pipeline.sampler(person.landmarks, pipeline.intrinsics).hypotheses
     assert pipeline.calibration is not None
     raw = float((samples.joints[:, 0] @ person.ray).std())
-    assert person.distance_std == pytest.approx(pipeline.calibration.apply_to_distance(raw, entropy(samples)), rel=1e-3)
-    assert (person.hypotheses.joints[:, 0] @ person.ray).std() == pytest.approx(person.distance_std, rel=0.02)
+    assert person.distance_std == pytest.approx(
+        pipeline.calibration.apply_to_distance(raw, entropy(samples)), rel=1e-3
+    )
+    assert (person.hypotheses.joints[:, 0] @ person.ray).std() == pytest.approx(
+        person.distance_std, rel=0.02
+    )
 
 
-def test_an_assumed_camera_widens_the_distance_only(pipeline: Pipeline, frame: Frame, body: BodyModel) -> None:
+def test_an_assumed_camera_widens_the_distance_only(
+    pipeline: Pipeline, frame: Frame, body: BodyModel
+) -> None:
     size = (frame.image.shape[1], frame.image.shape[0])
     assumed = dataclasses.replace(pipeline.intrinsics, source="assumed")
     smoother = Smoother(body, SmoothingConfig(enabled=False))
-    guessing = Pipeline(pipeline.perception, pipeline.sampler, body, assumed, pipeline.calibration, smoother)
+    guessing = Pipeline(
+        pipeline.tracker, pipeline.sampler, body, assumed, pipeline.calibration, smoother
+    )
     known, guessed = pipeline(frame, 0).person, guessing(frame, 0).person
     assert known is not None and guessed is not None and not from_fov(size).calibrated
     assert guessed.distance_std > known.distance_std
     # Tracking moves the crop by a fraction of a pixel between two looks at one frame.
-    np.testing.assert_allclose(std_from_cov(guessed.joint_cov), std_from_cov(known.joint_cov), rtol=0.2)
+    np.testing.assert_allclose(
+        std_from_cov(guessed.joint_cov), std_from_cov(known.joint_cov), rtol=0.2
+    )
 
 
 def test_every_hypothesis_is_the_body_of_its_parameters(person: Person, body: BodyModel) -> None:
@@ -104,7 +125,9 @@ def test_the_best_estimate_is_hypothesis_zero_when_nothing_is_filtered(person: P
 
 
 def test_the_same_noise_gives_the_same_bodies_again(pipeline: Pipeline, person: Person) -> None:
-    once, again = (pipeline.sampler(person.landmarks, pipeline.intrinsics).hypotheses for _ in range(2))
+    once, again = (
+        pipeline.sampler(person.landmarks, pipeline.intrinsics).hypotheses for _ in range(2)
+    )
     np.testing.assert_array_equal(again.joints, once.joints)
     np.testing.assert_array_equal(once.joints[0], person.hypotheses.joints[0])
 
@@ -123,7 +146,7 @@ def test_the_mesh_is_the_best_estimate_and_its_spread_follows_the_joints(
 
 
 def test_nobody_in_an_empty_picture(pipeline: Pipeline, frame: Frame) -> None:
-    pipeline.perception.reset()
+    pipeline.tracker.reset()
     empty = dataclasses.replace(frame, image=np.full_like(frame.image, 127))
     estimate = pipeline(empty, 3)
     assert estimate.person is None and estimate.dropped == 3 and estimate.frame_id == frame.frame_id

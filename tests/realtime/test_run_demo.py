@@ -1,4 +1,6 @@
-"""The command line as a user meets it: what it writes, what it imports, and one sentence for every mistake."""
+"""The command line as a user meets it: what it writes, what it imports, and one sentence for every
+mistake.
+"""
 
 import json
 import subprocess
@@ -52,7 +54,7 @@ def test_the_archive_has_every_array_of_the_contract(archive: dict[str, np.ndarr
     meta = json.loads(str(archive["meta"]))
     assert len(meta["joint_names"]) == 24 and meta["K"] == K and meta["fps"] > 0
     assert "openvino" in meta["backend"] or "onnxruntime" in meta["backend"]
-    assert meta["stages_ms"]["perception"]["p95"] >= meta["stages_ms"]["perception"]["p50"] > 0
+    assert meta["stages_ms"]["landmarks"]["p95"] >= meta["stages_ms"]["landmarks"]["p50"] > 0
 
 
 def test_the_person_stands_in_front_of_the_camera(archive: dict[str, np.ndarray]) -> None:
@@ -62,7 +64,9 @@ def test_the_person_stands_in_front_of_the_camera(archive: dict[str, np.ndarray]
     assert (head < foot).all(), "y points down"
 
 
-def test_covariances_are_positive_definite_and_weights_sum_to_one(archive: dict[str, np.ndarray]) -> None:
+def test_covariances_are_positive_definite_and_weights_sum_to_one(
+    archive: dict[str, np.ndarray],
+) -> None:
     assert (np.linalg.eigvalsh(archive["joint_cov"].astype(float)) > 0).all()
     np.testing.assert_allclose(archive["weights"].sum(1), 1, rtol=1e-5)
 
@@ -79,25 +83,57 @@ def test_few_hypotheses_do_not_make_it_look_certain(tmp_path: Path) -> None:
     spread = []
     for count in ("1", "50"):
         out = tmp_path / f"{count}.npz"
-        arguments = ["--demo", "--every-frame", "--out", str(out), "--hypotheses", count, "--max-frames", "3", *QUIET]
+        arguments = [
+            "--demo",
+            "--every-frame",
+            "--out",
+            str(out),
+            "--hypotheses",
+            count,
+            "--max-frames",
+            "3",
+            *QUIET,
+        ]
         assert run_demo.main(arguments) == 0
         with np.load(out) as data:
-            assert data["hypotheses"].shape[1] == int(count) and data["weights"].sum(1) == pytest.approx(np.ones(3))
+            assert data["hypotheses"].shape[1] == int(count) and data["weights"].sum(
+                1
+            ) == pytest.approx(np.ones(3))
             spread.append(data["joint_cov"])
     np.testing.assert_allclose(spread[0], spread[1], rtol=1e-5)
 
 
 def test_the_demo_says_how_wrong_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_demo.main(["--demo", "--every-frame", "--max-frames", "40", "--hypotheses", "30", *QUIET]) == 0
+    assert (
+        run_demo.main(
+            ["--demo", "--every-frame", "--max-frames", "40", "--hypotheses", "30", *QUIET]
+        )
+        == 0
+    )
     printed = capsys.readouterr().out
-    for row in ("error of best estimate", "error of best hypothesis", "standard deviation", "truth in 90 % ellipsoid"):
+    for row in (
+        "error of best estimate",
+        "error of best hypothesis",
+        "standard deviation",
+        "truth in 90 % ellipsoid",
+    ):
         assert row in printed
 
 
 def test_a_subscriber_in_another_process_gets_every_message() -> None:
-    command = [sys.executable, "run_demo.py", "--demo", "--every-frame", "--headless", "--hypotheses", "8"]
+    command = [
+        sys.executable,
+        "run_demo.py",
+        "--demo",
+        "--every-frame",
+        "--headless",
+        "--hypotheses",
+        "8",
+    ]
     with Subscriber("tcp://127.0.0.1:5597", latest_only=False, timeout_s=60) as subscriber:
-        process = subprocess.Popen([*command, "--endpoint", "tcp://127.0.0.1:5597", "--max-frames", "60"], cwd=ROOT)
+        process = subprocess.Popen(
+            [*command, "--endpoint", "tcp://127.0.0.1:5597", "--max-frames", "60"], cwd=ROOT
+        )
         first = subscriber.recv()
         sequence = [first.seq]
         while first.seq + len(sequence) < 60:
@@ -113,7 +149,11 @@ def test_the_lens_of_a_calibration_reaches_stream_and_picture(tmp_path: Path) ->
     from realtime.view.scene import ViewFrame
 
     lens = [-0.3, 0.1, 0.0, 0.0, 0.0]
-    calibration = {"matrix": [[300, 0, 160], [0, 300, 120], [0, 0, 1]], "size": [320, 240], "dist": lens}
+    calibration = {
+        "matrix": [[300, 0, 160], [0, 300, 120], [0, 0, 1]],
+        "size": [320, 240],
+        "dist": lens,
+    }
     (tmp_path / "camera.json").write_text(json.dumps(calibration))
     config = RunConfig(
         source=str(_video(tmp_path / "grey.mp4")),
@@ -130,7 +170,9 @@ def test_the_lens_of_a_calibration_reaches_stream_and_picture(tmp_path: Path) ->
 
 
 def test_the_cpu_run_imports_neither_torch_nor_mediapipe() -> None:
-    run_demo.main(["--demo", "--every-frame", "--max-frames", "1", *QUIET])  # imports the models if that was never done
+    run_demo.main(
+        ["--demo", "--every-frame", "--max-frames", "1", *QUIET]
+    )  # imports the models if that was never done
     code = (
         "import sys, run_demo\n"
         "assert run_demo.main(['--demo','--every-frame','--max-frames','2','--headless','--no-publish']) == 0\n"
@@ -142,7 +184,17 @@ def test_the_cpu_run_imports_neither_torch_nor_mediapipe() -> None:
 
 def test_recording_headless_writes_what_the_window_would_show(tmp_path: Path) -> None:
     record = tmp_path / "view.mp4"
-    arguments = ["--demo", "--every-frame", "--max-frames", "10", "--hypotheses", "10", "--record", str(record), *QUIET]
+    arguments = [
+        "--demo",
+        "--every-frame",
+        "--max-frames",
+        "10",
+        "--hypotheses",
+        "10",
+        "--record",
+        str(record),
+        *QUIET,
+    ]
     assert run_demo.main(arguments) == 0
     capture = cv2.VideoCapture(str(record))
     pictures = []
@@ -161,20 +213,34 @@ def _video(path: Path, frames: int = 12) -> Path:
 
 def test_frames_without_anybody_keep_nan_rows(tmp_path: Path) -> None:
     out = tmp_path / "nobody.npz"
-    arguments = ["--video", str(_video(tmp_path / "grey.mp4")), "--every-frame", "--out", str(out), *QUIET]
+    arguments = [
+        "--video",
+        str(_video(tmp_path / "grey.mp4")),
+        "--every-frame",
+        "--out",
+        str(out),
+        *QUIET,
+    ]
     assert run_demo.main(arguments) == 0
     with np.load(out) as data:
-        assert not data["found"].any() and np.isnan(data["joints"]).all() and len(data["frame"]) == 12
+        assert (
+            not data["found"].any() and np.isnan(data["joints"]).all() and len(data["frame"]) == 12
+        )
 
 
 @pytest.mark.parametrize(
-    "refused", [["--backend", "tensorrt"], ["--record", "view.avi"], ["--endpoint", "tcp://nowhere:x"]]
+    "refused",
+    [["--backend", "tensorrt"], ["--record", "view.avi"], ["--endpoint", "tcp://nowhere:x"]],
 )
 def test_a_start_that_fails_leaves_an_earlier_result(refused: list[str], tmp_path: Path) -> None:
     out = tmp_path / "walk.npz"
     out.write_bytes(b"of an earlier run")
-    assert run_demo.main(["--demo", "--headless", "--every-frame", "--out", str(out), *refused]) == 2
-    assert out.read_bytes() == b"of an earlier run" and [path.name for path in tmp_path.iterdir()] == ["walk.npz"]
+    assert (
+        run_demo.main(["--demo", "--headless", "--every-frame", "--out", str(out), *refused]) == 2
+    )
+    assert out.read_bytes() == b"of an earlier run" and [
+        path.name for path in tmp_path.iterdir()
+    ] == ["walk.npz"]
 
 
 def test_ctrl_c_in_the_window_closes_nothing_under_the_pipeline(
@@ -203,14 +269,22 @@ def test_ctrl_c_in_the_window_closes_nothing_under_the_pipeline(
     monkeypatch.setattr(viewer, "Viewer", Window)
     out = tmp_path / "out.npz"
     assert run_demo.main(["--demo", "--no-publish", "--hypotheses", "2", "--out", str(out)]) == 130
-    assert not [thread.name for thread in threading.enumerate() if thread.name in ("pipeline", "capture")]
+    assert not [
+        thread.name for thread in threading.enumerate() if thread.name in ("pipeline", "capture")
+    ]
     with np.load(out) as data:
         meta = json.loads(str(data["meta"]))
         assert len(data["frame"]) >= 3
-    assert meta["interrupted_by"] == "KeyboardInterrupt" and meta["fps"] > 0 and "camera_matrix" in meta
+    assert (
+        meta["interrupted_by"] == "KeyboardInterrupt"
+        and meta["fps"] > 0
+        and "camera_matrix" in meta
+    )
 
 
-def test_what_somebody_did_not_get_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_somebody_did_not_get_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from realtime import session
     from realtime.stream.publisher import Publisher
 
@@ -221,10 +295,21 @@ def test_what_somebody_did_not_get_is_said(monkeypatch: pytest.MonkeyPatch, caps
             super().__init__(endpoint, allow_lan=allow_lan)
             self.stalls = 5
 
-    arguments = ["--demo", "--every-frame", "--headless", "--endpoint", "tcp://127.0.0.1:*", "--max-frames", "1"]
+    arguments = [
+        "--demo",
+        "--every-frame",
+        "--headless",
+        "--endpoint",
+        "tcp://127.0.0.1:*",
+        "--max-frames",
+        "1",
+    ]
     assert run_demo.main(arguments) == 0 and "queue was full" not in capsys.readouterr().out
     monkeypatch.setattr(session, "Publisher", Stalled)
-    assert run_demo.main(arguments) == 0 and "a subscriber's queue was full 5 times" in capsys.readouterr().out
+    assert (
+        run_demo.main(arguments) == 0
+        and "a subscriber's queue was full 5 times" in capsys.readouterr().out
+    )
 
 
 def _mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
@@ -243,20 +328,38 @@ def _mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
         "absent backend": (["--video", video, "--backend", "tensorrt"], "tensorrt"),
         "no hypotheses": (["--video", video, "--hypotheses", "0"], "--hypotheses"),
         "unwritable output": (["--video", video, "--out", "/proc/nowhere/out.npz"], "--out"),
-        "unwritable recording": (["--video", video, "--record", "/proc/nowhere/view.mp4"], "view.mp4"),
+        "unwritable recording": (
+            ["--video", video, "--record", "/proc/nowhere/view.mp4"],
+            "view.mp4",
+        ),
         "focal": (["--video", video, "--focal", "-3"], "--focal"),
         "no frames": (["--video", video, "--max-frames", "0"], "--max-frames"),
-        "two cameras": (["--video", video, "--focal", "900", "--calib", str(folder / "nocalib.json")], "--calib"),
+        "two cameras": (
+            ["--video", video, "--focal", "900", "--calib", str(folder / "nocalib.json")],
+            "--calib",
+        ),
         "camera of the demo": (["--demo", "--focal", "900"], "--focal"),
         "record for model": (["--demo", "--model", str(folder / "no.json")], "no.json"),
         "rate of a video": (["--video", video, "--fps", "6"], "--fps"),
         "rate of the demo": (["--demo", "--fps", "6"], "--fps"),
         "size of a video": (["--video", video, "--size", "640x480"], "--size"),
-        "output over body": (["--demo", "--body", str(folder / "b.npz"), "--out", str(folder / "b.npz")], "--out"),
-        "output over the model's record": (["--demo", "--model", "some.onnx", "--out", "some.json"], "--out"),
-        "too many hypotheses": (["--demo", "--endpoint", "tcp://127.0.0.1:*", "--hypotheses", "30000"], "--hypotheses"),
+        "output over body": (
+            ["--demo", "--body", str(folder / "b.npz"), "--out", str(folder / "b.npz")],
+            "--out",
+        ),
+        "output over the model's record": (
+            ["--demo", "--model", "some.onnx", "--out", "some.json"],
+            "--out",
+        ),
+        "too many hypotheses": (
+            ["--demo", "--endpoint", "tcp://127.0.0.1:*", "--hypotheses", "30000"],
+            "--hypotheses",
+        ),
         "output over input": (["--video", video, "--record", video], "--record"),
-        "calibration": (["--video", video, "--calib", str(folder / "nocalib.json")], "nocalib.json"),
+        "calibration": (
+            ["--video", video, "--calib", str(folder / "nocalib.json")],
+            "nocalib.json",
+        ),
         "body": (["--video", video, "--body", video], "fine.mp4"),
         "model": (["--video", video, "--model", str(folder / "no.onnx")], "no.onnx"),
     }
@@ -269,15 +372,21 @@ def _mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
     "output over the model's record",
     "too many hypotheses", "output over input", "calibration", "body", "model",
 ])  # fmt: skip
-def test_a_mistake_ends_with_one_sentence(mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_ends_with_one_sentence(
+    mistake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments, named = _mistakes(tmp_path)[mistake]
     quiet = ["--headless"] if "--endpoint" in arguments else QUIET
     status = run_demo.main([*arguments, "--every-frame", *quiet])
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("run_demo.py: ")]
+    said = [
+        line for line in capsys.readouterr().err.splitlines() if line.startswith("run_demo.py: ")
+    ]
     assert status == 2 and len(said) == 1 and named in said[0]
 
 
-def test_a_missing_system_library_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_system_library_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def broken(config: object) -> None:
         raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
 
@@ -290,11 +399,15 @@ def test_a_port_in_use_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 
     with zmq.Context() as context, context.socket(zmq.PUB) as other:
         port = other.bind_to_random_port("tcp://127.0.0.1")
-        status = run_demo.main(["--demo", "--headless", "--endpoint", f"tcp://127.0.0.1:{port}", "--max-frames", "1"])
+        status = run_demo.main(
+            ["--demo", "--headless", "--endpoint", f"tcp://127.0.0.1:{port}", "--max-frames", "1"]
+        )
     assert status == 2 and str(port) in capsys.readouterr().err
 
 
-def test_a_flow_refuses_a_body_it_was_not_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_flow_refuses_a_body_it_was_not_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
 
     from engines.body import BodyModel
     from engines.convert_smpl import convert
@@ -312,7 +425,17 @@ def test_interrupting_keeps_what_was_written(tmp_path: Path) -> None:
     import signal
 
     out = tmp_path / "interrupted.npz"
-    command = [sys.executable, "run_demo.py", "--demo", "--every-frame", *QUIET, "--hypotheses", "4", "--out", str(out)]
+    command = [
+        sys.executable,
+        "run_demo.py",
+        "--demo",
+        "--every-frame",
+        *QUIET,
+        "--hypotheses",
+        "4",
+        "--out",
+        str(out),
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     partial_grew = False
     while process.poll() is None and not partial_grew:
@@ -328,7 +451,15 @@ def test_interrupting_keeps_what_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lines", [0, 1])
 def test_a_reader_who_has_seen_enough_is_no_error(lines: int) -> None:
     """As `| true` and `| head -1` do."""
-    command = [sys.executable, "run_demo.py", "--demo", "--every-frame", *QUIET, "--max-frames", "2"]
+    command = [
+        sys.executable,
+        "run_demo.py",
+        "--demo",
+        "--every-frame",
+        *QUIET,
+        "--max-frames",
+        "2",
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None and process.stderr is not None
     for _ in range(lines):

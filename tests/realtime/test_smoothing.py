@@ -14,13 +14,17 @@ def smoother(body: BodyModel) -> Smoother:
     return Smoother(body)
 
 
-def a_body(body: BodyModel, elbow: float = 0.0, x: float = 0.0, root: float = 0.0, beta: float = 0.0) -> Body:
+def a_body(
+    body: BodyModel, elbow: float = 0.0, x: float = 0.0, root: float = 0.0, beta: float = 0.0
+) -> Body:
     """Somebody with one bent elbow."""
     rotvec = np.zeros((24, 3))
     rotvec[0] = root, 0, 0
     rotvec[18] = 0, elbow, 0
     transl, betas = np.array([x, 0.0, 3.0]), np.full(10, beta)
-    return Body(rotvec[0], rotvec[1:].ravel(), betas, transl, joints_only(body, rotvec, betas, transl))
+    return Body(
+        rotvec[0], rotvec[1:].ravel(), betas, transl, joints_only(body, rotvec, betas, transl)
+    )
 
 
 def elbow(b: Body) -> float:
@@ -51,7 +55,9 @@ def test_joints_belong_to_the_filtered_parameters(smoother: Smoother, body: Body
     smoother(a_body(body), 0.0)
     out = smoother(a_body(body, 1.0, 0.5, 0.4, 1.0), 0.03)
     rotvec = np.concatenate([out.global_orient[None], out.body_pose.reshape(23, 3)])
-    np.testing.assert_allclose(out.joints, joints_only(body, rotvec, out.betas, out.transl), atol=1e-6)
+    np.testing.assert_allclose(
+        out.joints, joints_only(body, rotvec, out.betas, out.transl), atol=1e-6
+    )
 
 
 def motion(t: float) -> tuple[float, float]:
@@ -85,7 +91,8 @@ def test_a_dropped_frame_changes_little(body: BodyModel) -> None:
 
 
 def test_fast_motion_lags_little(body: BodyModel, smoother: Smoother) -> None:
-    # An arm that swings at 4 rad/s; the cut-off is then above 6 Hz, so the lag is below 1/(2 pi 6) s plus a frame.
+    # An arm that swings at 4 rad/s; the cut-off is then above 6 Hz, so the lag is below 1/(2 pi 6)
+    # s plus a frame.
     speed, fps = 4.0, 30.0
     for i in range(20):
         out = smoother(a_body(body, speed * i / fps), i / fps)
@@ -115,8 +122,11 @@ def test_a_gap_or_a_reset_or_time_running_back_starts_afresh(body: BodyModel) ->
     assert smoother(goal, 1.5) is goal
 
 
-def test_orientation_near_half_a_turn_takes_the_short_way(body: BodyModel, smoother: Smoother) -> None:
-    # A person who faces the camera is turned by pi; the rotation vector jumps between +pi and -pi there.
+def test_orientation_near_half_a_turn_takes_the_short_way(
+    body: BodyModel, smoother: Smoother
+) -> None:
+    # A person who faces the camera is turned by pi; the rotation vector jumps between +pi and -pi
+    # there.
     for i in range(60):
         angle = np.pi + 0.05 * np.sin(i)
         raw = a_body(body, root=(angle + np.pi) % (2 * np.pi) - np.pi)

@@ -52,7 +52,9 @@ def test_subscribe_prints_joints_with_their_spread(publisher: Publisher) -> None
     assert "monotonic clock" in out
     head = next(line for line in out.splitlines() if line.split()[:1] == ["head"])
     std_cm = 100 * np.sqrt(np.trace(estimate.person.joint_cov[15]) / 3)
-    np.testing.assert_allclose([float(x) for x in head.split()[1:4]], estimate.person.best.joints[15], atol=6e-4)
+    np.testing.assert_allclose(
+        [float(x) for x in head.split()[1:4]], estimate.person.best.joints[15], atol=6e-4
+    )
     assert float(head.split()[4]) == pytest.approx(std_cm, abs=0.06)
     for name, visible in zip(JOINT_NAMES, estimate.person.joint_visible, strict=True):
         line = next(line for line in out.splitlines() if line.split()[:1] == [name])
@@ -106,5 +108,7 @@ def test_json_has_no_nan() -> None:
     estimate = make_estimate()
     assert estimate.person is not None
     estimate.person.joint_cov[3] = np.nan
-    line = json.dumps(subscribe.as_dict(decode(encode_estimate(estimate, INFO, STAMP))), allow_nan=False)
+    line = json.dumps(
+        subscribe.as_dict(decode(encode_estimate(estimate, INFO, STAMP))), allow_nan=False
+    )
     assert json.loads(line)["people"][0]["joint_std"][3] is None

@@ -7,7 +7,9 @@ from realtime.stream import wire
 from realtime.stream.encode import Stamp, StreamInfo, encode_estimate
 
 STAMP = Stamp("0" * 32, 7, 11, 12)
-INFO = StreamInfo("camera 0", (640, 480), np.array([[600.0, 0, 320], [0, 601, 240], [0, 0, 1]]), False, "openvino")
+INFO = StreamInfo(
+    "camera 0", (640, 480), np.array([[600.0, 0, 320], [0, 601, 240], [0, 0, 1]]), False, "openvino"
+)
 
 
 def make_estimate(frame_id: int = 0, count: int = 5, seed: int = 0) -> Estimate:

@@ -1,9 +1,10 @@
-"""A stand-in for `tensorrt` and `cuda.bindings.runtime`, so that our wiring to them can be tested without a GPU.
+"""A stand-in for `tensorrt` and `cuda.bindings.runtime`, so that our wiring to them can be tested
+without a GPU.
 
-It has the calls that NVIDIA documents for TensorRT 10 and 11 and that we use, no others, and it is not TensorRT:
-"device" memory is the host's, a "plan" is the ONNX file itself, and ONNX Runtime computes what the plan should. What it
-shows is that calls are made in order, that buffers reach the network and come back, and that every failing status is
-noticed.
+It has the calls that NVIDIA documents for TensorRT 10 and 11 and that we use, no others, and it is
+not TensorRT: "device" memory is the host's, a "plan" is the ONNX file itself, and ONNX Runtime
+computes what the plan should. What it shows is that calls are made in order, that buffers reach the
+network and come back, and that every failing status is noticed.
 """
 
 import ctypes
@@ -101,7 +102,8 @@ def _tensorrt(fakes: Fakes, version: str) -> ModuleType:
         def deserialize_cuda_engine(self, plan: bytes) -> Any:
             return _CudaEngine(fakes, plan) if fakes.record("deserialize_cuda_engine") else None
 
-    # As documented: 11 has no FP16 flag any more, and keeps STRONGLY_TYPED although it means nothing there.
+    # As documented: 11 has no FP16 flag any more, and keeps STRONGLY_TYPED although it means
+    # nothing there.
     flags = {"TF32": 7} if major >= 11 else {"FP16": 0, "TF32": 7}
     trt.__dict__.update(
         __version__=version, Logger=Logger, OnnxParser=Parser, Builder=Builder, Runtime=Runtime,
@@ -116,7 +118,9 @@ _MODES = IntEnum("_MODES", ["INPUT", "OUTPUT"])
 
 
 class _CudaEngine:
-    """An engine and its context in one: names, shapes, addresses, and a run on what lies at the addresses."""
+    """An engine and its context in one: names, shapes, addresses, and a run on what lies at the
+    addresses.
+    """
 
     def __init__(self, fakes: Fakes, plan: bytes) -> None:
         self._fakes = fakes
@@ -125,7 +129,10 @@ class _CudaEngine:
         self._outputs = [value.name for value in self._session.get_outputs()]
         shapes = {value.name: tuple(value.shape) for value in self._session.get_inputs()}
         zeros = {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}
-        self._values = {**zeros, **dict(zip(self._outputs, self._session.run(None, zeros), strict=True))}
+        self._values = {
+            **zeros,
+            **dict(zip(self._outputs, self._session.run(None, zeros), strict=True)),
+        }
         self._addresses: dict[str, int] = {}
         self.num_io_tensors = len(self._values)
 

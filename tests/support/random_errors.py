@@ -1,8 +1,10 @@
-"""Errors of a pretended model whose true standard deviation is known: the promised one times a factor."""
+"""CalibrationDataset of a pretended model whose true standard deviation is known: the promised one
+times a factor.
+"""
 
 import numpy as np
 
-from calib.dataset import Errors
+from calib.dataset import CalibrationDataset
 
 COUNT = 4000
 
@@ -17,7 +19,7 @@ def simulate(
     share_visible: np.ndarray | float = 0.5,
     seed: int = 0,
     count: int = COUNT,
-) -> Errors:
+) -> CalibrationDataset:
     """The factors are those across and along the ray; the model knows which joints are seen.
 
     The promises are round across the ray and differ between pictures and joints.
@@ -34,7 +36,7 @@ def simulate(
     distance_std = rng.uniform(0.1, 0.5, count)
     landmarks = np.where(visible, 0.8, 0.3) + rng.uniform(-0.2, 0.2, (count, 24))
     landmarks[:, [0, 3, 6]] = np.nan
-    return Errors(
+    return CalibrationDataset(
         error=(spread @ rng.standard_normal((count, 24, 3, 1)))[..., 0],
         cov=std[0] ** 2 * across + std[1] ** 2 * along,
         ray=ray,

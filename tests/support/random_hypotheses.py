@@ -1,4 +1,6 @@
-"""Hypotheses about a truth that is known, without a flow: a pose with noise, and a distance that one camera hardly knows."""
+"""Hypotheses about a truth that is known, without a flow: a pose with noise, and a distance that
+one camera hardly knows.
+"""
 
 import numpy as np
 
@@ -13,7 +15,9 @@ FACING = np.diag([1.0, -1.0, -1.0])
 def hypotheses_of_poses(
     body: BodyModel, rotvec: np.ndarray, pelvis: np.ndarray, log_q: np.ndarray | None = None
 ) -> Hypotheses:
-    """Equally weighted bodies of mean shape; `rotvec` (K, 24, 3) in the camera frame, `pelvis` (K, 3) metres."""
+    """Equally weighted bodies of mean shape; `rotvec` (K, 24, 3) in the camera frame, `pelvis` (K,
+    3) metres.
+    """
     count = len(rotvec)
     betas = np.zeros((count, 10))
     transl = pelvis - body.rest_joints(betas)[:, 0]
@@ -25,7 +29,9 @@ def hypotheses_of_poses(
 def around(
     body: BodyModel, count: int, seed: int, pose_std: float = 0.15, distance_std: float = 0.3
 ) -> tuple[Hypotheses, np.ndarray]:
-    """Draws around a person three metres away, and the true joints (24, 3), which are another draw of the same kind."""
+    """Draws around a person three metres away, and the true joints (24, 3), which are another draw
+    of the same kind.
+    """
     rng = np.random.default_rng(seed)
     rotvec = rng.normal(0, 0.2, (24, 3)) + rng.normal(0, pose_std, (count + 1, 24, 3))
     turns = exp_so3(rng.normal(0, pose_std, (count + 1, 3)))

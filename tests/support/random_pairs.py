@@ -1,4 +1,5 @@
-"""Training pairs without rendering: random bodies, whose landmarks are their joints plus noise; and tiny methods.
+"""Training pairs without rendering: random bodies, whose landmarks are their joints plus noise; and
+tiny methods.
 
 `records` has the form of a file of `trainer.synthesize`, `pairs` that of `trainer.data.samples`.
 """
@@ -17,7 +18,7 @@ from engines.rotations import exp_so3, log_so3
 from engines.types import Roi
 from trainer.data import samples as data
 from trainer.data.augment import JOINT_OF_LANDMARK
-from trainer.methods.method import Known, Supervision
+from trainer.methods.method import Priors, Supervision
 from trainer.methods.mhentropy import MHEntropy, MHEntropyConfig
 from trainer.methods.registry import MethodConfigs
 from trainer.model.encoder import EncoderConfig
@@ -33,9 +34,14 @@ TINY_MAP_ENCODER = EncoderConfig(width=32, blocks=1, map=True)
 def records(count: int, seed: int, body: BodyModel, noise_px: float = 2.0) -> dict[str, np.ndarray]:
     """People who face the camera within a quarter turn, 3 to 5 m away, in turned crops."""
     rng = np.random.default_rng(seed)
-    focal, size = rng.uniform(700, 900, count).astype(np.float32), np.tile([1280, 720], (count, 1)).astype(np.int32)
+    focal, size = (
+        rng.uniform(700, 900, count).astype(np.float32),
+        np.tile([1280, 720], (count, 1)).astype(np.int32),
+    )
     rotvec = rng.normal(0, 0.25, (count, 24, 3))
-    facing = np.diag([1.0, -1.0, -1.0])  # body y up, z forward  ->  camera y down, z towards the camera
+    facing = np.diag(
+        [1.0, -1.0, -1.0]
+    )  # body y up, z forward  ->  camera y down, z towards the camera
     turn = np.column_stack([np.zeros(count), rng.uniform(-1.5, 1.5, count), np.zeros(count)])
     rotvec[:, 0] = log_so3(exp_so3(rng.normal(0, 0.1, (count, 3))) @ facing @ exp_so3(turn))
     betas = rng.normal(0, 1, (count, 10)).astype(np.float32)
@@ -47,7 +53,10 @@ def records(count: int, seed: int, body: BodyModel, noise_px: float = 2.0) -> di
     hips = marks[:, 23:25].mean(1, keepdims=True)
     points = marks[..., :2] / marks[..., 2:] * focal[:, None, None] + size[:, None] / 2
     turned = rng.normal(0, 0.3, count)
-    rois = [Roi(p.mean(0), 2.5 * float(np.ptp(p)), float(r)) for p, r in zip(points, turned, strict=True)]
+    rois = [
+        Roi(p.mean(0), 2.5 * float(np.ptp(p)), float(r))
+        for p, r in zip(points, turned, strict=True)
+    ]
     return {
         "points": (points + rng.normal(0, noise_px, points.shape)).astype(np.float32),
         "depth": ((marks - hips)[..., 2] * focal[:, None] / hips[..., 2]).astype(np.float32),
@@ -68,7 +77,7 @@ def records(count: int, seed: int, body: BodyModel, noise_px: float = 2.0) -> di
     }
 
 
-def pairs(count: int, seed: int, body: BodyModel, with_map: bool = False) -> data.Pairs:
+def pairs(count: int, seed: int, body: BodyModel, with_map: bool = False) -> data.Batch:
     """The same as a method's inputs and targets."""
     return data.encode(records(count, seed, body), body, with_map)
 
@@ -84,13 +93,15 @@ def prior() -> PosePrior:
     return PosePrior.from_moments(torch.ones(1), torch.zeros(1, 69), 0.1 * torch.eye(69)[None])
 
 
-def known(body: BodyModel) -> Known:
+def priors(body: BodyModel) -> Priors:
     """What is known beforehand, with the round prior."""
-    return Known(body, prior())
+    return Priors(body, prior())
 
 
 def random_flow(seed: int, spread: float = 0.3, encoder: EncoderConfig = TINY_ENCODER) -> PoseFlow:
-    """A tiny flow whose last layers, which start at zero, are filled, so that the picture matters everywhere."""
+    """A tiny flow whose last layers, which start at zero, are filled, so that the picture matters
+    everywhere.
+    """
     torch.manual_seed(seed)
     flow = PoseFlow(TINY, encoder)
     layers = [flow.conditioner.affine, *(coupling.last for coupling in flow.couplings)]
@@ -103,10 +114,12 @@ def random_flow(seed: int, spread: float = 0.3, encoder: EncoderConfig = TINY_EN
     return flow.eval()
 
 
-def mhentropy(body: BodyModel, flow: PoseFlow, supervision: Supervision = "3d", **weights: float) -> MHEntropy:
+def mhentropy(
+    body: BodyModel, flow: PoseFlow, supervision: Supervision = "3d", **weights: float
+) -> MHEntropy:
     """The method around a flow, with other weights where they are given."""
     config = MHEntropyConfig(flow=flow.config, **weights)  # pyright: ignore[reportArgumentType]
-    method = MHEntropy(supervision, known(body), config, flow.encoder.config)
+    method = MHEntropy(supervision, priors(body), config, flow.encoder.config)
     method.flow = flow
     return method.eval()
 
@@ -116,9 +129,14 @@ def stored_run(run: Path, method: MHEntropy) -> TrainConfig:
     run.mkdir()
     encoder = method.flow.encoder.config
     config = TrainConfig(run=run, encoder=encoder, methods=MethodConfigs(mhentropy=method.config))
-    starts = [{"commit": "old", "config": {}}, {"commit": "abc", "config": dataclasses.asdict(config)}]
+    starts = [
+        {"commit": "old", "config": {}},
+        {"commit": "abc", "config": dataclasses.asdict(config)},
+    ]
     (run / "config.json").write_text(json.dumps({"starts": starts}, default=str))
     (run / "scores.json").write_text(json.dumps({"mean_pa": 51.0}))
     raw = {name: value + 1 for name, value in method.state_dict().items()}
-    torch.save({"method": raw, "average": method.state_dict(), "done": 1, "skipped": 0}, run / "last.pt")
+    torch.save(
+        {"method": raw, "average": method.state_dict(), "done": 1, "skipped": 0}, run / "last.pt"
+    )
     return config

@@ -1,4 +1,6 @@
-"""Two small ONNX graphs shaped like our networks: pictures through convolutions, vectors through dense layers."""
+"""Two small ONNX graphs shaped like our networks: pictures through convolutions, vectors through
+dense layers.
+"""
 
 from pathlib import Path
 
@@ -11,7 +13,9 @@ SHAPES = {"features": (1, 6), "z": (7, 5)}
 
 
 def conv_net(folder: Path) -> Path:
-    """What the BlazePose graphs are made of, and a sum: `image` (1, 3, 16, 16) to `heatmap` and `score`."""
+    """What the BlazePose graphs are made of, and a sum: `image` (1, 3, 16, 16) to `heatmap` and
+    `score`.
+    """
     rng = np.random.default_rng(1)
     w = {
         "w1": rng.standard_normal((8, 3, 3, 3)) * 0.3, "b1": rng.standard_normal(8),
@@ -22,13 +26,19 @@ def conv_net(folder: Path) -> Path:
     conv = {"kernel_shape": [3, 3]}
     nodes = [
         # Stride 2 with uneven pads, as TensorFlow's "same" padding gives.
-        helper.make_node("Conv", ["image", "w1", "b1"], ["c1"], strides=[2, 2], pads=[0, 0, 1, 1], **conv),
+        helper.make_node(
+            "Conv", ["image", "w1", "b1"], ["c1"], strides=[2, 2], pads=[0, 0, 1, 1], **conv
+        ),
         helper.make_node("Clip", ["c1", "zero", "six"], ["r1"]),
         helper.make_node("Conv", ["r1", "w2"], ["c2"], group=8, pads=[1, 1, 1, 1], **conv),
         helper.make_node("Add", ["c2", "r1"], ["sum"]),
         helper.make_node("MaxPool", ["sum"], ["pooled"], kernel_shape=[2, 2], strides=[2, 2]),
         helper.make_node(
-            "Resize", ["pooled", "", "scales"], ["up"], mode="linear", coordinate_transformation_mode="half_pixel"
+            "Resize",
+            ["pooled", "", "scales"],
+            ["up"],
+            mode="linear",
+            coordinate_transformation_mode="half_pixel",
         ),
         helper.make_node("Pad", ["up", "pads"], ["padded"], mode="constant"),
         helper.make_node("Conv", ["padded", "w3"], ["c3"]),
@@ -44,7 +54,9 @@ def conv_net(folder: Path) -> Path:
 
 
 def dense_net(folder: Path) -> Path:
-    """What a flow exports to: shapes taken from the input, softplus, exp, slices, halves. K is open."""
+    """What a flow exports to: shapes taken from the input, softplus, exp, slices, halves. K is
+    open.
+    """
     rng = np.random.default_rng(2)
     w = {
         "w1": rng.standard_normal((5, 8)), "b1": rng.standard_normal(8), "gain": rng.random(8) + 0.5,
@@ -69,7 +81,9 @@ def dense_net(folder: Path) -> Path:
         helper.make_node("Mul", ["scale", "soft"], ["product"]),
         helper.make_node("Sqrt", ["soft"], ["root"]),
         helper.make_node("Concat", ["product", "root"], ["joined"], axis=-1),
-        helper.make_node("Slice", ["joined", "start", "end", "last", "back"], ["odd"]),  # backwards, step -2
+        helper.make_node(
+            "Slice", ["joined", "start", "end", "last", "back"], ["odd"]
+        ),  # backwards, step -2
         helper.make_node("Gather", ["joined", "pick"], ["picked"], axis=1),
         helper.make_node("Concat", ["odd", "picked"], ["sample"], axis=1),
         helper.make_node("ReduceSum", ["log_scale", "last"], ["log_q"], keepdims=0),
@@ -95,10 +109,19 @@ def _value(name: str, shape: list[int | str] | None) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
-def _save(path: Path, nodes: list, inputs: list, outputs: list[str], weights: dict, ints: dict) -> Path:
-    tensors = [numpy_helper.from_array(np.asarray(a, dtype=np.float32), name) for name, a in weights.items()]
-    tensors += [numpy_helper.from_array(np.asarray(a, dtype=np.int64), name) for name, a in ints.items()]
-    graph = helper.make_graph(nodes, path.stem, inputs, [_value(name, None) for name in outputs], tensors)
+def _save(
+    path: Path, nodes: list, inputs: list, outputs: list[str], weights: dict, ints: dict
+) -> Path:
+    tensors = [
+        numpy_helper.from_array(np.asarray(a, dtype=np.float32), name)
+        for name, a in weights.items()
+    ]
+    tensors += [
+        numpy_helper.from_array(np.asarray(a, dtype=np.int64), name) for name, a in ints.items()
+    ]
+    graph = helper.make_graph(
+        nodes, path.stem, inputs, [_value(name, None) for name in outputs], tensors
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
     onnx.save(onnx.shape_inference.infer_shapes(model, data_prop=True), str(path))
     return path

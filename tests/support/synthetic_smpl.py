@@ -1,4 +1,6 @@
-"""A small random body in SMPL's file format, with the pose blend shapes that the default body lacks."""
+"""A small random body in SMPL's file format, with the pose blend shapes that the default body
+lacks.
+"""
 
 import numpy as np
 
@@ -6,7 +8,9 @@ from engines.types import NUM_JOINTS, PARENTS
 
 
 def synthetic_smpl(seed: int = 0, rings: int = 40, num_betas: int = 10) -> dict[str, np.ndarray]:
-    """A closed tube of 12 * rings vertices with random directions, float64 as official files have it."""
+    """A closed tube of 12 * rings vertices with random directions, float64 as official files have
+    it.
+    """
     rng = np.random.default_rng(seed)
     angle, height = np.meshgrid(np.arange(12) * np.pi / 6, np.linspace(-0.9, 0.8, rings))
     tube = np.stack([0.2 * np.cos(angle), height, 0.2 * np.sin(angle)], -1).reshape(-1, 3)
@@ -24,5 +28,7 @@ def synthetic_smpl(seed: int = 0, rings: int = 40, num_betas: int = 10) -> dict[
         "weights": weights / weights.sum(1, keepdims=True),
         "J_regressor": regressor / regressor.sum(1, keepdims=True),
         "kintree_table": np.stack([parents, np.arange(NUM_JOINTS)]).astype(np.uint32),
-        "f": np.concatenate([np.stack([a, b, a + 12], 1), np.stack([b, b + 12, a + 12], 1)]).astype(np.uint32),
+        "f": np.concatenate([np.stack([a, b, a + 12], 1), np.stack([b, b + 12, a + 12], 1)]).astype(
+            np.uint32
+        ),
     }

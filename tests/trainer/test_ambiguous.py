@@ -12,7 +12,7 @@ from engines.types import JOINT_NAMES
 from tests.support.random_pairs import records
 from trainer import ambiguous
 from trainer.ambiguous import AMBIGUOUS, CLEAR, AmbiguousConfig
-from trainer.data.augment import JOINT_OF_LANDMARK, Raw, joints_in_camera
+from trainer.data.augment import JOINT_OF_LANDMARK, RawRecords, joints_in_camera
 from trainer.data.exact import exact
 from trainer.data.samples import encode
 from trainer.render.scenes import CROPS
@@ -24,14 +24,14 @@ RIGHT_LEG = [JOINT_NAMES.index(name) for name in ("right_knee", "right_ankle", "
 
 
 @pytest.fixture
-def raw(body: BodyModel) -> Raw:
+def raw(body: BodyModel) -> RawRecords:
     """People whose left arm and right leg are hidden, and whatever else chance hides."""
     people = records(10, 3, body)
     people["joint_visible"][:, LEFT_ARM + RIGHT_LEG] = False
     return people
 
 
-def test_seen_landmarks_are_exact_projections(raw: Raw, body: BodyModel) -> None:
+def test_seen_landmarks_are_exact_projections(raw: RawRecords, body: BodyModel) -> None:
     made = exact(raw, body)
     joints = joints_in_camera(raw["rotvec"], raw["betas"], raw["pelvis"], body)
     px = joints[..., :2] / joints[..., 2:] * raw["focal"][:, None, None] + raw["size"][:, None] / 2
@@ -44,12 +44,25 @@ def test_seen_landmarks_are_exact_projections(raw: Raw, body: BodyModel) -> None
         np.testing.assert_array_equal(made[key], raw[key])
 
 
-def test_hidden_joints_leave_no_trace(raw: Raw, body: BodyModel) -> None:
+def test_hidden_joints_leave_no_trace(raw: RawRecords, body: BodyModel) -> None:
     rng = np.random.default_rng(0)
     other = raw | {"rotvec": raw["rotvec"].copy()}
-    for joint in (16, 18, 2, 5):  # what turns at a shoulder, elbow, hip or knee is hidden altogether
+    for joint in (
+        16,
+        18,
+        2,
+        5,
+    ):  # what turns at a shoulder, elbow, hip or knee is hidden altogether
         other["rotvec"][:, joint] += rng.normal(0, 1.0, (10, 3)).astype(np.float32)
-    seen_by_network = ("points", "depth", "world", "visibility", "presence", "map", "crop_from_image")
+    seen_by_network = (
+        "points",
+        "depth",
+        "world",
+        "visibility",
+        "presence",
+        "map",
+        "crop_from_image",
+    )
     other |= {key: rng.permuted(raw[key]) for key in seen_by_network}
     here, there = encode(exact(raw, body), body), encode(exact(other, body), body)
     apart = (here.joints - there.joints).norm(dim=-1)
@@ -59,7 +72,7 @@ def test_hidden_joints_leave_no_trace(raw: Raw, body: BodyModel) -> None:
     torch.testing.assert_close(there.half, here.half)
 
 
-def test_what_is_seen_is_told(raw: Raw, body: BodyModel) -> None:
+def test_what_is_seen_is_told(raw: RawRecords, body: BodyModel) -> None:
     other = raw | {"rotvec": raw["rotvec"].copy()}
     raw["joint_visible"][:, 19] = True  # right elbow
     other["rotvec"][:, 17] += np.float32(0.5)
@@ -67,11 +80,15 @@ def test_what_is_seen_is_told(raw: Raw, body: BodyModel) -> None:
     assert ((here.features - there.features).abs().amax(1) > 1e-2).all()
 
 
-def test_masked_landmarks_are_somebody_upright_about_what_is_seen(raw: Raw, body: BodyModel) -> None:
+def test_masked_landmarks_are_somebody_upright_about_what_is_seen(
+    raw: RawRecords, body: BodyModel
+) -> None:
     """Of a mean body in the T-pose, straight ahead, every masked landmark is guessed right."""
     raw |= {"rotvec": np.zeros_like(raw["rotvec"]), "betas": np.zeros_like(raw["betas"])}
     raw["rotvec"][:, 0, 0] = np.pi  # the camera's y points down
-    raw["pelvis"] = np.tile(np.float32([0.3, 0.1, 40.0]), (10, 1))  # far away there is no perspective
+    raw["pelvis"] = np.tile(
+        np.float32([0.3, 0.1, 40.0]), (10, 1)
+    )  # far away there is no perspective
     raw["joint_visible"][:, [16, 18]] = True  # the left upper arm at least
     whole = exact(raw | {"joint_visible": np.ones_like(raw["joint_visible"])}, body)
     made = exact(raw, body)
@@ -80,18 +97,22 @@ def test_masked_landmarks_are_somebody_upright_about_what_is_seen(raw: Raw, body
     assert (~raw["joint_visible"]).sum() > 50 and (away < 0.05 * height).all()
 
 
-def test_next_to_nothing_seen_is_no_trouble(raw: Raw, body: BodyModel) -> None:
+def test_next_to_nothing_seen_is_no_trouble(raw: RawRecords, body: BodyModel) -> None:
     raw["joint_visible"][:] = False
     raw["joint_visible"][:5, 21] = True  # a lonely wrist
     made = exact(raw, body)
     np.testing.assert_allclose(np.ptp(made["points"][:, 11:, 1], axis=1), 0.3 * 1280, rtol=0.25)
-    assert (made["points"][5:, 0, 1] < made["points"][5:, 27, 1]).all()  # the head is above the feet
+    assert (
+        made["points"][5:, 0, 1] < made["points"][5:, 27, 1]
+    ).all()  # the head is above the feet
     pairs = encode(made, body)
     assert torch.isfinite(pairs.features).all() and (pairs.half > 0.01).all()
 
 
 @pytest.mark.parametrize("clear", [False, True])
-def test_scenes_are_of_test_subjects_as_they_were_recorded(clear: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scenes_are_of_test_subjects_as_they_were_recorded(
+    clear: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[SynthesizeConfig] = []
     monkeypatch.setattr(ambiguous, "synthesize", asked.append)
     ambiguous.main(AmbiguousConfig(out=Path("there"), seed=5, clear=clear))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from calib.dataset import Errors
+from calib.dataset import CalibrationDataset
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.flow.sampler import noise
@@ -26,22 +26,26 @@ def raw(body: BodyModel) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def errors(raw: dict[str, np.ndarray], body: BodyModel) -> Errors:
+def errors(raw: dict[str, np.ndarray], body: BodyModel) -> CalibrationDataset:
     return calibrate.errors_of(random_flow(1), skeleton(body), raw, body, "five", chunk=2)
 
 
 def skeleton(body: BodyModel) -> Skeleton:
-    return Skeleton(*(torch.tensor(part, dtype=torch.float32) for part in (body.J_template, body.J_shapedirs)))
+    return Skeleton(
+        *(torch.tensor(part, dtype=torch.float32) for part in (body.J_template, body.J_shapedirs))
+    )
 
 
 @torch.no_grad()
 def test_each_picture_is_what_the_live_statistics_say(
-    errors: Errors, raw: dict[str, np.ndarray], body: BodyModel
+    errors: CalibrationDataset, raw: dict[str, np.ndarray], body: BodyModel
 ) -> None:
     flow, pairs = random_flow(1), data.encode(raw, body, with_map=True)
     for i in range(COUNT):
         one = pairs.rows(torch.tensor([i]))
-        bodies, log_q = flow.sample(flow.look(one.features, one.map), torch.from_numpy(noise(100))[None])
+        bodies, log_q = flow.sample(
+            flow.encode(one.features, one.map), torch.from_numpy(noise(100))[None]
+        )
         joints = view_joints(skeleton(body), one.R_anchor, one.half, bodies)[0].double().numpy()
         moments = weighted_moments_reference(joints, np.ones(100))
         np.testing.assert_allclose(errors.cov[i], moments.cov, atol=1e-6)
@@ -50,7 +54,9 @@ def test_each_picture_is_what_the_live_statistics_say(
         assert errors.entropy[i] == pytest.approx(-log_q[0, 1:].mean().item(), rel=1e-5)
         miss = one.joints[0].numpy() - joints[0]
         assert errors.distance_error[i] == pytest.approx(miss[0] @ moments.ray, abs=1e-4)
-        np.testing.assert_allclose(errors.error[i], miss - (miss[0] @ moments.ray) * moments.ray, atol=1e-4)
+        np.testing.assert_allclose(
+            errors.error[i], miss - (miss[0] @ moments.ray) * moments.ray, atol=1e-4
+        )
 
 
 def test_several_folders_become_one_file_each(body: BodyModel, tmp_path: Path) -> None:
@@ -68,24 +74,37 @@ def test_several_folders_become_one_file_each(body: BodyModel, tmp_path: Path) -
             tmp_path,
         )
     )
-    val, test = (Errors.load(tmp_path / f"{split}_errors.npz", "--fit") for split in ("val", "test"))
+    val, test = (
+        CalibrationDataset.load(tmp_path / f"{split}_errors.npz", "--fit")
+        for split in ("val", "test")
+    )
     assert val.size == 5 and test.size == 4
-    assert val.data.endswith("validation subjects through the landmark network: 2 of pairs/val and 3 of ambiguous/val")
+    assert val.data.endswith(
+        "validation subjects through the landmark network: 2 of pairs/val and 3 of ambiguous/val"
+    )
     assert test.data.endswith("test subjects through the landmark network: 4 of ambiguous/test")
     with pytest.raises(PenumbraError, match="--val and --test: name at least one"):
-        calibrate.main(CalibrateConfig(tmp_path / "run", (), (tmp_path / "ambiguous/test",), tmp_path))
+        calibrate.main(
+            CalibrateConfig(tmp_path / "run", (), (tmp_path / "ambiguous/test",), tmp_path)
+        )
     alone = calibrate.errors_of(flow, skeleton(body), records(3, 1, body), body, "")
     np.testing.assert_allclose(val.error[2:], alone.error, atol=1e-6)
 
 
-def test_limbs_have_their_landmark_and_the_rest_has_none(errors: Errors, raw: dict[str, np.ndarray]) -> None:
-    np.testing.assert_array_equal(errors.landmark_visibility[:, 20], raw["visibility"][:, 15])  # left wrist
-    np.testing.assert_array_equal(errors.landmark_visibility[:, 2], raw["visibility"][:, 24])  # right hip
+def test_limbs_have_their_landmark_and_the_rest_has_none(
+    errors: CalibrationDataset, raw: dict[str, np.ndarray]
+) -> None:
+    np.testing.assert_array_equal(
+        errors.landmark_visibility[:, 20], raw["visibility"][:, 15]
+    )  # left wrist
+    np.testing.assert_array_equal(
+        errors.landmark_visibility[:, 2], raw["visibility"][:, 24]
+    )  # right hip
     assert (~np.isnan(errors.landmark_visibility)).all(0).sum() == 12
     np.testing.assert_array_equal(errors.visible, raw["joint_visible"])
     assert errors.p_visible.min() > 0 and errors.p_visible.max() < 1 and errors.data == "five"
 
 
-def test_the_file_is_what_the_fit_reads(errors: Errors, tmp_path: Path) -> None:
+def test_the_file_is_what_the_fit_reads(errors: CalibrationDataset, tmp_path: Path) -> None:
     errors.save(tmp_path / "val_errors.npz")
-    assert Errors.load(tmp_path / "val_errors.npz", "--fit").size == COUNT
+    assert CalibrationDataset.load(tmp_path / "val_errors.npz", "--fit").size == COUNT

@@ -1,4 +1,6 @@
-"""One process or many: the same training. Real processes, which share gradients through gloo on the CPU."""
+"""One process or many: the same training. Real processes, which share gradients through gloo on the
+CPU.
+"""
 
 import dataclasses
 import json
@@ -31,7 +33,9 @@ NOISE = 0.02 * LEARNING_RATE
 
 @pytest.fixture(scope="module")
 def config(body: BodyModel, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    """Labelled pairs and unlabelled video; perturbed anew after three steps; no dropout, which each process draws itself."""
+    """Labelled pairs and unlabelled video; perturbed anew after three steps; no dropout, which each
+    process draws itself.
+    """
     folder = tmp_path_factory.mktemp("distributed")
     for name, seed in (("pairs/train", 1), ("pairs/val", 2), ("video", 3)):
         (folder / name).mkdir(parents=True)
@@ -65,15 +69,28 @@ def free_port() -> int:
 
 def launch(*words: str) -> None:
     """Run Python, and say why it failed."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1",
+    }
     done = subprocess.run(
-        [sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
+        [sys.executable, *words],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 def weights(stored: dict[str, Any]) -> dict[str, torch.Tensor]:
-    return {f"{part}.{name}": value for part in ("method", "average") for name, value in stored[part].items()}
+    return {
+        f"{part}.{name}": value
+        for part in ("method", "average")
+        for name, value in stored[part].items()
+    }
 
 
 def assert_same(actual: Path, expected: Path) -> None:
@@ -83,7 +100,9 @@ def assert_same(actual: Path, expected: Path) -> None:
     assert weights(theirs).keys() == weights(ours).keys()
     for name, value in weights(ours).items():
         other = weights(theirs)[name]
-        torch.testing.assert_close(other, value, atol=NOISE, rtol=0, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            other, value, atol=NOISE, rtol=0, msg=lambda text, name=name: f"{name}: {text}"
+        )
     assert theirs["optimiser"]["state"].keys() == ours["optimiser"]["state"].keys()
     for number, moments in ours["optimiser"]["state"].items():
         for name, value in moments.items():
@@ -112,11 +131,22 @@ def test_two_processes_train_what_one_trains_and_one_goes_on_from_theirs(
     assert_same(two.run, end)
 
 
-def test_two_processes_of_torchrun_go_on_from_a_checkpoint_of_one(config: TrainConfig, one: tuple[Path, Path]) -> None:
+def test_two_processes_of_torchrun_go_on_from_a_checkpoint_of_one(
+    config: TrainConfig, one: tuple[Path, Path]
+) -> None:
     first, end = one
     more = dataclasses.replace(config, run=config.run.with_name("torchrun"), steps=STEPS)
     shutil.copytree(first, more.run)
-    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port()))
+    torchrun = (
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        str(free_port()),
+    )
     launch(*torchrun, "-m", "--", "trainer.train", *command_line(more))
     assert_same(more.run, end)
-    assert len(json.loads((more.run / "config.json").read_text())["starts"]) == 2  # one process keeps the books
+    assert (
+        len(json.loads((more.run / "config.json").read_text())["starts"]) == 2
+    )  # one process keeps the books

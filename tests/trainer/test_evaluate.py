@@ -39,7 +39,12 @@ def known_prior(monkeypatch: pytest.MonkeyPatch) -> Any:
 def home(tmp_path_factory: pytest.TempPathFactory, body: BodyModel) -> Path:
     """Both benchmarks, in several shards; pairs; and two runs of two steps."""
     home = tmp_path_factory.mktemp("home")
-    folders = {"pairs/train": (1, 8), "pairs/val": (1, 4), "clear/test": (2, 4), "ambiguous/test": (3, 4)}
+    folders = {
+        "pairs/train": (1, 8),
+        "pairs/val": (1, 4),
+        "clear/test": (2, 4),
+        "ambiguous/test": (3, 4),
+    }
     for seed, (name, (shards, count)) in enumerate(folders.items()):
         (home / name).mkdir(parents=True)
         for shard in range(shards):
@@ -58,8 +63,14 @@ def home(tmp_path_factory: pytest.TempPathFactory, body: BodyModel) -> Path:
 
 
 def config_of(home: Path, out: Path, **changes: Any) -> EvaluateConfig:
-    given = {"clear": home / "clear" / "test", "ambiguous": home / "ambiguous" / "test", "measure": FEW}
-    return EvaluateConfig(**{"runs": (home / "mhentropy", home / "hmr"), "out": out} | given | changes)
+    given = {
+        "clear": home / "clear" / "test",
+        "ambiguous": home / "ambiguous" / "test",
+        "measure": FEW,
+    }
+    return EvaluateConfig(
+        **{"runs": (home / "mhentropy", home / "hmr"), "out": out} | given | changes
+    )
 
 
 def stored(out: Path) -> dict[tuple[str, str], dict[str, float | None]]:
@@ -91,14 +102,24 @@ def test_runs_become_tables(home: Path, tmp_path: Path, capsys: pytest.CaptureFi
     # One body a picture: many hypotheses are no better than one, and there is nothing that spreads.
     assert point["pa_best_1"] == point["pa_best_25"] and point["pjd_3d_hidden_mm"] == 0
     assert point["pa_quantised_5"] == point["pa_best_25_of_those"]
-    assert (flow["pa_best_25"] or 0) < (flow["pa_best_1"] or 0) and (flow["pjd_3d_hidden_mm"] or 0) > 0
+    assert (flow["pa_best_25"] or 0) < (flow["pa_best_1"] or 0) and (
+        flow["pjd_3d_hidden_mm"] or 0
+    ) > 0
     # With as many clusters as hypotheses all are kept.
     assert flow["pa_quantised_25"] == flow["pa_best_25_of_those"]
 
 
-def test_exact_landmarks_are_others_and_have_no_map(home: Path, tmp_path: Path, body: BodyModel) -> None:
-    seen, exact = benchmarks(config_of(home, tmp_path), body), benchmarks(config_of(home, tmp_path), body, "exact")
-    assert list(seen) == ["CMU", "ambiguous CMU"] and list(exact) == ["exact CMU", "exact ambiguous CMU"]
+def test_exact_landmarks_are_others_and_have_no_map(
+    home: Path, tmp_path: Path, body: BodyModel
+) -> None:
+    seen, exact = (
+        benchmarks(config_of(home, tmp_path), body),
+        benchmarks(config_of(home, tmp_path), body, "exact"),
+    )
+    assert list(seen) == ["CMU", "ambiguous CMU"] and list(exact) == [
+        "exact CMU",
+        "exact ambiguous CMU",
+    ]
     assert exact["exact CMU"].size == 8 and exact["exact ambiguous CMU"].size == 12
     for name, pairs in seen.items():
         other = exact[f"exact {name}"]
@@ -111,15 +132,19 @@ def test_runs_are_scored_on_what_they_learnt_from(home: Path, tmp_path: Path) ->
     run = tmp_path / "exact"
     train.run(
         TrainConfig(
-            method="hmr", shown="exact", pairs=home / "pairs", run=run, steps=1, batch=4, evaluate_every=100,
+            method="hmr", landmark_source="exact", pairs=home / "pairs", run=run, steps=1, batch=4, evaluate_every=100,
             threads=torch.get_num_threads(), encoder=TINY_ENCODER,
         )
     )  # fmt: skip
     main(config_of(home, tmp_path / "out", runs=(run,), pictures=3))
     assert set(stored(tmp_path / "out")) == {("hmr", "exact CMU"), ("hmr", "exact ambiguous CMU")}
-    with pytest.raises(PenumbraError, match="--runs: some learnt from rendered landmarks, others from exact ones"):
+    with pytest.raises(
+        PenumbraError, match="--runs: some learnt from rendered landmarks, others from exact ones"
+    ):
         main(config_of(home, tmp_path, runs=(run, home / "mhentropy")))
-    with pytest.raises(PenumbraError, match="--dataset 3dpw: its pictures go through the landmark network"):
+    with pytest.raises(
+        PenumbraError, match="--dataset 3dpw: its pictures go through the landmark network"
+    ):
         main(config_of(home, tmp_path, runs=(run,), dataset="3dpw", root=tmp_path))
 
 
@@ -150,14 +175,24 @@ def test_runs_of_one_row_are_seeds_of_the_same(home: Path, tmp_path: Path) -> No
     facts["starts"][-1]["config"] |= {"seed": 1, "steps": 9, "learning_rate": 0.5, "threads": 7}
     (tmp_path / "longer").mkdir()
     (tmp_path / "longer" / "config.json").write_text(json.dumps(facts))
-    with pytest.raises(PenumbraError, match=r"hmr and .*longer share a row but differ in steps, learning_rate; score"):
+    with pytest.raises(
+        PenumbraError,
+        match=r"hmr and .*longer share a row but differ in steps, learning_rate; score",
+    ):
         main(config_of(home, tmp_path, runs=(home / "hmr", tmp_path / "longer")))
 
 
-def test_a_dataset_takes_the_place_of_the_benchmarks(home: Path, tmp_path: Path, body: BodyModel) -> None:
+def test_a_dataset_takes_the_place_of_the_benchmarks(
+    home: Path, tmp_path: Path, body: BodyModel
+) -> None:
     """One picture of two: the second, which is not there, is not looked at."""
     config = config_of(
-        home, tmp_path / "out", runs=(home / "mhentropy",), dataset="prohmr", root=frame_file(tmp_path), pictures=1
+        home,
+        tmp_path / "out",
+        runs=(home / "mhentropy",),
+        dataset="prohmr",
+        root=frame_file(tmp_path),
+        pictures=1,
     )
     ((name, pairs),) = benchmarks(config, body).items()
     assert name == "prohmr (labels on the default body)" and pairs.size == 1 and pairs.map.any()
@@ -170,7 +205,9 @@ def test_a_dataset_takes_the_place_of_the_benchmarks(home: Path, tmp_path: Path,
         benchmarks(config_of(home, tmp_path, dataset="prohmr", root=tmp_path / "ours.npz"), body)
 
 
-def test_a_body_of_the_users_own_goes_all_the_way(home: Path, tmp_path: Path, body: BodyModel) -> None:
+def test_a_body_of_the_users_own_goes_all_the_way(
+    home: Path, tmp_path: Path, body: BodyModel
+) -> None:
     """Trained, loaded and scored with it; and then a dataset's shapes mean something."""
     np.savez(tmp_path / "smpl.npz", **synthetic_smpl())
     np.savez(tmp_path / "own.npz", **convert(tmp_path / "smpl.npz")[0])
@@ -181,8 +218,12 @@ def test_a_body_of_the_users_own_goes_all_the_way(home: Path, tmp_path: Path, bo
             threads=torch.get_num_threads(), encoder=TINY_ENCODER,
         )
     )  # fmt: skip
-    np.testing.assert_allclose(load_method(run).known.skeleton.J_template, own.J_template, atol=1e-6)
-    config = config_of(home, tmp_path / "out", runs=(run,), dataset="prohmr", root=frame_file(tmp_path), pictures=1)
+    np.testing.assert_allclose(
+        load_method(run).priors.skeleton.J_template, own.J_template, atol=1e-6
+    )
+    config = config_of(
+        home, tmp_path / "out", runs=(run,), dataset="prohmr", root=frame_file(tmp_path), pictures=1
+    )
     pairs = benchmarks(config, own, own_body=True)["prohmr"]
     assert (pairs.betas == 3.0).all()
     main(config)

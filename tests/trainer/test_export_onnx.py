@@ -17,7 +17,14 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.flow.features import NUM_FEATURES
 from engines.flow.sampler import FlowModel
-from tests.support.random_pairs import TINY_ENCODER, TINY_MAP_ENCODER, known, mhentropy, random_flow, stored_run
+from tests.support.random_pairs import (
+    TINY_ENCODER,
+    TINY_MAP_ENCODER,
+    mhentropy,
+    priors,
+    random_flow,
+    stored_run,
+)
 from trainer import export_onnx
 from trainer.export_onnx import OUTPUTS, ExportConfig, OnePicture
 from trainer.export_trt import FLOW
@@ -43,10 +50,17 @@ def graph(flow: PoseFlow, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("K", [1, 7])
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "torch"])
 def test_engines_compute_what_torch_computes(
-    flow: PoseFlow, graph: Path, backend: str, K: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    flow: PoseFlow,
+    graph: Path,
+    backend: str,
+    K: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PENUMBRA_CACHE", str(tmp_path))  # leave the user's compiled networks alone
-    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)  # it would hold for the whole process
+    monkeypatch.setattr(
+        torch, "set_num_threads", lambda count: None
+    )  # it would hold for the whole process
     engine = open_engine(graph, backend, {"z": (K, DIM)}, num_threads=1)
     assert ("map" in engine.inputs) == flow.encoder.config.map
     generator = torch.Generator().manual_seed(K)
@@ -70,7 +84,10 @@ def test_the_torch_engine_has_the_operators_of_our_networks_and_no_others(tmp_pa
     flow = tmp_path / "flow.onnx"
     export_onnx.export(random_flow(seed=3, encoder=TINY_MAP_ENCODER), flow)
     networks = [onnx.load(str(path)) for path in (detector_model(), landmarker_model(), FLOW, flow)]
-    assert {node.op_type for network in networks for node in network.graph.node} == {"Constant", *OPS}
+    assert {node.op_type for network in networks for node in network.graph.node} == {
+        "Constant",
+        *OPS,
+    }
 
 
 def test_a_graph_that_differs_from_torch_is_not_accepted(
@@ -81,13 +98,17 @@ def test_a_graph_that_differs_from_torch_is_not_accepted(
         export_onnx.export(flow, tmp_path / "flow.onnx")
 
 
-def test_export_takes_the_averaged_weights_and_records_them(body: BodyModel, tmp_path: Path) -> None:
+def test_export_takes_the_averaged_weights_and_records_them(
+    body: BodyModel, tmp_path: Path
+) -> None:
     flow = random_flow(seed=3)
     stored_run(tmp_path / "run", mhentropy(body, flow))
     export_onnx.main(ExportConfig(tmp_path / "run", tmp_path / "flow.onnx"))
     model = FlowModel.load(tmp_path / "flow.onnx")
     assert model.record["sha256"] == hashlib.sha256(model.onnx.read_bytes()).hexdigest()
-    assert model.record["trained"]["starts"][-1]["commit"] == "abc" and model.record["validation"] == {"mean_pa": 51.0}
+    assert model.record["trained"]["starts"][-1]["commit"] == "abc" and model.record[
+        "validation"
+    ] == {"mean_pa": 51.0}
     model.check_body(body)
     engine = open_engine(model.onnx, "onnxruntime", {"z": (1, DIM)})
     engine.run()
@@ -109,7 +130,9 @@ def test_an_export_that_fails_leaves_the_old_model(
         (tmp_path / "run" / "scores.json").unlink()
     else:
         monkeypatch.setattr(export_onnx, "TOLERANCE", -1.0)
-    with pytest.raises((PenumbraError, RuntimeError), match=r"has no scores yet|differs from torch"):
+    with pytest.raises(
+        (PenumbraError, RuntimeError), match=r"has no scores yet|differs from torch"
+    ):
         export_onnx.main(ExportConfig(tmp_path / "run", tmp_path / "shipped" / "flow.onnx"))
     assert {path.name: path.read_text() for path in (tmp_path / "shipped").iterdir()} == {
         "flow.onnx": "old",
@@ -118,7 +141,7 @@ def test_an_export_that_fails_leaves_the_old_model(
 
 
 def test_a_flow_that_never_saw_a_landmark_network_is_not_exported(tmp_path: Path) -> None:
-    facts = {"starts": [{"config": dataclasses.asdict(TrainConfig(shown="exact"))}]}
+    facts = {"starts": [{"config": dataclasses.asdict(TrainConfig(landmark_source="exact"))}]}
     (tmp_path / "config.json").write_text(json.dumps(facts, default=str))
     with pytest.raises(PenumbraError, match="learnt from exact landmarks"):
         export_onnx.load_flow(tmp_path)
@@ -127,10 +150,15 @@ def test_a_flow_that_never_saw_a_landmark_network_is_not_exported(tmp_path: Path
 def test_another_method_is_not_exported(body: BodyModel, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(
         json.dumps(
-            {"starts": [{"config": dataclasses.asdict(TrainConfig(method="hmr", encoder=TINY_ENCODER))}]}, default=str
+            {
+                "starts": [
+                    {"config": dataclasses.asdict(TrainConfig(method="hmr", encoder=TINY_ENCODER))}
+                ]
+            },
+            default=str,
         )
     )
-    method = HMR("3d", known(body), HMRConfig(), TINY_ENCODER)
+    method = HMR("3d", priors(body), HMRConfig(), TINY_ENCODER)
     torch.save({"average": method.state_dict()}, tmp_path / "last.pt")
     with pytest.raises(PenumbraError, match="trained HMR; the live system runs mhentropy only"):
         export_onnx.load_flow(tmp_path)

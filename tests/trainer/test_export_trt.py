@@ -1,4 +1,5 @@
-"""TensorRT without TensorRT: names, refusals and float16 for real; the calls to NVIDIA's libraries against a stand-in.
+"""TensorRT without TensorRT: names, refusals and float16 for real; the calls to NVIDIA's libraries
+against a stand-in.
 
 Nothing here shows that TensorRT accepts our graphs or how fast they are. That needs the hardware.
 """
@@ -17,7 +18,15 @@ import pytest
 from onnx import TensorProto, helper
 
 from engines.backends.engine import Engine, open_engine
-from engines.backends.plans import Machine, Manifest, file_sha256, find_plan, manifest_path, plan_path, write_plan
+from engines.backends.plans import (
+    Machine,
+    Manifest,
+    file_sha256,
+    find_plan,
+    manifest_path,
+    plan_path,
+    write_plan,
+)
 from engines.errors import PenumbraError
 from tests.support.fake_tensorrt import GPU, Fakes
 from tests.support.small_graphs import SHAPES, conv_net, dense_net, fill
@@ -44,10 +53,13 @@ def fakes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 
 def manifest_for(model: Path) -> Manifest:
     shapes = {"features": (1, 6), "z": (7, 5)}
-    return Manifest(model.name, file_sha256(model), MACHINE, "fp32", shapes, {"sample": 1e-6}, "abc1234")
+    return Manifest(
+        model.name, file_sha256(model), MACHINE, "fp32", shapes, {"sample": 1e-6}, "abc1234"
+    )
 
 
-# ---- plans: for real ------------------------------------------------------------------------------------------------
+# ---- plans: for real
+# ------------------------------------------------------------------------------------------------
 
 
 def test_plan_name_says_what_it_is_bound_to(tmp_path: Path) -> None:
@@ -69,9 +81,21 @@ def test_plan_is_found_again_with_its_manifest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("machine", "shapes", "reason"),
     [
-        (dataclasses.replace(MACHINE, tensorrt="10.16.2.1"), {}, "built by TensorRT 10.16.1.11, and here is 10.16.2.1"),
-        (dataclasses.replace(MACHINE, gpu="Other"), {}, "built for Stand-in GPU, and here is Other"),
-        (dataclasses.replace(MACHINE, sm=90), {}, r"no TensorRT plan dense-.*-sm90-\*\.plan .*only dense-.*-sm89-fp32"),
+        (
+            dataclasses.replace(MACHINE, tensorrt="10.16.2.1"),
+            {},
+            "built by TensorRT 10.16.1.11, and here is 10.16.2.1",
+        ),
+        (
+            dataclasses.replace(MACHINE, gpu="Other"),
+            {},
+            "built for Stand-in GPU, and here is Other",
+        ),
+        (
+            dataclasses.replace(MACHINE, sm=90),
+            {},
+            r"no TensorRT plan dense-.*-sm90-\*\.plan .*only dense-.*-sm89-fp32",
+        ),
         (MACHINE, {"z": (8, 5)}, r"takes z of shape \(7, 5\), not \(8, 5\)"),
     ],
 )
@@ -80,21 +104,30 @@ def test_plan_that_does_not_fit_is_refused(
 ) -> None:
     model = dense_net(tmp_path)
     write_plan(plan_path(model, MACHINE, "fp32", tmp_path), b"plan", manifest_for(model))
-    with pytest.raises(PenumbraError, match=rf"{reason}.*build one with python -m trainer\.export_trt --onnx"):
+    with pytest.raises(
+        PenumbraError, match=rf"{reason}.*build one with python -m trainer\.export_trt --onnx"
+    ):
         find_plan(model, machine, shapes, tmp_path)
 
 
-def test_plan_that_does_not_fit_hides_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_plan_that_does_not_fit_hides_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     model = dense_net(tmp_path)
-    fitting, half = (plan_path(model, MACHINE, precision, tmp_path) for precision in ("fp32", "fp16"))
-    stale = dataclasses.replace(manifest_for(model), precision="fp16", shapes={"features": (1, 6), "z": (9, 5)})
+    fitting, half = (
+        plan_path(model, MACHINE, precision, tmp_path) for precision in ("fp32", "fp16")
+    )
+    stale = dataclasses.replace(
+        manifest_for(model), precision="fp16", shapes={"features": (1, 6), "z": (9, 5)}
+    )
     write_plan(fitting, b"plan", manifest_for(model))
     write_plan(half, b"plan", stale)
     assert find_plan(model, MACHINE, {"z": (7, 5)}, tmp_path) == (fitting, manifest_for(model))
     assert f"Passed over: the TensorRT plan {half.name} takes z of shape (9, 5)" in caplog.text
     assert find_plan(model, MACHINE, {"z": (9, 5)}, tmp_path) == (half, stale)
     with pytest.raises(
-        PenumbraError, match=r"fp16\.plan takes z of shape \(9, 5\).*fp32\.plan takes z of shape \(7, 5\)"
+        PenumbraError,
+        match=r"fp16\.plan takes z of shape \(9, 5\).*fp32\.plan takes z of shape \(7, 5\)",
     ):
         find_plan(model, MACHINE, {"z": (8, 5)}, tmp_path)
     manifest_path(half).write_text("{")
@@ -112,7 +145,8 @@ def test_plan_of_another_network_or_without_manifest_is_refused(tmp_path: Path) 
         find_plan(model, MACHINE, {}, tmp_path)
 
 
-# ---- float16 and fixed shapes: for real -----------------------------------------------------------------------------
+# ---- float16 and fixed shapes: for real
+# -----------------------------------------------------------------------------
 
 
 def run_once(model: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -143,7 +177,11 @@ def test_half_graph_casts_only_at_borders(tmp_path: Path) -> None:
     proto = export_trt.load(conv_net(tmp_path))
     half = halve(export_trt.fix_shapes(proto, {"image": (1, 3, 16, 16)}))
     cast = {node.output[0] for node in half.graph.node if node.op_type == "Cast"}
-    assert cast == {"image__half", "heatmap", "row"}  # In; out; and before the mean, which is a sum: float32.
+    assert cast == {
+        "image__half",
+        "heatmap",
+        "row",
+    }  # In; out; and before the mean, which is a sum: float32.
 
 
 def test_shapes_are_fixed_before_the_build(tmp_path: Path) -> None:
@@ -153,17 +191,26 @@ def test_shapes_are_fixed_before_the_build(tmp_path: Path) -> None:
     fixed = export_trt.fix_shapes(proto, SHAPES)
     dims = [[dim.dim_value for dim in v.type.tensor_type.shape.dim] for v in fixed.graph.input]
     assert dims == [[1, 6], [7, 5]]
-    assert proto.graph.input[1].type.tensor_type.shape.dim[0].dim_param == "K"  # The original is as it was.
+    assert (
+        proto.graph.input[1].type.tensor_type.shape.dim[0].dim_param == "K"
+    )  # The original is as it was.
 
 
 def test_named_output_dimensions_follow_the_inputs_and_unnamed_ones_stay_open() -> None:
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["K", 7])
-    found = helper.make_tensor_value_info("found", TensorProto.INT64, [2, None])  # how many are not zero
+    found = helper.make_tensor_value_info(
+        "found", TensorProto.INT64, [2, None]
+    )  # how many are not zero
     same = helper.make_tensor_value_info("same", TensorProto.FLOAT, ["K", 7])
-    nodes = [helper.make_node("NonZero", ["x"], ["found"]), helper.make_node("Abs", ["x"], ["same"])]
+    nodes = [
+        helper.make_node("NonZero", ["x"], ["found"]),
+        helper.make_node("Abs", ["x"], ["same"]),
+    ]
     proto = helper.make_model(helper.make_graph(nodes, "open", [x], [found, same]))
     fixed = export_trt.fix_shapes(proto, {"x": (4, 7)})
-    found, same = ([dim.dim_value for dim in v.type.tensor_type.shape.dim] for v in fixed.graph.output)
+    found, same = (
+        [dim.dim_value for dim in v.type.tensor_type.shape.dim] for v in fixed.graph.output
+    )
     assert (found, same) == ([2, 0], [4, 7])
 
 
@@ -173,7 +220,10 @@ def test_export_without_tensorrt_is_one_sentence(
     monkeypatch.setattr("engines.backends.engine.find_spec", lambda name: None)
     assert export_trt.main([]) == 2
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "'tensorrt' needs the Python package tensorrt; get it with pip install" in said
+    assert (
+        said.count("\n") == 1
+        and "'tensorrt' needs the Python package tensorrt; get it with pip install" in said
+    )
 
 
 def test_export_of_what_is_not_onnx_is_one_sentence(
@@ -185,7 +235,8 @@ def test_export_of_what_is_not_onnx_is_one_sentence(
         assert f"{name} is not a readable ONNX file" in capsys.readouterr().err
 
 
-# ---- the calls to NVIDIA's libraries: against the stand-in ----------------------------------------------------------
+# ---- the calls to NVIDIA's libraries: against the stand-in
+# ----------------------------------------------------------
 
 
 def test_builder_calls_come_in_order(fakes: Fakes, tmp_path: Path) -> None:
@@ -204,7 +255,10 @@ def test_builder_calls_come_in_order(fakes: Fakes, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("call", "sentence"),
-    [("parse", "cannot read .*no importer for this node"), ("build_serialized_network", "could not build conv")],
+    [
+        ("parse", "cannot read .*no importer for this node"),
+        ("build_serialized_network", "could not build conv"),
+    ],
 )
 def test_failing_build_is_refused(fakes: Fakes, tmp_path: Path, call: str, sentence: str) -> None:
     fakes.fail.add(call)
@@ -214,7 +268,11 @@ def test_failing_build_is_refused(fakes: Fakes, tmp_path: Path, call: str, sente
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_exported_plan_runs_through_open_engine(
-    fakes: Fakes, tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    fakes: Fakes,
+    tmp_path: Path,
+    precision: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     model, built = dense_net(tmp_path), tmp_path / "built"
     path = export_trt.export(model, precision, 7, built)
@@ -223,7 +281,9 @@ def test_exported_plan_runs_through_open_engine(
     assert all(error < export_trt.TOLERANCE[precision] for error in facts["error"].values())
 
     trt_engine = importlib.import_module("engines.backends.tensorrt_engine")
-    monkeypatch.setattr(trt_engine, "find_plan", lambda m, machine, shapes: find_plan(m, machine, shapes, built))
+    monkeypatch.setattr(
+        trt_engine, "find_plan", lambda m, machine, shapes: find_plan(m, machine, shapes, built)
+    )
     with caplog.at_level(logging.INFO, logger="engines.backends.engine"):
         engine = open_engine(model, "auto", SHAPES)
     assert engine.backend == f"tensorrt {fakes.tensorrt.__version__} {precision} {GPU}"
@@ -231,7 +291,9 @@ def test_exported_plan_runs_through_open_engine(
     fill(dict(engine.inputs), 0)
     engine.run()
     for name, value in run_once(model, SHAPES).items():
-        np.testing.assert_allclose(engine.outputs[name], value, rtol=0, atol=5e-3 * np.abs(value).max())
+        np.testing.assert_allclose(
+            engine.outputs[name], value, rtol=0, atol=5e-3 * np.abs(value).max()
+        )
 
 
 def test_a_run_is_copies_in_one_enqueue_copies_out(fakes: Fakes, tmp_path: Path) -> None:
@@ -249,7 +311,13 @@ def test_a_run_is_copies_in_one_enqueue_copies_out(fakes: Fakes, tmp_path: Path)
 
 @pytest.mark.parametrize(
     "call",
-    ["create_execution_context", "set_tensor_address", "cudaMalloc", "cudaMallocHost", "cudaStreamCreateWithFlags"],
+    [
+        "create_execution_context",
+        "set_tensor_address",
+        "cudaMalloc",
+        "cudaMallocHost",
+        "cudaStreamCreateWithFlags",
+    ],
 )
 def test_no_failure_of_the_start_goes_unnoticed(fakes: Fakes, tmp_path: Path, call: str) -> None:
     trt_engine = importlib.import_module("engines.backends.tensorrt_engine")
@@ -259,7 +327,13 @@ def test_no_failure_of_the_start_goes_unnoticed(fakes: Fakes, tmp_path: Path, ca
 
 
 @pytest.mark.parametrize(
-    "call", ["cudaMemcpyHostToDevice", "execute_async_v3", "cudaMemcpyDeviceToHost", "cudaStreamSynchronize"]
+    "call",
+    [
+        "cudaMemcpyHostToDevice",
+        "execute_async_v3",
+        "cudaMemcpyDeviceToHost",
+        "cudaStreamSynchronize",
+    ],
 )
 def test_no_failure_of_a_run_goes_unnoticed(fakes: Fakes, tmp_path: Path, call: str) -> None:
     trt_engine = importlib.import_module("engines.backends.tensorrt_engine")

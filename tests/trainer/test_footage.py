@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from calib.camera import Intrinsics
-from engines.blazepose.tracker import open_perception
+from engines.blazepose.tracker import open_tracker
+from engines.camera import Intrinsics
 from engines.errors import PenumbraError
 from engines.types import LIMB_LANDMARKS, Hypotheses, Landmarks, Roi
 from tests.support.paths import SHARED
@@ -33,7 +33,9 @@ def ring(count: int = 4) -> list[View]:
     for angle in np.linspace(0, 1.5, count):
         R = Rotation.from_euler("y", angle).as_matrix()
         center = np.array([0.0, 0.0, 3.0])
-        camera = Intrinsics(900, 905, 640, 350, (1280, 720), (-0.2, 0.05, 0.001, -0.002, 0.01), "test")
+        camera = Intrinsics(
+            900, 905, 640, 350, (1280, 720), (-0.2, 0.05, 0.001, -0.002, 0.01), "test"
+        )
         views.append(View(camera, R, center - R @ center, Path()))
     return views
 
@@ -72,11 +74,19 @@ def looks(views: list[View], body: np.ndarray) -> list[Look]:
         points[list(LIMB_LANDMARKS)] = project(view, body[list(LIMB_LANDMARKS.values())])
         ones = np.ones(33)
         landmarks = Landmarks(
-            points, 0 * ones, ones, ones, rng.normal(0, 0.3, (33, 3)), 1.0, Roi(np.zeros(2), 1.0, 0.0)
+            points,
+            0 * ones,
+            ones,
+            ones,
+            rng.normal(0, 0.3, (33, 3)),
+            1.0,
+            Roi(np.zeros(2), 1.0, 0.0),
         )
         joints = body @ view.R.T + view.t
         joints = joints + np.concatenate([np.zeros((1, 24, 3)), rng.normal(0, 0.05, (19, 24, 3))])
-        found.append(Look(landmarks, bodies_at(joints), np.tile(1e-4 * np.eye(3), (24, 1, 1)), np.ones(24)))
+        found.append(
+            Look(landmarks, bodies_at(joints), np.tile(1e-4 * np.eye(3), (24, 1, 1)), np.ones(24))
+        )
     return found
 
 
@@ -87,8 +97,16 @@ def test_a_perfect_estimate_scores_zero_and_a_bad_one_does_not() -> None:
     truth = reference(seen, views, FootageConfig(()))
     assert set(truth) == set(LIMB_LANDMARKS)
     result = score(seen[2], truth, views[2])
-    assert result.best_estimate < 1 and result.inside.all() and result.inside_camera.all() and result.seen.all()
-    assert result.best_hypothesis == pytest.approx(result.best_estimate, abs=1e-3) and result.landmark_network > 100
+    assert (
+        result.best_estimate < 1
+        and result.inside.all()
+        and result.inside_camera.all()
+        and result.seen.all()
+    )
+    assert (
+        result.best_hypothesis == pytest.approx(result.best_estimate, abs=1e-3)
+        and result.landmark_network > 100
+    )
     # With a wrong best estimate, one of the draws is the best.
     joints = seen[2].hypotheses.joints[[1, 0, *range(2, 20)]]
     swapped = score(replace(seen[2], hypotheses=bodies_at(joints)), truth, views[2])
@@ -98,7 +116,7 @@ def test_a_perfect_estimate_scores_zero_and_a_bad_one_does_not() -> None:
 def test_a_missing_video_is_named(tmp_path: Path) -> None:
     view = replace(ring()[0], video=tmp_path / "cam_0.mp4")
     with pytest.raises(PenumbraError, match=r"--folders: cannot read .*cam_0\.mp4"):
-        watch(view, open_perception())
+        watch(view, open_tracker())
 
 
 def test_only_the_common_distance_is_forgiven() -> None:

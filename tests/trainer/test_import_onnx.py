@@ -17,11 +17,15 @@ from trainer.runs.folder import load_method
 
 
 @pytest.mark.parametrize("encoder", [None, TINY_MAP_ENCODER])
-def test_weights_come_back_exactly(encoder: EncoderConfig | None, body: BodyModel, tmp_path: Path) -> None:
+def test_weights_come_back_exactly(
+    encoder: EncoderConfig | None, body: BodyModel, tmp_path: Path
+) -> None:
     flow = random_flow(3) if encoder is None else random_flow(3, encoder=encoder)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for weight in flow.parameters():  # a trained flow has no two that are equal, as all its norms are at first
+        for weight in (
+            flow.parameters()
+        ):  # a trained flow has no two that are equal, as all its norms are at first
             weight.add_(1e-3 * torch.randn(weight.shape, generator=generator))
     stored_run(tmp_path / "run", mhentropy(body, flow))
     export_onnx.main(ExportConfig(tmp_path / "run", tmp_path / "flow.onnx"))
@@ -30,7 +34,11 @@ def test_weights_come_back_exactly(encoder: EncoderConfig | None, body: BodyMode
     assert before.keys() == after.keys()
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, atol=0, rtol=0, msg=name)
-    assert sorted(path.name for path in (tmp_path / "back").iterdir()) == ["config.json", "last.pt", "scores.json"]
+    assert sorted(path.name for path in (tmp_path / "back").iterdir()) == [
+        "config.json",
+        "last.pt",
+        "scores.json",
+    ]
     with pytest.raises(PenumbraError, match=r"--out .*back is not empty"):
         import_onnx.main(ImportConfig(tmp_path / "back", tmp_path / "flow.onnx"))
 

@@ -1,4 +1,6 @@
-"""Motion capture against an independent forward kinematics of the same clips, and the conventions of SMPL poses."""
+"""Motion capture against an independent forward kinematics of the same clips, and the conventions
+of SMPL poses.
+"""
 
 import csv
 from pathlib import Path
@@ -18,7 +20,9 @@ from trainer.motion.bvh import read_bvh
 from trainer.motion.recording import Recording
 
 CMU = SHARED / "data" / "mocap" / "cmu"
-needs_cmu = pytest.mark.skipif(not (CMU / "clips.csv").is_file(), reason="the CMU recordings are not on this machine")
+needs_cmu = pytest.mark.skipif(
+    not (CMU / "clips.csv").is_file(), reason="the CMU recordings are not on this machine"
+)
 
 # fmt: off
 REFERENCE = ("pelvis", "l_hip", "l_knee", "l_ankle", "l_toe", "r_hip", "r_knee", "r_ankle", "r_toe", "spine", "chest", "neck",
@@ -35,7 +39,8 @@ BONES = {  # SMPL joints, reference joints, most mean degrees apart
     "thigh": ("hip", "knee", "hip", "knee", 0.5), "shank": ("knee", "ankle", "knee", "ankle", 0.5),
     "upper arm": ("shoulder", "elbow", "shoulder", "elbow", 0.5),
     "forearm": ("elbow", "wrist", "elbow", "wrist", 0.5),
-    # The body's toe base lies lower under its ankle than a recorded one: a flat foot has to stay flat.
+    # The body's toe base lies lower under its ankle than a recorded one: a flat foot has to stay
+    # flat.
     "foot": ("ankle", "foot", "ankle", "toe", 15.0),
 }
 # fmt: on
@@ -63,9 +68,10 @@ def reference(clip: str) -> np.ndarray:
 def at_reference_times(values: np.ndarray, skeleton: str, frames: int) -> np.ndarray:
     """Values of a BVH clip at the times of the reference.
 
-    The T-pose that stands before the recording in a BVH file shifts which of the original 120 frames per second are kept:
-    kept frame i of the file was recorded 1/120 s before frame i of the reference. So values are interpolated a quarter of a
-    frame later; frame 0, the T-pose, and the ends of the spline are left out (NaN).
+    The T-pose that stands before the recording in a BVH file shifts which of the original 120
+    frames per second are kept: kept frame i of the file was recorded 1/120 s before frame i of the
+    reference. So values are interpolated a quarter of a frame later; frame 0, the T-pose, and the
+    ends of the spline are left out (NaN).
     """
     if skeleton == "asf":
         return values
@@ -87,7 +93,10 @@ def test_readers_agree_with_independent_kinematics(skeleton: str) -> None:
         ours = at_reference_times(positions[:, recording.index(name)], skeleton, len(truth))
         errors = np.linalg.norm(ours - truth[:, i], axis=-1)
         # AMC is exact. BVH angles are rounded to 0.001 degrees and compared by interpolation.
-        assert np.nanmedian(errors) < (1e-5 if skeleton == "asf" else 1.5e-3), (name, np.nanmedian(errors))
+        assert np.nanmedian(errors) < (1e-5 if skeleton == "asf" else 1.5e-3), (
+            name,
+            np.nanmedian(errors),
+        )
 
 
 @pytest.fixture(scope="module")

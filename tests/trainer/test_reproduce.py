@@ -25,12 +25,18 @@ def test_every_run_is_listed_once_and_the_papers_comparison_first() -> None:
         assert set(Counter(listed).values()) == {1}
         both = {Job(m, s, seed) for m in FIRST for s in ("2d-vis", "3d") for seed in range(seeds)}
         other = {Job(m, "3d", seed) for m in NAMES if m not in FIRST for seed in range(seeds)}
-        exact = {replace(job, shown="exact") for job in both if job.method in ("prohmr", "mhentropy")}
+        exact = {
+            replace(job, landmark_source="exact")
+            for job in both
+            if job.method in ("prohmr", "mhentropy")
+        }
         assert len(both) == 6 * seeds and len(other) == 5 * seeds
         assert set(listed[: len(both)]) == both and set(listed[len(both) : -len(exact)]) == other
         assert set(listed[-len(exact) :]) == exact
     # A seed at a time: after the first few runs there is something to look at.
-    assert [job.seed for job in jobs(2)] == [0] * 6 + [1] * 6 + [0] * 5 + [1] * 5 + [0] * 4 + [1] * 4
+    assert [job.seed for job in jobs(2)] == [0] * 6 + [1] * 6 + [0] * 5 + [1] * 5 + [0] * 4 + [
+        1
+    ] * 4
     assert {"prohmr", "mhentropy"} == {job.method for job in jobs(2)[:2]}
     assert len({job.folder(Path("out")) for job in jobs(3)}) == 45
 
@@ -48,7 +54,9 @@ def test_a_run_is_finished_when_it_is_scored_after_its_last_step(tmp_path: Path)
 
 
 class Recorder:
-    """In place of `subprocess.run`: finishes a run at once, and remembers what it was asked to do."""
+    """In place of `subprocess.run`: finishes a run at once, and remembers what it was asked to
+    do.
+    """
 
     def __init__(self) -> None:
         self.commands: list[list[str]] = []
@@ -57,7 +65,9 @@ class Recorder:
         self.failing: str | None = None
 
     def __call__(self, words: list[str], env: dict[str, str], check: bool, **streams: Any) -> None:
-        assert env["OMP_NUM_THREADS"] == env["OPENBLAS_NUM_THREADS"] == "1" and check and "PATH" in env
+        assert (
+            env["OMP_NUM_THREADS"] == env["OPENBLAS_NUM_THREADS"] == "1" and check and "PATH" in env
+        )
         self.commands.append(words)
         with self.lock:
             config = tyro.cli(TrainConfig, args=words[3:])
@@ -88,24 +98,41 @@ def test_all_is_trained_with_the_same_sizes_and_then_scored(
     tmp_path: Path, recorder: Recorder, scored: list[evaluate.EvaluateConfig]
 ) -> None:
     config = ReproduceConfig(
-        pairs=Path("some"), out=tmp_path, tables=tmp_path / "tables", seeds=1, steps=7, steps_of_all=5, batch=3
+        pairs=Path("some"),
+        out=tmp_path,
+        tables=tmp_path / "tables",
+        seeds=1,
+        steps=7,
+        steps_of_all=5,
+        batch=3,
     )
     reproduce.main(config)
     configs = recorder.configs
     assert {words[2] for words in recorder.commands} == {"trainer.train"}
-    assert Counter(Job(c.method, c.supervision, c.seed, c.shown) for c in configs) == Counter(jobs(1))
+    assert Counter(
+        Job(c.method, c.supervision, c.seed, c.landmark_source) for c in configs
+    ) == Counter(jobs(1))
     for c in configs:
         assert (c.pairs, c.steps, c.batch) == (
             Path("some"),
-            5 if (c.supervision, c.shown) == ("3d", "rendered") else 7,
+            5 if (c.supervision, c.landmark_source) == ("3d", "rendered") else 7,
             3,
         )
-        assert (c.encoder, c.learning_rate, c.ema) == (configs[0].encoder, configs[0].learning_rate, configs[0].ema)
-        assert c.run == Job(c.method, c.supervision, c.seed, c.shown).folder(tmp_path) and c.weak is None
+        assert (c.encoder, c.learning_rate, c.ema) == (
+            configs[0].encoder,
+            configs[0].learning_rate,
+            configs[0].ema,
+        )
+        assert (
+            c.run == Job(c.method, c.supervision, c.seed, c.landmark_source).folder(tmp_path)
+            and c.weak is None
+        )
         assert (c.run / "log.txt").read_text() == "trained\n"
     # Forms are scored apart.
     forms = ("rendered", "exact")
-    assert [set(one.runs) for one in scored] == [{c.run for c in configs if c.shown == form} for form in forms]
+    assert [set(one.runs) for one in scored] == [
+        {c.run for c in configs if c.landmark_source == form} for form in forms
+    ]
     assert [one.out for one in scored] == [tmp_path / "tables" / form for form in forms]
     # Once more: nothing is left to train.
     recorder.commands.clear()

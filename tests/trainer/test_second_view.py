@@ -1,4 +1,6 @@
-"""Scoring a second view on a rig: evidence and reference come from different cameras, and a perfect rig shows the gain."""
+"""Scoring a second view on a rig: evidence and reference come from different cameras, and a perfect
+rig shows the gain.
+"""
 
 from dataclasses import replace
 
@@ -16,13 +18,17 @@ CONFIG = SecondViewConfig((), min_effective=5)
 
 
 def drawn(body: BodyModel, views: list[View]) -> list[Look]:
-    """True landmarks in every view, and in each camera's frame hypotheses that hardly know the distance."""
+    """True landmarks in every view, and in each camera's frame hypotheses that hardly know the
+    distance.
+    """
     bodies, truth = around(body, 200, seed=5)
     found = []
     for one, view in zip(looks(views, truth), views, strict=True):
         joints = bodies.joints @ view.R.T + view.t
         joints += np.random.default_rng(6).normal(0, 0.2, (200, 1, 1)) * joints[:1, :1] / 3
-        found.append(Look(one.landmarks, replace(bodies, joints=joints), np.zeros((24, 3, 3)), np.ones(24)))
+        found.append(
+            Look(one.landmarks, replace(bodies, joints=joints), np.zeros((24, 3, 3)), np.ones(24))
+        )
     return found
 
 
@@ -37,7 +43,9 @@ def test_between_two_cameras() -> None:
 def test_what_each_error_forgives() -> None:
     truth = np.random.default_rng(1).normal(0, 0.3, (6, 3))
     moved = truth + np.array([0.03, 0.0, 0.04])
-    assert errors(moved, truth) == pytest.approx({"absolute": 50, "relative": 0, "aligned": 0}, abs=1e-3)
+    assert errors(moved, truth) == pytest.approx(
+        {"absolute": 50, "relative": 0, "aligned": 0}, abs=1e-3
+    )
     turned = 1.2 * moved @ Rotation.from_euler("x", 0.5).as_matrix()
     found = errors(turned, truth)
     assert found["relative"] > 50 and found["aligned"] < 1e-3

@@ -1,4 +1,4 @@
-"""Pairs made of painted scenes by the real landmark network, and the shards that keep them."""
+"""Batch made of painted scenes by the real landmark network, and the shards that keep them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,7 +21,7 @@ from trainer.data import samples as data
 from trainer.render import rasterizer as render
 from trainer.render import scenes
 from trainer.render.scenes import CROPS, Scene, SceneConfig
-from trainer.synthesize import Painter, SynthesizeConfig
+from trainer.synthesize import SceneRenderer, SynthesizeConfig
 
 LIMB_LANDMARKS = [23, 24, 25, 26, 27, 28, 11, 12, 13, 14, 15, 16]
 """In the order of LIMB_JOINTS."""
@@ -30,21 +30,23 @@ UPRIGHT = Roi(np.array([SIDE / 2, SIDE / 2]), SIDE, 0.0)
 
 
 @pytest.fixture(scope="module")
-def painter(body: BodyModel) -> Painter:
-    return Painter.open(body)
+def painter(body: BodyModel) -> SceneRenderer:
+    return SceneRenderer.open(body)
 
 
 def standing(turn_deg: float) -> Scene:
     """Upright, arms a little off the body, 3.5 m away."""
     rotvec = np.zeros((24, 3))
     rotvec[16], rotvec[17] = (0, 0, -1.1), (0, 0, 1.1)
-    facing = Rotation.from_euler("x", 180, degrees=True) * Rotation.from_euler("y", turn_deg, degrees=True)
+    facing = Rotation.from_euler("x", 180, degrees=True) * Rotation.from_euler(
+        "y", turn_deg, degrees=True
+    )
     rotvec[0] = facing.as_rotvec()
     return Scene(rotvec, np.zeros(10), np.array([0.2, 0.1, 3.5]), 700.0, (1280, 720))
 
 
 def test_landmarks_lie_near_the_true_joints_when_nothing_hides_them(
-    painter: Painter, body: BodyModel, monkeypatch: pytest.MonkeyPatch
+    painter: SceneRenderer, body: BodyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(render, "occlude", lambda *_: None)
     misses, depths = [], []
@@ -65,7 +67,9 @@ def test_what_is_found_in_a_crop_is_recorded_as_the_live_landmarker_would_give_i
     roi = Roi(np.array([600.0, 300.0]), 512.0, 0.4)
     outputs = {
         "landmarks": rng.uniform(20, 230, (1, 195)),
-        "heatmap": np.full((1, 64, 64, 39), -9.0),  # certain of nothing: landmarks stay where they are
+        "heatmap": np.full(
+            (1, 64, 64, 39), -9.0
+        ),  # certain of nothing: landmarks stay where they are
         "world": rng.normal(0, 0.3, (1, 117)),
         "score": np.array([0.9]),
         "map": rng.uniform(0, 6, (1, 4, 4, 288)).astype(np.float32),
@@ -73,28 +77,44 @@ def test_what_is_found_in_a_crop_is_recorded_as_the_live_landmarker_would_give_i
     in_crop, _ = decode(outputs, UPRIGHT, crop_to_image(UPRIGHT, SIDE))
     live, _ = decode(outputs, roi, crop_to_image(roi, SIDE))
     there = np.array([10.0, 20.0, 900.0, 700.0])
-    record = synthesize._record(standing(0), there, in_crop, image_to_crop(roi, SIDE), np.ones(24, bool))
+    record = synthesize._record(
+        standing(0), there, in_crop, image_to_crop(roi, SIDE), np.ones(24, bool)
+    )
     for key in ("points", "depth", "world", "visibility", "presence"):
-        np.testing.assert_allclose(record[key], getattr(live, key), rtol=1e-5, atol=1e-4, err_msg=key)
+        np.testing.assert_allclose(
+            record[key], getattr(live, key), rtol=1e-5, atol=1e-4, err_msg=key
+        )
     np.testing.assert_allclose(record["map"], live.map, rtol=1e-3)  # stored in half precision
     np.testing.assert_array_equal(record["window"], there)
     np.testing.assert_allclose(record["crop_from_image"], image_to_crop(roi, SIDE), rtol=1e-5)
 
 
-def test_a_pair_records_the_scene_it_was_made_from(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pair_records_the_scene_it_was_made_from(
+    painter: SceneRenderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(render, "occlude", lambda *_: None)
     scene = standing(10)
     record = painter.pair(scene, np.random.default_rng(3))
     assert record is not None
     np.testing.assert_allclose(record["pelvis"], scene.pelvis, atol=1e-6)
     np.testing.assert_allclose(record["rotvec"], scene.rotvec, atol=1e-6)
-    assert record["focal"] == 700 and record["size"].tolist() == [1280, 720] and record["score"] >= 0.5
+    assert (
+        record["focal"] == 700 and record["size"].tolist() == [1280, 720] and record["score"] >= 0.5
+    )
     assert record["window"].tolist() == [0, 0, 1280, 720] and record["crop"] == 0
-    assert record["map"].shape == (4, 4, 288) and record["map"].dtype == np.float16 and np.ptp(record["map"]) > 0.1
-    assert record.keys() == records(1, 0, painter.body).keys()  # what the other tests train on has this form
+    assert (
+        record["map"].shape == (4, 4, 288)
+        and record["map"].dtype == np.float16
+        and np.ptp(record["map"]) > 0.1
+    )
+    assert (
+        record.keys() == records(1, 0, painter.body).keys()
+    )  # what the other tests train on has this form
 
 
-def test_the_same_seed_gives_the_same_pair(painter: Painter, poses: tuple[np.ndarray, np.ndarray]) -> None:
+def test_the_same_seed_gives_the_same_pair(
+    painter: SceneRenderer, poses: tuple[np.ndarray, np.ndarray]
+) -> None:
     def make(seed: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(seed)
         while True:
@@ -108,12 +128,14 @@ def test_the_same_seed_gives_the_same_pair(painter: Painter, poses: tuple[np.nda
     assert not np.array_equal(first["points"], other["points"])
 
 
-def test_nobody_in_the_picture_is_no_pair(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_in_the_picture_is_no_pair(
+    painter: SceneRenderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scene = standing(0)
     close = Scene(scene.rotvec, scene.betas, np.array([0.0, 0.0, 0.2]), scene.focal, scene.size)
     assert painter.pair(close, np.random.default_rng(0)) is None
 
-    def wall(painting: render.Painting, *_: object) -> None:
+    def wall(painting: render.Rendering, *_: object) -> None:
         painting.image[:] = 90
         painting.part[:] = render.NOBODY
 
@@ -121,7 +143,9 @@ def test_nobody_in_the_picture_is_no_pair(painter: Painter, monkeypatch: pytest.
     assert painter.pair(scene, np.random.default_rng(0)) is None
 
 
-def test_what_a_crop_takes_away_is_not_visible(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_crop_takes_away_is_not_visible(
+    painter: SceneRenderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(render, "occlude", lambda *_: None)
     record = painter.pair(replace(standing(0), crop="legs"), np.random.default_rng(0))
     assert record is not None and record["crop"] == list(CROPS).index("legs")
@@ -131,10 +155,16 @@ def test_what_a_crop_takes_away_is_not_visible(painter: Painter, monkeypatch: py
     assert 0 < left < right < 1280 and 0 < top < bottom < 720
 
 
-def test_a_crop_of_what_lies_outside_the_picture_is_no_pair(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
-    low = replace(standing(0), pelvis=np.array([0.0, 1.9, 3.5]), crop="arms and head")  # legs below the border
+def test_a_crop_of_what_lies_outside_the_picture_is_no_pair(
+    painter: SceneRenderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    low = replace(
+        standing(0), pelvis=np.array([0.0, 1.9, 3.5]), crop="arms and head"
+    )  # legs below the border
     assert painter.pair(low, np.random.default_rng(0)) is None
-    someone = replace(painter.landmarker(np.zeros((SIDE, SIDE, 3), np.uint8), UPRIGHT)[0], score=1.0)
+    someone = replace(
+        painter.landmarker(np.zeros((SIDE, SIDE, 3), np.uint8), UPRIGHT)[0], score=1.0
+    )
 
     class Believer:
         def __call__(self, image: np.ndarray, roi: Roi) -> tuple[Landmarks, Roi]:
@@ -145,7 +175,9 @@ def test_a_crop_of_what_lies_outside_the_picture_is_no_pair(painter: Painter, mo
     assert believing.pair(replace(low, crop="whole"), np.random.default_rng(0)) is not None
 
 
-def test_a_clear_scene_has_nothing_in_front(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clear_scene_has_nothing_in_front(
+    painter: SceneRenderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     called: list[int] = []
     monkeypatch.setattr(render, "occlude", lambda *_: called.append(1))
     painter.pair(replace(standing(0), things=False), np.random.default_rng(0))
@@ -154,10 +186,14 @@ def test_a_clear_scene_has_nothing_in_front(painter: Painter, monkeypatch: pytes
     assert called
 
 
-def test_what_lies_outside_the_picture_is_not_visible(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_lies_outside_the_picture_is_not_visible(
+    painter: SceneRenderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(render, "occlude", lambda *_: None)
     scene = standing(0)
-    low = Scene(scene.rotvec, scene.betas, np.array([0.0, 1.6, 3.5]), scene.focal, scene.size)  # legs below the border
+    low = Scene(
+        scene.rotvec, scene.betas, np.array([0.0, 1.6, 3.5]), scene.focal, scene.size
+    )  # legs below the border
     record = painter.pair(low, np.random.default_rng(0))
     assert record is not None
     legs, arms = [4, 5, 7, 8, 10, 11], [16, 17]
@@ -167,12 +203,25 @@ def test_what_lies_outside_the_picture_is_not_visible(painter: Painter, monkeypa
 def store(poses: tuple[np.ndarray, np.ndarray], path: Path) -> None:
     """Poses as `trainer.mocap` writes them, all of the training split."""
     rotvec, clip = poses
-    names, split = np.array([f"clip{i}" for i in range(clip.max() + 1)]), np.zeros(len(clip), np.uint8)
-    np.savez(path, rotvec=rotvec, transl=np.zeros((len(clip), 3)), clip=clip, split=split, clip_names=names)
+    names, split = (
+        np.array([f"clip{i}" for i in range(clip.max() + 1)]),
+        np.zeros(len(clip), np.uint8),
+    )
+    np.savez(
+        path,
+        rotvec=rotvec,
+        transl=np.zeros((len(clip), 3)),
+        clip=clip,
+        split=split,
+        clip_names=names,
+    )
 
 
 def test_shards_of_something_else_are_not_added_to(
-    painter: Painter, poses: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    painter: SceneRenderer,
+    poses: tuple[np.ndarray, np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Here:
         """A pool without processes."""
@@ -183,26 +232,36 @@ def test_shards_of_something_else_are_not_added_to(
         def __exit__(self, *_: object) -> None:
             return None
 
-        def imap_unordered(self, call: Callable[[object], None], jobs: list[object]) -> Iterator[None]:
+        def imap_unordered(
+            self, call: Callable[[object], None], jobs: list[object]
+        ) -> Iterator[None]:
             return map(call, jobs)
 
     monkeypatch.setattr(synthesize, "SHARD", 1)
     monkeypatch.setattr(synthesize, "_painter", lambda body: painter)
     monkeypatch.setattr(
-        synthesize.multiprocessing.get_context("spawn"), "Pool", lambda processes: Here(), raising=False
+        synthesize.multiprocessing.get_context("spawn"),
+        "Pool",
+        lambda processes: Here(),
+        raising=False,
     )
     store(poses, tmp_path / "poses.npz")
     config = SynthesizeConfig(poses=tmp_path / "poses.npz", out=tmp_path / "a", shards=1)
     synthesize.synthesize(config)
     synthesize.synthesize(replace(config, shards=2))  # more of the same
-    assert [path.name for path in sorted((tmp_path / "a" / "train").glob("*.npz"))] == ["00000.npz", "00001.npz"]
+    assert [path.name for path in sorted((tmp_path / "a" / "train").glob("*.npz"))] == [
+        "00000.npz",
+        "00001.npz",
+    ]
     store((poses[0] * 0.9, poses[1]), tmp_path / "other.npz")
     for change, named in (
         ({"seed": 1}, "seed"),
         ({"scene": CLEAR}, "scene"),
         ({"poses": tmp_path / "other.npz"}, "poses"),
     ):
-        with pytest.raises(PenumbraError, match=f"holds shards with another {named}; name another folder"):
+        with pytest.raises(
+            PenumbraError, match=f"holds shards with another {named}; name another folder"
+        ):
             synthesize.synthesize(replace(config, shards=3, **change))
     (tmp_path / "a" / "train" / "made.json").unlink()
     with pytest.raises(PenumbraError, match="another seed, body, poses, scene"):
@@ -226,7 +285,10 @@ def test_missing_poses_are_named_before_anything_is_made(tmp_path: Path) -> None
 
 
 def test_a_shard_depends_on_its_number_alone_and_is_not_made_twice(
-    painter: Painter, poses: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    painter: SceneRenderer,
+    poses: tuple[np.ndarray, np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(synthesize, "SHARD", 2)
     monkeypatch.setattr(synthesize, "_painter", lambda body: painter)
@@ -240,7 +302,9 @@ def test_a_shard_depends_on_its_number_alone_and_is_not_made_twice(
     assert str(first["body"]) == painter.body.name
     for key in first.files:
         np.testing.assert_array_equal(first[key], alone[key])
-    assert not np.array_equal(first["points"], np.load(config.out / "train" / "00000.npz")["points"])
+    assert not np.array_equal(
+        first["points"], np.load(config.out / "train" / "00000.npz")["points"]
+    )
     path = config.out / "train" / "00000.npz"
     before = path.stat().st_mtime_ns
     synthesize.make_shard(config, 0)

@@ -14,12 +14,19 @@ from lightning_fabric import Fabric
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.flow.features import NUM_FEATURES
-from tests.support.random_pairs import TINY, TINY_ENCODER, TINY_MAP_ENCODER, prior, records, unlabelled
+from tests.support.random_pairs import (
+    TINY,
+    TINY_ENCODER,
+    TINY_MAP_ENCODER,
+    prior,
+    records,
+    unlabelled,
+)
 from trainer import train
-from trainer.data.augment import Raw
+from trainer.data.augment import RawRecords
 from trainer.data.noise import NoiseConfig, with_noise
 from trainer.data.pool import Pool
-from trainer.data.rng import Chance
+from trainer.data.rng import StepRng
 from trainer.methods.mhentropy import MHEntropy, MHEntropyConfig
 from trainer.methods.registry import MethodConfigs
 from trainer.runs import folder as runs
@@ -34,7 +41,7 @@ def known_prior(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def raw(body: BodyModel) -> Raw:
+def raw(body: BodyModel) -> RawRecords:
     return records(24, 1, body)
 
 
@@ -51,13 +58,17 @@ def config(tmp_path: Path, body: BodyModel) -> TrainConfig:
     )  # fmt: skip
 
 
-def start(config: TrainConfig, raw: Raw, body: BodyModel) -> Training:
+def start(config: TrainConfig, raw: RawRecords, body: BodyModel) -> Training:
     return Training(config, raw, body, Fabric(accelerator="cpu", devices=1))
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
     state = torch.load(run / "last.pt", weights_only=True)
-    return {f"{part}.{key}": value for part in ("method", "average") for key, value in state[part].items()}
+    return {
+        f"{part}.{key}": value
+        for part in ("method", "average")
+        for key, value in state[part].items()
+    }
 
 
 def test_a_run_that_was_killed_ends_with_the_same_weights(
@@ -68,7 +79,7 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(
     killed = dataclasses.replace(config, run=tmp_path / "killed")
     step = Training.step
 
-    def killed_in_step_five(self: Training) -> train.Terms:
+    def killed_in_step_five(self: Training) -> train.Losses:
         if self.done == 4:
             raise KeyboardInterrupt
         return step(self)
@@ -85,7 +96,9 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(
     # What made the run lies beside it.
     (only,) = json.loads((config.run / "config.json").read_text())["starts"]
     assert only["training_pairs"] == 12 and only["at_step"] == 0
-    assert only["config"]["methods"]["mhentropy"]["flow"] == vars(TINY) and only["config"]["seed"] == 0
+    assert (
+        only["config"]["methods"]["mhentropy"]["flow"] == vars(TINY) and only["config"]["seed"] == 0
+    )
     starts = json.loads((killed.run / "config.json").read_text())["starts"]
     assert [start["at_step"] for start in starts] == [0, 3]
     assert json.loads((config.run / "scores.json").read_text()) == dataclasses.asdict(scores)
@@ -117,7 +130,7 @@ def test_a_run_does_not_go_on_with_other_settings(
 
 
 def test_an_imported_run_can_only_be_started_from(
-    config: TrainConfig, raw: Raw, body: BodyModel, tmp_path: Path
+    config: TrainConfig, raw: RawRecords, body: BodyModel, tmp_path: Path
 ) -> None:
     training = start(config, raw, body)
     torch.save({"method": {}, "average": {}, "done": 0, "skipped": 0}, tmp_path / "last.pt")
@@ -126,7 +139,11 @@ def test_an_imported_run_can_only_be_started_from(
 
 
 def test_a_kill_while_saving_leaves_the_previous_checkpoint(
-    config: TrainConfig, raw: Raw, body: BodyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: TrainConfig,
+    raw: RawRecords,
+    body: BodyModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     training, path = start(config, raw, body), tmp_path / "last.pt"
     training.step()
@@ -146,7 +163,7 @@ def test_a_kill_while_saving_leaves_the_previous_checkpoint(
 
 
 def test_a_gradient_that_is_not_finite_is_skipped_counted_and_logged(
-    config: TrainConfig, raw: Raw, body: BodyModel, caplog: pytest.LogCaptureFixture
+    config: TrainConfig, raw: RawRecords, body: BodyModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     unreadable = raw | {"visibility": np.full_like(raw["visibility"], np.nan)}
     training = start(config, unreadable, body)
@@ -169,22 +186,28 @@ def test_a_gradient_that_is_not_finite_is_skipped_counted_and_logged(
     assert all(torch.isfinite(value).all() for value in after.values())
 
 
-def test_one_picture_that_is_not_finite_spoils_its_step_only(config: TrainConfig, raw: Raw, body: BodyModel) -> None:
+def test_one_picture_that_is_not_finite_spoils_its_step_only(
+    config: TrainConfig, raw: RawRecords, body: BodyModel
+) -> None:
     spoilt = raw | {"visibility": raw["visibility"].copy()}
     spoilt["visibility"][5] = np.nan
     training = start(dataclasses.replace(config, batch=4, epoch=100), spoilt, body)
     for _ in range(20):
         training.step()
     assert 0 < training.skipped < 20
-    assert all(torch.isfinite(value).all() for value in training.method.module.state_dict().values())
+    assert all(
+        torch.isfinite(value).all() for value in training.method.module.state_dict().values()
+    )
 
 
-def test_training_lowers_the_loss(config: TrainConfig, raw: Raw, body: BodyModel) -> None:
+def test_training_lowers_the_loss(config: TrainConfig, raw: RawRecords, body: BodyModel) -> None:
     config = dataclasses.replace(config, steps=60, batch=32, learning_rate=3e-3, epoch=1000)
     training = start(config, raw, body)
     terms = [training.step() for _ in range(config.steps)]
     for name in ("likelihood", "center", "visible"):
-        first, last = (torch.stack([t[name] for t in part]).mean().item() for part in (terms[:5], terms[-5:]))
+        first, last = (
+            torch.stack([t[name] for t in part]).mean().item() for part in (terms[:5], terms[-5:])
+        )
         assert last < first, name
     assert training.skipped == 0
 
@@ -192,7 +215,7 @@ def test_training_lowers_the_loss(config: TrainConfig, raw: Raw, body: BodyModel
 @pytest.mark.parametrize("supervision", ["2d-vis", "3d"])
 @pytest.mark.parametrize("method", ["mhentropy", "hmr"])
 def test_every_supervision_trains(
-    config: TrainConfig, raw: Raw, body: BodyModel, method: str, supervision: str
+    config: TrainConfig, raw: RawRecords, body: BodyModel, method: str, supervision: str
 ) -> None:
     chosen = dataclasses.replace(config, method=method, supervision=supervision)
     training = start(chosen, raw, body)
@@ -200,12 +223,14 @@ def test_every_supervision_trains(
     training.step()
     assert training.skipped == 0
     moved = [
-        name for name, value in training.method.module.state_dict().items() if not torch.equal(value, before[name])
+        name
+        for name, value in training.method.module.state_dict().items()
+        if not torch.equal(value, before[name])
     ]
     assert any("encoder" in name for name in moved)
 
 
-def test_the_averaged_weights_follow(config: TrainConfig, raw: Raw, body: BodyModel) -> None:
+def test_the_averaged_weights_follow(config: TrainConfig, raw: RawRecords, body: BodyModel) -> None:
     training = start(dataclasses.replace(config, ema=0.75), raw, body)
     name = "flow.encoder.first.weight"
     mean = training.average.state_dict()[name].clone()
@@ -217,43 +242,61 @@ def test_the_averaged_weights_follow(config: TrainConfig, raw: Raw, body: BodyMo
 
 
 def test_unlabelled_video_supervises_beside_the_pairs(
-    config: TrainConfig, raw: Raw, body: BodyModel, tmp_path: Path
+    config: TrainConfig, raw: RawRecords, body: BodyModel, tmp_path: Path
 ) -> None:
     (tmp_path / "video").mkdir()
     np.savez(tmp_path / "video" / "a.npz", **unlabelled(records(10, 7, body)))
     weak = load_video(tmp_path / "video", body, with_map=True)
-    config = dataclasses.replace(config, weak=tmp_path / "video", weak_batch=4, encoder=TINY_MAP_ENCODER)
+    config = dataclasses.replace(
+        config, weak=tmp_path / "video", weak_batch=4, encoder=TINY_MAP_ENCODER
+    )
     gradients = []
     for weight in (0.0, 1.0, 2.0):
         chosen = dataclasses.replace(config, weak_weight=weight, clip=1e9)
         training = Training(chosen, raw, body, Fabric(accelerator="cpu", devices=1), weak)
         terms = training.step()
         assert training.skipped == 0
-        assert {"weak_reprojection", "weak_negative_entropy"} <= terms.keys() and "weak_likelihood" not in terms
+        assert {
+            "weak_reprojection",
+            "weak_negative_entropy",
+        } <= terms.keys() and "weak_likelihood" not in terms
         method = training.method.module
-        gradients.append({name: p.grad.clone() for name, p in method.named_parameters() if p.grad is not None})
+        gradients.append(
+            {name: p.grad.clone() for name, p in method.named_parameters() if p.grad is not None}
+        )
     none, once, twice = gradients
     name = "flow.conditioner.affine.weight"  # behind it nothing moves yet: it starts at zero
     assert not torch.allclose(once[name], none[name])
-    torch.testing.assert_close(twice[name] - none[name], 2 * (once[name] - none[name]), atol=1e-3, rtol=1e-3)
-    # What a landmark network is sure of is not what can be seen: visibility is learnt from labelled pairs only.
+    torch.testing.assert_close(
+        twice[name] - none[name], 2 * (once[name] - none[name]), atol=1e-3, rtol=1e-3
+    )
+    # What a landmark network is sure of is not what can be seen: visibility is learnt from labelled
+    # pairs only.
     name = "flow.conditioner.visible.weight"
     torch.testing.assert_close(once[name], none[name])
 
 
-def test_other_methods_refuse_video_and_batches_must_divide(config: TrainConfig, raw: Raw, body: BodyModel) -> None:
+def test_other_methods_refuse_video_and_batches_must_divide(
+    config: TrainConfig, raw: RawRecords, body: BodyModel
+) -> None:
     with pytest.raises(PenumbraError, match="--weak: hmr cannot learn from unlabelled video"):
         start(dataclasses.replace(config, method="hmr", weak=Path("video")), raw, body)
     with pytest.raises(PenumbraError, match="--batch 7 does not divide among 2 processes"):
         train._check(dataclasses.replace(config, batch=7), 2)
-    with pytest.raises(PenumbraError, match="--shown exact: there are neither feature maps nor video"):
-        train._check(dataclasses.replace(config, shown="exact", encoder=TINY_MAP_ENCODER), 1)
+    with pytest.raises(
+        PenumbraError, match="--landmark-source exact: there are neither feature maps nor video"
+    ):
+        train._check(
+            dataclasses.replace(config, landmark_source="exact", encoder=TINY_MAP_ENCODER), 1
+        )
     with pytest.raises(PenumbraError, match="--weak-batch 5 does not divide among 2 processes"):
         train._check(dataclasses.replace(config, weak_batch=5), 2)
 
 
 def test_a_run_with_maps_trains_scores_and_loads(config: TrainConfig) -> None:
-    config = dataclasses.replace(config, encoder=TINY_MAP_ENCODER, steps=2, evaluate_every=2, checkpoint_every=2)
+    config = dataclasses.replace(
+        config, encoder=TINY_MAP_ENCODER, steps=2, evaluate_every=2, checkpoint_every=2
+    )
     scores = train.run(config)
     assert scores.center_pa is not None and scores.center_pa > 0
     assert runs.load_config(config.run) == config
@@ -270,10 +313,14 @@ def test_the_learning_rate_starts_slowly_and_ends_at_a_hundredth() -> None:
 def test_noise_has_the_stated_size_and_leaves_flags_and_place_alone() -> None:
     features = torch.zeros(4000, NUM_FEATURES)
     config = NoiseConfig(points=0.1, depth=0.2, world=0.3, confidence=0.4)
-    noisy = with_noise(features, config, Chance(0, 0))
-    rms = noisy.square().mean(0).sqrt() / (4 / 3) ** 0.5  # E[(2u)^2] = 4/3 for the strength of each picture
+    noisy = with_noise(features, config, StepRng(0, 0))
+    rms = (
+        noisy.square().mean(0).sqrt() / (4 / 3) ** 0.5
+    )  # E[(2u)^2] = 4/3 for the strength of each picture
     for part, expected in (((0, 66), 0.1), ((66, 99), 0.2), ((99, 165), 0.4), ((198, 297), 0.3)):
-        torch.testing.assert_close(rms[slice(*part)], torch.full((part[1] - part[0],), expected), rtol=0.1, atol=0)
+        torch.testing.assert_close(
+            rms[slice(*part)], torch.full((part[1] - part[0],), expected), rtol=0.1, atol=0
+        )
     assert (noisy[:, 165:198] == 0).all() and (noisy[:, 297:] == 0).all()
     strength = noisy[:, :66].std(1)
     assert strength.max() / strength.quantile(0.1) > 5  # some pictures are hardly touched

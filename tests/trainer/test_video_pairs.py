@@ -1,4 +1,6 @@
-"""Ten frames of the built-in clip, written as a video of their own, as training pairs without truth."""
+"""Ten frames of the built-in clip, written as a video of their own, as training pairs without
+truth.
+"""
 
 from pathlib import Path
 
@@ -13,12 +15,14 @@ from engines.types import JOINT_NAMES
 from realtime.demo import clip_path
 from tests.support.random_pairs import TINY_ENCODER, mhentropy, random_flow, records, unlabelled
 from trainer.data import samples as data
-from trainer.data.augment import Raw
-from trainer.data.rng import Chance
+from trainer.data.augment import RawRecords
+from trainer.data.rng import StepRng
 from trainer.video_pairs import JOINT_OF, VideoConfig, load_video, main, watch
 
 SUPERVISING = {
-    f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "wrist", "knee", "ankle")
+    f"{side}_{joint}"
+    for side in ("left", "right")
+    for joint in ("shoulder", "elbow", "wrist", "knee", "ankle")
 }
 
 
@@ -37,17 +41,19 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def raw(watched: Path, body: BodyModel) -> Raw:
+def raw(watched: Path, body: BodyModel) -> RawRecords:
     return data.read(watched, body)
 
 
-def in_crop(raw: Raw) -> np.ndarray:
+def in_crop(raw: RawRecords) -> np.ndarray:
     """(N, 33, 2): landmarks in px of the crop, straight from the picture."""
     A = raw["crop_from_image"].astype(np.float64)
     return np.einsum("nij,nkj->nki", A[:, :, :2], raw["points"]) + A[:, None, :, 2]
 
 
-def test_every_second_frame_is_kept_as_the_painter_would_without_truth(raw: Raw, body: BodyModel) -> None:
+def test_every_second_frame_is_kept_as_the_painter_would_without_truth(
+    raw: RawRecords, body: BodyModel
+) -> None:
     assert len(raw["focal"]) == 5
     painted = unlabelled(records(2, 0, body))
     assert raw.keys() == painted.keys()
@@ -60,7 +66,9 @@ def test_every_second_frame_is_kept_as_the_painter_would_without_truth(raw: Raw,
     assert ((crop > 0) & (crop < 256)).mean() > 0.9
 
 
-def test_targets_are_the_landmarks_in_the_picture(watched: Path, raw: Raw, body: BodyModel) -> None:
+def test_targets_are_the_landmarks_in_the_picture(
+    watched: Path, raw: RawRecords, body: BodyModel
+) -> None:
     pairs = load_video(watched, body, with_map=True, min_visibility=0.5)
     assert all(field.isfinite().all() for field in pairs) and pairs.map.shape == (5, 4, 4, 288)
     # From the target through the view into the crop, and there directly from the picture.
@@ -73,11 +81,16 @@ def test_targets_are_the_landmarks_in_the_picture(watched: Path, raw: Raw, body:
     marks = pairs.features[:, :66].unflatten(1, (33, 2))
     clear = (marks.abs() < 1.5).all(-1)[:, list(JOINT_OF)]  # the input is bounded
     torch.testing.assert_close(
-        pairs.target[:, list(JOINT_OF.values())][clear], marks[:, list(JOINT_OF)][clear], atol=1e-4, rtol=0
+        pairs.target[:, list(JOINT_OF.values())][clear],
+        marks[:, list(JOINT_OF)][clear],
+        atol=1e-4,
+        rtol=0,
     )
 
 
-def test_landmarks_that_are_sure_and_in_the_picture_supervise(tmp_path: Path, body: BodyModel) -> None:
+def test_landmarks_that_are_sure_and_in_the_picture_supervise(
+    tmp_path: Path, body: BodyModel
+) -> None:
     raw = unlabelled(records(3, 5, body))
     raw["visibility"][:] = 1.0
     raw["points"][:] = raw["points"].clip(1, 719)
@@ -85,7 +98,11 @@ def test_landmarks_that_are_sure_and_in_the_picture_supervise(tmp_path: Path, bo
     np.savez(tmp_path / "a.npz", **raw)
     pairs = load_video(tmp_path, body)
     shown = [{JOINT_NAMES[joint] for joint in row.nonzero()[:, 0]} for row in pairs.visible]
-    assert shown == [SUPERVISING - {"left_elbow"}, SUPERVISING - {"right_ankle"}, SUPERVISING - {"right_wrist"}]
+    assert shown == [
+        SUPERVISING - {"left_elbow"},
+        SUPERVISING - {"right_ankle"},
+        SUPERVISING - {"right_wrist"},
+    ]
     assert pairs.map.shape == (3, 0)
     bolder = load_video(tmp_path, body, min_visibility=0.7)
     assert {JOINT_NAMES[joint] for joint in bolder.visible[0].nonzero()[:, 0]} == SUPERVISING
@@ -95,7 +112,7 @@ def test_a_method_learns_from_them(watched: Path, body: BodyModel) -> None:
     pairs = load_video(watched, body)
     assert 0 < pairs.visible.sum() < 10 * pairs.size + 1
     method = mhentropy(body, random_flow(0, encoder=TINY_ENCODER)).train()
-    loss, terms = method(pairs, Chance(0, 0), "2d-vis")
+    loss, terms = method(pairs, StepRng(0, 0), "2d-vis")
     loss.backward()
     assert loss.isfinite() and "likelihood" not in terms
     for name, weight in method.named_parameters():
@@ -105,10 +122,13 @@ def test_a_method_learns_from_them(watched: Path, body: BodyModel) -> None:
     # What is not visible plays no part: neither its target nor the truth, which nobody knows.
     hidden = pairs.visible[..., None] == 0
     moved = pairs._replace(
-        target=pairs.target + 5 * hidden, joints=pairs.joints + 1, y=pairs.y + 1, betas=pairs.betas + 1
+        target=pairs.target + 5 * hidden,
+        joints=pairs.joints + 1,
+        y=pairs.y + 1,
+        betas=pairs.betas + 1,
     )
     torch.testing.assert_close(
-        method.eval()(moved, Chance(0, 0), "2d-vis")[0], method(pairs, Chance(0, 0), "2d-vis")[0]
+        method.eval()(moved, StepRng(0, 0), "2d-vis")[0], method(pairs, StepRng(0, 0), "2d-vis")[0]
     )
 
 

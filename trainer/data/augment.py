@@ -1,8 +1,10 @@
-"""More pairs out of each pair: move the truth a little, and the landmarks that see it along with it.
+"""More pairs out of each pair: move the truth a little, and the landmarks that see it along with
+it.
 
-The landmark network's error at each landmark stays what it was; only the body under it changes. A landmark of a hidden
-joint stays where it is, because the network could not have seen the change. So every render teaches a small neighbourhood
-of poses and shapes instead of a single one, with failures that are still the network's own.
+The landmark network's error at each landmark stays what it was; only the body under it changes. A
+landmark of a hidden joint stays where it is, because the network could not have seen the change. So
+every render teaches a small neighbourhood of poses and shapes instead of a single one, with
+failures that are still the network's own.
 """
 
 from dataclasses import dataclass
@@ -24,8 +26,8 @@ JOINT_OF_LANDMARK = (15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 16, 17, 18, 19,
 """The SMPL joint that each of BlazePose's landmarks moves with."""
 # fmt: on
 HIPS = [1, 2]
-Raw = dict[str, np.ndarray]
-"""Pairs as `trainer.synthesize` stores them, N rows in each array."""
+RawRecords = dict[str, np.ndarray]
+"""Batch as `trainer.synthesize` stores them, N rows in each array."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +35,26 @@ class AugmentConfig:
     """How far the truth is moved."""
 
     max_rad: float = 0.2
-    """Largest standard deviation of the rotation added to each joint; every pair draws its own below it."""
+    """Largest standard deviation of the rotation added to each joint; every pair draws its own
+    below it.
+    """
     root_rad: float = 0.1
     """The same for the orientation."""
     shape: float = 0.4
     """Share of new shape mixed into the betas, which stay standard normal."""
 
 
-def perturb(raw: Raw, body: BodyModel, config: AugmentConfig, rng: np.random.Generator) -> Raw:
+def perturb(
+    raw: RawRecords, body: BodyModel, config: AugmentConfig, rng: np.random.Generator
+) -> RawRecords:
     """Move the truth of each pair and what the network saw of it."""
     count = len(raw["rotvec"])
     delta = rng.uniform(0, config.max_rad, (count, 1, 1)) * rng.standard_normal((count, 24, 3))
     delta[:, 0] *= config.root_rad / max(config.max_rad, 1e-9)
     rotvec = log_so3(exp_so3(raw["rotvec"].astype(np.float64)) @ exp_so3(delta))
-    mixed = np.sqrt(1 - config.shape**2) * raw["betas"] + config.shape * rng.standard_normal(raw["betas"].shape)
+    mixed = np.sqrt(1 - config.shape**2) * raw["betas"] + config.shape * rng.standard_normal(
+        raw["betas"].shape
+    )
     before = joints_in_camera(raw["rotvec"], raw["betas"], raw["pelvis"], body)
     after = joints_in_camera(rotvec, mixed, raw["pelvis"], body)
     seen = raw["joint_visible"][:, JOINT_OF_LANDMARK, None].astype(np.float64)
@@ -64,26 +72,42 @@ def perturb(raw: Raw, body: BodyModel, config: AugmentConfig, rng: np.random.Gen
     }
     # A joint that came close to the camera has no sensible flow: such a pair stays as it was.
     ok = after[..., 2].min(1) > 0.3
-    kept = {key: np.where(ok.reshape(-1, *[1] * (new.ndim - 1)), new, raw[key]) for key, new in changed.items()}
+    kept = {
+        key: np.where(ok.reshape(-1, *[1] * (new.ndim - 1)), new, raw[key])
+        for key, new in changed.items()
+    }
     return raw | {key: value.astype(np.float32) for key, value in kept.items()}
 
 
-def mirror(raw: Raw) -> Raw:
-    """The picture and the person in a mirror that stands upright beside them. Its feature map nobody knows: it has none."""
+def mirror(raw: RawRecords) -> RawRecords:
+    """The picture and the person in a mirror that stands upright beside them. Its feature map
+    nobody knows: it has none.
+    """
     landmarks, joints = list(MIRRORED_LANDMARKS), list(MIRRORED_JOINTS)
     points, world = raw["points"][:, landmarks], raw["world"][:, landmarks]
     points[..., 0] = raw["size"][:, :1] - points[..., 0]
     world[..., 0] = -world[..., 0]
     changed = {key: raw[key][:, landmarks] for key in ("depth", "visibility", "presence")}
-    changed |= {"points": points, "world": world, "pelvis": raw["pelvis"] * np.array([-1, 1, 1], np.float32)}
+    changed |= {
+        "points": points,
+        "world": world,
+        "pelvis": raw["pelvis"] * np.array([-1, 1, 1], np.float32),
+    }
     left, top, right, bottom = raw["window"].T
-    changed |= {"window": np.stack([raw["size"][:, 0] - right, top, raw["size"][:, 0] - left, bottom], -1)}
+    changed |= {
+        "window": np.stack([raw["size"][:, 0] - right, top, raw["size"][:, 0] - left, bottom], -1)
+    }
     changed |= {"crop_from_image": _mirrored_crop(raw["crop_from_image"], raw["size"])}
-    changed |= {"rotvec": mirror_pose(raw["rotvec"]), "joint_visible": raw["joint_visible"][:, joints]}
+    changed |= {
+        "rotvec": mirror_pose(raw["rotvec"]),
+        "joint_visible": raw["joint_visible"][:, joints],
+    }
     return {key: value for key, value in raw.items() if key != "map"} | changed
 
 
-def _mirrored_crop(crop_from_image: Float[np.ndarray, "N 2 3"], size: Int[np.ndarray, "N 2"]) -> np.ndarray:
+def _mirrored_crop(
+    crop_from_image: Float[np.ndarray, "N 2 3"], size: Int[np.ndarray, "N 2"]
+) -> np.ndarray:
     """The map into the mirrored crop from the mirrored picture."""
     out = crop_from_image.copy()
     out[:, 0, 2] = CROP - (out[:, 0, 0] * size[:, 0] + out[:, 0, 2])

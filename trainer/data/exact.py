@@ -1,7 +1,8 @@
-"""The same people as exact projected landmarks with a visibility mask, instead of what the landmark network saw.
+"""The same people as exact projected landmarks with a visibility mask, instead of what the landmark
+network saw.
 
-What is left is the question that the methods differ in: which bodies fit some points of the plane. No network's errors blur
-it, and none of its guesses at depth and at what is hidden answer it.
+What is left is the question that the methods differ in: which bodies fit some points of the plane.
+No network's errors blur it, and none of its guesses at depth and at what is hidden answer it.
 """
 
 from typing import Literal
@@ -11,9 +12,9 @@ from jaxtyping import Bool, Float
 
 from engines.body import BodyModel
 from engines.types import NUM_JOINTS, PARENTS
-from trainer.data.augment import JOINT_OF_LANDMARK, Raw, joints_in_camera
+from trainer.data.augment import JOINT_OF_LANDMARK, RawRecords, joints_in_camera
 
-Shown = Literal["rendered", "exact"]
+LandmarkSource = Literal["rendered", "exact"]
 """Landmarks as the landmark network saw the picture, or exact."""
 
 
@@ -21,40 +22,57 @@ LONE_HEIGHT = 0.3
 """Of somebody of whom no bone is seen, as a share of the picture's longer side."""
 
 
-def shown_as(raw: Raw, body: BodyModel, shown: Shown) -> Raw:
+def with_landmark_source(
+    raw: RawRecords, body: BodyModel, landmark_source: LandmarkSource
+) -> RawRecords:
     """The pairs in one of the two forms."""
-    return exact(raw, body) if shown == "exact" else raw
+    return exact(raw, body) if landmark_source == "exact" else raw
 
 
-def exact(raw: Raw, body: BodyModel) -> Raw:
-    """The same people as exact projected landmarks: no depth, no world coordinates, and hidden ones only masked out.
+def exact(raw: RawRecords, body: BodyModel) -> RawRecords:
+    """The same people as exact projected landmarks: no depth, no world coordinates, and hidden ones
+    only masked out.
 
-    A masked landmark lies where the mean body would have it that stands upright about the seen ones, as large as the seen
-    bones are long. That says nothing new, and keeps the person's size defined when little is seen.
+    A masked landmark lies where the mean body would have it that stands upright about the seen
+    ones, as large as the seen bones are long. That says nothing new, and keeps the person's size
+    defined when little is seen.
     """
     joints = joints_in_camera(raw["rotvec"], raw["betas"], raw["pelvis"], body)
-    px = joints[..., :2] / np.maximum(joints[..., 2:], 0.1) * raw["focal"][:, None, None] + raw["size"][:, None] / 2
+    px = (
+        joints[..., :2] / np.maximum(joints[..., 2:], 0.1) * raw["focal"][:, None, None]
+        + raw["size"][:, None] / 2
+    )
     visible = raw["joint_visible"].astype(bool)
     guess = _upright(px, visible, raw["size"].max(1), body)
     seen = visible[:, JOINT_OF_LANDMARK]
     points = np.where(seen[..., None], px[:, JOINT_OF_LANDMARK], guess[:, JOINT_OF_LANDMARK])
     flat, probability = np.zeros(seen.shape, np.float32), seen.astype(np.float32)
-    changed = {"points": points.astype(np.float32), "depth": flat, "world": np.zeros((*seen.shape, 3), np.float32)}
+    changed = {
+        "points": points.astype(np.float32),
+        "depth": flat,
+        "world": np.zeros((*seen.shape, 3), np.float32),
+    }
     kept = {key: value for key, value in raw.items() if key != "map"}
     return kept | changed | {"visibility": probability, "presence": probability}
 
 
 def _upright(
-    px: Float[np.ndarray, "N 24 2"], visible: Bool[np.ndarray, "N 24"], side: Float[np.ndarray, "N"], body: BodyModel
+    px: Float[np.ndarray, "N 24 2"],
+    visible: Bool[np.ndarray, "N 24"],
+    side: Float[np.ndarray, "N"],
+    body: BodyModel,
 ) -> Float[np.ndarray, "N 24 2"]:
-    """Joints of the mean body in the T-pose, px: the least foreshortened visible bone gives its scale.
+    """Joints of the mean body in the T-pose, px: the least foreshortened visible bone gives its
+    scale.
 
-    Where no bone is visible it is `LONE_HEIGHT` of the picture's longer side tall, and where nothing is, in the middle of a
-    picture that is as wide as it is high.
+    Where no bone is visible it is `LONE_HEIGHT` of the picture's longer side tall, and where
+    nothing is, in the middle of a picture that is as wide as it is high.
     """
     child, parent = np.arange(1, NUM_JOINTS), np.array(PARENTS[1:])
     length = np.linalg.norm(body.J_template[child] - body.J_template[parent], axis=1)
-    in_px = np.linalg.norm(px[:, child] - px[:, parent], axis=-1) * (visible[:, child] & visible[:, parent])
+    in_px = np.linalg.norm(px[:, child] - px[:, parent], axis=-1) * (
+        visible[:, child] & visible[:, parent]
+    )
     least = LONE_HEIGHT * side / np.ptp(body.J_template[:, 1])
     scale = np.where(in_px.any(1), (in_px / length).max(1), least)[:, None, None]
     rest = scale * (body.J_template[:, :2] * [1, -1])

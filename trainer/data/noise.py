@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.data.rng import Chance
+from trainer.data.rng import StepRng
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,18 @@ class NoiseConfig:
     """Of visibility and presence, in [-1, 1]."""
 
 
-def with_noise(features: Tensor, config: NoiseConfig, chance: Chance) -> Tensor:
-    """Perturb features (their order is `engines.flow.features.observe`'s); each picture has its own strength."""
-    widths = ((66, config.points), (33, config.depth), (66, config.confidence), (33, 0.0), (99, config.world), (3, 0.0))
+def with_noise(features: Tensor, config: NoiseConfig, rng: StepRng) -> Tensor:
+    """Perturb features (their order is `engines.flow.features.landmark_features`'s); each picture
+    has its own strength.
+    """
+    widths = (
+        (66, config.points),
+        (33, config.depth),
+        (66, config.confidence),
+        (33, 0.0),
+        (99, config.world),
+        (3, 0.0),
+    )
     std = torch.cat([torch.full((width,), value) for width, value in widths]).to(features.device)
     count = len(features)
-    return features + 2 * chance.uniform(count, 1) * std * chance.normal(count, features.shape[1])
+    return features + 2 * rng.uniform(count, 1) * std * rng.normal(count, features.shape[1])

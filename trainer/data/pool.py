@@ -1,29 +1,33 @@
-"""The pairs of an epoch, all in memory: half as they were seen or nearly so, half mirrored, perturbed anew every epoch."""
+"""The pairs of an epoch, all in memory: half as they were seen or nearly so, half mirrored,
+perturbed anew every epoch.
+"""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from engines.body import BodyModel
-from trainer.data.augment import AugmentConfig, Raw, mirror, perturb
-from trainer.data.exact import Shown, shown_as
-from trainer.data.samples import Pairs, encode
+from trainer.data.augment import AugmentConfig, RawRecords, mirror, perturb
+from trainer.data.exact import LandmarkSource, with_landmark_source
+from trainer.data.samples import Batch, encode
 
 _CHUNK = 4096
 
 
 class Pool:
-    """Every training pair twice, straight and mirrored. A function of (seed, epoch) and the data, nothing else."""
+    """Every training pair twice, straight and mirrored. A function of (seed, epoch) and the data,
+    nothing else.
+    """
 
     def __init__(
         self,
-        raw: Raw,
+        raw: RawRecords,
         body: BodyModel,
         config: AugmentConfig,
         seed: int,
         epoch: int,
         with_map: bool = False,
-        shown: Shown = "rendered",
+        landmark_source: LandmarkSource = "rendered",
     ) -> None:
         """Augment and encode.
 
@@ -33,11 +37,12 @@ class Pool:
             config: how far truth and landmarks are moved.
             seed: of the run.
             epoch: counts how often the pool was made.
-            with_map: whether batches carry feature maps. Straight pairs are then left as they were seen, because
-                nobody knows what the map of a moved body would be; the mirrored ones, moved, have none.
-            shown: which landmarks; there are no maps of exact ones.
+            with_map: whether batches carry feature maps. Straight pairs are then left as they were
+                seen, because nobody knows what the map of a moved body would be; the mirrored ones,
+                moved, have none.
+            landmark_source: which landmarks; there are no maps of exact ones.
         """
-        assert shown == "rendered" or not with_map
+        assert landmark_source == "rendered" or not with_map
         rng = np.random.default_rng([seed, epoch])
         self._maps = torch.from_numpy(raw["map"]) if with_map else None
         self._count = len(raw["rotvec"])
@@ -46,15 +51,18 @@ class Pool:
         rows = [{key: value[chunk] for key, value in seen.items()} for chunk in chunks]
         straight = [row if with_map else perturb(row, body, config, rng) for row in rows]
         mirrored = [perturb(mirror(row), body, config, rng) for row in rows]
-        encoded = [encode(shown_as(part, body, shown), body) for part in straight + mirrored]
-        self._pairs = Pairs(*(torch.cat(columns) for columns in zip(*encoded, strict=True)))
+        encoded = [
+            encode(with_landmark_source(part, body, landmark_source), body)
+            for part in straight + mirrored
+        ]
+        self._pairs = Batch(*(torch.cat(columns) for columns in zip(*encoded, strict=True)))
 
     @property
     def size(self) -> int:
         """How many pairs there are to choose from."""
         return self._pairs.size
 
-    def batch(self, rows: Tensor) -> Pairs:
+    def batch(self, rows: Tensor) -> Batch:
         """Some pairs, by row number below `size`."""
         chosen = self._pairs.rows(rows)
         if self._maps is None:

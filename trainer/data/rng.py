@@ -1,7 +1,9 @@
-"""Random numbers of one training step that depend neither on the steps before nor on how many processes share the work.
+"""Random numbers of one training step that depend neither on the steps before nor on how many
+processes share the work.
 
-A step's numbers are a function of (seed, step), so a run that was killed goes on as if nothing had happened and no state
-of a generator has to be kept. Every process draws the whole batch's numbers and takes its own rows.
+A step's numbers are a function of (seed, step), so a run that was killed goes on as if nothing had
+happened and no state of a generator has to be kept. Every process draws the whole batch's numbers
+and takes its own rows.
 """
 
 import numpy as np
@@ -9,10 +11,17 @@ import torch
 from torch import Tensor
 
 
-class Chance:
-    """The chance of one step, in one of `world` processes."""
+class StepRng:
+    """The rng of one step, in one of `world` processes."""
 
-    def __init__(self, seed: int, step: int, rank: int = 0, world: int = 1, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        seed: int,
+        step: int,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
         numbers = np.random.SeedSequence([seed, step]).generate_state(2, np.uint64)
         self._generator = torch.Generator().manual_seed(int(numbers[0]) >> 1)
         self._rows = np.random.default_rng(numbers[1])
@@ -28,7 +37,9 @@ class Chance:
 
     def rows(self, count: int, batch: int) -> Tensor:
         """`batch` row numbers below `count`, with repetition, for this process."""
-        return torch.from_numpy(self._rows.integers(count, size=batch * self.world))[self._slice(batch)]
+        return torch.from_numpy(self._rows.integers(count, size=batch * self.world))[
+            self._slice(batch)
+        ]
 
     def _mine(self, numbers: Tensor, batch: int) -> Tensor:
         return numbers[self._slice(batch)].to(self.device)

@@ -11,26 +11,30 @@ from torch import Tensor
 from engines.arrays import read_npz
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from engines.flow.features import observe
+from engines.flow.features import landmark_features
 from engines.rotations import exp_so3, log_so3
 from engines.types import Landmarks
-from trainer.data.augment import Raw, joints_in_camera
+from trainer.data.augment import RawRecords, joints_in_camera
 from trainer.model.bodies import Bodies
 from trainer.model.kinematics import camera_from_pelvis, project
 
 
-class Pairs(NamedTuple):
+class Batch(NamedTuple):
     """N pairs; every field's first axis is N."""
 
     features: Tensor
     map: Tensor
-    """(N, 4, 4, 288) the landmark network's feature map, zeros where it is missing; (N, 0) where none was asked for."""
+    """(N, 4, 4, 288) the landmark network's feature map, zeros where it is missing; (N, 0) where
+    none was asked for.
+    """
     R_anchor: Tensor
     """(N, 3, 3), body axes in the view."""
     half: Tensor
     """(N,) size of the person on the plane z = 1."""
     crop_from_view: Tensor
-    """(N, 3, 3) homography from points of the view to px of the 256 px crop that the landmark network saw."""
+    """(N, 3, 3) homography from points of the view to px of the 256 px crop that the landmark
+    network saw.
+    """
     y: Tensor
     """(N, 24, 3) true rotations, row 0 relative to the anchor."""
     betas: Tensor
@@ -46,13 +50,13 @@ class Pairs(NamedTuple):
         """The truth as one body a picture."""
         return Bodies(self.y[:, None], self.betas[:, None], self.camera[:, None])
 
-    def rows(self, index: Tensor) -> "Pairs":
+    def rows(self, index: Tensor) -> "Batch":
         """Some of the pairs."""
-        return Pairs(*(field[index] for field in self))
+        return Batch(*(field[index] for field in self))
 
-    def to(self, device: torch.device | str) -> "Pairs":
+    def to(self, device: torch.device | str) -> "Batch":
         """The same pairs on a device."""
-        return Pairs(*(field.to(device) for field in self))
+        return Batch(*(field.to(device) for field in self))
 
     @property
     def size(self) -> int:
@@ -60,7 +64,7 @@ class Pairs(NamedTuple):
         return len(self.half)
 
 
-def seen_fields(
+def landmark_record(
     found: Landmarks,
     focal: float,
     size: tuple[int, int],
@@ -93,13 +97,18 @@ def seen_fields(
 
 
 def read(
-    folder: Path, body: BodyModel, shards: int | None = None, with_map: bool = True, writer: str = "synthesize"
-) -> Raw:
+    folder: Path,
+    body: BodyModel,
+    shards: int | None = None,
+    with_map: bool = True,
+    writer: str = "synthesize",
+) -> RawRecords:
     """Read a split's shards as they are stored.
 
     Args:
         folder: of `.npz` files.
-        body: that must be the one they were made with; shards without a name, as of unlabelled video, fit every body.
+        body: that must be the one they were made with; shards without a name, as of unlabelled
+            video, fit every body.
         shards: read only the first so many.
         with_map: also the feature maps, which are most of a shard.
         writer: the module of the trainer that writes such shards, for the error message.
@@ -109,38 +118,50 @@ def read(
     """
     files = sorted(folder.glob("*.npz"))[:shards]
     if not files:
-        raise PenumbraError(f"{folder} holds no training pairs: run python -m trainer.{writer} first.")
+        raise PenumbraError(
+            f"{folder} holds no training pairs: run python -m trainer.{writer} first."
+        )
     records = [_shard(file, with_map) for file in files]
     for file, record in zip(files, records, strict=True):
         if (name := str(record.pop("body", body.name))) != body.name:
-            raise PenumbraError(f"{file} was made with the body {name}, not with {body.name}: give the right --body.")
+            raise PenumbraError(
+                f"{file} was made with the body {name}, not with {body.name}: give the right --body."
+            )
     return {key: np.concatenate([record[key] for record in records]) for key in records[0]}
 
 
-def _shard(file: Path, with_map: bool) -> Raw:
+def _shard(file: Path, with_map: bool) -> RawRecords:
     try:
         return read_npz(file, but=() if with_map else ("map",))
     except ValueError as error:
-        raise PenumbraError(f"{file} is no shard of pairs ({error}): delete it and make it again.") from error
+        raise PenumbraError(
+            f"{file} is no shard of pairs ({error}): delete it and make it again."
+        ) from error
 
 
 def encode(
-    raw: Raw, body: BodyModel, with_map: bool = False, joints_cam: Float[np.ndarray, "N 24 3"] | None = None
-) -> Pairs:
+    raw: RawRecords,
+    body: BodyModel,
+    with_map: bool = False,
+    joints_cam: Float[np.ndarray, "N 24 3"] | None = None,
+) -> Batch:
     """What the network said as features, the truth in the view that they define.
 
     Args:
         raw: as stored.
         body: that its poses and shapes belong to.
         with_map: also the feature maps.
-        joints_cam: true joints, camera frame, metres, where they are known better than from pose and shape; NaN elsewhere.
+        joints_cam: true joints, camera frame, metres, where they are known better than from pose
+            and shape; NaN elsewhere.
     """
     size, focal = raw["size"][:, None, :].astype(np.float64), raw["focal"].astype(np.float64)
     rays = (raw["points"] - size / 2) / focal[:, None, None]
     low, high = raw["window"][:, None, :2], raw["window"][:, None, 2:]
     inside = ((raw["points"] >= low) & (raw["points"] < high)).all(-1)
     depth = raw["depth"] / focal[:, None]
-    features, view = observe(rays, depth, inside, raw["visibility"], raw["presence"], raw["world"].astype(np.float64))
+    features, view = landmark_features(
+        rays, depth, inside, raw["visibility"], raw["presence"], raw["world"].astype(np.float64)
+    )
     R_view = np.swapaxes(view.R_cam_view, -1, -2)
     y = raw["rotvec"].astype(np.float64)
     y[:, 0] = log_so3(np.swapaxes(view.R_view_anchor, -1, -2) @ R_view @ exp_so3(y[:, 0]))
@@ -148,7 +169,7 @@ def encode(
     truth = posed if joints_cam is None else np.where(np.isfinite(joints_cam), joints_cam, posed)
     joints, half = _tensor(truth @ view.R_cam_view), _tensor(view.half)
     maps = raw["map"] if with_map else np.zeros((len(focal), 0), np.float16)
-    return Pairs(
+    return Batch(
         features=torch.from_numpy(features),
         map=torch.from_numpy(maps),
         R_anchor=_tensor(view.R_view_anchor),
@@ -163,7 +184,7 @@ def encode(
     )
 
 
-def _homography(raw: Raw) -> np.ndarray:
+def _homography(raw: RawRecords) -> np.ndarray:
     """(N, 3, 3) from points of the camera to px of the crop."""
     K = np.zeros((len(raw["focal"]), 3, 3))
     K[:, 0, 0] = K[:, 1, 1] = raw["focal"]

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from engines.errors import PenumbraError
 
 
-def pictures_of(video: Path, argument: str) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+def read_frames(video: Path, argument: str) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Every picture, BGR.
 
     Args:

@@ -1,1 +1,3 @@
-"""Datasets that users bring: `open.open_dataset` reads them as `people.People`, `pictures.look` makes pairs of them."""
+"""Datasets that users bring: `open.open_dataset` reads them as `people.People`, `pictures.look`
+makes pairs of them.
+"""

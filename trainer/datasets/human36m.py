@@ -1,7 +1,9 @@
-"""Human3.6M (Ionescu et al., 2014) in the preprocessed forms that people have: SPIN's or ProHMR's `.npz`.
+"""Human3.6M (Ionescu et al., 2014) in the preprocessed forms that people have: SPIN's or ProHMR's
+`.npz`.
 
-SPIN's own `h36m_valid_protocol1.npz` and `h36m_valid_protocol2.npz` hold boxes and 3D joints only; files made from the MoSh
-fits (`h36m_mosh_...`) hold SMPL pose and shape as well. None says what the camera is.
+SPIN's own `h36m_valid_protocol1.npz` and `h36m_valid_protocol2.npz` hold boxes and 3D joints only;
+files made from the MoSh fits (`h36m_mosh_...`) hold SMPL pose and shape as well. None says what the
+camera is.
 """
 
 from pathlib import Path
@@ -17,7 +19,9 @@ FILES = {
     "p2": _PROTOCOL_2,
     "test": _PROTOCOL_2,
 }
-"""Names by split, those with SMPL labels first. The usual test split is protocol 2: S9 and S11 from the frontal camera."""
+"""Names by split, those with SMPL labels first. The usual test split is protocol 2: S9 and S11 from
+the frontal camera.
+"""
 
 
 def read_h36m(root: Path, split: str, images: Path | None = None) -> People:
@@ -29,7 +33,8 @@ def read_h36m(root: Path, split: str, images: Path | None = None) -> People:
         images: where the pictures' names start; the folder of the file where None.
 
     Raises:
-        PenumbraError: nothing of that kind is there, or the file is broken, empty or of another form.
+        PenumbraError: nothing of that kind is there, or the file is broken, empty or of another
+            form.
     """
     if split not in FILES:
         raise PenumbraError(f"--split {split} is not one of Human3.6M's: {', '.join(FILES)}.")
@@ -38,4 +43,6 @@ def read_h36m(root: Path, split: str, images: Path | None = None) -> People:
     for name in FILES[split]:
         if (root / name).is_file():
             return read_npz(root / name, images or root)
-    raise PenumbraError(f"--root {root} has none of {', '.join(FILES[split])}; give the folder or the file itself.")
+    raise PenumbraError(
+        f"--root {root} has none of {', '.join(FILES[split])}; give the folder or the file itself."
+    )

@@ -17,11 +17,13 @@ def open_dataset(name: str, root: Path, split: str, images: Path | None = None) 
     Args:
         name: `3dpw`, `h36m`, or `prohmr` for any file in ProHMR's form.
         root: folder of the dataset, or its annotation file.
-        split: which part; for `prohmr` the name of the file without `.npz`, where `root` is a folder.
+        split: which part; for `prohmr` the name of the file without `.npz`, where `root` is a
+            folder.
         images: where the pictures' names start, if not at `root`.
 
     Raises:
-        PenumbraError: the name or split is unknown, a file is missing, broken, unsafe or empty, or a column is missing.
+        PenumbraError: the name or split is unknown, a file is missing, broken, unsafe or empty, or
+            a column is missing.
     """
     if not root.exists():
         raise PenumbraError(f"--root {root} does not exist.")

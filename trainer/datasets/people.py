@@ -38,7 +38,9 @@ class People:
     joint_names: tuple[str, ...] = ()
     """Of these J joints (`trainer.datasets.skeletons`)."""
     placed: bool = False
-    """True where `joints_cam` has its origin at the camera; False where only differences between joints mean something."""
+    """True where `joints_cam` has its origin at the camera; False where only differences between
+    joints mean something.
+    """
     keypoints_2d: Float[np.ndarray, "N M 3"] | None = None
     """x and y in image px, confidence from 0 (not given) to 1."""
     keypoint_names: tuple[str, ...] = ()
@@ -50,12 +52,18 @@ class People:
         n = self.count
         shapes = {"center": (n, 2), "side": (n,), "has_smpl": (n,)}
         shapes |= {"rotvec": (n, NUM_JOINTS, 3), "betas": (n, NUM_BETAS), "K": (n, 3, 3)}
-        shapes |= {"joints_cam": (n, len(self.joint_names), 3), "keypoints_2d": (n, len(self.keypoint_names), 3)}
+        shapes |= {
+            "joints_cam": (n, len(self.joint_names), 3),
+            "keypoints_2d": (n, len(self.keypoint_names), 3),
+        }
         for name, shape in shapes.items():
             value = getattr(self, name)
             assert value is None or value.shape == shape, f"{name} {value.shape}, not {shape}"
         assert self.gender is None or len(self.gender) == n
-        assert np.isfinite(self.rotvec[self.has_smpl]).all() and np.isfinite(self.betas[self.has_smpl]).all()
+        assert (
+            np.isfinite(self.rotvec[self.has_smpl]).all()
+            and np.isfinite(self.betas[self.has_smpl]).all()
+        )
 
     @property
     def count(self) -> int:
@@ -64,14 +72,25 @@ class People:
 
     def rows(self, index: Int[np.ndarray, "M"]) -> "People":
         """Some of the people."""
-        arrays = ("center", "side", "rotvec", "betas", "has_smpl", "K", "joints_cam", "keypoints_2d")
+        arrays = (
+            "center",
+            "side",
+            "rotvec",
+            "betas",
+            "has_smpl",
+            "K",
+            "joints_cam",
+            "keypoints_2d",
+        )
         given = {name: getattr(self, name) for name in arrays}
         chosen = {name: value[index] for name, value in given.items() if value is not None}
         gender = None if self.gender is None else tuple(self.gender[i] for i in index)
         return replace(self, images=tuple(self.images[i] for i in index), gender=gender, **chosen)
 
     def joints_as_smpl(self) -> Float[np.ndarray, "N 24 3"]:
-        """The dataset's own 3D joints by name in SMPL's order, metres; NaN where it has none of that name."""
+        """The dataset's own 3D joints by name in SMPL's order, metres; NaN where it has none of
+        that name.
+        """
         if self.joints_cam is None:
             return np.full((self.count, NUM_JOINTS, 3), np.nan)
         if self.joint_names == JOINT_NAMES:
@@ -86,6 +105,12 @@ class People:
         return in_smpl_order(self.keypoints_2d, self.keypoint_names, self.keypoints_2d[..., 2])
 
 
-def no_smpl(count: int) -> tuple[Float[np.ndarray, "N 24 3"], Float[np.ndarray, "N 10"], Bool[np.ndarray, "N"]]:
+def no_smpl(
+    count: int,
+) -> tuple[Float[np.ndarray, "N 24 3"], Float[np.ndarray, "N 10"], Bool[np.ndarray, "N"]]:
     """`rotvec`, `betas` and `has_smpl` of people without SMPL labels."""
-    return np.full((count, NUM_JOINTS, 3), np.nan), np.full((count, NUM_BETAS), np.nan), np.zeros(count, bool)
+    return (
+        np.full((count, NUM_JOINTS, 3), np.nan),
+        np.full((count, NUM_BETAS), np.nan),
+        np.zeros(count, bool),
+    )

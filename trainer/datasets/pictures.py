@@ -1,23 +1,28 @@
-"""Dataset pictures as the trainer's pairs: what the real landmark network says about each, beside what the dataset knows.
+"""Dataset pictures as the trainer's pairs: what the real landmark network says about each, beside
+what the dataset knows.
 
     people = open_dataset("3dpw", root, "test")
     looked = look(people, open_landmarker(), BodyModel.load(path_of_converted_smpl))
     pairs = trainer.data.samples.encode(looked.raw, body, joints_cam=looked.joints_cam)
 
-Cameras. Where the dataset gives K, the picture's coordinates are moved so that its principal point falls on the picture's
-middle and its pixels are square, which is what a pair assumes; so nothing is lost. Elsewhere the principal point is taken to
-be the middle and the field of view `calib.camera.DEFAULT_FOV_DEG`, which changes distances and hardly poses.
+Cameras. Where the dataset gives K, the picture's coordinates are moved so that its principal point
+falls on the picture's middle and its pixels are square, which is what a pair assumes; so nothing is
+lost. Elsewhere the principal point is taken to be the middle and the field of view
+`engines.camera.DEFAULT_FOV_DEG`, which changes distances and hardly poses.
 
-Bodies. A dataset's pose and shape are official SMPL's, often that of the person's gender. With the user's converted SMPL
-model, joints for scoring are the dataset's own where it has all of SMPL's (`Looked.joints_cam`), else the labels on that
-model. Without it the default body takes the pose in its own mean shape, because betas of one body mean nothing to another; its
-joints lie some centimetres from SMPL's.
+Bodies. A dataset's pose and shape are official SMPL's, often that of the person's gender. With the
+user's converted SMPL model, joints for scoring are the dataset's own where it has all of SMPL's
+(`Looked.joints_cam`), else the labels on that model. Without it the default body takes the pose in
+its own mean shape, because betas of one body mean nothing to another; its joints lie some
+centimetres from SMPL's.
 
-Places. The pelvis stands where the dataset has its joints. Where it gives none from the camera, the pelvis is fitted to its 2D
-keypoints, and without these to the box, which is good for Procrustes-aligned scores and not for positions.
+Places. The pelvis stands where the dataset has its joints. Where it gives none from the camera, the
+pelvis is fitted to its 2D keypoints, and without these to the box, which is good for
+Procrustes-aligned scores and not for positions.
 
-Visibility. A joint is visible where a keypoint of it is more confident than `CONFIDENT` and inside the picture. Where a
-dataset has no keypoints of a person, or true ones (confidence 1), that comes to "inside the picture", hidden or not.
+Visibility. A joint is visible where a keypoint of it is more confident than `CONFIDENT` and inside
+the picture. Where a dataset has no keypoints of a person, or true ones (confidence 1), that comes
+to "inside the picture", hidden or not.
 """
 
 from collections import Counter
@@ -30,20 +35,22 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from tqdm import tqdm
 
-from calib.camera import Intrinsics, from_fov
 from engines.blazepose.landmarker import SIDE, Landmarker
 from engines.blazepose.roi import MARGIN, apply_affine, image_to_crop
 from engines.body import BodyModel, joints_only
+from engines.camera import Intrinsics, from_fov
 from engines.errors import PenumbraError
 from engines.types import JOINT_NAMES, LIMB_JOINTS, NUM_BETAS, Landmarks, Roi
-from trainer.data.augment import Raw
-from trainer.data.samples import seen_fields
+from trainer.data.augment import RawRecords
+from trainer.data.samples import landmark_record
 from trainer.datasets.people import People
 from trainer.datasets.placing import NEAREST_M, centred, fit_box, fit_translation
 from trainer.render.scenes import CROPS, WHOLE
 
 CONFIDENT = 0.6
-"""Of a keypoint that counts as seen, as in HuManiFlow's evaluation on 3DPW (Sengupta et al., 2023)."""
+"""Of a keypoint that counts as seen, as in HuManiFlow's evaluation on 3DPW (Sengupta et al.,
+2023).
+"""
 MIN_SCORE = 0.5
 """Below it the landmark network sees nobody; the same in the live system."""
 _AS_GOOD = 0.05
@@ -64,23 +71,33 @@ _STANDS_FOR = {
 } | {
     f"{side}_{joint}": tuple(f"{side}_{point}" for point in points)
     for side in ("left", "right")
-    for joint, points in {"collar": ("shoulder",), "hand": ("wrist",), "foot": ("big_toe", "ankle")}.items()
+    for joint, points in {
+        "collar": ("shoulder",),
+        "hand": ("wrist",),
+        "foot": ("big_toe", "ankle"),
+    }.items()
 }
-"""Keypoints that show the joints which have none of their own; the limb joints, which are scored, all have."""
+"""Keypoints that show the joints which have none of their own; the limb joints, which are scored,
+all have.
+"""
 
 
 @dataclass(frozen=True)
 class Looked:
-    """Pairs made of M of a dataset's people."""
+    """Batch made of M of a dataset's people."""
 
-    raw: Raw
+    raw: RawRecords
     """M rows in each array, as in a file of `trainer.synthesize`."""
     rows: Int[np.ndarray, "M"]
     """Which row of `People` each is."""
     joints_cam: Float[np.ndarray, "M 24 3"]
-    """The dataset's own joints, camera frame, metres; NaN for who lacks one, and everybody on the default body."""
+    """The dataset's own joints, camera frame, metres; NaN for who lacks one, and everybody on the
+    default body.
+    """
     gendered: int
-    """How many have a shape that belongs to a gender's SMPL model, which may not be the one that is given."""
+    """How many have a shape that belongs to a gender's SMPL model, which may not be the one that is
+    given.
+    """
     placed: tuple[Placed, ...]
     """M times where the pelvis comes from."""
     unlabelled: int
@@ -90,7 +107,9 @@ class Looked:
 
     def summary(self) -> str:
         """One line for the person who reads the scores."""
-        places = ", ".join(f"{count} {place}" for place, count in Counter(self.placed).most_common())
+        places = ", ".join(
+            f"{count} {place}" for place, count in Counter(self.placed).most_common()
+        )
         own = int(np.isfinite(self.joints_cam).all((1, 2)).sum())
         return (
             f"{len(self.rows)} people; {self.unlabelled} without SMPL labels and {self.unseen} in whom the landmark network "
@@ -105,7 +124,8 @@ def look(people: People, landmarker: Landmarker, body: BodyModel | None = None) 
     Args:
         people: of a dataset.
         landmarker: the real one (`engines.blazepose.landmarker.open_landmarker`).
-        body: the user's converted SMPL model; None for the default body in its mean shape (see above).
+        body: the user's converted SMPL model; None for the default body in its mean shape (see
+            above).
 
     Raises:
         PenumbraError: a picture is missing or cannot be read, or nothing is left.
@@ -127,22 +147,35 @@ def look(people: People, landmarker: Landmarker, body: BodyModel | None = None) 
         records.append(record)
         placed.append(how)
     if not records:
-        raise PenumbraError(f"The landmark network sees nobody in the pictures of {people.source}; check its boxes.")
+        raise PenumbraError(
+            f"The landmark network sees nobody in the pictures of {people.source}; check its boxes."
+        )
     raw = {key: np.stack([record[key] for record in records]) for key in records[0]}
     gendered = sum(people.gender[row] != "" for row in rows) if people.gender and body else 0
     joints = truth.own[rows] + raw["pelvis"][:, None]
     return Looked(
-        raw, np.array(rows), joints, gendered, tuple(placed), people.count - len(chosen), len(chosen) - len(records)
+        raw,
+        np.array(rows),
+        joints,
+        gendered,
+        tuple(placed),
+        people.count - len(chosen),
+        len(chosen) - len(records),
     )
 
 
 def find(
-    image: UInt8[np.ndarray, "h w 3"], center: Float[np.ndarray, "2"], side: float, landmarker: Landmarker
+    image: UInt8[np.ndarray, "h w 3"],
+    center: Float[np.ndarray, "2"],
+    side: float,
+    landmarker: Landmarker,
 ) -> Landmarks:
-    """The person in a box (px): looked at twice, the second time in the region that the first look suggests.
+    """The person in a box (px): looked at twice, the second time in the region that the first look
+    suggests.
 
-    So the live system does from its second frame on; boxes stand upright and have another margin than the network's regions.
-    The second look counts unless it is much less certain, as when it slipped to somebody else.
+    So the live system does from its second frame on; boxes stand upright and have another margin
+    than the network's regions. The second look counts unless it is much less certain, as when it
+    slipped to somebody else.
     """
     first, region = landmarker(image, Roi(np.asarray(center, np.float64), MARGIN * side, 0.0))
     if first.score < MIN_SCORE:
@@ -154,7 +187,8 @@ def find(
 def _read(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     if not path.is_file():
         raise PenumbraError(f"There is no picture {path}; check --root and --images.")
-    # Datasets count pixels as they are stored, whatever the file says about the camera's orientation.
+    # Datasets count pixels as they are stored, whatever the file says about the camera's
+    # orientation.
     image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise PenumbraError(f"The picture {path} cannot be read; is it broken?")
@@ -163,7 +197,9 @@ def _read(path: Path) -> UInt8[np.ndarray, "h w 3"]:
 
 @dataclass(frozen=True)
 class _Truth:
-    """What is known of each person, N rows, once for all pictures. Rows without SMPL labels are never asked for."""
+    """What is known of each person, N rows, once for all pictures. Rows without SMPL labels are
+    never asked for.
+    """
 
     people: People
     rotvec: Float[np.ndarray, "N 24 3"]
@@ -171,7 +207,9 @@ class _Truth:
     joints: Float[np.ndarray, "N 24 3"]
     """Camera axes, metres, pelvis at the origin: of the labels on the body."""
     own: Float[np.ndarray, "N 24 3"]
-    """The same as the dataset has them; NaN for people of whom one is missing, and for everybody on the default body."""
+    """The same as the dataset has them; NaN for people of whom one is missing, and for everybody on
+    the default body.
+    """
     pelvis: Float[np.ndarray, "N 3"]
     """Camera frame, metres; NaN where the dataset does not give it."""
     keypoints: Float[np.ndarray, "N 24 3"]
@@ -182,20 +220,28 @@ class _Truth:
         given = people.joints_as_smpl()
         complete = np.isfinite(given).all((1, 2), keepdims=True) & (body is not None)
         joints, known = np.full(given.shape, np.nan), people.has_smpl
-        labelled = joints_only(body or BodyModel.load(), people.rotvec[known], betas[known], np.zeros(3))
+        labelled = joints_only(
+            body or BodyModel.load(), people.rotvec[known], betas[known], np.zeros(3)
+        )
         joints[known] = labelled - labelled[:, :1]
         own = np.where(complete, given - given[:, :1], np.nan)
         pelvis = given[:, 0] if people.placed else np.full((people.count, 3), np.nan)
         return cls(people, people.rotvec, betas, joints, own, pelvis, people.keypoints_as_smpl())
 
-    def record(self, row: int, found: Landmarks, size: tuple[int, int]) -> tuple[dict[str, np.ndarray], Placed]:
+    def record(
+        self, row: int, found: Landmarks, size: tuple[int, int]
+    ) -> tuple[dict[str, np.ndarray], Placed]:
         """One pair in the form of `trainer.synthesize`."""
         camera = _camera(self.people, row, size)
         pelvis, how = self._place(row, camera)
         focal, move = centred(camera)
         corners = apply_affine(move, np.array([[0.0, 0.0], size]))
-        moved = replace(found, points=apply_affine(move, found.points), depth=found.depth * (focal / camera.fx))
-        record = seen_fields(moved, focal, size, corners.ravel(), _crop_from(found.roi, move)) | {
+        moved = replace(
+            found, points=apply_affine(move, found.points), depth=found.depth * (focal / camera.fx)
+        )
+        record = landmark_record(
+            moved, focal, size, corners.ravel(), _crop_from(found.roi, move)
+        ) | {
             "crop": np.array(list(CROPS).index(WHOLE), np.int8),
             "rotvec": self.rotvec[row].astype(np.float32),
             "betas": self.betas[row].astype(np.float32),
@@ -214,9 +260,13 @@ class _Truth:
             pelvis = fit_translation(joints[seen], points[seen, :2], camera)
             if self.joints[row, :, 2].min() + pelvis[2] > NEAREST_M:
                 return pelvis, "keypoints"
-        return fit_box(self.joints[row], self.people.center[row], self.people.side[row], camera), "box"
+        return fit_box(
+            self.joints[row], self.people.center[row], self.people.side[row], camera
+        ), "box"
 
-    def _visible(self, row: int, camera: Intrinsics, pelvis: Float[np.ndarray, "3"]) -> Bool[np.ndarray, "24"]:
+    def _visible(
+        self, row: int, camera: Intrinsics, pelvis: Float[np.ndarray, "3"]
+    ) -> Bool[np.ndarray, "24"]:
         people, size = self.people, np.array(camera.size)
         if people.keypoints_2d is None or not (people.keypoints_2d[row, :, 2] > 0).any():
             placed = self.joints[row] + pelvis
@@ -225,7 +275,9 @@ class _Truth:
         points = people.keypoints_2d[row]
         seen = (points[:, 2] > CONFIDENT) & ((points[:, :2] >= 0) & (points[:, :2] < size)).all(1)
         shown = {name for name, is_seen in zip(people.keypoint_names, seen, strict=True) if is_seen}
-        return np.array([not shown.isdisjoint(_STANDS_FOR.get(name, (name,))) for name in JOINT_NAMES])
+        return np.array(
+            [not shown.isdisjoint(_STANDS_FOR.get(name, (name,))) for name in JOINT_NAMES]
+        )
 
 
 def _camera(people: People, row: int, size: tuple[int, int]) -> Intrinsics:

@@ -1,4 +1,6 @@
-"""Which of the two usual preprocessed forms an `.npz` has: ProHMR's or SPIN's. They differ in the unit of `scale`."""
+"""Which of the two usual preprocessed forms an `.npz` has: ProHMR's or SPIN's. They differ in the
+unit of `scale`.
+"""
 
 from pathlib import Path
 
@@ -12,7 +14,8 @@ def read_npz(path: Path, images: Path) -> People:
     """Read a file of either form; the pictures' names start at `images`.
 
     Raises:
-        PenumbraError: the file is missing, broken or empty, has columns of both forms or of neither.
+        PenumbraError: the file is missing, broken or empty, has columns of both forms or of
+            neither.
     """
     marks = {prohmr.read_prohmr: (*prohmr.LABELS, *prohmr.KEYPOINTS), spin.read_spin: spin.MARKS}
     table = Table.read(path, ("imgname",), tuple(key for keys in marks.values() for key in keys))

@@ -4,13 +4,14 @@
 |---|---|---|
 | imgname | (N,) | picture, relative to the dataset's picture folder |
 | center, scale | (N,2), (N,) or (N,2) | box: middle and side, px |
-| body_pose, has_body_pose | (N,72), (N,) | SMPL pose, row 0 in the camera frame; 1 where it is known |
-| betas, has_betas | (N,10), (N,) | SMPL shape |
+| body_pose, has_body_pose | (N,72), (N,) | SMPL pose, row 0 in the camera frame; 1 where it is
+known | | betas, has_betas | (N,10), (N,) | SMPL shape |
 | body_keypoints_2d, extra_keypoints_2d | (N,25,3), (N,19,3) | px and confidence |
-| body_keypoints_3d, extra_keypoints_3d | (N,25,4), (N,19,4) | metres and confidence, up to a translation |
-| gender | (N,) | m or f |
+| body_keypoints_3d, extra_keypoints_3d | (N,25,4), (N,19,4) | metres and confidence, up to a
+translation | | gender | (N,) | m or f |
 
-All but the first three may be missing: then nothing is known, and so it is with a pose or a shape without its flag.
+All but the first three may be missing: then nothing is known, and so it is with a pose or a shape
+without its flag.
 """
 
 from pathlib import Path
@@ -25,14 +26,17 @@ REQUIRED = ("imgname", "center", "scale")
 LABELS = ("body_pose", "has_body_pose", "betas", "has_betas")
 KEYPOINTS = ("body_keypoints_2d", "extra_keypoints_2d", "body_keypoints_3d", "extra_keypoints_3d")
 _NO_JOINTS_OF_BODY_25 = slice(1, 15)
-"""In 3D these are ambiguous between datasets; ProHMR gives them no weight and reads the extra ones instead."""
+"""In 3D these are ambiguous between datasets; ProHMR gives them no weight and reads the extra ones
+instead.
+"""
 
 
 def read_prohmr(path: Path, images: Path) -> People:
     """Read a file whose pictures lie below `images`.
 
     Raises:
-        PenumbraError: the file is missing, broken, empty, or a column is missing or of another shape.
+        PenumbraError: the file is missing, broken, empty, or a column is missing or of another
+            shape.
     """
     table = Table.read(path, REQUIRED, (*LABELS, *KEYPOINTS, "gender"))
     center, side = table.boxes(_side(table))
@@ -72,12 +76,16 @@ def _smpl(table: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _both(table: Table, kind: str, width: int) -> np.ndarray | None:
-    """(N, 44, width) body and extra keypoints; zeros where only one of the two is there, None where neither is."""
+    """(N, 44, width) body and extra keypoints; zeros where only one of the two is there, None where
+    neither is.
+    """
     parts = {f"body_keypoints_{kind}": len(BODY_25), f"extra_keypoints_{kind}": len(EXTRA_19)}
     if not any(key in table for key in parts):
         return None
     found = [
-        table.numbers(key, points, width) if key in table else np.zeros((table.count, points, width))
+        table.numbers(key, points, width)
+        if key in table
+        else np.zeros((table.count, points, width))
         for key, points in parts.items()
     ]
     return np.concatenate(found, 1)

@@ -1,8 +1,9 @@
 """Which joint is which: the orders that datasets keep their joints in.
 
-A name that is also SMPL's (`engines.types.JOINT_NAMES`) means the same joint of the body. Its exact place differs between
-skeletons by some centimetres, most at the hips. Names of joints that SMPL lacks are our own. Sources: OpenPose's output
-documentation; SPIN's `constants.py` (Kolotouros et al., 2019), whose 24 ground-truth joints ProHMR's "extra" ones begin.
+A name that is also SMPL's (`engines.types.JOINT_NAMES`) means the same joint of the body. Its exact
+place differs between skeletons by some centimetres, most at the hips. Names of joints that SMPL
+lacks are our own. Sources: OpenPose's output documentation; SPIN's `constants.py` (Kolotouros et
+al., 2019), whose 24 ground-truth joints ProHMR's "extra" ones begin.
 """
 
 import numpy as np
@@ -38,10 +39,15 @@ def in_smpl_order(
 
     Args:
         values: anything that is given per joint.
-        names: of the J joints; where one occurs twice, each row takes the more confident of the two.
+        names: of the J joints; where one occurs twice, each row takes the more confident of the
+            two.
         confidence: 0 for what is not given.
     """
-    assert values.shape[1] == len(names) == confidence.shape[1], (values.shape, len(names), confidence.shape)
+    assert values.shape[1] == len(names) == confidence.shape[1], (
+        values.shape,
+        len(names),
+        confidence.shape,
+    )
     out = np.full((len(values), len(JOINT_NAMES), values.shape[2]), np.nan)
     row = np.arange(len(values))
     for joint, wanted in enumerate(JOINT_NAMES):

@@ -33,7 +33,8 @@ def read_spin(path: Path, images: Path) -> People:
     """Read a file whose pictures lie below `images`.
 
     Raises:
-        PenumbraError: the file is missing, broken, empty, or a column is missing or of another shape.
+        PenumbraError: the file is missing, broken, empty, or a column is missing or of another
+            shape.
     """
     table = Table.read(path, REQUIRED, (*MARKS, "has_smpl", "gender"))
     center, side = table.boxes(_PX_PER_SCALE * table.numbers("scale"))
@@ -55,7 +56,9 @@ def read_spin(path: Path, images: Path) -> People:
         joints_cam=joints,
         joint_names=() if joints is None else SPIN_24,
         keypoints_2d=np.concatenate(keypoints, 1) if keypoints else None,
-        keypoint_names=tuple(name for key, names in points.items() if key in table for name in names),
+        keypoint_names=tuple(
+            name for key, names in points.items() if key in table for name in names
+        ),
         gender=table.genders(),
     )
 
@@ -65,6 +68,8 @@ def _smpl(table: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not there:
         return no_smpl(table.count)
     if len(there) < len(LABELS):
-        raise PenumbraError(f"{table.path} has {there[0]} without its companion; it needs both pose and shape.")
+        raise PenumbraError(
+            f"{table.path} has {there[0]} without its companion; it needs both pose and shape."
+        )
     flagged = table.numbers("has_smpl") > 0 if "has_smpl" in table else np.ones(table.count, bool)
     return table.smpl("pose", "shape", flagged)

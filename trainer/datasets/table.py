@@ -34,7 +34,9 @@ class Table:
             raise PenumbraError(f"{path} is not an .npz of plain arrays ({error}).") from error
         missing = [key for key in required if key not in columns]
         if missing:
-            raise PenumbraError(f"{path} lacks {', '.join(missing)}; is it the annotation file of this dataset?")
+            raise PenumbraError(
+                f"{path} lacks {', '.join(missing)}; is it the annotation file of this dataset?"
+            )
         table = Table(path, columns)
         if not table.count:
             raise PenumbraError(f"{path} holds nobody: its {required[0]} is empty.")
@@ -57,9 +59,13 @@ class Table:
         """
         column, wanted = self.columns[key], (self.count, *shape)
         if column.shape != wanted:
-            raise PenumbraError(f"In {self.path}, {key} has shape {column.shape} where {wanted} is expected.")
+            raise PenumbraError(
+                f"In {self.path}, {key} has shape {column.shape} where {wanted} is expected."
+            )
         if column.dtype.kind not in "fiub":
-            raise PenumbraError(f"In {self.path}, {key} holds {column.dtype} where numbers are expected.")
+            raise PenumbraError(
+                f"In {self.path}, {key} holds {column.dtype} where numbers are expected."
+            )
         return column.astype(np.float64)
 
     def words(self, key: str) -> list[str]:
@@ -74,11 +80,16 @@ class Table:
                 f"In {self.path}, {key} is {column.dtype} {column.shape} where {self.count} pieces of text are expected."
             )
         try:
-            return [word.decode("utf-8") if isinstance(word, bytes) else word for word in column.tolist()]
+            return [
+                word.decode("utf-8") if isinstance(word, bytes) else word
+                for word in column.tolist()
+            ]
         except UnicodeDecodeError as error:
             raise PenumbraError(f"In {self.path}, {key} is not text in UTF-8 ({error}).") from error
 
-    def boxes(self, scale: Float[np.ndarray, "N"]) -> tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, "N"]]:
+    def boxes(
+        self, scale: Float[np.ndarray, "N"]
+    ) -> tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, "N"]]:
         """`center` and the sides of the boxes, checked.
 
         Raises:
@@ -87,7 +98,9 @@ class Table:
         center = self.numbers("center", 2)
         bad = ~(np.isfinite(center).all(1) & np.isfinite(scale) & (scale > 0))
         if bad.any():
-            raise PenumbraError(f"In {self.path}, row {int(bad.argmax())} has no sensible box (center, scale).")
+            raise PenumbraError(
+                f"In {self.path}, row {int(bad.argmax())} has no sensible box (center, scale)."
+            )
         return center, scale
 
     def genders(self) -> tuple[str, ...] | None:
@@ -99,12 +112,16 @@ class Table:
     def smpl(
         self, pose: str, shape: str, flagged: Bool[np.ndarray, "N"]
     ) -> tuple[Float[np.ndarray, "N 24 3"], Float[np.ndarray, "N 10"], Bool[np.ndarray, "N"]]:
-        """`rotvec`, `betas` and `has_smpl` from the two columns; known where flagged and finite, NaN elsewhere.
+        """`rotvec`, `betas` and `has_smpl` from the two columns; known where flagged and finite,
+        NaN elsewhere.
 
         Raises:
             PenumbraError: a column has another shape, or no numbers.
         """
-        rotvec, betas = self.numbers(pose, 3 * NUM_JOINTS).reshape(-1, NUM_JOINTS, 3), self.numbers(shape, NUM_BETAS)
+        rotvec, betas = (
+            self.numbers(pose, 3 * NUM_JOINTS).reshape(-1, NUM_JOINTS, 3),
+            self.numbers(shape, NUM_BETAS),
+        )
         known = flagged & np.isfinite(rotvec).all((1, 2)) & np.isfinite(betas).all(1)
         rotvec[~known], betas[~known] = np.nan, np.nan
         return rotvec, betas, known

@@ -1,4 +1,5 @@
-"""3DPW (von Marcard et al., 2018): its own sequence files, or one of the usual `.npz` files made of them.
+"""3DPW (von Marcard et al., 2018): its own sequence files, or one of the usual `.npz` files made of
+them.
 
 A sequence file is a pickle of a dictionary. P people, F pictures:
 
@@ -7,12 +8,13 @@ A sequence file is a pickle of a dictionary. P people, F pictures:
 | sequence | text | the pictures are imageFiles/SEQUENCE/image_00000.jpg and so on |
 | poses, betas, genders | P of (F,72), (10+), m or f | SMPL; row 0 of the pose in the world |
 | jointPositions | P of (F,72) | SMPL's 24 joints in the world, metres |
-| poses2d | P of (F,3,18) | OpenPose detections: x, y px and confidence; zeros where fewer than 6 points were found |
-| cam_poses | (F,4,4) | from the world to the camera |
+| poses2d | P of (F,3,18) | OpenPose detections: x, y px and confidence; zeros where fewer than 6
+points were found | | cam_poses | (F,4,4) | from the world to the camera |
 | cam_intrinsics | (3,3) | camera matrix, px |
 | campose_valid | P of (F,) | whether the camera was aligned for this person in this picture |
 
-A pickle is a program; `engines.convert_smpl.read_smpl_pickle` builds arrays from it and runs nothing that it brings along.
+A pickle is a program; `engines.convert_smpl.read_smpl_pickle` builds arrays from it and runs
+nothing that it brings along.
 """
 
 from pathlib import Path
@@ -40,12 +42,15 @@ def read_3dpw(root: Path, split: str, images: Path | None = None) -> People:
     """Read a split.
 
     Args:
-        root: folder with `sequenceFiles` or with `3dpw_SPLIT.npz`, or an `.npz` file of ProHMR's or SPIN's form.
+        root: folder with `sequenceFiles` or with `3dpw_SPLIT.npz`, or an `.npz` file of ProHMR's or
+            SPIN's form.
         split: train, val (validation) or test.
-        images: where the pictures' names start; 3DPW's own folder, which `root` is taken for where None.
+        images: where the pictures' names start; 3DPW's own folder, which `root` is taken for where
+            None.
 
     Raises:
-        PenumbraError: nothing of that kind is there, a file is broken, unsafe or empty, or a key is missing.
+        PenumbraError: nothing of that kind is there, a file is broken, unsafe or empty, or a key is
+            missing.
     """
     if split not in SPLITS:
         raise PenumbraError(f"--split {split} is not one of 3DPW's: {', '.join(sorted(SPLITS))}.")
@@ -58,7 +63,9 @@ def read_3dpw(root: Path, split: str, images: Path | None = None) -> People:
     for name in dict.fromkeys((split, SPLITS[split])):
         if (root / f"3dpw_{name}.npz").is_file():
             return read_npz(root / f"3dpw_{name}.npz", images)
-    raise PenumbraError(f"--root {root} has neither sequenceFiles/{SPLITS[split]} nor 3dpw_{SPLITS[split]}.npz.")
+    raise PenumbraError(
+        f"--root {root} has neither sequenceFiles/{SPLITS[split]} nor 3dpw_{SPLITS[split]}.npz."
+    )
 
 
 def _read_sequences(folder: Path, images: Path) -> People:
@@ -67,7 +74,9 @@ def _read_sequences(folder: Path, images: Path) -> People:
         raise PenumbraError(f"{folder} holds no .pkl file; is 3DPW unpacked completely?")
     parts = [part for path in paths for part in _read_sequence(path, images)]
     if not parts:
-        raise PenumbraError(f"{folder} holds nobody: no picture has an aligned camera and detections.")
+        raise PenumbraError(
+            f"{folder} holds nobody: no picture has an aligned camera and detections."
+        )
     arrays = ("center", "side", "rotvec", "betas", "has_smpl", "K", "joints_cam", "keypoints_2d")
     return People(
         source=folder,
@@ -81,7 +90,9 @@ def _read_sequences(folder: Path, images: Path) -> People:
 
 
 def _read_sequence(path: Path, images: Path) -> list[People]:
-    """The people of one file, in the pictures where their camera is aligned and somebody was detected."""
+    """The people of one file, in the pictures where their camera is aligned and somebody was
+    detected.
+    """
     try:
         data = read_smpl_pickle(path)
     except PenumbraError as error:
@@ -93,15 +104,27 @@ def _read_sequence(path: Path, images: Path) -> list[People]:
     frames = len(T_cam_world)
     K = _numbers(data["cam_intrinsics"], path, "cam_intrinsics", 3, 3)
     people = _people(data, path)
-    names = [images / "imageFiles" / str(data["sequence"]) / f"image_{frame:05d}.jpg" for frame in range(frames)]
-    return [part for person in range(people) if (part := _person(data, person, path, names, T_cam_world, K)).count]
+    names = [
+        images / "imageFiles" / str(data["sequence"]) / f"image_{frame:05d}.jpg"
+        for frame in range(frames)
+    ]
+    return [
+        part
+        for person in range(people)
+        if (part := _person(data, person, path, names, T_cam_world, K)).count
+    ]
 
 
 def _people(data: dict[str, Any], path: Path) -> int:
     """P, which all lists of a sequence must agree on."""
-    counts = {key: len(data[key]) if isinstance(data[key], list | tuple | np.ndarray) else -1 for key in _PER_PERSON}
+    counts = {
+        key: len(data[key]) if isinstance(data[key], list | tuple | np.ndarray) else -1
+        for key in _PER_PERSON
+    }
     if len(set(counts.values())) != 1 or -1 in counts.values():
-        raise PenumbraError(f"In {path}, {', '.join(_PER_PERSON)} are not lists of the same length ({counts}).")
+        raise PenumbraError(
+            f"In {path}, {', '.join(_PER_PERSON)} are not lists of the same length ({counts})."
+        )
     return counts["poses"]
 
 
@@ -115,11 +138,17 @@ def _person(
 ) -> People:
     frames = len(names)
     poses = _numbers(data["poses"][person], path, "poses", frames, 72).reshape(-1, 24, 3)
-    joints = _numbers(data["jointPositions"][person], path, "jointPositions", frames, 72).reshape(-1, 24, 3)
-    points = _numbers(data["poses2d"][person], path, "poses2d", frames, 3, len(COCO_18)).swapaxes(1, 2)
+    joints = _numbers(data["jointPositions"][person], path, "jointPositions", frames, 72).reshape(
+        -1, 24, 3
+    )
+    points = _numbers(data["poses2d"][person], path, "poses2d", frames, 3, len(COCO_18)).swapaxes(
+        1, 2
+    )
     betas = _numbers(np.ravel(data["betas"][person]), path, "betas", None)
     if len(betas) < NUM_BETAS:
-        raise PenumbraError(f"In {path}, betas has {len(betas)} numbers where SMPL has {NUM_BETAS} or more.")
+        raise PenumbraError(
+            f"In {path}, betas has {len(betas)} numbers where SMPL has {NUM_BETAS} or more."
+        )
     valid = _numbers(data["campose_valid"][person], path, "campose_valid", frames) > 0
     rows = np.flatnonzero(valid & (points[..., 2] > 0).any(1))
     points, R, t = points[rows], T_cam_world[rows, :3, :3], T_cam_world[rows, :3, 3]
@@ -144,7 +173,9 @@ def _person(
     )
 
 
-def _boxes(points: Float[np.ndarray, "N M 3"]) -> tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, "N"]]:
+def _boxes(
+    points: Float[np.ndarray, "N M 3"],
+) -> tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, "N"]]:
     """Square boxes about the detected points; a single point gets a box of 1 px."""
     found = points[..., 2:] > 0
     low = np.where(found, points[..., :2], np.inf).min(1)
@@ -160,7 +191,9 @@ def _numbers(value: Any, path: Path, key: str, *shape: int | None) -> np.ndarray
         raise PenumbraError(f"In {path}, {key} is not an array ({error}).") from error
     if array.dtype.kind not in "fiub":
         raise PenumbraError(f"In {path}, {key} holds {array.dtype} where numbers are expected.")
-    fits = array.ndim == len(shape) and all(w in (None, s) for w, s in zip(shape, array.shape, strict=True))
+    fits = array.ndim == len(shape) and all(
+        w in (None, s) for w, s in zip(shape, array.shape, strict=True)
+    )
     if not fits:
         wanted = tuple("any" if want is None else want for want in shape)
         raise PenumbraError(f"In {path}, {key} has shape {array.shape} where {wanted} is expected.")

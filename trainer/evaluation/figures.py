@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, UInt8
 
 from engines.types import PARENTS
-from trainer.data.rng import Chance
-from trainer.data.samples import Pairs
+from trainer.data.rng import StepRng
+from trainer.data.samples import Batch
 from trainer.methods.method import Method
 
 _SIDE = 256
@@ -15,31 +15,43 @@ _TRUTH, _CENTER, _SAMPLE = (255, 255, 255), (80, 200, 80), (200, 140, 60)
 
 
 @torch.no_grad()
-def samples_against_truth(method: Method, batch: Pairs, count: int = 20, seed: int = 0) -> UInt8[np.ndarray, "H W 3"]:
+def samples_against_truth(
+    method: Method, batch: Batch, count: int = 20, seed: int = 0
+) -> UInt8[np.ndarray, "H W 3"]:
     """One row a picture of the batch: as the camera sees it, and from the side. BGR.
 
     Truth is white (a hidden joint is a ring), the best estimate green, the other hypotheses blue.
     """
-    device = method.known.J_template.device
+    device = method.priors.J_template.device
     on_device = batch.to(device)
-    drawn = method.draw(on_device, count, Chance(seed, 0, device=device))
-    joints = method.known.joints(on_device, drawn.bodies).cpu()
+    drawn = method.draw(on_device, count, StepRng(seed, 0, device=device))
+    joints = method.priors.joints(on_device, drawn.bodies).cpu()
     rows = []
     for i in range(batch.size):
-        truth, bodies, H = batch.joints[i].numpy(), joints[i].numpy(), batch.crop_from_view[i].numpy()
+        truth, bodies, H = (
+            batch.joints[i].numpy(),
+            joints[i].numpy(),
+            batch.crop_from_view[i].numpy(),
+        )
         pelvis = truth[0]
         front = [_crop(points, H) for points in (truth, *bodies)]
         side = [_side(points, pelvis) for points in (truth, *bodies)]
-        rows.append(np.hstack([_figure(view, batch.visible[i].numpy() > 0.5) for view in (front, side)]))
+        rows.append(
+            np.hstack([_figure(view, batch.visible[i].numpy() > 0.5) for view in (front, side)])
+        )
     return np.vstack(rows)
 
 
-def _crop(points: Float[np.ndarray, "24 3"], H: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "24 2"]:
+def _crop(
+    points: Float[np.ndarray, "24 3"], H: Float[np.ndarray, "3 3"]
+) -> Float[np.ndarray, "24 2"]:
     homogeneous = points @ H.T
     return homogeneous[:, :2] / np.maximum(homogeneous[:, 2:], 1e-3)
 
 
-def _side(points: Float[np.ndarray, "24 3"], pelvis: Float[np.ndarray, "3"]) -> Float[np.ndarray, "24 2"]:
+def _side(
+    points: Float[np.ndarray, "24 3"], pelvis: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "24 2"]:
     """Depth to the right, down is down; one metre is 100 px, each body's own distance left out."""
     relative = points - points[0]
     relative[:, 1] += points[0, 1] - pelvis[1]

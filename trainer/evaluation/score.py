@@ -1,4 +1,6 @@
-"""A short score of a method on pairs with known truth, for training; `trainer.evaluate` makes the tables."""
+"""A short score of a method on pairs with known truth, for training; `trainer.evaluate` makes the
+tables.
+"""
 
 from dataclasses import dataclass, fields
 
@@ -6,9 +8,16 @@ import torch
 from torch import Tensor
 
 from engines.types import LIMB_JOINTS
-from trainer.data.rng import Chance
-from trainer.data.samples import Pairs
-from trainer.evaluation.metrics import best_of, contains, live_moments, mpjpe, pa_mpjpe, same_distance
+from trainer.data.rng import StepRng
+from trainer.data.samples import Batch
+from trainer.evaluation.metrics import (
+    best_of,
+    contains,
+    live_moments,
+    mpjpe,
+    pa_mpjpe,
+    same_distance,
+)
 from trainer.methods.method import Method
 from trainer.model.kinematics import project
 
@@ -38,7 +47,9 @@ class Scores:
     """Median standard deviation of visible joints."""
     std_hidden: float | None
     reprojection: float | None
-    """Mean distance of hypotheses' visible joints to the truth in the picture, % of the person's size."""
+    """Mean distance of hypotheses' visible joints to the truth in the picture, % of the person's
+    size.
+    """
 
     @staticmethod
     def unknown() -> "Scores":
@@ -47,13 +58,14 @@ class Scores:
 
 
 @torch.no_grad()
-def score(method: Method, pairs: Pairs, chunk: int = 250, seed: int = 1) -> Scores:
+def score(method: Method, pairs: Batch, chunk: int = 250, seed: int = 1) -> Scores:
     """Score a method on pairs; the same seed draws the same noise."""
     method.eval()
-    device = method.known.J_template.device
+    device = method.priors.J_template.device
     chunks = torch.arange(pairs.size).split(chunk)
     rows = [
-        _score(method, pairs.rows(index).to(device), Chance(seed, i, device=device)) for i, index in enumerate(chunks)
+        _score(method, pairs.rows(index).to(device), StepRng(seed, i, device=device))
+        for i, index in enumerate(chunks)
     ]
     columns = {name: torch.cat([row[name] for row in rows]).float() for name in rows[0]}
     return Scores(**{name: _summary(name, value) for name, value in columns.items()})
@@ -65,9 +77,9 @@ def _summary(name: str, values: Tensor) -> float | None:
     return None if value != value else round(value, 3)
 
 
-def _score(method: Method, batch: Pairs, chance: Chance) -> dict[str, Tensor]:
-    drawn = method.draw(batch, HYPOTHESES, chance)
-    joints = method.known.joints(batch, drawn.bodies)
+def _score(method: Method, batch: Batch, rng: StepRng) -> dict[str, Tensor]:
+    drawn = method.draw(batch, HYPOTHESES, rng)
+    joints = method.priors.joints(batch, drawn.bodies)
     limbs, truth = joints[:, :, LIMB_JOINTS], batch.joints[:, LIMB_JOINTS]
     centered = truth - batch.joints[:, :1]
     pa = 1000 * pa_mpjpe(limbs, truth[:, None].expand_as(limbs))
@@ -76,7 +88,9 @@ def _score(method: Method, batch: Pairs, chance: Chance) -> dict[str, Tensor]:
     inside = contains(cov, error)[:, LIMB_JOINTS].float()
     std = 1000 * (cov.diagonal(dim1=-2, dim2=-1).mean(-1)).sqrt()[:, LIMB_JOINTS]
     seen = batch.visible[:, LIMB_JOINTS].bool()
-    miss = (project(joints, batch.half) - batch.target[:, None]).norm(dim=-1).mean(1)[:, LIMB_JOINTS]
+    miss = (
+        (project(joints, batch.half) - batch.target[:, None]).norm(dim=-1).mean(1)[:, LIMB_JOINTS]
+    )
     nan = torch.full_like(std, torch.nan)
     log_prob = method.log_prob(batch)
     return {

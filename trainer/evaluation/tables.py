@@ -1,7 +1,8 @@
 """Numbers of many runs as the tables of the MHEntropy paper, mean and spread over seeds.
 
-Table 2: PA-MPJPE of the best of 25 hypotheses. Table 3: how well hypotheses agree with what is visible, and how much they
-differ where nothing is. A third table says how far each method's uncertainty can be trusted.
+Table 2: PA-MPJPE of the best of 25 hypotheses. Table 3: how well hypotheses agree with what is
+visible, and how much they differ where nothing is. A third table says how far each method's
+uncertainty can be trusted.
 """
 
 import statistics
@@ -42,14 +43,22 @@ _TABLE_2 = (
 
 
 def table_2(benchmarks: Sequence[str]) -> list[Column]:
-    """One hypothesis, and the best of 25, on every benchmark; the slow quantised 25 beside random ones on fewer pictures."""
-    return [Column(f"{name}, {title}", name, value) for name in benchmarks for title, value in _TABLE_2]
+    """One hypothesis, and the best of 25, on every benchmark; the slow quantised 25 beside random
+    ones on fewer pictures.
+    """
+    return [
+        Column(f"{name}, {title}", name, value) for name in benchmarks for title, value in _TABLE_2
+    ]
 
 
 def table_estimate(benchmarks: Sequence[str]) -> list[Column]:
     """The one best estimate."""
     titles = {"MPJPE": "mpjpe_of_pa_best_1", "PA-MPJPE": "pa_best_1", "PVE": "pve"}
-    return [Column(f"{name}, {title}", name, value) for name in benchmarks for title, value in titles.items()]
+    return [
+        Column(f"{name}, {title}", name, value)
+        for name in benchmarks
+        for title, value in titles.items()
+    ]
 
 
 def table_best(benchmark: str) -> list[Column]:
@@ -73,7 +82,9 @@ def table_3(benchmark: str) -> list[Column]:
 
 def table_trust(benchmark: str) -> list[Column]:
     """Uncertainty as the method gives it, before any calibration."""
-    shares = [Column(f"inside {level} %", benchmark, f"coverage_{level}", 1) for level in (50, 68, 90, 95)]
+    shares = [
+        Column(f"inside {level} %", benchmark, f"coverage_{level}", 1) for level in (50, 68, 90, 95)
+    ]
     return [
         Column("NLL / coordinate", benchmark, "nll", 2),
         *shares,
@@ -100,18 +111,34 @@ def render(title: str, columns: Sequence[Column], measured: Sequence[Measured]) 
     return "\n".join(lines) + "\n"
 
 
-def ratio(measured: Sequence[Measured], supervision: str, benchmark: str, value: str) -> float | None:
-    """MHEntropy's mean of a value divided by ProHMR's, which is what the paper's claim rests on; None without both."""
+def ratio(
+    measured: Sequence[Measured], supervision: str, benchmark: str, value: str
+) -> float | None:
+    """MHEntropy's mean of a value divided by ProHMR's, which is what the paper's claim rests on;
+    None without both.
+    """
     here = [one for one in measured if (one.supervision, one.benchmark) == (supervision, benchmark)]
-    values = [[one.values[value] for one in here if one.method == method] for method in ("mhentropy", "prohmr")]
+    values = [
+        [one.values[value] for one in here if one.method == method]
+        for method in ("mhentropy", "prohmr")
+    ]
     known = [[v for v in column if v is not None] for column in values]
     return statistics.fmean(known[0]) / statistics.fmean(known[1]) if all(known) else None
 
 
 def ratios(measured: Sequence[Measured], benchmark: str) -> str:
-    """`ratio` of the best of 25 under each supervision, as a sentence; nothing where there is none."""
-    found = {s: ratio(measured, s, benchmark, "pa_best_25") for s in dict.fromkeys(one.supervision for one in measured)}
-    parts = [f"{value:.3f} under {supervision}" for supervision, value in found.items() if value is not None]
+    """`ratio` of the best of 25 under each supervision, as a sentence; nothing where there is
+    none.
+    """
+    found = {
+        s: ratio(measured, s, benchmark, "pa_best_25")
+        for s in dict.fromkeys(one.supervision for one in measured)
+    }
+    parts = [
+        f"{value:.3f} under {supervision}"
+        for supervision, value in found.items()
+        if value is not None
+    ]
     return f"Best of 25 on {benchmark}, MHEntropy / ProHMR: {', '.join(parts)}.\n" if parts else ""
 
 

@@ -1,8 +1,10 @@
-"""Write float16 into an ONNX graph, for strongly typed networks, where the types in the graph are the types that run.
+"""Write float16 into an ONNX graph, for strongly typed networks, where the types in the graph are
+the types that run.
 
-Only what pays is halved: convolutions and matrix products (`ALWAYS`), and what passes their results on without needing
-more range or precision (`FOLLOWING`, when all that flows into them is already half). Exponentials, logarithms, sums and
-densities stay float32, and so do the graph's inputs and outputs. Casts stand only where the two meet.
+Only what pays is halved: convolutions and matrix products (`ALWAYS`), and what passes their results
+on without needing more range or precision (`FOLLOWING`, when all that flows into them is already
+half). Exponentials, logarithms, sums and densities stay float32, and so do the graph's inputs and
+outputs. Casts stand only where the two meet.
 """
 
 import numpy as np
@@ -48,7 +50,9 @@ class _Halving:
         self._proto.CopyFrom(proto)
         graph = self._proto.graph
         typed = [*graph.input, *graph.value_info, *graph.output]
-        self._float = {value.name for value in typed if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+        self._float = {
+            value.name for value in typed if value.type.tensor_type.elem_type == TensorProto.FLOAT
+        }
         self._weights = {tensor.name: tensor for tensor in graph.initializer}
         for node in graph.node:  # A constant node is a weight by another name.
             if node.op_type == "Constant" and node.attribute[0].name == "value":
@@ -63,9 +67,15 @@ class _Halving:
         graph = self._proto.graph
         for node in graph.node:
             self._visit(node)
-        read = {name for node in self._nodes for name in node.input} | {value.name for value in graph.output}
-        kept = [node for node in self._nodes if any(name in read for name in node.output)]  # Casts nobody reads go.
-        weights = [tensor for tensor in [*graph.initializer, *self._new_weights] if tensor.name in read]
+        read = {name for node in self._nodes for name in node.input} | {
+            value.name for value in graph.output
+        }
+        kept = [
+            node for node in self._nodes if any(name in read for name in node.output)
+        ]  # Casts nobody reads go.
+        weights = [
+            tensor for tensor in [*graph.initializer, *self._new_weights] if tensor.name in read
+        ]
         del graph.node[:], graph.initializer[:], graph.value_info[:]
         graph.node.extend(kept)
         graph.initializer.extend(weights)
@@ -75,7 +85,11 @@ class _Halving:
     def _visit(self, node: onnx.NodeProto) -> None:
         halved = self._halved_inputs(node)
         flowing = [node.input[i] for i in halved if node.input[i] not in self._weights]
-        follows = node.op_type in FOLLOWING and bool(flowing) and all(name in self._half for name in flowing)
+        follows = (
+            node.op_type in FOLLOWING
+            and bool(flowing)
+            and all(name in self._half for name in flowing)
+        )
         if node.op_type not in ALWAYS and not follows:
             self._nodes.append(node)
             return
@@ -84,7 +98,9 @@ class _Halving:
         self._nodes.append(node)
         for i, name in enumerate(node.output):
             node.output[i] = self._half[name] = f"{name}__half"
-            self._nodes.append(helper.make_node("Cast", [f"{name}__half"], [name], to=TensorProto.FLOAT))
+            self._nodes.append(
+                helper.make_node("Cast", [f"{name}__half"], [name], to=TensorProto.FLOAT)
+            )
 
     def _halved_inputs(self, node: onnx.NodeProto) -> list[int]:
         """Positions of the float32 inputs that would become float16."""
@@ -101,9 +117,13 @@ class _Halving:
             self._half[name] = f"{name}__half"
             if name in self._weights:
                 values = numpy_helper.to_array(self._weights[name])
-                largest = np.finfo(np.float16).max  # A bound such as "no upper limit" stays a finite one.
+                largest = np.finfo(
+                    np.float16
+                ).max  # A bound such as "no upper limit" stays a finite one.
                 halves = np.clip(values, -largest, largest).astype(np.float16)
                 self._new_weights.append(numpy_helper.from_array(halves, f"{name}__half"))
             else:
-                self._nodes.append(helper.make_node("Cast", [name], [f"{name}__half"], to=TensorProto.FLOAT16))
+                self._nodes.append(
+                    helper.make_node("Cast", [name], [f"{name}__half"], to=TensorProto.FLOAT16)
+                )
         return self._half[name]

@@ -1,11 +1,14 @@
-"""Conditional variational autoencoder (Sharma et al., ICCV 2019): a small latent, decoded beside the picture's vector.
+"""Conditional variational autoencoder (Sharma et al., ICCV 2019): a small latent, decoded beside
+the picture's vector.
 
-The latent's prior is a standard normal whatever the picture. Under `3d` a recognition network sees the true body and the
-picture; reconstruction and divergence are the usual bound. As draws come from the prior, not from recognition, bodies decoded
-from the prior's centre are drawn to the truth too (the hybrid objective of Sohn et al., NIPS 2015).
+The latent's prior is a standard normal whatever the picture. Under `3d` a recognition network sees
+the true body and the picture; reconstruction and divergence are the usual bound. As draws come from
+the prior, not from recognition, bodies decoded from the prior's centre are drawn to the truth too
+(the hybrid objective of Sohn et al., NIPS 2015).
 
-Under `2d-vis` there is no true body to recognise. The recognition network then sees the picture alone, and the bound is that of
-the visible 2D joints and the prior; bodies decoded from the latent's prior have to explain the same. Nothing in this rewards
+Under `2d-vis` there is no true body to recognise. The recognition network then sees the picture
+alone, and the bound is that of the visible 2D joints and the prior; bodies decoded from the
+latent's prior have to explain the same. Nothing in this rewards
 spread: the decoder may ignore the latent.
 """
 
@@ -15,9 +18,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trainer.data.rng import Chance
-from trainer.data.samples import Pairs
-from trainer.methods.method import Drawn, EvidenceConfig, Known, Method, Supervision, Terms, TruthConfig
+from trainer.data.rng import StepRng
+from trainer.data.samples import Batch
+from trainer.methods.method import (
+    EvidenceConfig,
+    Losses,
+    Method,
+    Priors,
+    Samples,
+    Supervision,
+    TruthConfig,
+)
 from trainer.model.bodies import NUMBERS, Bodies, bodies_from_numbers, numbers_from_bodies
 from trainer.model.encoder import Encoder, EncoderConfig
 
@@ -31,13 +42,17 @@ class CVAEConfig:
     samples: int = 2
     """Under `2d-vis`: bodies decoded from the latent's prior, beside its centre."""
     divergence: float = 1 / 24
-    """Of the divergence from the latent's prior. `TruthConfig` takes means over 24 joints, so 1/24 weighs nats as nats."""
+    """Of the divergence from the latent's prior. `TruthConfig` takes means over 24 joints, so 1/24
+    weighs nats as nats.
+    """
     evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
     truth: TruthConfig = field(default_factory=TruthConfig)
 
 
 class Recognition(nn.Module):
-    """q(z | picture, what is known of the body): a diagonal Gaussian, standard normal at the start."""
+    """q(z | picture, what is known of the body): a diagonal Gaussian, standard normal at the
+    start.
+    """
 
     def __init__(self, config: CVAEConfig, inputs: int) -> None:
         super().__init__()
@@ -46,7 +61,9 @@ class Recognition(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, seen: Float[Tensor, "B I"]) -> tuple[Float[Tensor, "B Z"], Float[Tensor, "B Z"]]:
+    def forward(
+        self, seen: Float[Tensor, "B I"]
+    ) -> tuple[Float[Tensor, "B Z"], Float[Tensor, "B Z"]]:
         """Mean and log standard deviation; the latter never leaves [-5, 5]."""
         mean, raw = self.last(self.layers(seen)).chunk(2, -1)
         return mean, 5.0 * torch.tanh(raw / 5.0)
@@ -61,7 +78,9 @@ class Decoder(nn.Module):
         self.from_latent = nn.Linear(config.latent, config.hidden)
         self.middle = nn.Linear(config.hidden, config.hidden)
         self.last = nn.Linear(config.hidden, NUMBERS)
-        rest = numbers_from_bodies(Bodies(torch.zeros(1, 1, 24, 3), torch.zeros(1, 1, 10), torch.zeros(1, 1, 3)))
+        rest = numbers_from_bodies(
+            Bodies(torch.zeros(1, 1, 24, 3), torch.zeros(1, 1, 10), torch.zeros(1, 1, 3))
+        )
         with torch.no_grad():
             self.last.weight.mul_(0.02)
             self.last.bias.copy_(rest[0, 0])
@@ -76,18 +95,22 @@ class Decoder(nn.Module):
 class CVAE(Method):
     """Recognition, decoder and their bound."""
 
-    def __init__(self, supervision: Supervision, known: Known, config: CVAEConfig, encoder: EncoderConfig) -> None:
-        super().__init__(supervision, known)
+    def __init__(
+        self, supervision: Supervision, priors: Priors, config: CVAEConfig, encoder: EncoderConfig
+    ) -> None:
+        super().__init__(supervision, priors)
         self.config = config
         self.encoder = Encoder(encoder)
-        self.recognition = Recognition(config, encoder.width + (NUMBERS if supervision == "3d" else 0))
+        self.recognition = Recognition(
+            config, encoder.width + (NUMBERS if supervision == "3d" else 0)
+        )
         self.decoder = Decoder(config, encoder.width)
 
-    def forward(self, batch: Pairs, chance: Chance) -> tuple[Tensor, Terms]:
+    def forward(self, batch: Batch, rng: StepRng) -> tuple[Tensor, Losses]:
         """The bound of a batch, and the same for bodies from the latent's prior."""
         h = self.encoder(batch.features, batch.map)
         mean, log_std = self.recognition(self._recognised(batch, h))
-        z = chance.normal(batch.size, 2 + self.config.samples, self.config.latent)
+        z = rng.normal(batch.size, 2 + self.config.samples, self.config.latent)
         z[:, 0] = 0.0
         recognised = mean[:, None] + log_std[:, None].exp() * z[:, 1:2]
         bodies = self.decoder(h, torch.cat([recognised, z[:, :1], z[:, 2:]], 1))
@@ -97,36 +120,45 @@ class CVAE(Method):
         terms["divergence"] = divergence
         return total + self.config.divergence * divergence, terms
 
-    def _recognised(self, batch: Pairs, h: Float[Tensor, "B W"]) -> Float[Tensor, "B I"]:
+    def _recognised(self, batch: Batch, h: Float[Tensor, "B W"]) -> Float[Tensor, "B I"]:
         if self.supervision == "2d-vis":
             return h
         return torch.cat([h, numbers_from_bodies(batch.bodies())[:, 0]], -1)
 
-    def _seen(self, batch: Pairs, bodies: Bodies) -> tuple[Tensor, Terms]:
-        """Reprojection and prior: of the recognised body, and of the mean of those from the latent's prior."""
-        joints = self.known.joints(batch, bodies)
-        recognised, more = self.known.evidence(batch, bodies.at(0), joints[:, :1], self.config.evidence)
-        drawn, terms = self.known.evidence(batch, bodies.at(slice(1, None)), joints[:, 1:], self.config.evidence)
-        return recognised + drawn, Terms(terms | {"recognised_reprojection": more["reprojection"]})
+    def _seen(self, batch: Batch, bodies: Bodies) -> tuple[Tensor, Losses]:
+        """Reprojection and prior: of the recognised body, and of the mean of those from the
+        latent's prior.
+        """
+        joints = self.priors.joints(batch, bodies)
+        recognised, more = self.priors.evidence(
+            batch, bodies.at(0), joints[:, :1], self.config.evidence
+        )
+        drawn, terms = self.priors.evidence(
+            batch, bodies.at(slice(1, None)), joints[:, 1:], self.config.evidence
+        )
+        return recognised + drawn, Losses(terms | {"recognised_reprojection": more["reprojection"]})
 
-    def _true(self, batch: Pairs, bodies: Bodies) -> tuple[Tensor, Terms]:
-        """Distance to the truth and reprojection: of the recognised body, and of the one from the prior's centre."""
+    def _true(self, batch: Batch, bodies: Bodies) -> tuple[Tensor, Losses]:
+        """Distance to the truth and reprojection: of the recognised body, and of the one from the
+        prior's centre.
+        """
         config, bodies = self.config, bodies.at(slice(2))
-        joints = self.known.joints(batch, bodies)
-        recognised, more = self.known.truth(batch, bodies.at(0), joints[:, :1], config.truth)
-        center, terms = self.known.truth(batch, bodies.at(1), joints[:, 1:], config.truth)
-        terms["reprojection"] = self.known.reprojection(batch, joints, config.evidence).mean()
+        joints = self.priors.joints(batch, bodies)
+        recognised, more = self.priors.truth(batch, bodies.at(0), joints[:, :1], config.truth)
+        center, terms = self.priors.truth(batch, bodies.at(1), joints[:, 1:], config.truth)
+        terms["reprojection"] = self.priors.reprojection(batch, joints, config.evidence).mean()
         terms["recognised_joints"] = more["joints"]
         return recognised + center + 2 * config.truth.reprojection * terms["reprojection"], terms
 
-    def draw(self, batch: Pairs, count: int, chance: Chance) -> Drawn:
+    def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         """Latents from the prior, decoded; number 0 is its centre.
 
-        There is no density: the bodies of a picture lie on a surface of as many dimensions as the latent has.
+        There is no density: the bodies of a picture lie on a surface of as many dimensions as the
+        latent has.
         """
-        z = chance.normal(batch.size, count, self.config.latent)
+        z = rng.normal(batch.size, count, self.config.latent)
         z[:, 0] = 0.0
-        return Drawn(self.decoder(self.encoder(batch.features, batch.map), z), None)
+        return Samples(self.decoder(self.encoder(batch.features, batch.map), z), None)
 
 
 def _divergence(mean: Float[Tensor, "B Z"], log_std: Float[Tensor, "B Z"]) -> Float[Tensor, "B"]:

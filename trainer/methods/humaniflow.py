@@ -1,13 +1,15 @@
-r"""HuManiFlow (Sengupta et al., CVPR 2023): each joint's rotation given those above it, as small flows on $SO(3)$.
+r"""HuManiFlow (Sengupta et al., CVPR 2023): each joint's rotation given those above it, as small
+flows on $SO(3)$.
 
 $$q(R_{1..23}, \beta \mid I) = q(\beta \mid I) \prod_k q(R_k \mid R_{\text{above } k}, \beta, I)$$
 
-The shape is a diagonal Gaussian; global orientation and camera are regressed, the same for all hypotheses. A joint's flow works
-in $\mathbb{R}^3$: noise, two conditional couplings (a rational-quadratic spline, Durkan et al. 2019, then scale and shift), the
-radial tanh and the exponential map of `trainer.model.so3`. Its ball has radius $\pi$ (the original: $1.5 \pi$), so every
-rotation has one pre-image and the density is exact. The original walks through 23 joints one by one; here all joints at the
-same depth of the tree go together, each with its own weights, and the shape enters beside the rotations above, so that most of
-the work is done once a picture.
+The shape is a diagonal Gaussian; global orientation and camera are regressed, the same for all
+hypotheses. A joint's flow works in $\mathbb{R}^3$: noise, two conditional couplings (a
+rational-quadratic spline, Durkan et al. 2019, then scale and shift), the radial tanh and the
+exponential map of `trainer.model.so3`. Its ball has radius $\pi$ (the original: $1.5 \pi$), so
+every rotation has one pre-image and the density is exact. The original walks through 23 joints one
+by one; here all joints at the same depth of the tree go together, each with its own weights, and
+the shape enters beside the rotations above, so that most of the work is done once a picture.
 
 Tensors inside the flow have the joint first: (n joints, M = B S bodies, numbers).
 """
@@ -22,9 +24,9 @@ from torch import Tensor, nn
 from zuko.transforms import MonotonicRQSTransform
 
 from engines.types import NUM_BETAS, NUM_JOINTS, PARENTS
-from trainer.data.rng import Chance
-from trainer.data.samples import Pairs
-from trainer.methods.method import Drawn, EvidenceConfig, Known, Method, Supervision, Terms
+from trainer.data.rng import StepRng
+from trainer.data.samples import Batch
+from trainer.methods.method import EvidenceConfig, Losses, Method, Priors, Samples, Supervision
 from trainer.model import losses, so3
 from trainer.model.bodies import Bodies, rotations_from_six
 from trainer.model.encoder import Encoder, EncoderConfig
@@ -45,7 +47,9 @@ ABOVE = tuple(_above(k) for k in range(JOINTS))
 DEEPEST = max(map(len, ABOVE))
 _DEPTH = [len(above) for above in ABOVE]
 assert sorted(_DEPTH) == _DEPTH, "joints of one depth must be neighbours"
-LEVELS = tuple(slice(_DEPTH.index(d), _DEPTH.index(d) + _DEPTH.count(d)) for d in range(DEEPEST + 1))
+LEVELS = tuple(
+    slice(_DEPTH.index(d), _DEPTH.index(d) + _DEPTH.count(d)) for d in range(DEEPEST + 1)
+)
 ALL = slice(0, JOINTS)
 
 
@@ -59,7 +63,9 @@ class PartsConfig:
     couplings: int = 2
     bins: int = 8
     bound: float = 5.0
-    """The spline bends inside [-bound, bound], in standard deviations of the joint's coordinates."""
+    """The spline bends inside [-bound, bound], in standard deviations of the joint's
+    coordinates.
+    """
 
 
 @dataclass(frozen=True)
@@ -73,9 +79,13 @@ class HuManiFlowConfig:
     likelihood: float = 1.0
     """Under `3d`: of pose and shape."""
     beside: float = 0.2
-    """Under `3d`: of the reprojection of point estimate and samples; about the original's ratio for errors of 12 px."""
+    """Under `3d`: of the reprojection of point estimate and samples; about the original's ratio for
+    errors of 12 px.
+    """
     orientation: float = 85.0
-    """Under `3d`: of the squared Frobenius distance of the global rotation: the original's ratio to the likelihood."""
+    """Under `3d`: of the squared Frobenius distance of the global rotation: the original's ratio to
+    the likelihood.
+    """
     camera: float = 20.0
     """Under `3d`: of the squared distance of the camera numbers."""
 
@@ -101,7 +111,9 @@ class PerJoint(nn.Module):
         self.bias = nn.Parameter(torch.zeros(JOINTS, 1, outputs))
 
     def forward(self, u: Float[Tensor, "n M I"], joints: slice) -> Float[Tensor, "n M O"]:
-        """Apply the layers of some joints; where `u` is shorter than the weights, what it lacks counts as zero."""
+        """Apply the layers of some joints; where `u` is shorter than the weights, what it lacks
+        counts as zero.
+        """
         return torch.baddbmm(self.bias[joints], u, self.weight[joints, : u.shape[-1]])
 
 
@@ -115,14 +127,20 @@ class Coupling(nn.Module):
         self.second = PerJoint(config.hidden, config.hidden)
         self.last = PerJoint(config.hidden, 2 * (3 * config.bins + 1), zero=True)
 
-    def forward(self, u: Float[Tensor, "n M 3"], context: Tensor, joints: slice) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, u: Float[Tensor, "n M 3"], context: Tensor, joints: slice
+    ) -> tuple[Tensor, Tensor]:
         """Towards coordinates; also the log volume."""
         kept, moved = u.roll(1, -1).split([1, 2], -1)
         spline, log_scale, shift = self._bend(kept, context, joints)
         bent, log_slope = spline.call_and_ladj(moved)
-        return torch.cat([kept, bent * log_scale.exp() + shift], -1), (log_slope + log_scale).sum(-1)
+        return torch.cat([kept, bent * log_scale.exp() + shift], -1), (log_slope + log_scale).sum(
+            -1
+        )
 
-    def inverse(self, u: Float[Tensor, "n M 3"], context: Tensor, joints: slice) -> tuple[Tensor, Tensor]:
+    def inverse(
+        self, u: Float[Tensor, "n M 3"], context: Tensor, joints: slice
+    ) -> tuple[Tensor, Tensor]:
         """Towards noise; also the log volume of `forward` there."""
         kept, moved = u.split([1, 2], -1)
         spline, log_scale, shift = self._bend(kept, context, joints)
@@ -171,7 +189,7 @@ class PartsFlow(nn.Module):
         there = torch.arange(DEEPEST) < torch.tensor(_DEPTH)[:, None]
         self.register_buffer("has_above", there[..., None, None], persistent=False)
 
-    def look(self, batch: Pairs) -> Picture:
+    def encode(self, batch: Batch) -> Picture:
         """What a batch of pictures says."""
         h = self.encoder(batch.features, batch.map)
         six, camera, betas, raw = self.heads(h).split([6, 3, NUM_BETAS, NUM_BETAS], -1)
@@ -188,8 +206,12 @@ class PartsFlow(nn.Module):
         self.mean.copy_(x.mean(0))
         self.std.copy_(x.std(0).clamp_min(1e-2))
 
-    def sample(self, picture: Picture, z: Float[Tensor, "B S 79"]) -> tuple[Bodies, Float[Tensor, "B S"]]:
-        """Map noise to bodies, from the root outwards, and give their log density as `log_prob` does."""
+    def sample(
+        self, picture: Picture, z: Float[Tensor, "B S 79"]
+    ) -> tuple[Bodies, Float[Tensor, "B S"]]:
+        """Map noise to bodies, from the root outwards, and give their log density as `log_prob`
+        does.
+        """
         count = z.shape[1]
         betas = picture.betas[:, None] + picture.log_std[:, None].exp() * z[..., :NUM_BETAS]
         u = z[..., NUM_BETAS:].unflatten(-1, (JOINTS, 3)).flatten(0, 1).transpose(0, 1)
@@ -207,7 +229,9 @@ class PartsFlow(nn.Module):
             rotations = torch.cat([rotations, so3.exp(so3.squeeze(x, self.radius)).flatten(-2)])
         x = torch.cat(coordinates)
         y = so3.squeeze(x, self.radius)
-        volume = (torch.cat(volumes).sum(0) + self._log_volume(x, y).sum(0)).unflatten(0, (-1, count))
+        volume = (torch.cat(volumes).sum(0) + self._log_volume(x, y).sum(0)).unflatten(
+            0, (-1, count)
+        )
         root = so3.log(picture.root)[:, None, None].expand(-1, count, -1, -1)
         pose = torch.cat([root, y.transpose(0, 1).unflatten(0, (-1, count))], -2)
         bodies = Bodies(pose, betas, picture.camera[:, None].expand(-1, count, -1))
@@ -216,7 +240,8 @@ class PartsFlow(nn.Module):
     def log_prob(self, picture: Picture, bodies: Bodies) -> Float[Tensor, "B S"]:
         """Exact log density of the 23 rotations (Haar measure) and betas; all joints at once.
 
-        Orientation and camera have no density here: those of `bodies` are not looked at, the regressed ones are used.
+        Orientation and camera have no density here: those of `bodies` are not looked at, the
+        regressed ones are used.
         """
         count = bodies.betas.shape[1]
         y = bodies.y[..., 1:, :].flatten(0, 1).transpose(0, 1)
@@ -233,13 +258,19 @@ class PartsFlow(nn.Module):
         noise = (bodies.betas - picture.betas[:, None]) * (-picture.log_std[:, None]).exp()
         return pose + _log_normal(noise) - picture.log_std.sum(-1, keepdim=True)
 
-    def _log_volume(self, x: Float[Tensor, "23 M 3"], y: Float[Tensor, "23 M 3"]) -> Float[Tensor, "23 M"]:
+    def _log_volume(
+        self, x: Float[Tensor, "23 M 3"], y: Float[Tensor, "23 M 3"]
+    ) -> Float[Tensor, "23 M"]:
         """Of standardised coordinates to rotations."""
         stretch = self.std.log().sum(-1, keepdim=True)
         return stretch + so3.squeeze_log_det(x, self.radius) + so3.exp_log_det(y)
 
     def _context(
-        self, picture: Picture, betas: Float[Tensor, "B S 10"], above: Float[Tensor, "n A M 9"], joints: slice
+        self,
+        picture: Picture,
+        betas: Float[Tensor, "B S 10"],
+        above: Float[Tensor, "n A M 9"],
+        joints: slice,
     ) -> Float[Tensor, "n M C"]:
         """What some joints' flows are told: the picture, the shape and the rotations above them."""
         shape = betas.flatten(0, 1).expand(len(above), -1, -1)
@@ -255,51 +286,63 @@ class HuManiFlow(Method):
     """The flow along the tree and its objective."""
 
     def __init__(
-        self, supervision: Supervision, known: Known, config: HuManiFlowConfig, encoder: EncoderConfig
+        self,
+        supervision: Supervision,
+        priors: Priors,
+        config: HuManiFlowConfig,
+        encoder: EncoderConfig,
     ) -> None:
-        super().__init__(supervision, known)
+        super().__init__(supervision, priors)
         self.config = config
         self.flow = PartsFlow(config.parts, encoder)
 
-    def prepare(self, some: Pairs) -> None:
-        """Take the scales of the joints' coordinates: from true poses under `3d`, else from the pose prior."""
+    def prepare(self, some: Batch) -> None:
+        """Take the scales of the joints' coordinates: from true poses under `3d`, else from the
+        pose prior.
+        """
         if self.supervision == "3d":
             self.flow.standardise(some.y[:, 1:])
         else:
             generator = torch.Generator().manual_seed(0)
-            self.flow.standardise(self.known.prior.sample(some.size, generator))
+            self.flow.standardise(self.priors.prior.sample(some.size, generator))
 
-    def forward(self, batch: Pairs, chance: Chance) -> tuple[Tensor, Terms]:
-        """Reprojection of point estimate and samples, with priors under `2d-vis` and the likelihood under `3d`."""
+    def forward(self, batch: Batch, rng: StepRng) -> tuple[Tensor, Losses]:
+        """Reprojection of point estimate and samples, with priors under `2d-vis` and the likelihood
+        under `3d`.
+        """
         config = self.config
-        picture = self.flow.look(batch)
-        z = chance.normal(batch.size, 1 + config.samples, DIM)
+        picture = self.flow.encode(batch)
+        z = rng.normal(batch.size, 1 + config.samples, DIM)
         z[:, 0] = 0.0
         bodies, _ = self.flow.sample(picture, z)
-        joints = self.known.joints(batch, bodies)
+        joints = self.priors.joints(batch, bodies)
         if self.supervision == "2d-vis":
-            return self.known.evidence(batch, bodies, joints, config.evidence)
+            return self.priors.evidence(batch, bodies, joints, config.evidence)
         R_true = so3.exp(batch.y[:, 0])
-        terms = Terms(
-            reprojection=self.known.reprojection(batch, joints, config.evidence).mean(),
+        terms = Losses(
+            reprojection=self.priors.reprojection(batch, joints, config.evidence).mean(),
             likelihood=losses.likelihood(self.flow.log_prob(picture, batch.bodies())[:, 0]).mean(),
             orientation=(picture.root - R_true).square().sum((-1, -2)).mean(),
             camera=(picture.camera - batch.camera).square().sum(-1).mean(),
         )
         total = config.likelihood * terms["likelihood"] + config.beside * terms["reprojection"]
-        return total + config.orientation * terms["orientation"] + config.camera * terms["camera"], terms
+        return total + config.orientation * terms["orientation"] + config.camera * terms[
+            "camera"
+        ], terms
 
-    def draw(self, batch: Pairs, count: int, chance: Chance) -> Drawn:
-        """Noise through the flow; number 0 is zeros pushed through, each joint given the others' point estimate.
+    def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
+        """Noise through the flow; number 0 is zeros pushed through, each joint given the others'
+        point estimate.
 
-        The density is that of the 23 body rotations and betas; orientation and camera are the same for all hypotheses and
-        add nothing to it. So it ranks the hypotheses of one picture, but does not compare with methods that doubt those too,
-        and for the same reason this method has no `log_prob` of whole bodies.
+        The density is that of the 23 body rotations and betas; orientation and camera are the same
+        for all hypotheses and add nothing to it. So it ranks the hypotheses of one picture, but
+        does not compare with methods that doubt those too, and for the same reason this method has
+        no `log_prob` of whole bodies.
         """
-        z = chance.normal(batch.size, count, DIM)
+        z = rng.normal(batch.size, count, DIM)
         z[:, 0] = 0.0
-        bodies, log_q = self.flow.sample(self.flow.look(batch), z)
-        return Drawn(bodies, log_q)
+        bodies, log_q = self.flow.sample(self.flow.encode(batch), z)
+        return Samples(bodies, log_q)
 
 
 def _log_normal(z: Tensor) -> Tensor:

@@ -1,13 +1,15 @@
 r"""Mixture density network (Li and Lee, CVPR 2019): a few Gaussians a picture.
 
-A component is a body $m_k$ and a standard deviation for each of 85 directions away from it: three a rotation, ten betas,
-three camera numbers. A body's rotations $R$ are $\xi_k = \log(R_k^\top R)$ away, so against the Haar measure
+A component is a body $m_k$ and a standard deviation for each of 85 directions away from it: three a
+rotation, ten betas, three camera numbers. A body's rotations $R$ are $\xi_k = \log(R_k^\top R)$
+away, so against the Haar measure
 
-$$q(R, \ldots) = \sum_k w_k\, \mathcal{N}(\xi_k; 0, \sigma_k^2) \prod_j \frac{\theta_{kj}^2}{2 - 2\cos\theta_{kj}},
-\qquad \theta_{kj} = \|\xi_{kj}\|.$$
+$$q(R, \ldots) = \sum_k w_k\, \mathcal{N}(\xi_k; 0, \sigma_k^2) \prod_j \frac{\theta_{kj}^2}{2 -
+2\cos\theta_{kj}}, \qquad \theta_{kj} = \|\xi_{kj}\|.$$
 
-It counts one logarithm of each rotation, the shortest; standard deviations are bounded so that the others, half a turn
-away and more, do not matter. The original's components are isotropic and hold 3D joints.
+It counts one logarithm of each rotation, the shortest; standard deviations are bounded so that the
+others, half a turn away and more, do not matter. The original's components are isotropic and hold
+3D joints.
 """
 
 import math
@@ -18,10 +20,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from trainer.data.rng import Chance
-from trainer.data.samples import Pairs
+from trainer.data.rng import StepRng
+from trainer.data.samples import Batch
 from trainer.methods.hmr import Regressor
-from trainer.methods.method import Drawn, EvidenceConfig, Known, Method, Supervision, Terms
+from trainer.methods.method import EvidenceConfig, Losses, Method, Priors, Samples, Supervision
 from trainer.model import losses, so3
 from trainer.model.bodies import NUMBERS, Bodies, bodies_from_numbers
 from trainer.model.encoder import EncoderConfig
@@ -29,7 +31,9 @@ from trainer.model.flow import DIM, ROT
 
 _LEAST = 0.02
 _MOST_ROTATION, _MOST_OTHER = 0.7, 2.0
-"""Bounds of a component's standard deviations. At 0.7 rad one rotation in 6000 is drawn more than half a turn away."""
+"""Bounds of a component's standard deviations. At 0.7 rad one rotation in 6000 is drawn more than
+half a turn away.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,9 @@ class MDNConfig:
     """Standard deviation of the components' random starts about the T-pose."""
     evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
     concentration: float = 1.1
-    """Of the Dirichlet prior of the weights, which keeps components alive. The original's 2 allows no weight above 1/3."""
+    """Of the Dirichlet prior of the weights, which keeps components alive. The original's 2 allows
+    no weight above 1/3.
+    """
     beside: float = 0.1
     """Under `3d`: of the evidence of the components' centres, beside the likelihood."""
 
@@ -67,7 +73,11 @@ class Mixture(NamedTuple):
             self.log_weights.shape[1]
         ):  # not all at once: a hundred bodies with every component is much memory
             offset, log_scale = self.offset(k, bodies), self.log_scale[:, k, None]
-            normal = -0.5 * (offset * (-log_scale).exp()).square() - log_scale - 0.5 * math.log(2 * math.pi)
+            normal = (
+                -0.5 * (offset * (-log_scale).exp()).square()
+                - log_scale
+                - 0.5 * math.log(2 * math.pi)
+            )
             volume = so3.exp_log_det(offset[..., :ROT].unflatten(-1, (-1, 3))).sum(-1)
             each.append(self.log_weights[:, k, None] + normal.sum(-1) - volume)
         return torch.logsumexp(torch.stack(each, -1), -1)
@@ -77,7 +87,9 @@ class Mixture(NamedTuple):
         offset = z * torch.take_along_dim(self.log_scale, index[..., None], 1).exp()
         center = self.centers.pick(index)
         y = so3.log(so3.exp(center.y) @ so3.exp(offset[..., :ROT].unflatten(-1, (-1, 3))))
-        return Bodies(y, center.betas + offset[..., ROT : ROT + 10], center.camera + offset[..., ROT + 10 :])
+        return Bodies(
+            y, center.betas + offset[..., ROT : ROT + 10], center.camera + offset[..., ROT + 10 :]
+        )
 
 
 class MDN(Method):
@@ -86,8 +98,10 @@ class MDN(Method):
     low: Tensor
     high: Tensor
 
-    def __init__(self, supervision: Supervision, known: Known, config: MDNConfig, encoder: EncoderConfig) -> None:
-        super().__init__(supervision, known)
+    def __init__(
+        self, supervision: Supervision, priors: Priors, config: MDNConfig, encoder: EncoderConfig
+    ) -> None:
+        super().__init__(supervision, priors)
         self.config = config
         self.regressor = Regressor(encoder, config.components)
         self.weights = nn.Linear(encoder.width, config.components)
@@ -102,51 +116,61 @@ class MDN(Method):
             self.weights.bias.zero_()
             self.scales.bias.fill_(1.0)  # 0.27 rad
 
-    def look(self, batch: Pairs) -> Mixture:
+    def encode(self, batch: Batch) -> Mixture:
         """The mixture of each picture."""
         h = self.regressor.encoder(batch.features, batch.map)
         share = torch.sigmoid(self.scales(h).unflatten(-1, (-1, DIM)))
         centers = bodies_from_numbers(self.regressor.head(h).unflatten(-1, (-1, NUMBERS)))
-        return Mixture(self.weights(h).log_softmax(-1), centers, self.low + (self.high - self.low) * share)
+        return Mixture(
+            self.weights(h).log_softmax(-1), centers, self.low + (self.high - self.low) * share
+        )
 
-    def forward(self, batch: Pairs, chance: Chance) -> tuple[Tensor, Terms]:
+    def forward(self, batch: Batch, rng: StepRng) -> tuple[Tensor, Losses]:
         """Likelihood of the truth under `3d`; of the evidence under `2d-vis`."""
         config = self.config
-        mixture = self.look(batch)
-        terms = Terms(dirichlet=-mixture.log_weights.sum(-1).mean())
+        mixture = self.encode(batch)
+        terms = Losses(dirichlet=-mixture.log_weights.sum(-1).mean())
         total = (config.concentration - 1) * terms["dirichlet"]
         if self.supervision == "2d-vis":
-            z = chance.normal(batch.size, config.components, DIM)
+            z = rng.normal(batch.size, config.components, DIM)
             everyone = torch.arange(config.components, device=z.device).expand(batch.size, -1)
-            terms["evidence"] = self._evidence(batch, mixture, [mixture.centers, mixture.sample(everyone, z)])
+            terms["evidence"] = self._evidence(
+                batch, mixture, [mixture.centers, mixture.sample(everyone, z)]
+            )
             return total + terms["evidence"], terms
         terms["evidence"] = self._evidence(batch, mixture, [mixture.centers])
         terms["likelihood"] = losses.likelihood(mixture.log_prob(batch.bodies())[:, 0]).mean()
         return total + terms["likelihood"] + config.beside * terms["evidence"], terms
 
-    def _evidence(self, batch: Pairs, mixture: Mixture, bodies: list[Bodies]) -> Tensor:
-        r"""$-\log \sum_k w_k \exp(-E_k)$, batch mean: the likelihood of visible joints and priors under the mixture.
+    def _evidence(self, batch: Batch, mixture: Mixture, bodies: list[Bodies]) -> Tensor:
+        r"""$-\log \sum_k w_k \exp(-E_k)$, batch mean: the likelihood of visible joints and priors
+        under the mixture.
 
-        $E_k$ is the mean over the given bodies of component k. The component that explains a picture best learns most from
-        it, and the weights learn which that was. Nothing here rewards spread: drawn bodies only ever pull the scales down.
+        $E_k$ is the mean over the given bodies of component k. The component that explains a
+        picture best learns most from it, and the weights learn which that was. Nothing here rewards
+        spread: drawn bodies only ever pull the scales down.
         """
         nats = [
-            self.known.evidence_of_each(batch, some, self.known.joints(batch, some), self.config.evidence)
+            self.priors.evidence_of_each(
+                batch, some, self.priors.joints(batch, some), self.config.evidence
+            )
             for some in bodies
         ]
         return -torch.logsumexp(mixture.log_weights - torch.stack(nats).mean(0), -1).mean()
 
-    def log_prob(self, batch: Pairs) -> Float[Tensor, "B"]:
+    def log_prob(self, batch: Batch) -> Float[Tensor, "B"]:
         """Of the whole mixture."""
-        return self.look(batch).log_prob(batch.bodies())[:, 0]
+        return self.encode(batch).log_prob(batch.bodies())[:, 0]
 
-    def draw(self, batch: Pairs, count: int, chance: Chance) -> Drawn:
+    def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         """Draws from the mixture; number 0 is the heaviest component's centre."""
-        mixture = self.look(batch)
-        z = chance.normal(batch.size, count, DIM)
+        mixture = self.encode(batch)
+        z = rng.normal(batch.size, count, DIM)
         z[:, 0] = 0.0
         bounds = mixture.log_weights.exp().cumsum(-1)
-        index = torch.searchsorted(bounds, chance.uniform(batch.size, count)).clamp_max(self.config.components - 1)
+        index = torch.searchsorted(bounds, rng.uniform(batch.size, count)).clamp_max(
+            self.config.components - 1
+        )
         index[:, 0] = mixture.log_weights.argmax(-1)
         bodies = mixture.sample(index, z)
-        return Drawn(bodies, mixture.log_prob(bodies))
+        return Samples(bodies, mixture.log_prob(bodies))

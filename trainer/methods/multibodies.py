@@ -1,8 +1,10 @@
-"""3D Multi-bodies (Biggs et al., NeurIPS 2020): M regressed bodies, of which the best learns from the truth.
+"""3D Multi-bodies (Biggs et al., NeurIPS 2020): M regressed bodies, of which the best learns from
+the truth.
 
-Head 0 is the mode: it always learns too. All heads are kept at the visible joints and near the pose prior, where the
-original has a flow that is learnt beside them. Under `2d-vis`, which it does not know, the evidence says which is best.
-Choosing n < M of the heads by clustering (the quantised hypotheses of its tables) is left to who evaluates.
+Head 0 is the mode: it always learns too. All heads are kept at the visible joints and near the pose
+prior, where the original has a flow that is learnt beside them. Under `2d-vis`, which it does not
+know, the evidence says which is best. Choosing n < M of the heads by clustering (the quantised
+hypotheses of its tables) is left to who evaluates.
 """
 
 from dataclasses import dataclass, field
@@ -11,10 +13,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from trainer.data.rng import Chance
-from trainer.data.samples import Pairs
+from trainer.data.rng import StepRng
+from trainer.data.samples import Batch
 from trainer.methods.hmr import Regressor
-from trainer.methods.method import Drawn, EvidenceConfig, Known, Method, Supervision, Terms, TruthConfig
+from trainer.methods.method import (
+    EvidenceConfig,
+    Losses,
+    Method,
+    Priors,
+    Samples,
+    Supervision,
+    TruthConfig,
+)
 from trainer.model.bodies import NUMBERS, Bodies
 from trainer.model.encoder import EncoderConfig
 
@@ -26,7 +36,9 @@ class MultiBodiesConfig:
     heads: int = 25
     """M."""
     apart: float = 0.1
-    """Standard deviation of the heads' random starts about the T-pose: without it the first winner wins for ever."""
+    """Standard deviation of the heads' random starts about the T-pose: without it the first winner
+    wins for ever.
+    """
     evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
     truth: TruthConfig = field(default_factory=TruthConfig)
     """Of the best head and of head 0 each; `reprojection` is of all heads."""
@@ -40,51 +52,67 @@ class MultiBodies(Method):
     """M regressed bodies; the hypotheses are these."""
 
     def __init__(
-        self, supervision: Supervision, known: Known, config: MultiBodiesConfig, encoder: EncoderConfig
+        self,
+        supervision: Supervision,
+        priors: Priors,
+        config: MultiBodiesConfig,
+        encoder: EncoderConfig,
     ) -> None:
-        super().__init__(supervision, known)
+        super().__init__(supervision, priors)
         self.config = config
         self.regressor = Regressor(encoder, config.heads)
         with torch.no_grad():
             later = self.regressor.head.bias[NUMBERS:]
             later.add_(config.apart * torch.randn_like(later))
 
-    def forward(self, batch: Pairs, chance: Chance) -> tuple[Tensor, Terms]:
+    def forward(self, batch: Batch, rng: StepRng) -> tuple[Tensor, Losses]:
         """The best head's loss, head 0's, and what all heads are held to."""
         config = self.config
         bodies = self.regressor(batch)
-        joints = self.known.joints(batch, bodies)
-        everyone, terms = self.known.evidence(batch, bodies, joints, config.evidence)
+        joints = self.priors.joints(batch, bodies)
+        everyone, terms = self.priors.evidence(batch, bodies, joints, config.evidence)
         best = self.one(batch, bodies, joints, self.winner(batch, bodies, joints))
-        mode = self.one(batch, bodies, joints, torch.zeros_like(batch.half[:, None], dtype=torch.long))
+        mode = self.one(
+            batch, bodies, joints, torch.zeros_like(batch.half[:, None], dtype=torch.long)
+        )
         terms |= {"best": best, "mode": mode}
         total = config.best * best + mode
         if self.supervision == "2d-vis":
             return total + everyone, terms
         prior = terms["pose_prior"] + terms["shape_prior"]
-        return total + config.truth.reprojection * terms["reprojection"] + config.prior * prior, terms
+        return total + config.truth.reprojection * terms[
+            "reprojection"
+        ] + config.prior * prior, terms
 
     @torch.no_grad()
-    def winner(self, batch: Pairs, bodies: Bodies, joints: Float[Tensor, "B M 24 3"]) -> Int[Tensor, "B 1"]:
-        """Which head is nearest to the true joints, pelvises together; under `2d-vis` which explains the evidence best."""
+    def winner(
+        self, batch: Batch, bodies: Bodies, joints: Float[Tensor, "B M 24 3"]
+    ) -> Int[Tensor, "B 1"]:
+        """Which head is nearest to the true joints, pelvises together; under `2d-vis` which
+        explains the evidence best.
+        """
         if self.supervision == "2d-vis":
-            error = self.known.evidence_of_each(batch, bodies, joints, self.config.evidence)
+            error = self.priors.evidence_of_each(batch, bodies, joints, self.config.evidence)
         else:
             offset = (joints - joints[:, :, :1]) - (batch.joints - batch.joints[:, :1])[:, None]
             error = offset.norm(dim=-1).mean(-1)
         return error.argmin(-1, keepdim=True)
 
     def one(
-        self, batch: Pairs, bodies: Bodies, joints: Float[Tensor, "B M 24 3"], index: Int[Tensor, "B 1"]
+        self,
+        batch: Batch,
+        bodies: Bodies,
+        joints: Float[Tensor, "B M 24 3"],
+        index: Int[Tensor, "B 1"],
     ) -> Float[Tensor, ""]:
         """Loss of one head a picture; no other has a gradient from it."""
         chosen = bodies.pick(index)
         its_joints = torch.take_along_dim(joints, index[..., None, None], 1)
         if self.supervision == "2d-vis":
-            return self.known.evidence(batch, chosen, its_joints, self.config.evidence)[0]
-        return self.known.truth(batch, chosen, its_joints, self.config.truth)[0]
+            return self.priors.evidence(batch, chosen, its_joints, self.config.evidence)[0]
+        return self.priors.truth(batch, chosen, its_joints, self.config.truth)[0]
 
-    def draw(self, batch: Pairs, count: int, chance: Chance) -> Drawn:
+    def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         """Head 0, then the others in their order; more than M are the same ones again."""
         index = torch.arange(count, device=batch.half.device) % self.config.heads
-        return Drawn(Bodies(*(part[:, index] for part in self.regressor(batch))), None)
+        return Samples(Bodies(*(part[:, index] for part in self.regressor(batch))), None)

@@ -1,13 +1,17 @@
-r"""ProHMR (Kolotouros et al., ICCV 2021): a conditional Glow over the 144 numbers of 24 rotations in 6D.
+r"""ProHMR (Kolotouros et al., ICCV 2021): a conditional Glow over the 144 numbers of 24 rotations
+in 6D.
 
-A layer, from noise to numbers, adds to every other number a function of the rest and of the picture, multiplies all of them by
-an invertible matrix, and scales and shifts each. Matrix and scales do not know the picture and the coupling only adds, so
+A layer, from noise to numbers, adds to every other number a function of the rest and of the
+picture, multiplies all of them by an invertible matrix, and scales and shifts each. Matrix and
+scales do not know the picture and the coupling only adds, so
 
-$$\log|\det \partial x/\partial z| = \sum_\text{layers} \Big(\sum_i \log|U_{ii}| + \sum_i \log s_i\Big)$$
+$$\log|\det \partial x/\partial z| = \sum_\text{layers} \Big(\sum_i \log|U_{ii}| + \sum_i \log
+s_i\Big)$$
 
-is one constant: every picture gets the same total volume, and an entropy has no gradient to the encoder. Betas and camera are
-regressed, the same for all hypotheses. What differs from the original: no batch normalisation or dropout inside the couplings
-(samples drawn in training must come from the density that is trained), and the shared pose prior for its adversarial one.
+is one constant: every picture gets the same total volume, and an entropy has no gradient to the
+encoder. Betas and camera are regressed, the same for all hypotheses. What differs from the
+original: no batch normalisation or dropout inside the couplings (samples drawn in training must
+    come from the density that is trained), and the shared pose prior for its adversarial one.
 """
 
 import math
@@ -18,9 +22,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trainer.data.rng import Chance
-from trainer.data.samples import Pairs
-from trainer.methods.method import Drawn, EvidenceConfig, Known, Method, Supervision, Terms, TruthConfig
+from trainer.data.rng import StepRng
+from trainer.data.samples import Batch
+from trainer.methods.method import (
+    EvidenceConfig,
+    Losses,
+    Method,
+    Priors,
+    Samples,
+    Supervision,
+    TruthConfig,
+)
 from trainer.model.bodies import SIX, Bodies, bodies_from_numbers, numbers_from_bodies
 from trainer.model.encoder import Encoder, EncoderConfig
 
@@ -47,11 +59,17 @@ class ProHMRConfig:
     drawn: float = 0.1
     """Of reprojection and prior of the drawn bodies, beside the mode's: the original's ratio."""
     likelihood: float = 0.1
-    """Under `3d`. In our units the original has 0.67 by its ratio to the 2D joints, 0.01 by that to the 3D ones."""
+    """Under `3d`. In our units the original has 0.67 by its ratio to the 2D joints, 0.01 by that to
+    the 3D ones.
+    """
     blur: float = 0.005
-    """Standard deviation of noise on the true 6D numbers, which lie on a surface that has no volume."""
+    """Standard deviation of noise on the true 6D numbers, which lie on a surface that has no
+    volume.
+    """
     orthonormal: float = 10.0
-    """Of the squared distance of the 6D columns' products from the identity: the original's ratio to the likelihood."""
+    """Of the squared distance of the 6D columns' products from the identity: the original's ratio
+    to the likelihood.
+    """
 
 
 class Coupling(nn.Module):
@@ -76,7 +94,9 @@ class Coupling(nn.Module):
             self.last.weight.mul_(0.02)
             self.last.bias.zero_()
 
-    def forward(self, u: Float[Tensor, "B S 144"], h: Float[Tensor, "B W"], sign: float) -> Float[Tensor, "B S 144"]:
+    def forward(
+        self, u: Float[Tensor, "B S 144"], h: Float[Tensor, "B W"], sign: float
+    ) -> Float[Tensor, "B S 144"]:
         """Add the shift, or with `sign` -1 take it away again."""
         v = self.inputs(u[..., self.kept]) + self.context(h)[:, None]
         for block in self.blocks:
@@ -101,13 +121,17 @@ class Layer(nn.Module):
         """Of `forward`, at every u and for every picture; the coupling's is zero."""
         return self.log_diagonal.sum() + self.log_scale.sum()
 
-    def forward(self, u: Float[Tensor, "B S 144"], h: Float[Tensor, "B W"]) -> Float[Tensor, "B S 144"]:
+    def forward(
+        self, u: Float[Tensor, "B S 144"], h: Float[Tensor, "B W"]
+    ) -> Float[Tensor, "B S 144"]:
         """One step from noise towards numbers."""
         lower, upper = self._factors()
         v = self.coupling(u, h, 1.0) @ (lower @ upper).mT
         return v * self.log_scale.exp() + self.shift
 
-    def inverse(self, u: Float[Tensor, "B S 144"], h: Float[Tensor, "B W"]) -> Float[Tensor, "B S 144"]:
+    def inverse(
+        self, u: Float[Tensor, "B S 144"], h: Float[Tensor, "B W"]
+    ) -> Float[Tensor, "B S 144"]:
         """One step from numbers towards noise."""
         lower, upper = self._factors()
         v = ((u - self.shift) * (-self.log_scale).exp()).flatten(0, -2).mT
@@ -130,13 +154,17 @@ class Glow(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(Layer(config, width, i % 2) for i in range(config.layers))
 
-    def forward(self, h: Float[Tensor, "B W"], z: Float[Tensor, "B S 144"]) -> Float[Tensor, "B S 144"]:
+    def forward(
+        self, h: Float[Tensor, "B W"], z: Float[Tensor, "B S 144"]
+    ) -> Float[Tensor, "B S 144"]:
         """Map noise to numbers; z = 0 gives the mode, because the volume is constant."""
         for layer in self.layers:
             z = layer(z, h)
         return z
 
-    def inverse(self, h: Float[Tensor, "B W"], six: Float[Tensor, "B S 144"]) -> Float[Tensor, "B S 144"]:
+    def inverse(
+        self, h: Float[Tensor, "B W"], six: Float[Tensor, "B S 144"]
+    ) -> Float[Tensor, "B S 144"]:
         """Numbers to noise."""
         for layer in reversed(self._layers()):
             six = layer.inverse(six, h)
@@ -146,14 +174,20 @@ class Glow(nn.Module):
         """log |det| of noise to numbers, which no picture changes."""
         return torch.stack([layer.log_volume() for layer in self._layers()]).sum()
 
-    def log_prob(self, h: Float[Tensor, "B W"], six: Float[Tensor, "B S 144"]) -> Float[Tensor, "B S"]:
-        """Log density in the 144 numbers; not one of poses, as many numbers mean the same rotations."""
+    def log_prob(
+        self, h: Float[Tensor, "B W"], six: Float[Tensor, "B S 144"]
+    ) -> Float[Tensor, "B S"]:
+        """Log density in the 144 numbers; not one of poses, as many numbers mean the same
+        rotations.
+        """
         z = self.inverse(h, six)
         return -0.5 * z.square().sum(-1) - 0.5 * SIX * math.log(2 * math.pi) - self.log_volume()
 
     @torch.no_grad()
     def normalise(self, h: Float[Tensor, "B W"], six: Float[Tensor, "B 1 144"]) -> None:
-        """Choose scales and shifts so that these numbers have mean 0 and spread 1 after each layer (ActNorm)."""
+        """Choose scales and shifts so that these numbers have mean 0 and spread 1 after each layer
+        (ActNorm).
+        """
         for layer in reversed(self._layers()):
             layer.shift.copy_(six[:, 0].mean(0))
             layer.log_scale.copy_(six[:, 0].std(0).clamp_min(1e-2).log())
@@ -166,60 +200,76 @@ class Glow(nn.Module):
 class ProHMR(Method):
     """The flow over rotations, and one regressed shape and camera."""
 
-    def __init__(self, supervision: Supervision, known: Known, config: ProHMRConfig, encoder: EncoderConfig) -> None:
-        super().__init__(supervision, known)
+    def __init__(
+        self, supervision: Supervision, priors: Priors, config: ProHMRConfig, encoder: EncoderConfig
+    ) -> None:
+        super().__init__(supervision, priors)
         self.config = config
         self.encoder = Encoder(encoder)
         self.glow = Glow(config.glow, encoder.width)
-        self.head = nn.Sequential(nn.Linear(encoder.width, 512), nn.ReLU(), last := nn.Linear(512, 13))
+        self.head = nn.Sequential(
+            nn.Linear(encoder.width, 512), nn.ReLU(), last := nn.Linear(512, 13)
+        )
         with torch.no_grad():
             last.weight.mul_(0.02)
             last.bias.zero_()
 
-    def prepare(self, some: Pairs) -> None:
+    def prepare(self, some: Batch) -> None:
         """Scale the flow's layers: by true bodies under `3d`, else by the pose prior's."""
-        bodies = some.bodies() if self.supervision == "3d" else self.known.prior_bodies(some.size)
+        bodies = some.bodies() if self.supervision == "3d" else self.priors.prior_bodies(some.size)
         with torch.no_grad():
             h = self.encoder(some.features, some.map)
         self.glow.normalise(h, _six(bodies).to(h))
 
-    def log_volume(self, batch: Pairs) -> Float[Tensor, "B"]:
+    def log_volume(self, batch: Batch) -> Float[Tensor, "B"]:
         """log |det| of noise to 6D numbers for each picture: one constant, whatever is seen."""
         return self.glow.log_volume().expand(batch.size)
 
-    def forward(self, batch: Pairs, chance: Chance) -> tuple[Tensor, Terms]:
-        """Point terms on the mode, reprojection and prior also on samples, and the likelihood under `3d`."""
+    def forward(self, batch: Batch, rng: StepRng) -> tuple[Tensor, Losses]:
+        """Point terms on the mode, reprojection and prior also on samples, and the likelihood under
+        `3d`.
+        """
         config = self.config
         h = self.encoder(batch.features, batch.map)
-        z = chance.normal(batch.size, 1 + config.samples, SIX)
+        z = rng.normal(batch.size, 1 + config.samples, SIX)
         z[:, 0] = 0.0
         six = self.glow(h, z)
         bodies = self._bodies(h, six)
-        joints = self.known.joints(batch, bodies)
-        mode, terms = self.known.evidence(batch, bodies.at(0), joints[:, :1], config.evidence)
-        drawn, more = self.known.evidence(batch, bodies.at(slice(1, None)), joints[:, 1:], config.evidence)
+        joints = self.priors.joints(batch, bodies)
+        mode, terms = self.priors.evidence(batch, bodies.at(0), joints[:, :1], config.evidence)
+        drawn, more = self.priors.evidence(
+            batch, bodies.at(slice(1, None)), joints[:, 1:], config.evidence
+        )
         terms["drawn_reprojection"] = more["reprojection"]
         terms["orthonormal"] = _distance_from_orthonormal(six).mean()
         seen = mode + config.drawn * drawn
         total = config.orthonormal * terms["orthonormal"]
         if self.supervision == "2d-vis":
             return total + seen, terms
-        truth, more = self.known.truth(batch, bodies.at(0), joints[:, :1], config.truth)
+        truth, more = self.priors.truth(batch, bodies.at(0), joints[:, :1], config.truth)
         six_true = _six(batch.bodies())
-        terms["likelihood"] = -self.glow.log_prob(h, six_true + config.blur * chance.normal(batch.size, 1, SIX)).mean()
-        total = total + truth + config.truth.reprojection * seen + config.likelihood * terms["likelihood"]
-        return total, Terms(terms | more)
+        terms["likelihood"] = -self.glow.log_prob(
+            h, six_true + config.blur * rng.normal(batch.size, 1, SIX)
+        ).mean()
+        total = (
+            total
+            + truth
+            + config.truth.reprojection * seen
+            + config.likelihood * terms["likelihood"]
+        )
+        return total, Losses(terms | more)
 
-    def draw(self, batch: Pairs, count: int, chance: Chance) -> Drawn:
+    def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         """Noise through the flow; number 0 is its mode.
 
-        No density is given: that of the 144 numbers is not one of poses. Each rotation has a three-dimensional set of 6D
-        numbers, and the flow's density integrated over these sets has no closed form.
+        No density is given: that of the 144 numbers is not one of poses. Each rotation has a
+        three-dimensional set of 6D numbers, and the flow's density integrated over these sets has
+        no closed form.
         """
-        z = chance.normal(batch.size, count, SIX)
+        z = rng.normal(batch.size, count, SIX)
         z[:, 0] = 0.0
         h = self.encoder(batch.features, batch.map)
-        return Drawn(self._bodies(h, self.glow(h, z)), None)
+        return Samples(self._bodies(h, self.glow(h, z)), None)
 
     def _bodies(self, h: Float[Tensor, "B W"], six: Float[Tensor, "B S 144"]) -> Bodies:
         rest = self.head(h)[:, None].expand(-1, six.shape[1], -1)
@@ -231,7 +281,9 @@ def _six(bodies: Bodies) -> Float[Tensor, "B S 144"]:
 
 
 def _distance_from_orthonormal(six: Float[Tensor, "B S 144"]) -> Float[Tensor, "B S"]:
-    """Squared distance of A^T A from the identity, A the two columns of a rotation; mean over joints and entries."""
+    """Squared distance of A^T A from the identity, A the two columns of a rotation; mean over
+    joints and entries.
+    """
     a, b = six.unflatten(-1, (-1, 2, 3)).unbind(-2)
     on = ((a * a).sum(-1) - 1).square() + ((b * b).sum(-1) - 1).square()
     return ((on + 2 * (a * b).sum(-1).square()) / 4).mean(-1)

@@ -8,7 +8,7 @@ from trainer.methods.cvae import CVAE, CVAEConfig
 from trainer.methods.hmr import HMR, HMRConfig
 from trainer.methods.humaniflow import HuManiFlow, HuManiFlowConfig
 from trainer.methods.mdn import MDN, MDNConfig
-from trainer.methods.method import Known, Method, Supervision
+from trainer.methods.method import Method, Priors, Supervision
 from trainer.methods.mhentropy import MHEntropy, MHEntropyConfig
 from trainer.methods.multibodies import MultiBodies, MultiBodiesConfig
 from trainer.methods.prohmr import ProHMR, ProHMRConfig
@@ -46,6 +46,12 @@ _CLASSES: dict[Name, Callable[..., Method]] = {
 }
 
 
-def build(name: Name, supervision: Supervision, known: Known, configs: MethodConfigs, encoder: EncoderConfig) -> Method:
+def build(
+    name: Name,
+    supervision: Supervision,
+    priors: Priors,
+    configs: MethodConfigs,
+    encoder: EncoderConfig,
+) -> Method:
     """A fresh method."""
-    return _CLASSES[name](supervision, known, getattr(configs, name), encoder)
+    return _CLASSES[name](supervision, priors, getattr(configs, name), encoder)

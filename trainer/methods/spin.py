@@ -1,11 +1,13 @@
-"""Regression with fitting in the loop (SPIN, Kolotouros et al., ICCV 2019): the regressor is taught by fits to the evidence.
+"""Regression with fitting in the loop (SPIN, Kolotouros et al., ICCV 2019): the regressor is taught
+by fits to the evidence.
 
-In every step the regressed body is the start of a short fit to the visible 2D joints and the priors, and the regressor is
-drawn to what the fit found. Three differences from the original. It keeps the best fit of every training picture in a
-dictionary; our pairs have no names and are perturbed anew, so the fit is made anew from the current regression, and
-counts only where it explains the evidence better than its start. Where there is 3D truth the original puts it in the
-place of the fit; here the fit stays beside it with a small weight. And the regression itself sees the priors, as in HMR,
-so that the two differ in the loop only.
+In every step the regressed body is the start of a short fit to the visible 2D joints and the
+priors, and the regressor is drawn to what the fit found. Three differences from the original. It
+keeps the best fit of every training picture in a dictionary; our pairs have no names and are
+perturbed anew, so the fit is made anew from the current regression, and counts only where it
+explains the evidence better than its start. Where there is 3D truth the original puts it in the
+place of the fit; here the fit stays beside it with a small weight. And the regression itself sees
+the priors, as in HMR, so that the two differ in the loop only.
 """
 
 from dataclasses import dataclass, field
@@ -14,10 +16,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trainer.data.rng import Chance
-from trainer.data.samples import Pairs
+from trainer.data.rng import StepRng
+from trainer.data.samples import Batch
 from trainer.methods.hmr import Regressor
-from trainer.methods.method import Drawn, EvidenceConfig, Known, Method, Supervision, Terms, TruthConfig
+from trainer.methods.method import (
+    EvidenceConfig,
+    Losses,
+    Method,
+    Priors,
+    Samples,
+    Supervision,
+    TruthConfig,
+)
 from trainer.model.bodies import Bodies
 from trainer.model.encoder import EncoderConfig
 
@@ -27,7 +37,9 @@ class FitConfig:
     """The fit in the loop."""
 
     steps: int = 8
-    """Of Adam, which sees joints only, no surface. The original takes a hundred, but keeps what it found."""
+    """Of Adam, which sees joints only, no surface. The original takes a hundred, but keeps what it
+    found.
+    """
     rate: float = 0.02
     """Of Adam: about how far a number moves in a step (radians, betas, camera)."""
 
@@ -49,32 +61,36 @@ class SPINConfig:
 class SPIN(Method):
     """One regressed body; all hypotheses are that one."""
 
-    def __init__(self, supervision: Supervision, known: Known, config: SPINConfig, encoder: EncoderConfig) -> None:
-        super().__init__(supervision, known)
+    def __init__(
+        self, supervision: Supervision, priors: Priors, config: SPINConfig, encoder: EncoderConfig
+    ) -> None:
+        super().__init__(supervision, priors)
         self.config = config
         self.regressor = Regressor(encoder)
 
-    def forward(self, batch: Pairs, chance: Chance) -> tuple[Tensor, Terms]:
+    def forward(self, batch: Batch, rng: StepRng) -> tuple[Tensor, Losses]:
         """As HMR, and the distance to the fit."""
         config = self.config
         bodies = self.regressor(batch)
-        joints = self.known.joints(batch, bodies)
-        evidence, terms = self.known.evidence(batch, bodies, joints, config.evidence)
+        joints = self.priors.joints(batch, bodies)
+        evidence, terms = self.priors.evidence(batch, bodies, joints, config.evidence)
         fit, gain = self.fit(batch, bodies)
         terms["gain"] = gain.mean()
         terms["fit"] = self._distance_to(fit, batch, bodies, joints)
         if self.supervision == "2d-vis":
             return evidence + config.pull * terms["fit"], terms
-        truth, more = self.known.truth(batch, bodies, joints, config.truth)
-        total = truth + config.truth.reprojection * terms["reprojection"] + config.beside * terms["fit"]
-        return total, Terms(terms | more)
+        truth, more = self.priors.truth(batch, bodies, joints, config.truth)
+        total = (
+            truth + config.truth.reprojection * terms["reprojection"] + config.beside * terms["fit"]
+        )
+        return total, Losses(terms | more)
 
-    def fit(self, batch: Pairs, start: Bodies) -> tuple[Bodies, Float[Tensor, "B"]]:
+    def fit(self, batch: Batch, start: Bodies) -> tuple[Bodies, Float[Tensor, "B"]]:
         """Improve one body a picture by what `2d-vis` knows about it.
 
         Returns:
-            The best bodies on the way, where nothing is better the start itself, and the nats that they gained. Neither
-            has a gradient.
+            The best bodies on the way, where nothing is better the start itself, and the nats that
+            they gained. Neither has a gradient.
         """
         tried, nats = [], []
         with torch.enable_grad():  # also where the loss is only looked at
@@ -93,20 +109,24 @@ class SPIN(Method):
         all_tried = Bodies(*(torch.cat(parts, 1) for parts in zip(*tried, strict=True)))
         return all_tried.pick(scores.argmin(-1, keepdim=True)), scores[:, 0] - scores.amin(-1)
 
-    def _objective(self, batch: Pairs, bodies: Bodies) -> Float[Tensor, "B"]:
-        joints = self.known.joints(batch, bodies)
-        return self.known.evidence_of_each(batch, bodies, joints, self.config.evidence)[:, 0]
+    def _objective(self, batch: Batch, bodies: Bodies) -> Float[Tensor, "B"]:
+        joints = self.priors.joints(batch, bodies)
+        return self.priors.evidence_of_each(batch, bodies, joints, self.config.evidence)[:, 0]
 
-    def _distance_to(self, fit: Bodies, batch: Pairs, bodies: Bodies, joints: Tensor) -> Tensor:
+    def _distance_to(self, fit: Bodies, batch: Batch, bodies: Bodies, joints: Tensor) -> Tensor:
         """As to the truth, with the fit in its place; a fit that is its own start pulls nowhere."""
         y, betas, camera = (part[:, 0] for part in fit)
-        taught = batch._replace(y=y, betas=betas, camera=camera, joints=self.known.joints(batch, fit)[:, 0])
-        return self.known.truth(taught, bodies, joints, self.config.truth)[0]
+        taught = batch._replace(
+            y=y, betas=betas, camera=camera, joints=self.priors.joints(batch, fit)[:, 0]
+        )
+        return self.priors.truth(taught, bodies, joints, self.config.truth)[0]
 
-    def draw(self, batch: Pairs, count: int, chance: Chance) -> Drawn:
-        """The same body `count` times; nothing is fitted here, there is no evidence beside the features."""
+    def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
+        """The same body `count` times; nothing is fitted here, there is no evidence beside the
+        features.
+        """
         bodies = self.regressor(batch)
-        return Drawn(Bodies(*(part.expand(-1, count, *part.shape[2:]) for part in bodies)), None)
+        return Samples(Bodies(*(part.expand(-1, count, *part.shape[2:]) for part in bodies)), None)
 
 
 def _copy(bodies: Bodies) -> Bodies:

@@ -1,1 +1,3 @@
-"""What is learnt, in torch: encoder, flow, its rotations and bodies, and the losses. Methods are built of it."""
+"""What is learnt, in torch: encoder, flow, its rotations and bodies, and the losses. Methods are
+built of it.
+"""

@@ -1,8 +1,9 @@
 """Bodies in the view: what every method draws, in torch.
 
-Rotations are relative: row 0 to the torso's axes guessed by the landmark network (`engines.flow.features.View`), rows 1..23 are
-SMPL's `body_pose`. The camera numbers place the pelvis in the view: (x, y) in units of `View.half`, and the log of its
-distance relative to `REACH_M / half`.
+Rotations are relative: row 0 to the torso's axes guessed by the landmark network
+(`engines.flow.features.VirtualCamera`), rows 1..23 are SMPL's `body_pose`. The camera numbers place
+the pelvis in the view: (x, y) in units of `VirtualCamera.half`, and the log of its distance
+relative to `REACH_M / half`.
 """
 
 from typing import NamedTuple
@@ -39,7 +40,9 @@ class Bodies(NamedTuple):
 
 
 def rotations_from_six(six: Float[Tensor, "*B 6"]) -> Float[Tensor, "*B 3 3"]:
-    """Gram-Schmidt on two columns (Zhou et al., On the Continuity of Rotation Representations, 2019)."""
+    """Gram-Schmidt on two columns (Zhou et al., On the Continuity of Rotation Representations,
+    2019).
+    """
     a, b = six[..., :3], six[..., 3:]
     x = torch.nn.functional.normalize(a, dim=-1)
     y = torch.nn.functional.normalize(b - (x * b).sum(-1, keepdim=True) * x, dim=-1)
@@ -47,7 +50,9 @@ def rotations_from_six(six: Float[Tensor, "*B 6"]) -> Float[Tensor, "*B 3 3"]:
 
 
 def bodies_from_numbers(numbers: Float[Tensor, "B S 157"]) -> Bodies:
-    """Bodies from plain numbers, as regressors give them; the camera's distance is kept within a factor of 20."""
+    """Bodies from plain numbers, as regressors give them; the camera's distance is kept within a
+    factor of 20.
+    """
     six = numbers[..., :SIX].unflatten(-1, (NUM_JOINTS, 6))
     camera = numbers[..., SIX + 10 :]
     camera = torch.cat([camera[..., :2], 3.0 * torch.tanh(camera[..., 2:] / 3.0)], -1)

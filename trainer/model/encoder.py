@@ -1,7 +1,8 @@
 """From what the landmark network said to a vector that every method builds on.
 
-All methods share this encoder, so that a comparison compares their heads. Beside the landmarks it can see the landmark
-network's own feature map, through a copy of that network's last stage that goes on learning.
+All methods share this encoder, so that a comparison compares their heads. Beside the landmarks it
+can see the landmark network's own feature map, through a copy of that network's last stage that
+goes on learning.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,9 @@ class EncoderConfig:
 
 
 class Encoder(nn.Module):
-    """A residual MLP over the landmark features, and over the last stage's output where there is a map."""
+    """A residual MLP over the landmark features, and over the last stage's output where there is a
+    map.
+    """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -50,8 +53,12 @@ class Encoder(nn.Module):
             nn.init.zeros_(self.from_map.weight)
             nn.init.zeros_(self.from_map.bias)
 
-    def forward(self, features: Float[Tensor, "B F"], map: Float[Tensor, "B 4 4 288"]) -> Float[Tensor, "B W"]:
-        """Encode a batch of pictures; an all-zero map counts as missing, and without `config.map` it is not looked at."""
+    def forward(
+        self, features: Float[Tensor, "B F"], map: Float[Tensor, "B 4 4 288"]
+    ) -> Float[Tensor, "B W"]:
+        """Encode a batch of pictures; an all-zero map counts as missing, and without `config.map`
+        it is not looked at.
+        """
         h = self.first(features)
         if self.config.map:
             h = h + self._from_map(map if map.dtype == features.dtype else map.to(features.dtype))
@@ -64,6 +71,8 @@ class Encoder(nn.Module):
         there = (map != 0).flatten(1).any(-1)
         if not self.training:
             return there[:, None] * self.from_map(self.stage(map))
-        rows = there.nonzero()[:, 0]  # half of a training batch has none: do not compute what is thrown away
+        rows = there.nonzero()[
+            :, 0
+        ]  # half of a training batch has none: do not compute what is thrown away
         out = map.new_zeros(len(map), self.config.width)
         return out.index_put((rows,), self.from_map(self.stage(map[rows])))

@@ -1,13 +1,17 @@
-r"""The conditional normalising flow over a whole body: orientation, 23 joint rotations, shape and camera.
+r"""The conditional normalising flow over a whole body: orientation, 23 joint rotations, shape and
+camera.
 
-A body is a point of $SO(3)^{24} \times \mathbb{R}^{10} \times \mathbb{R}^3$. The flow works on 85 real numbers
-$x$ = (24 x 3 rotation coordinates, 10 betas, 3 camera numbers) and maps noise $z \sim N(0, I)$ to them in one pass:
+A body is a point of $SO(3)^{24} \times \mathbb{R}^{10} \times \mathbb{R}^3$. The flow works on 85
+real numbers
+$x$ = (24 x 3 rotation coordinates, 10 betas, 3 camera numbers) and maps noise $z \sim N(0, I)$ to
+them in one pass:
 
-    z -> affine couplings (scale and shift depend on the context) -> affine by context -> standardise -> x -> SO(3)
+    z -> affine couplings (scale and shift depend on the context) -> affine by context ->
+    standardise -> x -> SO(3)
 
-Every log-determinant depends on the picture through the context, so the volume of the posterior does too: an entropy term
-reaches the encoder, and what is hidden can spread while what is seen does not. `trainer.model.so3` has the rotation part,
-`trainer.model.bodies` says what the numbers mean.
+Every log-determinant depends on the picture through the context, so the volume of the posterior
+does too: an entropy term reaches the encoder, and what is hidden can spread while what is seen does
+not. `trainer.model.so3` has the rotation part, `trainer.model.bodies` says what the numbers mean.
 """
 
 import math
@@ -51,7 +55,9 @@ class Context(NamedTuple):
 
 
 class Conditioner(nn.Module):
-    """One linear layer from the encoder's vector to everything that the flow takes from the picture."""
+    """One linear layer from the encoder's vector to everything that the flow takes from the
+    picture.
+    """
 
     def __init__(self, config: FlowConfig, width: int) -> None:
         super().__init__()
@@ -82,7 +88,9 @@ class Coupling(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def scale_and_shift(self, kept: Float[Tensor, "B S A"], injected: Float[Tensor, "B 2 H"]) -> tuple[Tensor, Tensor]:
+    def scale_and_shift(
+        self, kept: Float[Tensor, "B S A"], injected: Float[Tensor, "B 2 H"]
+    ) -> tuple[Tensor, Tensor]:
         """Log scale and shift of the other half."""
         h = nn.functional.silu(self.first(kept) + injected[:, None, 0])
         h = nn.functional.silu(self.second(h) + injected[:, None, 1])
@@ -106,13 +114,14 @@ class PoseFlow(nn.Module):
         self.couplings = nn.ModuleList(Coupling(self.config) for _ in range(self.config.couplings))
         self.register_buffer("mean", torch.zeros(DIM))
         self.register_buffer("std", torch.ones(DIM))
-        # The orientation may be half a turn off the anchor, so its ball overlaps itself there; a body joint never is.
+        # The orientation may be half a turn off the anchor, so its ball overlaps itself there; a
+        # body joint never is.
         self.register_buffer("radius", torch.tensor([1.5 * math.pi] + [math.pi] * (NUM_JOINTS - 1)))
         generator = torch.Generator().manual_seed(self.config.seed)
         order = [torch.randperm(DIM, generator=generator) for _ in range(self.config.couplings)]
         self.register_buffer("permutations", torch.stack(order))
 
-    def look(self, features: Float[Tensor, "B F"], map: Float[Tensor, "B 4 4 288"]) -> Context:
+    def encode(self, features: Float[Tensor, "B F"], map: Float[Tensor, "B 4 4 288"]) -> Context:
         """What a batch of pictures says."""
         return self.conditioner(self.encoder(features, map))
 
@@ -122,12 +131,15 @@ class PoseFlow(nn.Module):
         self.mean.copy_(x.mean(0))
         self.std.copy_(x.std(0).clamp_min(1e-2))
 
-    def sample(self, context: Context, z: Float[Tensor, "B S D"]) -> tuple[Bodies, Float[Tensor, "B S"]]:
+    def sample(
+        self, context: Context, z: Float[Tensor, "B S D"]
+    ) -> tuple[Bodies, Float[Tensor, "B S"]]:
         """Map noise to bodies.
 
         Returns:
-            The bodies and their log density, rotations against the Haar measure. Where the orientation is more than a
-            quarter turn off the anchor the twin branch of `so3` is left out of it (`log_prob` has both).
+            The bodies and their log density, rotations against the Haar measure. Where the
+            orientation is more than a quarter turn off the anchor the twin branch of `so3` is left
+            out of it (`log_prob` has both).
         """
         u, log_det = z, self.std.log().sum() + context.log_scale.sum(-1, keepdim=True)
         for i, coupling in enumerate(self._layers()):
@@ -148,14 +160,18 @@ class PoseFlow(nn.Module):
         """Exact log density of bodies, rotations against the Haar measure."""
         log_q = self._log_branch(context, bodies)
         root = bodies.y[..., 0, :]
-        has_twin = (root.norm(dim=-1) > math.pi / 2 + 1e-3).any(-1)  # one pass for the pictures that need it
+        has_twin = (root.norm(dim=-1) > math.pi / 2 + 1e-3).any(
+            -1
+        )  # one pass for the pictures that need it
         if not has_twin.any():
             return log_q
         rows = has_twin.nonzero()[:, 0]
         y = bodies.y[rows]
         other = so3.twin(y[..., :1, :])
         exists = other[..., 0, :].norm(dim=-1) < 0.9995 * self.radius[0]
-        twins = Bodies(torch.cat([other, y[..., 1:, :]], -2), bodies.betas[rows], bodies.camera[rows])
+        twins = Bodies(
+            torch.cat([other, y[..., 1:, :]], -2), bodies.betas[rows], bodies.camera[rows]
+        )
         log_twin = self._log_branch(Context(*(part[rows] for part in context)), twins)
         log_twin = torch.where(exists, log_twin, torch.full_like(log_twin, -torch.inf))
         return log_q.index_put((rows,), torch.logaddexp(log_q[rows], log_twin))
@@ -169,7 +185,9 @@ class PoseFlow(nn.Module):
     def _invert(self, context: Context, bodies: Bodies) -> tuple[Tensor, Tensor, Tensor]:
         """Bodies to noise; also the flow's coordinates x and the log volume of z -> x."""
         x = self._coordinates(bodies)
-        u = ((x - self.mean) / self.std - context.shift[:, None]) * (-context.log_scale[:, None]).exp()
+        u = ((x - self.mean) / self.std - context.shift[:, None]) * (
+            -context.log_scale[:, None]
+        ).exp()
         log_det = context.log_scale.sum(-1, keepdim=True) + self.std.log().sum()
         for i, coupling in reversed(list(enumerate(self._layers()))):
             kept, moved = u[..., : coupling.kept], u[..., coupling.kept :]
@@ -183,7 +201,9 @@ class PoseFlow(nn.Module):
         return [cast(Coupling, layer) for layer in self.couplings]
 
     def _coordinates(self, bodies: Bodies) -> Float[Tensor, "B S D"]:
-        return torch.cat([so3.unsqueeze(bodies.y, self.radius).flatten(-2), bodies.betas, bodies.camera], -1)
+        return torch.cat(
+            [so3.unsqueeze(bodies.y, self.radius).flatten(-2), bodies.betas, bodies.camera], -1
+        )
 
 
 def _log_normal(z: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""Differentiable forward kinematics and projection: from the flow's bodies to joints in the view. Plain torch."""
+"""Differentiable forward kinematics and projection: from the flow's bodies to joints in the view.
+Plain torch.
+"""
 
 from typing import NamedTuple
 
@@ -19,20 +21,29 @@ class Skeleton(NamedTuple):
     J_shapedirs: Float[Tensor, "24 3 10"]
 
 
-def pelvis_in_view(camera: Float[Tensor, "*B 3"], half: Float[Tensor, "*B"]) -> Float[Tensor, "*B 3"]:
+def pelvis_in_view(
+    camera: Float[Tensor, "*B 3"], half: Float[Tensor, "*B"]
+) -> Float[Tensor, "*B 3"]:
     """The pelvis (m) that the flow's camera numbers mean in a view of size `half`."""
     z = REACH_M / half * camera[..., 2].exp()
     return torch.cat([camera[..., :2] * (half * z)[..., None], z[..., None]], -1)
 
 
-def camera_from_pelvis(pelvis: Float[Tensor, "*B 3"], half: Float[Tensor, "*B"]) -> Float[Tensor, "*B 3"]:
+def camera_from_pelvis(
+    pelvis: Float[Tensor, "*B 3"], half: Float[Tensor, "*B"]
+) -> Float[Tensor, "*B 3"]:
     """The inverse of `pelvis_in_view`; the pelvis must lie in front of the camera."""
     z = pelvis[..., 2]
-    return torch.cat([pelvis[..., :2] / (half * z)[..., None], torch.log(z * half / REACH_M)[..., None]], -1)
+    return torch.cat(
+        [pelvis[..., :2] / (half * z)[..., None], torch.log(z * half / REACH_M)[..., None]], -1
+    )
 
 
 def relative_joints(
-    skeleton: Skeleton, R_anchor: Float[Tensor, "*B 3 3"], y: Float[Tensor, "*B 24 3"], betas: Float[Tensor, "*B 10"]
+    skeleton: Skeleton,
+    R_anchor: Float[Tensor, "*B 3 3"],
+    y: Float[Tensor, "*B 24 3"],
+    betas: Float[Tensor, "*B 10"],
 ) -> Float[Tensor, "*B 24 3"]:
     """Joints relative to the pelvis, metres, in the frame that `R_anchor` rotates into."""
     R = so3.exp(y)
@@ -55,5 +66,7 @@ def view_joints(
 
 
 def project(joints: Float[Tensor, "B S J 3"], half: Float[Tensor, "B"]) -> Float[Tensor, "B S J 2"]:
-    """Joints in the view to the plane z = 1 in units of `half`; points closer than 10 cm count as 10 cm away."""
+    """Joints in the view to the plane z = 1 in units of `half`; points closer than 10 cm count as
+    10 cm away.
+    """
     return joints[..., :2] / joints[..., 2:].clamp_min(0.1) / half[:, None, None, None]

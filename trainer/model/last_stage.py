@@ -1,8 +1,8 @@
 """The landmark network's last stage as a torch module that can go on learning.
 
-It is cut out of the imported graph: everything between the feature map that `Landmarks.map` carries and the features that the
-landmark and world heads read. It starts with the landmark network's own weights, so on the first step it says exactly what
-that network's heads are told.
+It is cut out of the imported graph: everything between the feature map that `Landmarks.map` carries
+and the features that the landmark and world heads read. It starts with the landmark network's own
+weights, so on the first step it says exactly what that network's heads are told.
 """
 
 from collections.abc import Sequence
@@ -37,13 +37,19 @@ class LastStage(nn.Module):
 
     size = 288 * 2 * 2
 
-    def __init__(self, nodes: Sequence[Node], weights: dict[str, Tensor], first: str, last: str) -> None:
+    def __init__(
+        self, nodes: Sequence[Node], weights: dict[str, Tensor], first: str, last: str
+    ) -> None:
         super().__init__()
         self._nodes, self._first, self._last = tuple(nodes), first, last
         learnt = {name for node in nodes if node.op in _WEIGHTED for name in node.inputs}
-        self.weights = nn.ParameterDict({name: nn.Parameter(w) for name, w in weights.items() if name in learnt})
+        self.weights = nn.ParameterDict(
+            {name: nn.Parameter(w) for name, w in weights.items() if name in learnt}
+        )
         # An operator's steering inputs (bounds of a clip) arrive as lists of Python numbers.
-        self._constants = {name: w.reshape(-1).tolist() for name, w in weights.items() if name not in learnt}
+        self._constants = {
+            name: w.reshape(-1).tolist() for name, w in weights.items() if name not in learnt
+        }
 
     @classmethod
     def load(cls) -> "LastStage":
@@ -55,7 +61,12 @@ class LastStage(nn.Module):
         stored = {tensor.name: tensor for tensor in graph.initializer}
         nodes = _between(producer, first, last)
         names = [name for node in nodes for name in node.inputs if name in stored]
-        return cls(nodes, {name: torch.tensor(numpy_helper.to_array(stored[name])) for name in names}, first, last)
+        return cls(
+            nodes,
+            {name: torch.tensor(numpy_helper.to_array(stored[name])) for name in names},
+            first,
+            last,
+        )
 
     def forward(self, map: Float[Tensor, "B 4 4 288"]) -> Float[Tensor, "B D"]:
         """Run the stage."""

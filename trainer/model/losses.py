@@ -1,8 +1,9 @@
 r"""Each loss one pure function of samples; the weights live in the training configuration.
 
-MHEntropy (Chen, Yang and Yao, ICCV 2023) minimises KL(q(θ|I) || p(θ|I)) with p(θ|I) proportional to p(θ) p(2D | θ), the 2D
-term only over visible joints. That gives three terms: `reprojection`, the prior (`pose_prior`, `shape_prior`) and
-`negative_entropy`. Where 3D truth exists, `likelihood` is added. All of these are nats per picture.
+MHEntropy (Chen, Yang and Yao, ICCV 2023) minimises KL(q(θ|I) || p(θ|I)) with p(θ|I) proportional to
+p(θ) p(2D | θ), the 2D term only over visible joints. That gives three terms: `reprojection`, the
+prior (`pose_prior`, `shape_prior`) and `negative_entropy`. Where 3D truth exists, `likelihood` is
+added. All of these are nats per picture.
 """
 
 import math
@@ -13,14 +14,18 @@ from torch import Tensor
 
 
 def reprojection(
-    projected: Float[Tensor, "B S J 2"], target: Float[Tensor, "B J 2"], visible: Float[Tensor, "B J"], scale: float
+    projected: Float[Tensor, "B S J 2"],
+    target: Float[Tensor, "B J 2"],
+    visible: Float[Tensor, "B J"],
+    scale: float,
 ) -> Float[Tensor, "B"]:
     """Negative log likelihood of the visible 2D joints under Laplace noise, mean over the samples.
 
     Args:
         projected: samples' joints in units of half the person's size.
         target: where the joints are seen.
-        visible: 1 where seen. A hidden joint has a uniform density, which has no gradient and is left out.
+        visible: 1 where seen. A hidden joint has a uniform density, which has no gradient and is
+            left out.
         scale: Laplace b in the same units (0.03 is about 3 px of a 256 px crop).
     """
     log_p = (projected - target[:, None]).abs() / scale + math.log(2 * scale)
@@ -47,7 +52,9 @@ def likelihood(log_q: Float[Tensor, "B"]) -> Float[Tensor, "B"]:
     return -log_q
 
 
-def joint_distance(joints: Float[Tensor, "B J 3"], truth: Float[Tensor, "B J 3"]) -> Float[Tensor, "B"]:
+def joint_distance(
+    joints: Float[Tensor, "B J 3"], truth: Float[Tensor, "B J 3"]
+) -> Float[Tensor, "B"]:
     """Mean distance over joints after the pelvises are put together, metres (MPJPE)."""
     error = (joints - joints[:, :1]) - (truth - truth[:, :1])
     return (error.square().sum(-1) + 1e-8).sqrt().mean(-1)
@@ -55,4 +62,6 @@ def joint_distance(joints: Float[Tensor, "B J 3"], truth: Float[Tensor, "B J 3"]
 
 def visibility(logits: Float[Tensor, "B J"], visible: Float[Tensor, "B J"]) -> Float[Tensor, "B"]:
     """Binary cross-entropy, mean over joints."""
-    return torch.nn.functional.binary_cross_entropy_with_logits(logits, visible, reduction="none").mean(-1)
+    return torch.nn.functional.binary_cross_entropy_with_logits(
+        logits, visible, reduction="none"
+    ).mean(-1)

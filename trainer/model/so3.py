@@ -1,14 +1,17 @@
 r"""Rotations in torch with their exact densities.
 
-The flow works in $x \in \mathbb{R}^3$ for each joint. A radial tanh squeezes it into a ball of radius $r$,
+The flow works in $x \in \mathbb{R}^3$ for each joint. A radial tanh squeezes it into a ball of
+radius $r$,
 $y = r \tanh(\|x\|/r)\, x/\|x\|$, and $R = \exp([y]_\times)$. Log volumes:
 
 - $\log|\det \partial y/\partial x| = 2\log(\|y\|/\|x\|) + \log(1 - \|y\|^2/r^2)$
-- $\log|\det d\exp(y)| = \log((2 - 2\cos\theta)/\theta^2)$ with $\theta = \|y\|$, against the Haar measure whose total is
+- $\log|\det d\exp(y)| = \log((2 - 2\cos\theta)/\theta^2)$ with $\theta = \|y\|$, against the Haar
+  measure whose total is
   $8\pi^2$ (Falorsi et al., Reparameterizing Distributions on Lie Groups, 2019).
 
-With $r \le \pi$ every rotation has one pre-image $y$. With $\pi < r < 2\pi$ a rotation by $\theta > 2\pi - r$ has a second
-one, its twin of length $2\pi - \theta$ in the opposite direction, and densities add up.
+With $r \le \pi$ every rotation has one pre-image $y$. With $\pi < r < 2\pi$ a rotation by $\theta >
+2\pi - r$ has a second one, its twin of length $2\pi - \theta$ in the opposite direction, and
+densities add up.
 """
 
 import math
@@ -31,13 +34,17 @@ def exp(y: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3 3"]:
 
 
 def log(R: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 3"]:
-    """The rotation vector of length at most pi, through the unit quaternion; gradients are finite below half a turn.
+    """The rotation vector of length at most pi, through the unit quaternion; gradients are finite
+    below half a turn.
 
-    The quaternion comes from the row of the 4x4 outer product with the largest diagonal, which never divides by a small number.
+    The quaternion comes from the row of the 4x4 outer product with the largest diagonal, which
+    never divides by a small number.
     """
     m = R.flatten(-2).unbind(-1)
     trace = m[0] + m[4] + m[8]
-    diagonal = torch.stack([1 + trace, 1 + 2 * m[0] - trace, 1 + 2 * m[4] - trace, 1 + 2 * m[8] - trace], -1)
+    diagonal = torch.stack(
+        [1 + trace, 1 + 2 * m[0] - trace, 1 + 2 * m[4] - trace, 1 + 2 * m[8] - trace], -1
+    )
     a, b, c = m[7] - m[5], m[2] - m[6], m[3] - m[1]
     d, e, f = m[1] + m[3], m[2] + m[6], m[5] + m[7]
     w, x, y, z = diagonal.unbind(-1)
@@ -79,7 +86,9 @@ def unsqueeze(y: Float[Tensor, "*B 3"], radius: Float[Tensor, "*B"]) -> Float[Te
 
 
 def squeeze_log_det(x: Float[Tensor, "*B 3"], radius: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-    """Log volume of `squeeze` at x; log(1 - tanh^2) is taken as 2 (log 2 - t - softplus(-2t)), stable for large t."""
+    """Log volume of `squeeze` at x; log(1 - tanh^2) is taken as 2 (log 2 - t - softplus(-2t)),
+    stable for large t.
+    """
     t = _norm(x) / radius
     log_sech2 = 2 * (math.log(2.0) - t - torch.nn.functional.softplus(-2 * t))
     return 2 * torch.log(_tanhc(t)) + log_sech2

@@ -1,7 +1,8 @@
 """AMASS motion files (Mahmood et al., 2019): `poses`, `trans` and a frame rate in an `.npz`.
 
-The world is z up. SMPL+H (156 numbers a frame) and SMPL-X (165) share SMPL's first 22 joints; 72 is SMPL itself. The frame
-rate is `mocap_framerate`, in SMPL-X's files `mocap_frame_rate`. AMASS has no pictures: `trainer.mocap` reads it.
+The world is z up. SMPL+H (156 numbers a frame) and SMPL-X (165) share SMPL's first 22 joints; 72 is
+SMPL itself. The frame rate is `mocap_framerate`, in SMPL-X's files `mocap_frame_rate`. AMASS has no
+pictures: `trainer.mocap` reads it.
 """
 
 from pathlib import Path
@@ -27,8 +28,8 @@ class AmassMotion(NamedTuple):
     rotvec: Float[np.ndarray, "T 24 3"]
     """SMPL axis-angle, radians; zero for the two hands where the file has fingers instead."""
     transl: Float[np.ndarray, "T 3"]
-    """Where the body is, metres: SMPL's `transl` but for a constant, as the axes were turned about the origin and SMPL turns
-    about the pelvis."""
+    """Where the body is, metres: SMPL's `transl` but for a constant, as the axes were turned about
+    the origin and SMPL turns about the pelvis."""
     fps: float
 
 
@@ -47,10 +48,14 @@ def read_amass(path: Path, fps: float | None = None) -> AmassMotion:
     missing = [key for key in ("poses", "trans") if key not in arrays]
     rate = fps or next((_rate(arrays[key], path) for key in _RATES if key in arrays), None)
     if missing or rate is None:
-        raise PenumbraError(f"'{path}' lacks {' and '.join(missing) or _RATES[0]}; give an AMASS motion file")
+        raise PenumbraError(
+            f"'{path}' lacks {' and '.join(missing) or _RATES[0]}; give an AMASS motion file"
+        )
     poses, trans = arrays["poses"].astype(np.float64), arrays["trans"].astype(np.float64)
     if poses.ndim != 2 or poses.shape[1] not in _KNOWN_JOINTS:
-        raise PenumbraError(f"'{path}' has poses of shape {poses.shape}; AMASS has 72, 156 or 165 numbers a frame")
+        raise PenumbraError(
+            f"'{path}' has poses of shape {poses.shape}; AMASS has 72, 156 or 165 numbers a frame"
+        )
     if trans.shape != (len(poses), 3) or not len(poses):
         raise PenumbraError(
             f"'{path}' has {len(poses)} poses and trans of shape {trans.shape}; give an AMASS motion file"
@@ -64,5 +69,7 @@ def read_amass(path: Path, fps: float | None = None) -> AmassMotion:
 
 def _rate(value: np.ndarray, path: Path) -> float:
     if value.size != 1 or value.dtype.kind not in "fiu" or not value.item() > 0:
-        raise PenumbraError(f"'{path}' states the frame rate '{value}', which is not a positive number")
+        raise PenumbraError(
+            f"'{path}' states the frame rate '{value}', which is not a positive number"
+        )
     return float(value.item())

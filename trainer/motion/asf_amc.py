@@ -1,9 +1,10 @@
-"""Acclaim motion capture: `.asf` (the skeleton of one subject) and `.amc` (one clip) to a `Recording`.
+"""Acclaim motion capture: `.asf` (the skeleton of one subject) and `.amc` (one clip) to a
+`Recording`.
 
-In an ASF file a bone has a direction and a length in the world frame of the rest pose, and a frame of its own (`axis`, C)
-in which its AMC angles are given. The rotation of the bone relative to its parent is C R C^-1. Angles named X, Y, Z are
-applied in that order, R = Rz Ry Rx, as the `order` and `axis XYZ` entries of the files say.
-The joint called after a bone sits where the bone begins.
+In an ASF file a bone has a direction and a length in the world frame of the rest pose, and a frame
+of its own (`axis`, C) in which its AMC angles are given. The rotation of the bone relative to its
+parent is C R C^-1. Angles named X, Y, Z are applied in that order, R = Rz Ry Rx, as the `order` and
+`axis XYZ` entries of the files say. The joint called after a bone sits where the bone begins.
 """
 
 import re
@@ -23,7 +24,9 @@ METRES_PER_UNIT = 0.0254 / 0.45
 
 @dataclass(frozen=True)
 class Asf:
-    """The skeleton of one subject; bone 0 is the root, of length zero. Parents come before children."""
+    """The skeleton of one subject; bone 0 is the root, of length zero. Parents come before
+    children.
+    """
 
     names: tuple[str, ...]
     parents: tuple[int, ...]
@@ -48,15 +51,25 @@ def read_asf(path: Path, metres_per_unit: float = METRES_PER_UNIT) -> Asf:
                 f"'{path}' has no :{needed} section; give the .asf skeleton that belongs to the .amc file"
             )
     if not re.search(r"angle\s+deg", sections.get("units", "")):
-        raise PenumbraError(f"'{path}' does not declare angles in degrees; only such ASF files are supported")
+        raise PenumbraError(
+            f"'{path}' does not declare angles in degrees; only such ASF files are supported"
+        )
 
     order = re.search(r"order\s+(.*)", sections["root"])
-    channels = {"root": tuple(order.group(1).lower().split()) if order else ("tx", "ty", "tz", "rx", "ry", "rz")}
+    channels = {
+        "root": tuple(order.group(1).lower().split())
+        if order
+        else ("tx", "ty", "tz", "rx", "ry", "rz")
+    }
     bones, axes = {"root": np.zeros(3)}, {"root": _root_orientation(sections["root"])}
     for block in re.findall(r"begin(.*?)end", sections["bonedata"], flags=re.DOTALL):
-        fields = {line.split()[0]: line.split()[1:] for line in block.strip().splitlines() if line.strip()}
+        fields = {
+            line.split()[0]: line.split()[1:] for line in block.strip().splitlines() if line.strip()
+        }
         name = fields["name"][0]
-        bones[name] = np.array(fields["direction"][:3], float) * float(fields["length"][0]) * metres_per_unit
+        bones[name] = (
+            np.array(fields["direction"][:3], float) * float(fields["length"][0]) * metres_per_unit
+        )
         axes[name] = _euler(fields["axis"][3], np.array(fields["axis"][:3], float))
         channels[name] = tuple(dof.lower() for dof in fields.get("dof", []))
 
@@ -70,8 +83,11 @@ def read_asf(path: Path, metres_per_unit: float = METRES_PER_UNIT) -> Asf:
     )
 
 
-def read_amc(path: Path, asf: Asf, fps: float, metres_per_unit: float = METRES_PER_UNIT) -> Recording:
-    """Reads one clip that was recorded on the skeleton `asf`; AMC files do not state their rate, so `fps` is given.
+def read_amc(
+    path: Path, asf: Asf, fps: float, metres_per_unit: float = METRES_PER_UNIT
+) -> Recording:
+    """Reads one clip that was recorded on the skeleton `asf`; AMC files do not state their rate, so
+    `fps` is given.
 
     Raises:
         PenumbraError: the file is truncated or names bones that the skeleton does not have.
@@ -114,22 +130,32 @@ def _hierarchy(section: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
 
 
 def _euler(order: str, degrees: Float[np.ndarray, "*T n"]) -> Float[np.ndarray, "*T 3 3"]:
-    """Rotation by the given angles about fixed axes, applied in the order in which they are listed."""
+    """Rotation by the given angles about fixed axes, applied in the order in which they are
+    listed.
+    """
     return Rotation.from_euler(order.lower(), degrees, degrees=True).as_matrix()
 
 
-def _angles(values: Float[np.ndarray, "T n"], channels: tuple[str, ...]) -> Float[np.ndarray, "T 3 3"]:
+def _angles(
+    values: Float[np.ndarray, "T n"], channels: tuple[str, ...]
+) -> Float[np.ndarray, "T 3 3"]:
     columns = [i for i, channel in enumerate(channels) if channel.startswith("r")]
     return _euler("".join(channels[i][1] for i in columns), values[:, columns])
 
 
 def _amc_values(path: Path, asf: Asf) -> dict[str, Float[np.ndarray, "T n"]]:
-    """The numbers of each bone that moves. A bone that a frame leaves out is at rest in it, as in the last frame of 07_12."""
+    """The numbers of each bone that moves. A bone that a frame leaves out is at rest in it, as in
+    the last frame of 07_12.
+    """
     lines = [line.split() for line in path.read_text(encoding="latin-1").splitlines()]
     starts = [i for i, words in enumerate(lines) if len(words) == 1 and words[0].isdigit()]
     if not starts:
         raise PenumbraError(f"'{path}' has no frames; it is empty or not an AMC file")
-    values = {name: np.zeros((len(starts), len(channels))) for name, channels in asf.channels.items() if channels}
+    values = {
+        name: np.zeros((len(starts), len(channels)))
+        for name, channels in asf.channels.items()
+        if channels
+    }
     for frame, (start, stop) in enumerate(zip(starts, [*starts[1:], len(lines)], strict=True)):
         if stop == start + 1 or lines[start + 1][0] != "root":
             raise PenumbraError(f"'{path}' has no root in frame {frame + 1}; it is truncated")

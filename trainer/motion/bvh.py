@@ -1,7 +1,8 @@
 """Biovision motion capture: one `.bvh` file (skeleton and clip) to a `Recording`.
 
-The rotation of a joint is the product of its channels' rotations in the order in which the file lists them, leftmost first:
-`Zrotation Yrotation Xrotation` is Rz Ry Rx. Any order of channels is read.
+The rotation of a joint is the product of its channels' rotations in the order in which the file
+lists them, leftmost first: `Zrotation Yrotation Xrotation` is Rz Ry Rx. Any order of channels is
+read.
 """
 
 from pathlib import Path
@@ -30,13 +31,20 @@ def read_bvh(path: Path, metres_per_unit: float) -> Recording:
     names, parents, offsets, tips, channels = _hierarchy(head.split())
     words = motion.split()
     try:
-        frames, seconds = int(words[words.index("Frames:") + 1]), float(words[words.index("Time:") + 1])
+        frames, seconds = (
+            int(words[words.index("Frames:") + 1]),
+            float(words[words.index("Time:") + 1]),
+        )
         numbers = np.array(words[words.index("Time:") + 2 :], float)
     except (ValueError, IndexError) as error:
-        raise PenumbraError(f"'{path}' has a MOTION section that cannot be read: {error}") from error
+        raise PenumbraError(
+            f"'{path}' has a MOTION section that cannot be read: {error}"
+        ) from error
     width = sum(len(joint) for joint in channels)
     if frames < 1 or numbers.size != frames * width:
-        raise PenumbraError(f"'{path}' promises {frames} frames of {width} numbers but holds {numbers.size} numbers")
+        raise PenumbraError(
+            f"'{path}' promises {frames} frames of {width} numbers but holds {numbers.size} numbers"
+        )
 
     table = numbers.reshape(frames, width)
     rotations = np.tile(np.eye(3), (frames, len(names), 1, 1))
@@ -49,13 +57,23 @@ def read_bvh(path: Path, metres_per_unit: float) -> Recording:
         if turns:
             # Upper-case letters: scipy then multiplies in the listed order.
             order = "".join(listed[i][0].upper() for i in turns)
-            rotations[:, joint] = Rotation.from_euler(order, values[:, turns], degrees=True).as_matrix()
+            rotations[:, joint] = Rotation.from_euler(
+                order, values[:, turns], degrees=True
+            ).as_matrix()
         if joint == 0:
             for i, channel in enumerate(listed):
                 if channel.endswith("position"):
                     root[:, "XYZ".index(channel[0].upper())] += values[:, i]
     scale = metres_per_unit
-    return Recording(tuple(names), tuple(parents), offsets * scale, tips * scale, rotations, root * scale, 1 / seconds)
+    return Recording(
+        tuple(names),
+        tuple(parents),
+        offsets * scale,
+        tips * scale,
+        rotations,
+        root * scale,
+        1 / seconds,
+    )
 
 
 def joint_names(path: Path) -> tuple[str, ...]:
@@ -66,8 +84,12 @@ def joint_names(path: Path) -> tuple[str, ...]:
 
 def _hierarchy(
     words: list[str],
-) -> tuple[list[str], list[int], Float[np.ndarray, "J 3"], Float[np.ndarray, "J 3"], list[list[str]]]:
-    """Walks the nested blocks: names, parents, offsets, tips and channel names of each joint, in file order."""
+) -> tuple[
+    list[str], list[int], Float[np.ndarray, "J 3"], Float[np.ndarray, "J 3"], list[list[str]]
+]:
+    """Walks the nested blocks: names, parents, offsets, tips and channel names of each joint, in
+    file order.
+    """
     names, parents, offsets, channels = [], [], [], []
     tips: dict[int, list[float]] = {}
     stack: list[int] = []

@@ -1,4 +1,6 @@
-"""The poses of all recordings, split by subject: the file that `trainer.mocap` writes and everything else starts from."""
+"""The poses of all recordings, split by subject: the file that `trainer.mocap` writes and
+everything else starts from.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +46,9 @@ class Poses:
                 f"--poses: cannot read {path} ({error}); write it with python -m trainer.mocap."
             ) from error
         if missing := [name for name in names if name not in arrays]:
-            raise PenumbraError(f"--poses: {path} lacks {', '.join(missing)}; write it with python -m trainer.mocap.")
+            raise PenumbraError(
+                f"--poses: {path} lacks {', '.join(missing)}; write it with python -m trainer.mocap."
+            )
         return Poses(**arrays)
 
     def of(self, split: Split) -> tuple[Float[np.ndarray, "M 24 3"], Int[np.ndarray, "M"]]:

@@ -1,7 +1,8 @@
-"""What a motion capture file says: a tree of joints, a rest pose and one rotation per joint and frame.
+"""What a motion capture file says: a tree of joints, a rest pose and one rotation per joint and
+frame.
 
-Every reader brings its format to this form: the axes of all joints are parallel to the world's when all rotations are the
-identity, the world is y up, lengths are metres.
+Every reader brings its format to this form: the axes of all joints are parallel to the world's when
+all rotations are the identity, the world is y up, lengths are metres.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ class Recording:
     offsets: Float[np.ndarray, "J 3"]
     """Rest position of each joint relative to its parent, metres."""
     tips: Float[np.ndarray, "J 3"]
-    """Rest position of the end of each joint's own bone relative to the joint, metres; zero where the file gives none."""
+    """Rest position of the end of each joint's own bone relative to the joint, metres; zero where
+    the file gives none.
+    """
     rotations: Float[np.ndarray, "T J 3 3"]
     """Rotation of each joint relative to its parent."""
     root: Float[np.ndarray, "T 3"]
@@ -49,7 +52,9 @@ class Recording:
         return positions
 
     def bone(self, name: str, child: str | None) -> Float[np.ndarray, "3"]:
-        """Unit rest direction from joint `name` to its descendant `child`, or to its own tip where `child` is None."""
+        """Unit rest direction from joint `name` to its descendant `child`, or to its own tip where
+        `child` is None.
+        """
         joint = self.index(name)
         if child is None:
             vector = self.tips[joint]

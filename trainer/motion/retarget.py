@@ -1,16 +1,20 @@
 """From a recorded skeleton to the pose of SMPL's skeleton.
 
-Each SMPL joint k follows one joint of the recording. If G is the rotation of that joint from its rest orientation in the
-world, the SMPL joint's is W_k = G C_k with a constant correction C_k, and its local rotation is W_parent^T W_k.
+Each SMPL joint k follows one joint of the recording. If G is the rotation of that joint from its
+rest orientation in the world, the SMPL joint's is W_k = G C_k with a constant correction C_k, and
+its local rotation is W_parent^T W_k.
 
-- Arms, hands and legs: C_k takes the frame of the SMPL bone (its rest direction, and the axis about which it bends) to the same
-  frame of the recorded bone. So bone directions are those of the recording in every frame, and elbows and knees bend about
-  SMPL's axes: knees about x, elbows about y.
-- Feet: the line from ankle to toe base descends `FLAT_FOOT_DEG` in the recordings when a foot is flat on the floor, and more in
-  the body. C_k makes a flat foot flat rather than the two lines parallel.
-- Trunk, neck, head, collars: C_k = I, because their joint centres lie elsewhere in the two skeletons while "no rotation" means
-  standing upright in both.
-- The forearm turns by half of the hand's pronation, as skin does; the recordings put it all into the wrist.
+- Arms, hands and legs: C_k takes the frame of the SMPL bone (its rest direction, and the axis about
+  which it bends) to the same frame of the recorded bone. So bone directions are those of the
+  recording in every frame, and elbows and knees bend about SMPL's axes: knees about x, elbows about
+  y.
+- Feet: the line from ankle to toe base descends `FLAT_FOOT_DEG` in the recordings when a foot is
+  flat on the floor, and more in the body. C_k makes a flat foot flat rather than the two lines
+  parallel.
+- Trunk, neck, head, collars: C_k = I, because their joint centres lie elsewhere in the two
+  skeletons while "no rotation" means standing upright in both.
+- The forearm turns by half of the hand's pronation, as skin does; the recordings put it all into
+  the wrist.
 """
 
 from dataclasses import dataclass, field
@@ -23,15 +27,28 @@ from engines.types import JOINT_NAMES, NUM_JOINTS, PARENTS
 from trainer.motion.recording import Recording
 
 FLAT_FOOT_DEG = 18.0
-"""Descent of the line from ankle to toe base in a flat foot, median over standing frames of the CMU recordings."""
+"""Descent of the line from ankle to toe base in a flat foot, median over standing frames of the CMU
+recordings.
+"""
 
 Bone = tuple[str, str | None]
-"""A joint of the recording and the descendant where its bone ends; None where it ends at its own tip."""
+"""A joint of the recording and the descendant where its bone ends; None where it ends at its own
+tip.
+"""
 
 _X, _Y = np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])
 _CMU_ELBOW_AXIS = np.array([0.0, np.cos(np.pi / 6), -np.sin(np.pi / 6)])
-"""CMU's elbows bend about an axis 30 degrees off the vertical of the T-pose (`axis 180 -30 -90` in every ASF file)."""
-_CHILD = {"hip": "knee", "knee": "ankle", "ankle": "foot", "shoulder": "elbow", "elbow": "wrist", "wrist": "hand"}
+"""CMU's elbows bend about an axis 30 degrees off the vertical of the T-pose (`axis 180 -30 -90` in
+every ASF file).
+"""
+_CHILD = {
+    "hip": "knee",
+    "knee": "ankle",
+    "ankle": "foot",
+    "shoulder": "elbow",
+    "elbow": "wrist",
+    "wrist": "hand",
+}
 
 
 @dataclass(frozen=True)
@@ -114,8 +131,8 @@ def retarget(
         rest: rest joints of the body, body frame, metres.
 
     Returns:
-        Axis-angle poses (row 0 in the recording's y-up world) and SMPL's `transl`, metres, with the hips of the body
-        where the recorded hips are.
+        Axis-angle poses (row 0 in the recording's y-up world) and SMPL's `transl`, metres, with the
+        hips of the body where the recorded hips are.
     """
     source = recording.world_rotations()
     world = np.empty((len(source), NUM_JOINTS, 3, 3))
@@ -125,7 +142,9 @@ def retarget(
             world[:, joint] = turns[0] if len(turns) == 1 else interpolate(turns[0], turns[1], 0.5)
         elif name in mapping.limbs:
             bone = mapping.limbs[name]
-            world[:, joint] = source[:, recording.index(bone[0])] @ _correction(recording, mapping, name, rest)
+            world[:, joint] = source[:, recording.index(bone[0])] @ _correction(
+                recording, mapping, name, rest
+            )
         else:  # fingers, and toes where the recording has none, go along with their parent
             world[:, joint] = world[:, PARENTS[joint]]
     _share_pronation(world, rest)
@@ -149,14 +168,18 @@ def _correction(
         return _frame(source_bone, _X) @ _frame(body_bone, _X).T
     if part == "ankle":
         along_floor = np.hypot(body_bone[0], body_bone[2])
-        flat = np.array([body_bone[0], -along_floor * np.tan(np.radians(FLAT_FOOT_DEG)), body_bone[2]])
+        flat = np.array(
+            [body_bone[0], -along_floor * np.tan(np.radians(FLAT_FOOT_DEG)), body_bone[2]]
+        )
         return _frame(source_bone, _X) @ _frame(flat, _X).T
     bend = _Y if part == "wrist" else mapping.elbow_axis
     return _frame(source_bone, bend) @ _frame(body_bone, _Y).T
 
 
 def _frame(bone: Float[np.ndarray, "3"], bend: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
-    """A right-handed frame whose first axis is the bone and whose second is the part of `bend` at right angles to it."""
+    """A right-handed frame whose first axis is the bone and whose second is the part of `bend` at
+    right angles to it.
+    """
     first = bone / np.linalg.norm(bone)
     second = bend - (bend @ first) * first
     second = second / np.linalg.norm(second)

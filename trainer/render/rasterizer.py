@@ -1,7 +1,8 @@
 """Flat-shaded pictures of a clothed body behind things, painted back to front on the CPU.
 
-A few milliseconds a picture, because it needs no more than what the landmark network reacts to: outlines, shading, clothes,
-a face, things in front. Everything random comes from the caller's generator. Colours are BGR, 0..255.
+A few milliseconds a picture, because it needs no more than what the landmark network reacts to:
+outlines, shading, clothes, a face, things in front. Everything random comes from the caller's
+generator. Colours are BGR, 0..255.
 """
 
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Painting:
+class Rendering:
     """One picture with its truth."""
 
     image: UInt8[np.ndarray, "S S 3"]
@@ -38,7 +39,9 @@ class Painting:
 
 
 def figure(
-    v_template: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], weights: Float[np.ndarray, "V 24"]
+    v_template: Float[np.ndarray, "V 3"],
+    faces: Int[np.ndarray, "F 3"],
+    weights: Float[np.ndarray, "V 24"],
 ) -> Figure:
     """Sort a T-pose template's faces into parts, hair and eyes."""
     part = weights[faces].sum(1).argmax(1)
@@ -49,7 +52,9 @@ def figure(
     front = (center[:, 2] - center[head, 2].min()) / np.ptp(center[head, 2])
     is_hair = head & ((height > 0.78) | ((front < 0.52) & (height > 0.25)))
     across = np.abs(center[:, 0]) / np.ptp(center[head, 0])
-    is_eye = head & (front > 0.72) & (np.abs(height - 0.52) < 0.07) & (across > 0.12) & (across < 0.32)
+    is_eye = (
+        head & (front > 0.72) & (np.abs(height - 0.52) < 0.07) & (across > 0.12) & (across < 0.32)
+    )
     return Figure(faces, part, is_hair, is_eye)
 
 
@@ -60,7 +65,7 @@ def paint(
     size: int,
     background: UInt8[np.ndarray, "S S 3"],
     rng: np.random.Generator,
-) -> Painting:
+) -> Rendering:
     """Paint the body over a background.
 
     Args:
@@ -81,13 +86,17 @@ def paint(
     seen = seen[np.argsort(-depth[seen].mean(1))]
     colours = _shade(_normals(vertices_cam, figure.faces[seen]), _clothes(figure, rng)[seen], rng)
     polygons = np.round(corners[seen] * (1 << _SHIFT)).astype(np.int32)
-    for polygon, colour, joint in zip(polygons, colours.tolist(), figure.face_part[seen].tolist(), strict=True):
+    for polygon, colour, joint in zip(
+        polygons, colours.tolist(), figure.face_part[seen].tolist(), strict=True
+    ):
         cv2.fillConvexPoly(image, polygon, colour, cv2.LINE_8, _SHIFT)
         cv2.fillConvexPoly(part, polygon, joint, cv2.LINE_8, _SHIFT)
-    return Painting(image, part)
+    return Rendering(image, part)
 
 
-def _normals(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "F 3"]:
+def _normals(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
+) -> Float[np.ndarray, "F 3"]:
     p = vertices[faces]
     normal = np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
     return normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
@@ -112,7 +121,9 @@ _SKIN = {"left_wrist", "right_wrist", "left_hand", "right_hand", "head", "neck"}
 
 
 def _clothes(figure: Figure, rng: np.random.Generator) -> Float[np.ndarray, "F 3"]:
-    """One colour a face: skin, hair, shirt, trousers, shoes, with sleeves and legs long or short."""
+    """One colour a face: skin, hair, shirt, trousers, shoes, with sleeves and legs long or
+    short.
+    """
     skin = np.array([60, 80, 105]) + rng.uniform(0, 1) * np.array([110, 115, 130])
     shirt, trousers, shoes, hair = (rng.uniform(10, 245, 3) for _ in range(4))
     hair = hair * rng.uniform(0.1, 0.7)
@@ -120,7 +131,11 @@ def _clothes(figure: Figure, rng: np.random.Generator) -> Float[np.ndarray, "F 3
     short_sleeves, short_legs, barefoot = rng.random(3) < (0.5, 0.25, 0.15)
     for i, name in enumerate(JOINT_NAMES):
         colour = shirt
-        if name in _SKIN or (name in _FOREARMS and short_sleeves) or (name in _SHINS and short_legs):
+        if (
+            name in _SKIN
+            or (name in _FOREARMS and short_sleeves)
+            or (name in _SHINS and short_legs)
+        ):
             colour = skin
         elif name in _LEGS | _SHINS:
             colour = trousers
@@ -134,7 +149,9 @@ def _clothes(figure: Figure, rng: np.random.Generator) -> Float[np.ndarray, "F 3
 
 
 def background(size: int, rng: np.random.Generator) -> UInt8[np.ndarray, "S S 3"]:
-    """A wall and a floor, soft stains, and some furniture-like clutter; made at half the size, nobody looks there."""
+    """A wall and a floor, soft stains, and some furniture-like clutter; made at half the size,
+    nobody looks there.
+    """
     full, size = size, size // 2
     low = rng.uniform(20, 235, (rng.integers(2, 9), rng.integers(2, 9), 3))
     strength = rng.uniform(0, 0.6)
@@ -167,7 +184,9 @@ def _scribble(picture: UInt8[np.ndarray, "S S 3"], rng: np.random.Generator) -> 
         cv2.circle(picture, (x0, y0), int(rng.integers(2, size // 5)), colour, -1)
 
 
-def occlude(painting: Painting, around: Float[np.ndarray, "N 2"], scale: float, rng: np.random.Generator) -> None:
+def occlude(
+    painting: Rendering, around: Float[np.ndarray, "N 2"], scale: float, rng: np.random.Generator
+) -> None:
     """Paint things in front of the body, in place.
 
     Args:
@@ -184,26 +203,40 @@ def occlude(painting: Painting, around: Float[np.ndarray, "N 2"], scale: float, 
         kind = rng.choice(["box", "ellipse", "post", "table"], p=[0.35, 0.2, 0.2, 0.25])
         if kind == "ellipse":
             axes = rng.uniform(0.05, 0.25, 2) * scale
-            cv2.ellipse(mask, (center.tolist(), (2 * axes).tolist(), float(rng.uniform(0, 180))), [1], -1)
+            cv2.ellipse(
+                mask, (center.tolist(), (2 * axes).tolist(), float(rng.uniform(0, 180))), [1], -1
+            )
         else:
-            extent = {"box": rng.uniform(0.08, 0.5, 2), "post": (rng.uniform(0.05, 0.25), 4.0), "table": (4.0, 1.2)}[
-                kind
-            ]
+            extent = {
+                "box": rng.uniform(0.08, 0.5, 2),
+                "post": (rng.uniform(0.05, 0.25), 4.0),
+                "table": (4.0, 1.2),
+            }[kind]
             if kind == "table":  # hides everything on one side of an edge: a desk, a wall, a car
                 side = rng.choice(4, p=[0.7, 0.1, 0.1, 0.1])
                 angle = 90.0 * side + rng.normal(0, 6)
-                center = center + 0.6 * scale * np.array([np.sin(-np.radians(angle)), np.cos(np.radians(angle))])
+                center = center + 0.6 * scale * np.array(
+                    [np.sin(-np.radians(angle)), np.cos(np.radians(angle))]
+                )
             else:
                 angle = rng.normal(0, 8) if kind == "post" else rng.uniform(0, 180)
-            box = cv2.boxPoints((center.tolist(), (np.array(extent) * scale).tolist(), float(angle)))
+            box = cv2.boxPoints(
+                (center.tolist(), (np.array(extent) * scale).tolist(), float(angle))
+            )
             cv2.fillPoly(mask, [np.round(box).astype(np.int32)], [1])
         hidden = mask.astype(bool)
-        texture = background(size, rng) if rng.random() < 0.5 else np.full_like(painting.image, rng.uniform(10, 245, 3))
+        texture = (
+            background(size, rng)
+            if rng.random() < 0.5
+            else np.full_like(painting.image, rng.uniform(10, 245, 3))
+        )
         painting.image[hidden] = texture[hidden]
         painting.part[hidden] = NOBODY
 
 
-def degrade(image: UInt8[np.ndarray, "S S 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "S S 3"]:
+def degrade(
+    image: UInt8[np.ndarray, "S S 3"], rng: np.random.Generator
+) -> UInt8[np.ndarray, "S S 3"]:
     """What a cheap camera adds: blur, a colour cast, noise."""
     out = image.astype(np.float32)
     if rng.random() < 0.4:
@@ -211,7 +244,9 @@ def degrade(image: UInt8[np.ndarray, "S S 3"], rng: np.random.Generator) -> UInt
     if rng.random() < 0.2:  # motion
         length = int(rng.integers(3, 10))
         kernel = np.zeros((length, length), np.float32)
-        cv2.line(kernel, (0, int(rng.integers(length))), (length - 1, int(rng.integers(length))), [1.0])
+        cv2.line(
+            kernel, (0, int(rng.integers(length))), (length - 1, int(rng.integers(length))), [1.0]
+        )
         out = cv2.filter2D(out, -1, kernel / kernel.sum())
     gain = rng.uniform(0.6, 1.25) * rng.uniform(0.9, 1.1, 3)
     out = out * gain.astype(np.float32) + np.float32(rng.uniform(-15, 15))
@@ -222,7 +257,9 @@ def degrade(image: UInt8[np.ndarray, "S S 3"], rng: np.random.Generator) -> UInt
 def visible_joints(
     part: UInt8[np.ndarray, "S S"], joints_px: Float[np.ndarray, "24 2"], reach: int
 ) -> Bool[np.ndarray, "24"]:
-    """Whether each joint's own part, or a neighbour along the skeleton, shows within `reach` px of its projection."""
+    """Whether each joint's own part, or a neighbour along the skeleton, shows within `reach` px of
+    its projection.
+    """
     size = part.shape[0]
     visible = np.zeros(len(joints_px), bool)
     for k, (x, y) in enumerate(np.round(joints_px).astype(int)):

@@ -1,6 +1,7 @@
 """Random people in front of random cameras: CMU poses on the default body, with exact truth.
 
-A scene is drawn in numbers only; `trainer.synthesize` paints it and shows it to the landmark network.
+A scene is drawn in numbers only; `trainer.synthesize` paints it and shows it to the landmark
+network.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ CROPS = {
     "arms and head": _LEGS,
     "arms": _LEGS + _HEAD,
 }
-"""What a crop takes away, and the joints that it keeps. "arms" is what ambiguous H36M calls "head": its code deletes arms."""
+"""What a crop takes away, and the joints that it keeps. "arms" is what ambiguous H36M calls "head":
+its code deletes arms.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,10 @@ class Scene:
 
 
 def draw(
-    poses: Float[np.ndarray, "N 24 3"], clip: Int[np.ndarray, "N"], config: SceneConfig, rng: np.random.Generator
+    poses: Float[np.ndarray, "N 24 3"],
+    clip: Int[np.ndarray, "N"],
+    config: SceneConfig,
+    rng: np.random.Generator,
 ) -> Scene:
     """Draw one scene; clips are equally likely, whatever their length.
 
@@ -81,18 +87,22 @@ def draw(
         pose[list(UPPER_BODY)] = _pick(poses, clip, rng)[list(UPPER_BODY)]
     pose[1:] = log_so3(exp_so3(pose[1:]) @ exp_so3(rng.normal(0, config.jitter_rad, (23, 3))))
     pose[0] = log_so3(_camera_from_world(config, rng) @ exp_so3(pose[0]))
-    size = ((1280, 720), (640, 480), (720, 1280), (720, 720))[rng.choice(4, p=[0.45, 0.25, 0.2, 0.1])]
+    size = ((1280, 720), (640, 480), (720, 1280), (720, 720))[
+        rng.choice(4, p=[0.45, 0.25, 0.2, 0.1])
+    ]
     focal = max(size) / (2 * np.tan(np.radians(rng.uniform(*config.fov_deg)) / 2))
     crop = rng.choice(list(CROPS), p=config.crops)
     pelvis = _place(size, focal, config, rng)
-    return Scene(pose, rng.normal(0, 1, NUM_BETAS), pelvis, float(focal), size, str(crop), config.things)
+    return Scene(
+        pose, rng.normal(0, 1, NUM_BETAS), pelvis, float(focal), size, str(crop), config.things
+    )
 
 
 def window(scene: Scene, joints_px: Float[np.ndarray, "24 2"]) -> Float[np.ndarray, "4"]:
     """The part of the picture that is there: left, top, right, bottom, px.
 
-    A crop is the tight square about the joints that it keeps, as in ambiguous H36M (Biggs et al., 3D Multi-bodies, 2020), so
-    other joints are hidden only where they really fall outside it.
+    A crop is the tight square about the joints that it keeps, as in ambiguous H36M (Biggs et al.,
+    3D Multi-bodies, 2020), so other joints are hidden only where they really fall outside it.
     """
     right, bottom = scene.size
     if scene.crop == WHOLE:
@@ -103,7 +113,9 @@ def window(scene: Scene, joints_px: Float[np.ndarray, "24 2"]) -> Float[np.ndarr
     return np.concatenate([low, high])
 
 
-def _pick(poses: Float[np.ndarray, "N 24 3"], clip: Int[np.ndarray, "N"], rng: np.random.Generator) -> np.ndarray:
+def _pick(
+    poses: Float[np.ndarray, "N 24 3"], clip: Int[np.ndarray, "N"], rng: np.random.Generator
+) -> np.ndarray:
     first, last = clip[0], clip[-1]
     start, stop = 0, 0
     while start == stop:  # clips of another split are missing between first and last
@@ -112,7 +124,9 @@ def _pick(poses: Float[np.ndarray, "N 24 3"], clip: Int[np.ndarray, "N"], rng: n
 
 
 def _camera_from_world(config: SceneConfig, rng: np.random.Generator) -> Float[np.ndarray, "3 3"]:
-    """A y-up world turned at random about its axis, then seen by a camera that looks down and rolls a little."""
+    """A y-up world turned at random about its axis, then seen by a camera that looks down and rolls
+    a little.
+    """
     yaw = exp_so3(np.array([0.0, rng.uniform(-np.pi, np.pi), 0.0]))
     flip = np.diag([1.0, -1.0, -1.0])  # y up, z backwards  ->  y down, z forwards
     low, high = np.radians(config.elevation_deg)
@@ -130,7 +144,9 @@ def _place(
     if rng.random() >= config.truncate:
         z = max(z, 1.25 * focal * 1.9 / height)
         z = min(z, 0.95 * max(config.distance_m[1], 1.25 * focal * 1.9 / height))
-        slack_x, slack_y = (max(0.0, (side - focal * tall / z) / 2) for side, tall in ((width, 1.2), (height, 1.9)))
+        slack_x, slack_y = (
+            max(0.0, (side - focal * tall / z) / 2) for side, tall in ((width, 1.2), (height, 1.9))
+        )
         x, y = rng.uniform(-slack_x, slack_x), rng.uniform(-slack_y, slack_y) + 0.05 * focal / z
     else:
         x, y = rng.uniform(-0.5, 0.5) * width, rng.uniform(-0.35, 0.75) * height

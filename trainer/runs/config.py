@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from trainer.data.augment import AugmentConfig
-from trainer.data.exact import Shown
+from trainer.data.exact import LandmarkSource
 from trainer.data.noise import NoiseConfig
 from trainer.methods.method import Supervision
 from trainer.methods.registry import MethodConfigs, Name
@@ -26,13 +26,17 @@ class TrainConfig:
     pairs: Path = Path("runs/pairs")
     body: Path | None = None
     """That the pairs were made with; the default body when None."""
-    shown: Shown = "rendered"
-    """Which landmarks of the pairs; a flow that learnt from exact ones is for comparing methods, not for pictures."""
+    landmark_source: LandmarkSource = "rendered"
+    """Which landmarks of the pairs; a flow that learnt from exact ones is for comparing methods,
+    not for pictures.
+    """
     run: Path = Path("runs/first")
     start: Path | None = None
     """A run whose averaged weights this one starts from."""
     weak: Path | None = None
-    """Folder of `trainer.video_pairs`: unlabelled real video, whose visible 2D landmarks supervise as under `2d-vis`."""
+    """Folder of `trainer.video_pairs`: unlabelled real video, whose visible 2D landmarks supervise
+    as under `2d-vis`.
+    """
     weak_batch: int = 64
     weak_weight: float = 0.1
     steps: int = 12_000
@@ -53,7 +57,9 @@ class TrainConfig:
     """Processes a node."""
     nodes: int = 1
     threads: int = 1
-    """Of torch. NumPy makes the batches in the same process: set OPENBLAS_NUM_THREADS=1, or the two fight over the cores."""
+    """Of torch. NumPy makes the batches in the same process: set OPENBLAS_NUM_THREADS=1, or the two
+    fight over the cores.
+    """
     evaluate_every: int = 2000
     evaluate_pairs: int = 1000
     """Validation pairs that are scored during training."""
@@ -82,4 +88,8 @@ def _what_matters(config: TrainConfig) -> dict[str, object]:
     values = asdict(config)
     paths = {name: value.resolve() for name, value in values.items() if isinstance(value, Path)}
     own = {"methods": values["methods"][config.method]}
-    return {name: value for name, value in (values | paths | own).items() if name not in _CHANGES_NOTHING}
+    return {
+        name: value
+        for name, value in (values | paths | own).items()
+        if name not in _CHANGES_NOTHING
+    }

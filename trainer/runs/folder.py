@@ -1,4 +1,6 @@
-"""What a run folder says about itself: configuration, commit and data of every start, and the scores at its end."""
+"""What a run folder says about itself: configuration, commit and data of every start, and the
+scores at its end.
+"""
 
 import dataclasses
 import json
@@ -10,7 +12,7 @@ import torch
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from trainer.methods.method import Known, Method
+from trainer.methods.method import Method, Priors
 from trainer.methods.registry import build
 from trainer.pose_prior import PosePrior
 from trainer.runs.config import TrainConfig
@@ -40,7 +42,9 @@ def load_scores(run: Path) -> dict[str, float | None]:
     """
     path = run / "scores.json"
     if not path.exists():
-        raise PenumbraError(f"{run} has no scores yet: let python -m trainer.train --run {run} come to its end.")
+        raise PenumbraError(
+            f"{run} has no scores yet: let python -m trainer.train --run {run} come to its end."
+        )
     return json.loads(path.read_text())
 
 
@@ -52,7 +56,9 @@ def load_config(run: Path) -> TrainConfig:
     """
     path = run / "config.json"
     if not path.exists():
-        raise PenumbraError(f"{run} holds no run: train one with python -m trainer.train --run {run}.")
+        raise PenumbraError(
+            f"{run} holds no run: train one with python -m trainer.train --run {run}."
+        )
     return config_of(json.loads(path.read_text()))
 
 
@@ -64,7 +70,7 @@ def config_of(facts: dict[str, Any]) -> TrainConfig:
 
 def fresh_method(config: TrainConfig) -> Method:
     """An untrained method."""
-    known = Known(BodyModel.load(config.body), PosePrior.load())
+    known = Priors(BodyModel.load(config.body), PosePrior.load())
     return build(config.method, config.supervision, known, config.methods, config.encoder)
 
 
@@ -76,7 +82,9 @@ def load_method(run: Path) -> Method:
     """
     config = load_config(run)
     if not (run / "last.pt").exists():
-        raise PenumbraError(f"{run} holds no checkpoint yet: let python -m trainer.train --run {run} reach its first.")
+        raise PenumbraError(
+            f"{run} holds no checkpoint yet: let python -m trainer.train --run {run} reach its first."
+        )
     method = fresh_method(config)
     state: dict[str, Any] = torch.load(run / "last.pt", weights_only=True, map_location="cpu")
     method.load_state_dict(state["average"])

@@ -1,4 +1,6 @@
-"""Every backend computes the same thing, in the same arrays, and a backend that is not there says how to get it."""
+"""Every backend computes the same thing, in the same arrays, and a backend that is not there says
+how to get it.
+"""
 
 import logging
 import subprocess
@@ -35,7 +37,9 @@ def assert_agrees(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]
     assert actual.keys() == expected.keys()
     for name, value in expected.items():
         assert actual[name].shape == value.shape
-        np.testing.assert_allclose(actual[name], value, rtol=0, atol=TOLERANCE * np.abs(value).max(), err_msg=name)
+        np.testing.assert_allclose(
+            actual[name], value, rtol=0, atol=TOLERANCE * np.abs(value).max(), err_msg=name
+        )
 
 
 @pytest.mark.parametrize("net", ["conv", "dense"])
@@ -48,7 +52,11 @@ def test_backends_agree_with_onnxruntime(net: str, backend: str, tmp_path: Path)
         fill(engine.inputs, seed)
         oracle.run()
         engine.run()
-        assert all(np.isfinite(value).all() and value.std() > 0 for value in oracle.outputs.values() if value.size > 1)
+        assert all(
+            np.isfinite(value).all() and value.std() > 0
+            for value in oracle.outputs.values()
+            if value.size > 1
+        )
         assert_agrees(engine.outputs, oracle.outputs)
 
 
@@ -57,7 +65,10 @@ def test_backends_agree_with_onnxruntime(net: str, backend: str, tmp_path: Path)
 @pytest.mark.parametrize("net", ["conv", "dense"])
 def test_cuda_graph_agrees_with_onnxruntime(net: str, tmp_path: Path) -> None:
     model, shapes = build(net, tmp_path)
-    oracle, engine = open_engine(model, "onnxruntime", shapes), open_engine(model, "torch-cuda", shapes)
+    oracle, engine = (
+        open_engine(model, "onnxruntime", shapes),
+        open_engine(model, "torch-cuda", shapes),
+    )
     for seed in (0, 1):
         fill(oracle.inputs, seed)
         fill(engine.inputs, seed)
@@ -111,13 +122,19 @@ def test_unknown_backend_and_missing_model_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_missing_package_says_how_to_get_it(backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_says_how_to_get_it(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engines.backends.engine, "find_spec", lambda name: None)
-    with pytest.raises(PenumbraError, match=rf"'{backend}' needs the Python package .* pip install"):
+    with pytest.raises(
+        PenumbraError, match=rf"'{backend}' needs the Python package .* pip install"
+    ):
         open_engine(conv_net(tmp_path), backend)
 
 
-def test_gpu_backend_without_gpu_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_backend_without_gpu_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engines.backends.engine, "cuda_device_count", lambda: 0)
     with pytest.raises(PenumbraError, match="'torch-cuda' needs an NVIDIA GPU"):
         open_engine(conv_net(tmp_path), "torch-cuda")
@@ -130,9 +147,15 @@ def test_auto_takes_openvino_on_a_cpu_and_says_so(
     with caplog.at_level(logging.INFO, logger="engines.backends.engine"):
         engine = open_engine(conv_net(tmp_path))
     assert engine.backend == "openvino CPU"
-    assert [record.getMessage() for record in caplog.records if "conv.onnx runs on openvino CPU" in record.getMessage()]
+    assert [
+        record.getMessage()
+        for record in caplog.records
+        if "conv.onnx runs on openvino CPU" in record.getMessage()
+    ]
     monkeypatch.setattr(
-        engines.backends.engine, "find_spec", lambda name: None if name == "openvino" else find_spec(name)
+        engines.backends.engine,
+        "find_spec",
+        lambda name: None if name == "openvino" else find_spec(name),
     )
     assert open_engine(conv_net(tmp_path)).backend == "onnxruntime CPU"
     monkeypatch.setattr(engines.backends.engine, "find_spec", lambda name: None)
@@ -140,7 +163,9 @@ def test_auto_takes_openvino_on_a_cpu_and_says_so(
         open_engine(conv_net(tmp_path))
 
 
-def test_cache_that_cannot_be_written_or_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_that_cannot_be_written_or_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = conv_net(tmp_path)
     open_engine(model, "openvino")
     compiled = list((tmp_path / "cache" / "openvino").glob("*.blob"))
@@ -159,10 +184,15 @@ def test_cache_that_cannot_be_written_or_is_damaged(tmp_path: Path, monkeypatch:
 
 
 def test_torch_refuses_an_operator_by_name(tmp_path: Path) -> None:
-    with pytest.raises(PenumbraError, match=r"operator Hardmax \(node the_node\) is not in engines/torch_ops"):
+    with pytest.raises(
+        PenumbraError, match=r"operator Hardmax \(node the_node\) is not in engines/torch_ops"
+    ):
         open_engine(one_op(tmp_path, "Hardmax", [1, 4]), "torch")
     with pytest.raises(PenumbraError, match="operator MaxPool with auto_pad"):
-        open_engine(one_op(tmp_path, "MaxPool", [1, 1, 4, 4], kernel_shape=[2, 2], auto_pad="SAME_UPPER"), "torch")
+        open_engine(
+            one_op(tmp_path, "MaxPool", [1, 1, 4, 4], kernel_shape=[2, 2], auto_pad="SAME_UPPER"),
+            "torch",
+        )
 
 
 def test_cpu_run_imports_neither_torch_nor_mediapipe_nor_onnx(tmp_path: Path) -> None:
@@ -175,5 +205,7 @@ def test_cpu_run_imports_neither_torch_nor_mediapipe_nor_onnx(tmp_path: Path) ->
         "heavy = {'torch', 'mediapipe', 'onnx', 'onnxruntime'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr

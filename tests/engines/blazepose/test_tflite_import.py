@@ -24,14 +24,18 @@ class BothRuntimes:
     """The same network in the TFLite runtime and, translated, in ONNX Runtime."""
 
     def __init__(self, network: models.Network, outputs: dict[int, str], cache: Path) -> None:
-        litert = pytest.importorskip("ai_edge_litert.interpreter", reason="the TFLite runtime is not installed")
+        litert = pytest.importorskip(
+            "ai_edge_litert.interpreter", reason="the TFLite runtime is not installed"
+        )
         onnxruntime = pytest.importorskip("onnxruntime")
         path = models.tflite_path(network)
         self.outputs = outputs
         self.interpreter = litert.Interpreter(str(path))
         self.interpreter.allocate_tensors()
         translated = models.import_once(path, outputs, cache=cache)
-        self.session = onnxruntime.InferenceSession(str(translated), providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(
+            str(translated), providers=["CPUExecutionProvider"]
+        )
 
     def __call__(self, picture: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Each output of an RGB picture (S, S, 3): the TFLite runtime's and ours."""
@@ -41,7 +45,10 @@ class BothRuntimes:
         image = np.ascontiguousarray(picture.transpose(2, 0, 1)[None])
         ours = self.session.run(list(self.outputs.values()), {"image": image})
         names = enumerate(self.outputs.items())
-        return {name: (self.interpreter.get_tensor(details[i]["index"]), ours[n]) for n, (i, name) in names}
+        return {
+            name: (self.interpreter.get_tensor(details[i]["index"]), ours[n])
+            for n, (i, name) in names
+        }
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +82,10 @@ def real_pictures(side: int) -> list[np.ndarray]:
     for frame in range(0, 180, 30):
         film.set(cv2.CAP_PROP_POS_FRAMES, frame)
         pictures.append(film.read()[1])
-    return [cv2.resize(picture, (side, side))[..., ::-1].astype(np.float32) / 255 for picture in pictures]
+    return [
+        cv2.resize(picture, (side, side))[..., ::-1].astype(np.float32) / 255
+        for picture in pictures
+    ]
 
 
 def assert_landmarker_agrees(both: BothRuntimes, pictures: list[np.ndarray]) -> None:
@@ -88,7 +98,9 @@ def assert_landmarker_agrees(both: BothRuntimes, pictures: list[np.ndarray]) -> 
         outputs = both(picture)
         theirs, ours = outputs.pop("landmarks")
         assert ours.shape == theirs.shape
-        np.testing.assert_allclose(ours, theirs, atol=0.01, rtol=0)  # px of the crop; logits where it says so
+        np.testing.assert_allclose(
+            ours, theirs, atol=0.01, rtol=0
+        )  # px of the crop; logits where it says so
         for name, (theirs, ours) in outputs.items():
             assert ours.shape == theirs.shape
             extent = 1.0 if name == "score" else np.ptp(theirs)
@@ -110,7 +122,9 @@ def test_detector_agrees(detector: BothRuntimes, source: Any) -> None:
     for picture in source(224):
         for name, (theirs, ours) in detector(picture * 2 - 1).items():
             assert ours.shape == theirs.shape
-            np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.ptp(theirs), rtol=0, err_msg=name)
+            np.testing.assert_allclose(
+                ours, theirs, atol=1e-4 * np.ptp(theirs), rtol=0, err_msg=name
+            )
 
 
 def test_the_runtime_model_leaves_out_what_nobody_reads(cache: Path) -> None:
@@ -118,7 +132,12 @@ def test_the_runtime_model_leaves_out_what_nobody_reads(cache: Path) -> None:
     path = models.tflite_path(models.LANDMARKER)
     whole = onnx.load(models.import_once(path, LANDMARKER_OUTPUTS, cache=cache))
     lean = onnx.load(models.import_once(path, models.LANDMARKER.outputs, cache=cache))
-    assert [output.name for output in lean.graph.output] == ["landmarks", "score", "heatmap", "world"]
+    assert [output.name for output in lean.graph.output] == [
+        "landmarks",
+        "score",
+        "heatmap",
+        "world",
+    ]
     assert len(lean.graph.node) < len(whole.graph.node)
 
 
@@ -133,7 +152,12 @@ def tiny_network(operator: str, options: Any = None, options_type: int = 0) -> b
     model, graph = schema.ModelT(), schema.SubGraphT()
     graph.tensors = [schema.TensorT(), schema.TensorT()]
     for tensor in graph.tensors:
-        tensor.shape, tensor.type, tensor.buffer, tensor.name = [1, 4, 4, 2], schema.TensorType.FLOAT32, 0, "picture"
+        tensor.shape, tensor.type, tensor.buffer, tensor.name = (
+            [1, 4, 4, 2],
+            schema.TensorType.FLOAT32,
+            0,
+            "picture",
+        )
     node = schema.OperatorT()
     node.opcodeIndex, node.inputs, node.outputs = 0, [0], [1]
     node.builtinOptions, node.builtinOptionsType = options, options_type
@@ -141,7 +165,12 @@ def tiny_network(operator: str, options: Any = None, options_type: int = 0) -> b
     code = schema.OperatorCodeT()
     code.builtinCode = getattr(schema.BuiltinOperator, operator)
     code.deprecatedBuiltinCode = min(code.builtinCode, 127)
-    model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [code], [graph], [schema.BufferT()]
+    model.version, model.operatorCodes, model.subgraphs, model.buffers = (
+        3,
+        [code],
+        [graph],
+        [schema.BufferT()],
+    )
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
@@ -186,7 +215,9 @@ def test_the_cache_is_keyed_by_the_files_hash(tmp_path: Path) -> None:
     copy, changed = tmp_path / "copy" / original.name, tmp_path / "changed" / original.name
     for path, tail in ((copy, b""), (changed, b"\x00")):
         path.parent.mkdir()
-        path.write_bytes(original.read_bytes() + tail)  # Bytes after the end are allowed and mean nothing.
+        path.write_bytes(
+            original.read_bytes() + tail
+        )  # Bytes after the end are allowed and mean nothing.
     first = models.import_once(original, DETECTOR_OUTPUTS, cache=tmp_path)
     written = first.stat().st_mtime_ns
     assert models.import_once(copy, DETECTOR_OUTPUTS, cache=tmp_path) == first
@@ -200,7 +231,9 @@ def test_the_cache_is_keyed_by_the_files_hash(tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(PenumbraError, match="PENUMBRA_CACHE"):
-        models.import_once(models.tflite_path(models.DETECTOR), DETECTOR_OUTPUTS, cache=tmp_path / "file" / "cache")
+        models.import_once(
+            models.tflite_path(models.DETECTOR), DETECTOR_OUTPUTS, cache=tmp_path / "file" / "cache"
+        )
 
 
 def test_a_missing_mediapipe_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,10 +246,14 @@ def test_a_missing_mediapipe_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_importing_brings_neither_mediapipe_nor_torch(use: str, cache: Path) -> None:
     """And from the second use on it does without onnx, which is slow to import."""
     folder = cache / "fresh"
-    code = "import sys; from engines.blazepose.models import *; detector_model(); print(*sys.modules)"
+    code = (
+        "import sys; from engines.blazepose.models import *; detector_model(); print(*sys.modules)"
+    )
     environment = {**os.environ, "PENUMBRA_CACHE": str(folder)}
     root = ROOT
-    answer = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True
+    )
     assert answer.returncode == 0, answer.stderr
     loaded = set(answer.stdout.split())
     assert not loaded & {"mediapipe", "torch"}

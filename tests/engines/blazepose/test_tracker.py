@@ -9,8 +9,16 @@ import pytest
 
 from engines.blazepose.detector import Detector, anchor_centers
 from engines.blazepose.landmarker import Landmarker, open_landmarker, refine
-from engines.blazepose.roi import MARGIN, apply_affine, crop_to_image, cut, roi_from_points, steady, write_planes
-from engines.blazepose.tracker import Perception, open_perception
+from engines.blazepose.roi import (
+    MARGIN,
+    apply_affine,
+    crop_to_image,
+    cut,
+    roi_from_points,
+    steady,
+    write_planes,
+)
+from engines.blazepose.tracker import PoseTracker, open_tracker
 from engines.types import Landmarks, Roi
 from tests.support.paths import SHARED
 
@@ -43,7 +51,9 @@ def test_roi_turns_the_rim_upwards(angle: float) -> None:
     roi = roi_from_points(center, rim)
     assert roi.size == pytest.approx(2 * MARGIN * radius)
     assert roi.rotation == pytest.approx(angle)
-    mapped = apply_affine(crop_to_image(roi, 256), np.array([[128.0, 128.0], [128.0, 128.0 - 128.0 / MARGIN]]))
+    mapped = apply_affine(
+        crop_to_image(roi, 256), np.array([[128.0, 128.0], [128.0, 128.0 - 128.0 / MARGIN]])
+    )
     np.testing.assert_allclose(mapped, [center, rim], atol=1e-9)
 
 
@@ -52,7 +62,9 @@ def test_roi_turns_the_rim_upwards(angle: float) -> None:
 def test_a_spot_is_cut_out_and_mapped_back(rotation: float, size: float) -> None:
     """Draw a soft spot, cut, find its centre in the crop, map it back: the same place, to a twentieth of a pixel."""
     spot, spread = np.array([203.3, 171.8]), 6.0
-    x, y = np.meshgrid(np.arange(400) + 0.5, np.arange(360) + 0.5)  # centres of the pixels, image px
+    x, y = np.meshgrid(
+        np.arange(400) + 0.5, np.arange(360) + 0.5
+    )  # centres of the pixels, image px
     bright = 255 * np.exp(-((x - spot[0]) ** 2 + (y - spot[1]) ** 2) / (2 * spread**2))
     image = np.repeat(np.rint(bright).astype(np.uint8)[..., None], 3, axis=2)
     to_image = crop_to_image(Roi(np.array([190.0, 180.0]), size, rotation), 256)
@@ -82,7 +94,9 @@ def test_steady_damps_small_movements_more_and_ends_at_the_target() -> None:
         return float(steady(start, target).center[0] - 100.0) / shift
 
     assert 0.0 < part(1.0) < part(10.0) < part(100.0) < 1.0
-    target = Roi(np.array([130.0, 90.0]), 220.0, start.rotation + turn - 2 * math.pi)  # across the cut at pi
+    target = Roi(
+        np.array([130.0, 90.0]), 220.0, start.rotation + turn - 2 * math.pi
+    )  # across the cut at pi
     roi = start
     for _ in range(2000):
         roi = steady(roi, target)
@@ -110,7 +124,10 @@ class StillEngine:
 def silent_detector() -> tuple[Detector, StillEngine]:
     engine = StillEngine(
         {"image": np.zeros((1, 3, 224, 224), np.float32)},
-        {"boxes": np.zeros((1, 2254, 12), np.float32), "scores": np.full((1, 2254, 1), -50, np.float32)},
+        {
+            "boxes": np.zeros((1, 2254, 12), np.float32),
+            "scores": np.full((1, 2254, 1), -50, np.float32),
+        },
     )
     return Detector(engine), engine
 
@@ -128,7 +145,9 @@ def test_detector_undoes_the_letterbox() -> None:
     detector, engine = silent_detector()
     points = np.array([[112.0, 130.0], [112.0, 74.0], [112.0, 90.0], [112.0, 60.0]])
     say(engine, 700, 0.9, points)
-    roi = detector(np.zeros((240, 448, 3), np.uint8))  # half size; 104 px of border above and below the picture
+    roi = detector(
+        np.zeros((240, 448, 3), np.uint8)
+    )  # half size; 104 px of border above and below the picture
     assert roi is not None
     np.testing.assert_allclose(roi.center, [224.0, 260.0 - 104.0], atol=1e-4)
     assert roi.size == pytest.approx(2 * MARGIN * 112.0, rel=1e-5)
@@ -165,9 +184,12 @@ def test_refine_moves_to_the_spot() -> None:
 
 
 @pytest.mark.parametrize(
-    "point, logit", [((85.0, 119.0), -0.1), ((-8.0, 119.0), 4.0), ((85.0, 260.0), 4.0), ((140.0, 119.0), 4.0)]
+    "point, logit",
+    [((85.0, 119.0), -0.1), ((-8.0, 119.0), 4.0), ((85.0, 260.0), 4.0), ((140.0, 119.0), 4.0)],
 )
-def test_refine_leaves_what_is_faint_outside_or_far(point: tuple[float, float], logit: float) -> None:
+def test_refine_leaves_what_is_faint_outside_or_far(
+    point: tuple[float, float], logit: float
+) -> None:
     np.testing.assert_array_equal(refine(np.array([point]), heat((22.0, 30.0), logit)), [point])
 
 
@@ -218,12 +240,14 @@ class Scripted:
         self.asked.append("detected" if roi is self.detected else "tracked")
         one, points = np.zeros(33), np.zeros((33, 2))
         points[[11, 12], 1] = -self.torso * roi.size
-        return Landmarks(points, one, one, one, np.zeros((33, 3)), self.scores.pop(0), roi), self.tracked
+        return Landmarks(
+            points, one, one, one, np.zeros((33, 3)), self.scores.pop(0), roi
+        ), self.tracked
 
-    def play(self, *scores: float) -> tuple[Perception, list[bool]]:
+    def play(self, *scores: float) -> tuple[PoseTracker, list[bool]]:
         self.scores = list(scores)
-        perception = Perception(self.detect, self.landmark)  # type: ignore[arg-type]
-        return perception, [perception(np.zeros((8, 8, 3), np.uint8)) is not None for _ in range(3)]
+        tracker = PoseTracker(self.detect, self.landmark)  # type: ignore[arg-type]
+        return tracker, [tracker(np.zeros((8, 8, 3), np.uint8)) is not None for _ in range(3)]
 
 
 def test_the_detector_is_asked_only_when_nobody_is_tracked() -> None:
@@ -252,16 +276,16 @@ def test_an_empty_scene_and_a_reset() -> None:
     scene.somebody = False
     assert scene.play()[1] == [False, False, False]
     scene = Scripted()
-    perception, _ = scene.play(0.9, 0.9, 0.9, 0.9)
-    perception.reset()
-    perception(np.zeros((8, 8, 3), np.uint8))
+    tracker, _ = scene.play(0.9, 0.9, 0.9, 0.9)
+    tracker.reset()
+    tracker(np.zeros((8, 8, 3), np.uint8))
     assert scene.asked[-2:] == ["detector", "detected"]
 
 
 def test_who_is_found_elsewhere_or_after_an_empty_frame_is_another_person() -> None:
     scene, numbers = Scripted(), []
     picture = np.zeros((8, 8, 3), np.uint8)
-    perception = Perception(scene.detect, scene.landmark)  # type: ignore[arg-type]
+    tracker = PoseTracker(scene.detect, scene.landmark)  # type: ignore[arg-type]
     for scores, place, size in (
         ([0.9], 0.0, 10.0),  # found
         ([0.9], 0.0, 10.0),  # tracked
@@ -272,7 +296,7 @@ def test_who_is_found_elsewhere_or_after_an_empty_frame_is_another_person() -> N
         ([0.9], 1.0, 10.0),
     ):
         scene.scores, scene.detected = scores, Roi(np.full(2, place), size, 0.0)
-        numbers.append(perception.track_id if perception(picture) else None)
+        numbers.append(tracker.track_id if tracker(picture) else None)
     assert numbers == [1, 1, 1, 2, 3, None, 4]
 
 
@@ -290,10 +314,12 @@ def test_without_a_torso_only_the_surest_are_believed() -> None:
 def test_agrees_with_mediapipes_own_pose(record_property) -> None:
     """Where both see the man, the landmarks that are visible differ by less than 2 % of his height in the picture."""
     pictures = frames(4, 40)
-    pose = pytest.importorskip("mediapipe").solutions.pose.Pose(model_complexity=1, smooth_landmarks=False)
-    perception, differences, seen = open_perception(BACKEND), [], []
+    pose = pytest.importorskip("mediapipe").solutions.pose.Pose(
+        model_complexity=1, smooth_landmarks=False
+    )
+    tracker, differences, seen = open_tracker(BACKEND), [], []
     for picture in pictures:
-        ours = perception(picture)
+        ours = tracker(picture)
         theirs = pose.process(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)).pose_landmarks
         seen.append((ours is not None, theirs is not None))
         if ours is None or theirs is None:

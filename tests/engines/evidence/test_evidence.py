@@ -7,7 +7,14 @@ import pytest
 
 from engines.errors import PenumbraError
 from engines.evidence.density import TopDensity
-from engines.evidence.evidence import best, effective_sample_size, posterior_moments, reweight, select, take
+from engines.evidence.evidence import (
+    best,
+    effective_sample_size,
+    posterior_moments,
+    reweight,
+    select,
+    take,
+)
 from engines.flow.statistics import joint_moments
 from engines.types import Hypotheses
 
@@ -35,7 +42,9 @@ class Measured:
 
 
 def bodies(joints: np.ndarray, weights: np.ndarray | None = None) -> Hypotheses:
-    """Hypotheses with given joints (K, 24, 3) and, to tell them apart, their number in every other field."""
+    """Hypotheses with given joints (K, 24, 3) and, to tell them apart, their number in every other
+    field.
+    """
     count = len(joints)
     number = np.arange(count, dtype=float)
     return Hypotheses(
@@ -54,7 +63,9 @@ def plain(count: int) -> Hypotheses:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_normal_measurement_gives_the_analytic_posterior(seed: int) -> None:
-    """Prior N(m, P), measurement z ~ N(x, R): the posterior is N(m + G(z - m), (I - G)P) with G = P(P + R)^-1."""
+    """Prior N(m, P), measurement z ~ N(x, R): the posterior is N(m + G(z - m), (I - G)P) with G =
+    P(P + R)^-1.
+    """
     rng, count = np.random.default_rng(seed), 100_000
     mean, spread = np.array([0.1, -0.2, 3.0]), rng.normal(0, 0.2, (3, 3))
     P, R = spread @ spread.T + 0.01 * np.eye(3), np.diag([0.02, 0.05, 0.1])
@@ -71,11 +82,17 @@ def test_a_normal_measurement_gives_the_analytic_posterior(seed: int) -> None:
     assert 1000 < effective < count
     error = np.abs(found_mean - expected_mean) / np.sqrt(np.diag(expected_cov) / effective)
     assert error.max() < 5  # standard errors
-    np.testing.assert_allclose(found_cov, expected_cov, atol=5 * np.sqrt(2 / effective) * np.abs(expected_cov).max())
+    np.testing.assert_allclose(
+        found_cov, expected_cov, atol=5 * np.sqrt(2 / effective) * np.abs(expected_cov).max()
+    )
 
 
 def test_independent_evidence_may_come_one_piece_after_the_other() -> None:
-    prior, one, two = plain(50), Measured(np.array([0, 0, 3.1]), 0.1 * np.eye(3)), Measured(np.ones(3), np.eye(3))
+    prior, one, two = (
+        plain(50),
+        Measured(np.array([0, 0, 3.1]), 0.1 * np.eye(3)),
+        Measured(np.ones(3), np.eye(3)),
+    )
     together, apart = reweight(prior, one, two), reweight(reweight(prior, two), one)
     np.testing.assert_allclose(together.weights, apart.weights, rtol=1e-9)
     assert together.weights.sum() == pytest.approx(1)
@@ -89,7 +106,9 @@ def test_weights_by_hand() -> None:
     np.testing.assert_allclose(found.weights, [1 / 3, 2 / 3, 0])
     assert effective_sample_size(found) == pytest.approx(1 / (1 / 9 + 4 / 9))
     assert best(found).transl[0] == 1
-    far = reweight(prior, Fixed((-5000.0, -5001.0, -9000.0)))  # exp of these is zero, their ratios are not
+    far = reweight(
+        prior, Fixed((-5000.0, -5001.0, -9000.0))
+    )  # exp of these is zero, their ratios are not
     np.testing.assert_allclose(far.weights[1] / far.weights[0], np.exp(-1) / 2)
 
 
@@ -101,7 +120,9 @@ def test_tempering_leaves_as_many_bodies_as_asked_for() -> None:
     order = np.argsort(sharp.log_likelihood(prior))
     assert (np.diff(soft.weights[order]) >= 0).all()
     mild = Measured(np.array([0, 0, 3.0]), 10 * np.eye(3))
-    np.testing.assert_array_equal(reweight(prior, mild, min_effective=12).weights, reweight(prior, mild).weights)
+    np.testing.assert_array_equal(
+        reweight(prior, mild, min_effective=12).weights, reweight(prior, mild).weights
+    )
 
 
 def test_tempering_brings_nothing_back_that_was_ruled_out() -> None:
@@ -127,11 +148,15 @@ def test_top_density_keeps_the_k_densest() -> None:
 
 
 def test_moments_honour_the_weights() -> None:
-    """A body with weight 3 counts like three bodies; body 3 comes first, so that both functions start from it."""
+    """A body with weight 3 counts like three bodies; body 3 comes first, so that both functions
+    start from it.
+    """
     prior = take(plain(5), np.array([3, 0, 1, 2, 4]))
     prior = replace(prior, joints=prior.joints.astype(np.float32))
     heavy = replace(prior, weights=(np.array([3, 1, 2, 0, 1]) / 7).astype(np.float32))
-    repeated = replace(take(prior, np.array([0, 0, 0, 1, 2, 2, 4])), weights=np.full(7, 1 / 7, np.float32))
+    repeated = replace(
+        take(prior, np.array([0, 0, 0, 1, 2, 2, 4])), weights=np.full(7, 1 / 7, np.float32)
+    )
     for function in (joint_moments, posterior_moments):
         one, other = function(heavy), function(repeated)
         np.testing.assert_allclose(one.mean, other.mean, atol=1e-5)
@@ -141,7 +166,9 @@ def test_moments_honour_the_weights() -> None:
 
 
 def test_posterior_moments_by_hand() -> None:
-    """Two bodies on the optical axis, 2 m and 4 m away, and a dead one far off: the mean is at the weighted distance."""
+    """Two bodies on the optical axis, 2 m and 4 m away, and a dead one far off: the mean is at the
+    weighted distance.
+    """
     joints = np.zeros((3, 24, 3))
     joints[0, :, 2], joints[1, :, 2], joints[2, :, 2] = 9, 4, 2
     joints[1, 5], joints[2, 5] = (0.2, 0, 4), (0, 0, 2)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from calib.camera import Intrinsics
 from engines.body import BodyModel
+from engines.camera import Intrinsics
 from engines.errors import PenumbraError
 from engines.evidence.evidence import effective_sample_size, posterior_moments, reweight
 from engines.evidence.second_view import SecondView
@@ -27,11 +27,15 @@ def from_the_side(angle: float = 1.2) -> np.ndarray:
     return T
 
 
-def seen(joints: np.ndarray, T: np.ndarray, noise_px: float = 0.0, visibility: float = 0.95) -> SecondView:
+def seen(
+    joints: np.ndarray, T: np.ndarray, noise_px: float = 0.0, visibility: float = 0.95
+) -> SecondView:
     """What the second camera sees of true joints (24, 3)."""
     points = np.full((33, 2), -1e3)
     in_second = joints[JOINTS] @ T[:3, :3].T + T[:3, 3]
-    points[LANDMARKS] = CAMERA.project(in_second) + np.random.default_rng(0).normal(0, noise_px, (12, 2))
+    points[LANDMARKS] = CAMERA.project(in_second) + np.random.default_rng(0).normal(
+        0, noise_px, (12, 2)
+    )
     return SecondView(points, np.full(33, visibility), CAMERA, T)
 
 
@@ -41,7 +45,9 @@ def test_landmarks_and_joints_agree_with_the_trainer() -> None:
 
 
 def test_the_likelihood_by_hand() -> None:
-    """One landmark counts: 30 px right of where the joint is seen, b = 10 px, visibility 0.8, 1280 x 720 px."""
+    """One landmark counts: 30 px right of where the joint is seen, b = 10 px, visibility 0.8, 1280
+    x 720 px.
+    """
     camera = Intrinsics(1000, 1000, 640, 360, (1280, 720))
     points = np.full((33, 2), -1.0)
     points[15] = (670, 360)
@@ -51,9 +57,19 @@ def test_the_likelihood_by_hand() -> None:
     joints = np.zeros((2, 24, 3))
     joints[..., 2] = 2
     joints[1, 20, 2] = -2  # behind the camera
-    bodies = Hypotheses(np.zeros((2, 24, 3)), np.zeros((2, 10)), np.zeros((2, 3)), joints, np.zeros(2), np.ones(2) / 2)
+    bodies = Hypotheses(
+        np.zeros((2, 24, 3)),
+        np.zeros((2, 10)),
+        np.zeros((2, 3)),
+        joints,
+        np.zeros(2),
+        np.ones(2) / 2,
+    )
     found = view.log_likelihood(bodies) - np.log(1280 * 720)
-    expected = [np.log(0.8 * np.exp(-3) / (2 * np.pi * 100) + 0.2 / (1280 * 720)), np.log(0.2 / (1280 * 720))]
+    expected = [
+        np.log(0.8 * np.exp(-3) / (2 * np.pi * 100) + 0.2 / (1280 * 720)),
+        np.log(0.2 / (1280 * 720)),
+    ]
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
@@ -66,7 +82,9 @@ def test_the_truth_is_likeliest_through_a_distorting_lens(body: BodyModel) -> No
 
 
 def test_a_second_view_improves_depth_and_pose(body: BodyModel) -> None:
-    """Over twelve people: the weighted mean against the plain mean, in absolute depth and with the pelvises together."""
+    """Over twelve people: the weighted mean against the plain mean, in absolute depth and with the
+    pelvises together.
+    """
     depth, pose = np.zeros((12, 2)), np.zeros((12, 2))
     for seed in range(12):
         draws, truth = around(body, 400, seed)
@@ -74,7 +92,9 @@ def test_a_second_view_improves_depth_and_pose(body: BodyModel) -> None:
         for column, hypotheses in enumerate((draws, posterior)):
             mean = posterior_moments(hypotheses).mean
             depth[seed, column] = np.abs(mean - truth)[:, 2].mean()
-            pose[seed, column] = np.linalg.norm((mean - mean[0]) - (truth - truth[0]), axis=1).mean()
+            pose[seed, column] = np.linalg.norm(
+                (mean - mean[0]) - (truth - truth[0]), axis=1
+            ).mean()
     assert depth[:, 1].mean() < 0.4 * depth[:, 0].mean()
     assert pose[:, 1].mean() < pose[:, 0].mean()
 
@@ -87,7 +107,9 @@ def test_hidden_landmarks_and_those_outside_say_nothing(body: BodyModel) -> None
     elsewhere = view.points.copy()
     elsewhere[16] = (300, 300)
     a = replace(view, visibility=hidden)
-    b = replace(a, points=elsewhere, scale=a.scale_px / replace(a, points=elsewhere).scale_px * a.scale)
+    b = replace(
+        a, points=elsewhere, scale=a.scale_px / replace(a, points=elsewhere).scale_px * a.scale
+    )
     np.testing.assert_allclose(a.log_likelihood(draws), b.log_likelihood(draws))
     nothing = replace(view, points=np.full((33, 2), -5.0))
     assert effective_sample_size(reweight(draws, nothing)) == pytest.approx(20)

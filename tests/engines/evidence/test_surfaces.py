@@ -1,4 +1,6 @@
-"""Floors and objects: signed distances against formulas, bodies that stand, sink and touch, the thinned skin."""
+"""Floors and objects: signed distances against formulas, bodies that stand, sink and touch, the
+thinned skin.
+"""
 
 import numpy as np
 import pytest
@@ -17,7 +19,9 @@ SOLES = ("left_foot", "left_ankle", "right_foot", "right_ankle")
 
 
 def standing(body: BodyModel, heights: list[float]) -> Hypotheses:
-    """T-poses that face the camera three metres away, the pelvis this high (m) above the optical axis."""
+    """T-poses that face the camera three metres away, the pelvis this high (m) above the optical
+    axis.
+    """
     rotvec = np.zeros((len(heights), 24, 3))
     rotvec[:, 0] = log_so3(FACING)
     return hypotheses_of_poses(body, rotvec, np.array([[0.0, -height, 3.0] for height in heights]))
@@ -31,7 +35,9 @@ def lowest(body: BodyModel, hypotheses: Hypotheses) -> float:
 
 def box(center: tuple[float, float, float], size: float) -> tuple[np.ndarray, np.ndarray]:
     """A cube as 12 triangles, counter-clockwise seen from outside."""
-    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * size / 2 + center
+    corners = (
+        np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * size / 2 + center
+    )
     quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
     return corners, np.array([t for a, b, c, d in quads for t in ((a, b, c), (a, c, d))])
 
@@ -49,14 +55,18 @@ def test_a_floor_kills_those_below_it(body: BodyModel) -> None:
     free = reweight(people, NonPenetration(floor, Skin.of(body)))
     assert free.weights[2] < 1e-4  # 10 cm under the floor
     assert free.weights[1] > 0.9 * free.weights[0]  # half a centimetre is within the tolerance
-    assert free.weights[3] == pytest.approx(free.weights[0], rel=0.02)  # in the air is not in the floor
+    assert free.weights[3] == pytest.approx(
+        free.weights[0], rel=0.02
+    )  # in the air is not in the floor
     stand = reweight(people, Contact(floor, Skin.of(body, SOLES), tolerance_m=0.03))
     assert stand.weights[3] < 1e-3 and stand.weights[2] < 1e-3
     assert stand.weights[:2].sum() > 0.998
 
 
 def test_a_floor_tells_the_distance(body: BodyModel) -> None:
-    """Camera at chest height: of bodies on the same rays only the one at the true distance reaches the floor."""
+    """Camera at chest height: of bodies on the same rays only the one at the true distance reaches
+    the floor.
+    """
     true = standing(body, [0.2])
     ground = lowest(body, true)
     factors = np.array([0.8, 0.9, 1.0, 1.1, 1.2])[:, None]
@@ -65,12 +75,16 @@ def test_a_floor_tells_the_distance(body: BodyModel) -> None:
         body, np.repeat(true.rotvec, 5, 0), pelvis + np.array([0.0, 0.15, 0.0]) * (factors - 1)
     )
     floor = Plane.through(np.array([0.0, ground, 3.0]), np.array([0.0, -1.0, 0.0]))
-    assert best(reweight(people, Contact(floor, Skin.of(body, SOLES)))).joints[0, 2] == pytest.approx(3.0)
+    assert best(reweight(people, Contact(floor, Skin.of(body, SOLES)))).joints[
+        0, 2
+    ] == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_the_thinned_skin_finds_the_deepest_point(body: BodyModel, seed: int) -> None:
-    """Against all 12,488 vertices, planes from all sides: the deepest point differs by millimetres."""
+    """Against all 12,488 vertices, planes from all sides: the deepest point differs by
+    millimetres.
+    """
     draws, _ = around(body, 6, seed, pose_std=0.4)
     full = body.shaped(draws.betas).posed(draws.rotvec, draws.transl).vertices("full")
     thin = Skin.of(body, count=500).points(draws)
@@ -104,7 +118,9 @@ def test_signed_distance_to_a_sphere() -> None:
 
 
 def test_signed_distance_to_a_box() -> None:
-    """The sign everywhere that is farther from the surface than the samples from each other; edges and corners too."""
+    """The sign everywhere that is farther from the surface than the samples from each other; edges
+    and corners too.
+    """
     cube = Solid.from_mesh(*box((0, 0, 0), 0.4), spacing_m=0.01)
     points = np.random.default_rng(1).uniform(-0.4, 0.4, (2000, 3))
     q = np.abs(points) - 0.2

@@ -1,4 +1,6 @@
-"""What the flow is told: the view looks at the torso, coordinates do not know where or how large the person is."""
+"""What the flow is told: the view looks at the torso, coordinates do not know where or how large
+the person is.
+"""
 
 from pathlib import Path
 
@@ -6,11 +8,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from calib.camera import Intrinsics
 from engines.body import BodyModel
+from engines.camera import Intrinsics
 from engines.flow import features
-from engines.flow.features import NUM_FEATURES, TORSO, View, observe
-from engines.flow.sampler import look
+from engines.flow.features import NUM_FEATURES, TORSO, VirtualCamera, landmark_features
+from engines.flow.sampler import features_of
 from engines.types import Landmarks, Roi
 from tests.support.random_pairs import records
 from trainer.data import samples as data
@@ -32,7 +34,9 @@ def person(seed: int = 0) -> np.ndarray:
     return marks + MIDDLE
 
 
-def seen(marks: np.ndarray, world: np.ndarray | None = None, **changes: np.ndarray) -> tuple[np.ndarray, View]:
+def seen(
+    marks: np.ndarray, world: np.ndarray | None = None, **changes: np.ndarray
+) -> tuple[np.ndarray, VirtualCamera]:
     """Features of points in the camera frame."""
     ones = np.ones(33)
     inputs = {
@@ -43,19 +47,23 @@ def seen(marks: np.ndarray, world: np.ndarray | None = None, **changes: np.ndarr
         "presence": ones,
         "world": marks - marks[23:25].mean(0) if world is None else world,
     }
-    return observe(**inputs | changes)
+    return landmark_features(**inputs | changes)
 
 
 def test_the_vector_has_the_stated_parts() -> None:
     marks = person()
     visibility, presence = np.linspace(0, 1, 33), np.linspace(1, 0, 33)
-    vector, view = seen(marks, visibility=visibility, presence=presence, inside=np.arange(33) % 2 == 0)
+    vector, view = seen(
+        marks, visibility=visibility, presence=presence, inside=np.arange(33) % 2 == 0
+    )
     assert vector.shape == (NUM_FEATURES,) and vector.dtype == np.float32
     np.testing.assert_allclose(vector[99:132], 2 * visibility - 1, atol=1e-6)
     np.testing.assert_allclose(vector[132:165], 2 * presence - 1, atol=1e-6)
     assert vector[165:198].tolist() == [1.0, -1.0] * 16 + [1.0]
     np.testing.assert_allclose(vector[WORLD], (marks - marks[23:25].mean(0)).ravel(), atol=1e-6)
-    np.testing.assert_allclose(vector[CENTER], (marks[:, :2] / marks[:, 2:])[list(TORSO)].mean(0), rtol=1e-6)
+    np.testing.assert_allclose(
+        vector[CENTER], (marks[:, :2] / marks[:, 2:])[list(TORSO)].mean(0), rtol=1e-6
+    )
     assert np.exp(vector[LOG_HALF]) == pytest.approx(view.half, rel=1e-5)
 
 
@@ -75,7 +83,9 @@ def test_view_coordinates_are_the_projection_by_the_view() -> None:
     marks = person()
     vector, view = seen(marks)
     in_view = marks @ view.R_cam_view
-    np.testing.assert_allclose(vector[POINTS].reshape(33, 2) * view.half, in_view[:, :2] / in_view[:, 2:], atol=1e-6)
+    np.testing.assert_allclose(
+        vector[POINTS].reshape(33, 2) * view.half, in_view[:, :2] / in_view[:, 2:], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("degrees", [90.0, -35.0, 180.0])
@@ -84,13 +94,16 @@ def test_rolling_the_camera_rolls_the_view_and_nothing_else(degrees: float) -> N
     before, view = seen(person())
     after, rolled = seen(person() @ roll.T)
     np.testing.assert_allclose(rolled.R_cam_view, roll @ view.R_cam_view @ roll.T, atol=1e-12)
-    np.testing.assert_allclose(after[POINTS].reshape(33, 2), before[POINTS].reshape(33, 2) @ roll[:2, :2].T, atol=1e-5)
+    np.testing.assert_allclose(
+        after[POINTS].reshape(33, 2), before[POINTS].reshape(33, 2) @ roll[:2, :2].T, atol=1e-5
+    )
     np.testing.assert_allclose(rolled.R_view_anchor, roll @ view.R_view_anchor, atol=1e-12)
     assert rolled.half == pytest.approx(view.half)
 
 
 def test_a_torso_in_one_point_makes_panning_invisible() -> None:
-    # The mean of the torso's rays is the one thing here that is not exactly projective; a point has no such mean.
+    # The mean of the torso's rays is the one thing here that is not exactly projective; a point has
+    # no such mean.
     marks, world = person(), person() - MIDDLE
     marks[list(TORSO)] = (-0.4, 0.0, 3.0)
     before, view = seen(marks, world)
@@ -135,7 +148,9 @@ def test_the_anchor_of_somebody_who_faces_the_camera() -> None:
 def test_the_anchor_follows_the_torso() -> None:
     for turn in Rotation.random(20, random_state=0):
         _, view = seen(person(), world=(person() - MIDDLE) @ turn.as_matrix().T)
-        np.testing.assert_allclose(view.R_view_anchor, turn.as_matrix() @ np.diag([1.0, -1.0, -1.0]), atol=1e-12)
+        np.testing.assert_allclose(
+            view.R_view_anchor, turn.as_matrix() @ np.diag([1.0, -1.0, -1.0]), atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -149,7 +164,9 @@ def test_the_anchor_is_a_rotation_whatever_the_landmarks(seed: int) -> None:
 DEGENERATE = {
     "all in one point": np.tile([0.1, 0.2, 2.0], (33, 1)),
     "all on the axis": np.tile([0.0, 0.0, 2.0], (33, 1)),
-    "shoulders on the hips": np.where(np.isin(np.arange(33), TORSO)[:, None], [0.0, 0.0, 3.0], person()),
+    "shoulders on the hips": np.where(
+        np.isin(np.arange(33), TORSO)[:, None], [0.0, 0.0, 3.0], person()
+    ),
     "a torso without width": person() * np.array([0.0, 1.0, 1.0]),
     "far to the side": person() * np.array([1.0, 1.0, 0.01]),
 }
@@ -168,9 +185,11 @@ def test_degenerate_landmarks_give_finite_features_and_a_rotation(name: str) -> 
 def test_a_batch_is_its_rows() -> None:
     marks = np.stack([person(seed) for seed in range(4)])
     rays, ones = marks[..., :2] / marks[..., 2:], np.ones((4, 33))
-    vectors, view = observe(rays, 0 * ones, ones > 0, ones, ones, marks)
+    vectors, view = landmark_features(rays, 0 * ones, ones > 0, ones, ones, marks)
     for i in range(4):
-        vector, one = observe(rays[i], 0 * ones[i], ones[i] > 0, ones[i], ones[i], marks[i])
+        vector, one = landmark_features(
+            rays[i], 0 * ones[i], ones[i] > 0, ones[i], ones[i], marks[i]
+        )
         np.testing.assert_allclose(vectors[i], vector, atol=1e-6)
         np.testing.assert_allclose(view.R_cam_view[i], one.R_cam_view, atol=1e-12)
         np.testing.assert_allclose(view.R_view_anchor[i], one.R_view_anchor, atol=1e-12)
@@ -182,12 +201,15 @@ def test_trainer_and_live_system_see_the_same(body: BodyModel, tmp_path: Path) -
     trained = data.encode(data.read(tmp_path, body), body)
     for i in range(6):
         found = Landmarks(
-            *(raw[key][i].astype(float) for key in ("points", "depth", "visibility", "presence", "world")),
+            *(
+                raw[key][i].astype(float)
+                for key in ("points", "depth", "visibility", "presence", "world")
+            ),
             score=1.0,
             roi=Roi(np.zeros(2), 1.0, 0.0),
         )
         focal, size = float(raw["focal"][i]), (1280, 720)
-        live, view = look(found, Intrinsics(focal, focal, size[0] / 2, size[1] / 2, size))
+        live, view = features_of(found, Intrinsics(focal, focal, size[0] / 2, size[1] / 2, size))
         np.testing.assert_allclose(live, trained.features[i].numpy(), atol=2e-6)
         np.testing.assert_allclose(view.R_view_anchor, trained.R_anchor[i].numpy(), atol=1e-6)
         assert view.half == pytest.approx(trained.half[i].item(), rel=1e-6)

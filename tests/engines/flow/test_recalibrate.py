@@ -1,4 +1,6 @@
-"""Moving hypotheses: they stay bodies, the best estimate stays, and their covariance becomes what is asked for."""
+"""Moving hypotheses: they stay bodies, the best estimate stays, and their covariance becomes what
+is asked for.
+"""
 
 from dataclasses import replace
 
@@ -34,7 +36,8 @@ def draws(body: BodyModel, seed: int, pose_std: float = 0.15) -> Hypotheses:
     rotvec[0, 0] = log_so3(FACING @ exp_so3(np.array([0.0, 0.4, 0.0])))
     joints = joints_only(body, rotvec, betas, transl)
     single = [
-        np.ascontiguousarray(part, np.float32) for part in (rotvec, betas, transl, joints, drawn.log_q, drawn.weights)
+        np.ascontiguousarray(part, np.float32)
+        for part in (rotvec, betas, transl, joints, drawn.log_q, drawn.weights)
     ]
     return Hypotheses(*single)
 
@@ -48,7 +51,9 @@ def asked(seed: int, low: float, high: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_covariance_becomes_what_is_asked_for(recalibrate: Recalibrator, body: BodyModel, seed: int) -> None:
+def test_the_covariance_becomes_what_is_asked_for(
+    recalibrate: Recalibrator, body: BodyModel, seed: int
+) -> None:
     before = draws(body, seed)
     moments = joint_moments(before)
     D = asked(seed, 0.7, 1.5)
@@ -70,13 +75,17 @@ def test_what_is_right_already_stays(recalibrate: Recalibrator, body: BodyModel)
     np.testing.assert_allclose(after.betas, before.betas, atol=1e-4)
 
 
-def test_hypotheses_remain_bodies_and_the_best_estimate_remains(recalibrate: Recalibrator, body: BodyModel) -> None:
+def test_hypotheses_remain_bodies_and_the_best_estimate_remains(
+    recalibrate: Recalibrator, body: BodyModel
+) -> None:
     before = draws(body, 2, pose_std=0.2)
     weights = np.random.default_rng(0).dirichlet(np.ones(K)).astype(np.float32)
     before = replace(before, weights=weights)
     moments = joint_moments(before)
     after = recalibrate(before, moments, 2.0 * moments.cov, 0.5)
-    np.testing.assert_allclose(joints_only(body, after.rotvec, after.betas, after.transl), after.joints, atol=1e-4)
+    np.testing.assert_allclose(
+        joints_only(body, after.rotvec, after.betas, after.transl), after.joints, atol=1e-4
+    )
     for name in ("rotvec", "betas", "transl", "joints"):
         np.testing.assert_array_equal(getattr(after, name)[0], getattr(before, name)[0])
         assert getattr(after, name).dtype == np.float32
@@ -86,7 +95,9 @@ def test_hypotheses_remain_bodies_and_the_best_estimate_remains(recalibrate: Rec
     assert 1.25 < np.median(scale) < 1.55  # sqrt(2), where arcs allow it
 
 
-def test_the_jacobian_is_that_of_forward_kinematics(recalibrate: Recalibrator, body: BodyModel) -> None:
+def test_the_jacobian_is_that_of_forward_kinematics(
+    recalibrate: Recalibrator, body: BodyModel
+) -> None:
     one = draws(body, 3)
     x, rotvec = (part.astype(np.float64) for part in (one.joints[0], one.rotvec[0]))
     J = recalibrate._jacobian(x, rotvec, np.eye(3))
@@ -116,7 +127,9 @@ def test_the_least_motion_is_the_symmetric_map_between_the_covariances() -> None
     np.testing.assert_allclose(T, T.swapaxes(1, 2), atol=1e-9)
     root = linalg.sqrtm(A[0] + widen)
     inverse = np.linalg.inv(root)
-    np.testing.assert_allclose(T[0], inverse @ linalg.sqrtm(root @ (B[0] + widen) @ root) @ inverse, atol=1e-7)
+    np.testing.assert_allclose(
+        T[0], inverse @ linalg.sqrtm(root @ (B[0] + widen) @ root) @ inverse, atol=1e-7
+    )
 
 
 def test_a_joint_without_spread_is_not_thrown_about() -> None:
@@ -141,5 +154,7 @@ def test_one_hypothesis_is_left_alone(body: BodyModel) -> None:
     alone = Hypotheses(*(part[:1] for part in vars(many).values()))
     alone = replace(alone, weights=np.ones(1, np.float32))
     moments = joint_moments(alone)
-    after = Recalibrator(skeleton, JointPlan(skeleton, 1))(alone, moments, np.tile(0.01 * np.eye(3), (24, 1, 1)), 0.3)
+    after = Recalibrator(skeleton, JointPlan(skeleton, 1))(
+        alone, moments, np.tile(0.01 * np.eye(3), (24, 1, 1)), 0.3
+    )
     np.testing.assert_array_equal(after.joints, alone.joints)

@@ -8,16 +8,23 @@ import numpy as np
 import pytest
 import torch
 
-from calib.camera import Intrinsics
-from calib.uncertainty import Calibration, PictureFactor
 from engines.backends.engine import open_engine
 from engines.body import BodyModel
+from engines.camera import Intrinsics
 from engines.errors import PenumbraError
 from engines.flow import sampler
 from engines.flow.features import NUM_FEATURES
 from engines.flow.sampler import DIM, FlowModel, Sampler, open_sampler
 from engines.types import Landmarks, Roi
-from tests.support.random_pairs import TINY_ENCODER, TINY_MAP_ENCODER, mhentropy, random_flow, records, stored_run
+from engines.uncertainty import CovarianceCalibration, EntropyFactor
+from tests.support.random_pairs import (
+    TINY_ENCODER,
+    TINY_MAP_ENCODER,
+    mhentropy,
+    random_flow,
+    records,
+    stored_run,
+)
 from trainer import export_onnx
 from trainer.data import samples as data
 from trainer.methods.mhentropy import MHEntropy
@@ -42,32 +49,42 @@ def model(body: BodyModel, tmp_path_factory: pytest.TempPathFactory) -> FlowMode
 
 
 def landmarks(raw: dict[str, np.ndarray], i: int) -> tuple[Landmarks, Intrinsics]:
-    arrays = (raw[key][i].astype(float) for key in ("points", "depth", "visibility", "presence", "world"))
+    arrays = (
+        raw[key][i].astype(float) for key in ("points", "depth", "visibility", "presence", "world")
+    )
     focal = float(raw["focal"][i])
     found = Landmarks(*arrays, 1.0, Roi(np.zeros(2), 1.0, 0.0), raw["map"][i].astype(np.float32))
     return found, Intrinsics(focal, focal, 640.0, 360.0, (1280, 720))
 
 
-def assert_live_is_trained(body: BodyModel, model: FlowModel, method: MHEntropy, with_map: bool) -> None:
+def assert_live_is_trained(
+    body: BodyModel, model: FlowModel, method: MHEntropy, with_map: bool
+) -> None:
     raw = records(3, 5, body)
     pairs = data.encode(raw, body, with_map)
     sampler = open_sampler(body, K, "onnxruntime", model)
     z = torch.from_numpy(sampler.engine.inputs["z"].copy())
     with torch.no_grad():
-        context = method.flow.look(pairs.features, pairs.map)
+        context = method.flow.encode(pairs.features, pairs.map)
         drawn, log_q = method.flow.sample(context, z[None].expand(3, -1, -1))
-        in_view = method.known.joints(pairs, drawn).numpy()
+        in_view = method.priors.joints(pairs, drawn).numpy()
     for i in range(3):
         found, intrinsics = landmarks(raw, i)
         samples = sampler(found, intrinsics)
         center = in_view[i, :, :1]
-        scale = np.linalg.norm(center, axis=-1, keepdims=True)  # an untrained flow also draws people 100 m away
+        scale = np.linalg.norm(
+            center, axis=-1, keepdims=True
+        )  # an untrained flow also draws people 100 m away
         lengths = np.linalg.norm(samples.hypotheses.joints, axis=-1)
         np.testing.assert_allclose(lengths, np.linalg.norm(in_view[i], axis=-1), rtol=1e-4)
         apart = np.linalg.norm(np.diff(samples.hypotheses.joints, axis=1), axis=-1)
-        np.testing.assert_allclose(apart, np.linalg.norm(np.diff(in_view[i], axis=1), axis=-1), atol=1e-4 * scale.max())
+        np.testing.assert_allclose(
+            apart, np.linalg.norm(np.diff(in_view[i], axis=1), axis=-1), atol=1e-4 * scale.max()
+        )
         np.testing.assert_allclose(samples.hypotheses.log_q, log_q[i], atol=0.02)
-        np.testing.assert_allclose(samples.joint_visible, torch.sigmoid(context.visible_logits[i]), atol=1e-4)
+        np.testing.assert_allclose(
+            samples.joint_visible, torch.sigmoid(context.visible_logits[i]), atol=1e-4
+        )
 
 
 def test_live_hypotheses_are_the_trainers(body: BodyModel, model: FlowModel) -> None:
@@ -88,21 +105,27 @@ def test_a_flow_that_sees_the_map_is_given_it(body: BodyModel, tmp_path: Path) -
 
 
 def test_parameters_reproduce_the_joints(body: BodyModel, model: FlowModel) -> None:
-    drawn = open_sampler(body, K, "onnxruntime", model)(*landmarks(records(1, 6, body), 0)).hypotheses
+    drawn = open_sampler(body, K, "onnxruntime", model)(
+        *landmarks(records(1, 6, body), 0)
+    ).hypotheses
     posed = body.shaped(drawn.betas).posed(drawn.rotvec, drawn.transl)
     scale = np.linalg.norm(drawn.joints, axis=-1).max()
     np.testing.assert_allclose(posed.joints, drawn.joints, atol=2e-6 * max(scale, 5.0) * 3)
     assert drawn.weights.sum() == pytest.approx(1) and drawn.rotvec.shape == (K, 24, 3)
 
 
-def test_the_noise_is_kept_and_hypothesis_zero_is_the_center(body: BodyModel, model: FlowModel) -> None:
+def test_the_noise_is_kept_and_hypothesis_zero_is_the_center(
+    body: BodyModel, model: FlowModel
+) -> None:
     sampler, other = (open_sampler(body, count, "onnxruntime", model) for count in (K, 3))
     z = sampler.engine.inputs["z"]
     assert z.shape == (K, DIM) and (z[0] == 0).all() and (np.abs(z[1:]).max(-1) > 1).all()
     person = landmarks(records(1, 6, body), 0)
     first, elsewhere, again = sampler(*person), other(*person), sampler(*person)
     np.testing.assert_array_equal(first.hypotheses.joints, again.hypotheses.joints)
-    np.testing.assert_allclose(elsewhere.hypotheses.joints[0], first.hypotheses.joints[0], rtol=1e-4)
+    np.testing.assert_allclose(
+        elsewhere.hypotheses.joints[0], first.hypotheses.joints[0], rtol=1e-4
+    )
 
 
 def test_results_are_not_overwritten_by_the_next_frame(body: BodyModel, model: FlowModel) -> None:
@@ -121,7 +144,9 @@ def test_another_body_is_refused(body: BodyModel, model: FlowModel) -> None:
     child = replace(body, name="child", J_template=0.8 * body.J_template)
     with pytest.raises(PenumbraError, match=r"flow\.onnx was trained on another body than child"):
         open_sampler(child, K, "onnxruntime", model)
-    model.check_body(replace(body, J_template=body.J_template + np.float32(1.0)))  # only where its origin is
+    model.check_body(
+        replace(body, J_template=body.J_template + np.float32(1.0))
+    )  # only where its origin is
 
 
 @pytest.mark.parametrize("count", [0, -3])
@@ -130,7 +155,9 @@ def test_no_hypotheses_are_refused(body: BodyModel, model: FlowModel, count: int
         open_sampler(body, count, "onnxruntime", model)
 
 
-def test_a_graph_and_a_record_that_do_not_belong_together_are_refused(model: FlowModel, tmp_path: Path) -> None:
+def test_a_graph_and_a_record_that_do_not_belong_together_are_refused(
+    model: FlowModel, tmp_path: Path
+) -> None:
     graph = tmp_path / "flow.onnx"
     graph.write_bytes(model.onnx.read_bytes() + b"\0")
     with pytest.raises(PenumbraError, match=r"needs its record flow\.json"):
@@ -146,10 +173,17 @@ def test_a_graph_and_a_record_that_do_not_belong_together_are_refused(model: Flo
 def test_calibration_comes_from_the_record(model: FlowModel) -> None:
     assert model.calibration is None
     radii = np.array([[0.5, 2.0, 2.1], [0.9, 6.2, 6.3]])
-    picture = PictureFactor(0.1, -70.0, -50.0, -40.0)
-    stored = Calibration(np.full((24, 2), 1.1), np.full((24, 2), 2.2), picture, 1.5, radii, "here").to_json()
+    picture = EntropyFactor(0.1, -70.0, -50.0, -40.0)
+    stored = CovarianceCalibration(
+        np.full((24, 2), 1.1), np.full((24, 2), 2.2), picture, 1.5, radii, "here"
+    ).to_json()
     read = replace(model, record=model.record | {"calibration": stored}).calibration
-    assert read is not None and read.distance == 1.5 and read.picture == picture and (read.hidden == 2.2).all()
+    assert (
+        read is not None
+        and read.distance == 1.5
+        and read.picture == picture
+        and (read.hidden == 2.2).all()
+    )
 
 
 def test_features_and_noise_have_the_stated_sizes(model: FlowModel, body: BodyModel) -> None:

@@ -1,4 +1,6 @@
-"""The shipped flow on fresh pictures of poses drawn from the prior: the less is seen, the less it says it knows."""
+"""The shipped flow on fresh pictures of poses drawn from the prior: the less is seen, the less it
+says it knows.
+"""
 
 from typing import NamedTuple
 
@@ -13,7 +15,7 @@ from trainer.ambiguous import AMBIGUOUS
 from trainer.data.samples import encode
 from trainer.pose_prior import PosePrior
 from trainer.render.scenes import draw
-from trainer.synthesize import Painter
+from trainer.synthesize import SceneRenderer
 
 PICTURES = 200
 
@@ -32,8 +34,10 @@ class Told(NamedTuple):
 @pytest.fixture(scope="module")
 def told(body: BodyModel) -> Told:
     generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
-    poses = np.concatenate([np.zeros((500, 1, 3)), PosePrior.load().sample(500, generator).numpy()], 1)
-    painter, records = Painter.open(body), []
+    poses = np.concatenate(
+        [np.zeros((500, 1, 3)), PosePrior.load().sample(500, generator).numpy()], 1
+    )
+    painter, records = SceneRenderer.open(body), []
     while len(records) < PICTURES:
         record = painter.pair(draw(poses, np.arange(500), AMBIGUOUS, rng), rng)
         if record is not None:
@@ -51,10 +55,15 @@ def told(body: BodyModel) -> Told:
 
 def test_entropy_rises_with_the_number_of_hidden_joints(told: Told) -> None:
     several = np.array_split(np.argsort(told.hidden, kind="stable"), 10)
-    hidden, nats = (np.array([values[rows].mean() for rows in several]) for values in (told.hidden, told.entropy))
+    hidden, nats = (
+        np.array([values[rows].mean() for rows in several])
+        for values in (told.hidden, told.entropy)
+    )
     assert hidden[-1] - hidden[0] > 8  # there is something to tell
     assert spearman(hidden, nats) > 0.8
-    assert spearman(told.hidden, told.entropy) > 0.4  # picture by picture, where the pose matters as well
+    assert (
+        spearman(told.hidden, told.entropy) > 0.4
+    )  # picture by picture, where the pose matters as well
 
 
 def test_it_knows_which_joints_are_hidden(told: Told) -> None:

@@ -1,4 +1,6 @@
-"""Drops are counted exactly, errors reach the reader, and threads end. Everything is driven by events, not by time."""
+"""Drops are counted exactly, errors reach the reader, and threads end. Everything is driven by
+events, not by time.
+"""
 
 import logging
 import threading
@@ -28,7 +30,9 @@ class SteppedSource:
 
     name, fps, size = "stepped", 30.0, (6, 4)
 
-    def __init__(self, total: int, live: bool = True, error: Exception | None = None, period_s: float = 0.0) -> None:
+    def __init__(
+        self, total: int, live: bool = True, error: Exception | None = None, period_s: float = 0.0
+    ) -> None:
         self.live = live
         self.permits = threading.Semaphore(0)
         self.closed = threading.Event()
@@ -123,11 +127,15 @@ def test_free_running_reader_accounts_for_every_frame():
 
 
 def test_every_frame_drops_nothing_and_uses_no_thread():
-    source = SteppedSource(total=50, live=False, period_s=1000.0)  # would take hours if it were paced
+    source = SteppedSource(
+        total=50, live=False, period_s=1000.0
+    )  # would take hours if it were paced
     source.permits.release(51)
     with frames(source, every_frame=True) as stream:
         assert not capture_threads()
-        assert [(frame.frame_id, dropped) for frame, dropped in stream] == [(i, 0) for i in range(50)]
+        assert [(frame.frame_id, dropped) for frame, dropped in stream] == [
+            (i, 0) for i in range(50)
+        ]
     assert source.closed.is_set()
 
 
@@ -179,9 +187,21 @@ class FakeClock:
 @pytest.mark.parametrize(
     ("media_s", "decode_s", "due_s"),
     [
-        ((0.0, 0.1, 0.15, 0.4), 0.01, (0.01, 0.11, 0.16, 0.41)),  # the time stamps set the pace, not the frame rate
-        ((7.0, 7.1, 7.2), 0.01, (0.01, 0.11, 0.21)),  # the first frame comes at once wherever it begins
-        ((0.0, 0.1, 1e6, 1e6 + 0.1), 0.01, (0.01, 0.11, 1.12, 1.22)),  # a hole of days takes a second
+        (
+            (0.0, 0.1, 0.15, 0.4),
+            0.01,
+            (0.01, 0.11, 0.16, 0.41),
+        ),  # the time stamps set the pace, not the frame rate
+        (
+            (7.0, 7.1, 7.2),
+            0.01,
+            (0.01, 0.11, 0.21),
+        ),  # the first frame comes at once wherever it begins
+        (
+            (0.0, 0.1, 1e6, 1e6 + 0.1),
+            0.01,
+            (0.01, 0.11, 1.12, 1.22),
+        ),  # a hole of days takes a second
         ((0.0, 0.1, 0.2, 0.3), 0.25, (0.25, 0.5, 0.75, 1.0)),  # slow decoding sets the pace
     ],
 )
@@ -256,7 +276,9 @@ def test_slot_close_wakes_a_waiting_reader():
 
 
 class FakeDevice:
-    """Stands in for `cv2.VideoCapture`: plays a script of pictures ("ok"), undecodable ones ("bad"), then breaks."""
+    """Stands in for `cv2.VideoCapture`: plays a script of pictures ("ok"), undecodable ones
+    ("bad"), then breaks.
+    """
 
     def __init__(self, script: list[str], size: tuple[int, int] = (6, 4)) -> None:
         self.script, self.size, self.released = ["ok", *script], size, False
@@ -298,7 +320,10 @@ def test_broken_device_is_opened_again_and_frame_numbers_go_on():
         while (frame := source.read()) is not None:
             seen.append(frame)
     assert [frame.frame_id for frame in seen] == [0, 1, 2, 3, 4]
-    assert all(a.t_capture_ns < b.t_capture_ns and a.media_time_s < b.media_time_s for a, b in pairwise(seen))
+    assert all(
+        a.t_capture_ns < b.t_capture_ns and a.media_time_s < b.media_time_s
+        for a, b in pairwise(seen)
+    )
     assert seen[0].media_time_s == 0.0
     assert all(device.released for device in devices)
 

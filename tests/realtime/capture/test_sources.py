@@ -1,5 +1,5 @@
-"""Every kind of source, and the faults that users meet, made for real: files cut in two, pictures that call themselves
-videos, a camera server that dies and comes back."""
+"""Every kind of source, and the faults that users meet, made for real: files cut in two, pictures
+that call themselves videos, a camera server that dies and comes back."""
 
 import http.server
 import logging
@@ -62,13 +62,17 @@ def boxes(data: bytes) -> dict[bytes, bytes]:
 
 
 def with_index_first(data: bytes) -> bytes:
-    """The same MP4 with `moov` before `mdat`, as web servers want it: it stays playable when its end is lost."""
+    """The same MP4 with `moov` before `mdat`, as web servers want it: it stays playable when its
+    end is lost.
+    """
     parts = boxes(data)
     moov = bytearray(parts[b"moov"])
     at = moov.find(b"stco") + 8
     for i in range(struct.unpack(">I", moov[at : at + 4])[0]):
         where = at + 4 + 4 * i
-        moov[where : where + 4] = struct.pack(">I", struct.unpack(">I", moov[where : where + 4])[0] + len(moov))
+        moov[where : where + 4] = struct.pack(
+            ">I", struct.unpack(">I", moov[where : where + 4])[0] + len(moov)
+        )
     return b"".join([parts[b"ftyp"], parts.get(b"free", b""), bytes(moov), parts[b"mdat"]])
 
 
@@ -103,16 +107,22 @@ def test_video_gives_every_frame_with_its_time(tmp_path, name, codec):
     assert error is None
     assert [number_in(frame.image) for frame in got] == list(range(40))
     assert [frame.frame_id for frame in got] == list(range(40))
-    np.testing.assert_allclose([frame.media_time_s for frame in got], np.arange(40) / 25.0, atol=1e-6)
+    np.testing.assert_allclose(
+        [frame.media_time_s for frame in got], np.arange(40) / 25.0, atol=1e-6
+    )
     assert all(a.t_capture_ns < b.t_capture_ns for a, b in pairwise(got))
-    assert len({frame.t_capture_unix_ns - frame.t_capture_ns for frame in got}) == 1  # one clock pair for all
+    assert (
+        len({frame.t_capture_unix_ns - frame.t_capture_ns for frame in got}) == 1
+    )  # one clock pair for all
     assert got[0].image.dtype == np.uint8 and got[0].image.shape == (SIZE[1], SIZE[0], 3)
 
 
 def test_portrait_video_of_a_phone_is_turned_upright(tmp_path):
     data = bytearray(write_video(tmp_path / "a.mp4").read_bytes())
     at = data.find(b"tkhd") + 4 + 40  # the display matrix in a version 0 track header
-    data[at : at + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)  # a quarter turn clockwise
+    data[at : at + 36] = struct.pack(
+        ">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30
+    )  # a quarter turn clockwise
     (tmp_path / "turned.mp4").write_bytes(data)
     with open_video(str(tmp_path / "turned.mp4")) as source:
         assert source.size == SIZE[::-1]
@@ -156,7 +166,9 @@ def test_header_without_any_frame(tmp_path):
 
 @pytest.mark.parametrize("container", ["mp4", "avi"])
 def test_cut_video_gives_its_frames_then_the_reason(tmp_path, container):
-    data = write_video(tmp_path / f"a.{container}", codec="mp4v" if container == "mp4" else "MJPG").read_bytes()
+    data = write_video(
+        tmp_path / f"a.{container}", codec="mp4v" if container == "mp4" else "MJPG"
+    ).read_bytes()
     data = with_index_first(data) if container == "mp4" else data
     start = data.find(b"mdat" if container == "mp4" else b"movi")
     (tmp_path / f"cut.{container}").write_bytes(data[: (start + len(data)) // 2])
@@ -169,7 +181,10 @@ def test_cut_video_gives_its_frames_then_the_reason(tmp_path, container):
 
 def test_whole_file_that_promises_more_frames_only_warns(tmp_path, caplog):
     data = bytearray(write_video(tmp_path / "a.avi", codec="MJPG").read_bytes())
-    for header, offset in ((b"avih", 8 + 16), (b"strh", 8 + 32)):  # the number of frames, in both headers
+    for header, offset in (
+        (b"avih", 8 + 16),
+        (b"strh", 8 + 32),
+    ):  # the number of frames, in both headers
         at = data.find(header) + offset
         assert struct.unpack("<I", data[at : at + 4]) == (40,)
         data[at : at + 4] = struct.pack("<I", 90)
@@ -192,7 +207,9 @@ def test_media_clock_is_strictly_increasing_whatever_the_container_says():
     clock = MediaClock("x", fps=10.0)
     assert [clock.stamp(0.0) for _ in range(4)] == pytest.approx([0.0, 0.1, 0.2, 0.3])
     clock = MediaClock("x", fps=10.0)
-    assert [clock.stamp(bad) for bad in (float("nan"), -3.7e20, float("inf"))] == pytest.approx([0.0, 0.1, 0.2])
+    assert [clock.stamp(bad) for bad in (float("nan"), -3.7e20, float("inf"))] == pytest.approx(
+        [0.0, 0.1, 0.2]
+    )
     clock = MediaClock("x", fps=10.0)  # variable frame rate is kept, a step back is not
     stamps = [clock.stamp(ms) for ms in (0.0, 33.0, 99.0, 50.0, -7.0, 500.0)]
     assert stamps == pytest.approx([0.0, 0.033, 0.099, 0.199, 0.299, 0.5])
@@ -212,7 +229,9 @@ def test_bad_files_leave_stderr_clean(tmp_path):
         "    except PenumbraError as error: print(error)\n"
     )
     specs = [str(tmp_path / "cut.mp4"), str(tmp_path / "late.mp4"), "99"]
-    done = subprocess.run([sys.executable, "-c", code, *specs], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *specs], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0
     assert done.stdout.count("\n") == 3 and done.stderr == ""
 
@@ -275,7 +294,12 @@ def test_image_of_another_size_names_both_sizes(tmp_path):
 
 @pytest.fixture
 def sysfs(tmp_path) -> Path:
-    nodes = [(0, "HD Webcam: HD Webcam", 0), (1, "HD Webcam: HD Webcam", 1), (2, "Logi C920", 0), (10, "Logi C922", 0)]
+    nodes = [
+        (0, "HD Webcam: HD Webcam", 0),
+        (1, "HD Webcam: HD Webcam", 1),
+        (2, "Logi C920", 0),
+        (10, "Logi C922", 0),
+    ]
     for index, name, part in nodes:
         node = tmp_path / "sysfs" / f"video{index}"
         node.mkdir(parents=True)
@@ -285,7 +309,11 @@ def sysfs(tmp_path) -> Path:
 
 
 def test_cameras_are_listed_without_their_metadata_nodes(sysfs, tmp_path):
-    expected = [CameraInfo(0, "HD Webcam: HD Webcam"), CameraInfo(2, "Logi C920"), CameraInfo(10, "Logi C922")]
+    expected = [
+        CameraInfo(0, "HD Webcam: HD Webcam"),
+        CameraInfo(2, "Logi C920"),
+        CameraInfo(10, "Logi C922"),
+    ]
     assert list_cameras(sysfs) == expected
     assert list_cameras(tmp_path / "missing") == []
 
@@ -294,7 +322,11 @@ def test_camera_by_index_or_name(sysfs):
     assert find_camera("3", sysfs) == 3
     assert find_camera("hd webcam", sysfs) == 0
     assert find_camera("Logi C922", sysfs) == 10
-    for spec, reason in (("logi", "more than one"), ("kinect", "no camera"), ("/dev/v4l/by-id/gone", "does not exist")):
+    for spec, reason in (
+        ("logi", "more than one"),
+        ("kinect", "no camera"),
+        ("/dev/v4l/by-id/gone", "does not exist"),
+    ):
         with pytest.raises(PenumbraError, match=f"'{spec}'.* {reason}.*2 \\(Logi C920\\)"):
             find_camera(spec, sysfs)
 
@@ -365,7 +397,10 @@ class CameraServer:
     def _next_part(self) -> bytes:
         self._number += 1
         jpeg = cv2.imencode(".jpg", picture(self._number % (1 << BITS), self.size))[1].tobytes()
-        return b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(jpeg), jpeg)
+        return b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (
+            len(jpeg),
+            jpeg,
+        )
 
 
 @pytest.fixture
@@ -433,7 +468,9 @@ def test_stream_that_dies_and_comes_back(camera, lost):
     before = reader.take(5)
     camera.die()
     assert lost.wait(WAIT_S)
-    in_flight = [reader.items.get() for _ in range(reader.items.qsize())]  # sent before the server died
+    in_flight = [
+        reader.items.get() for _ in range(reader.items.qsize())
+    ]  # sent before the server died
     camera.start()
     after = reader.take(5)
     source.close()
@@ -457,7 +494,9 @@ def test_stream_that_does_not_come_back_is_given_up(camera):
 
 
 def test_stream_that_comes_back_with_another_size(camera, lost):
-    reader = Reader(source := open_video(camera.address, retry=Retry(first_s=0.05, factor=1.0, tries=400)))
+    reader = Reader(
+        source := open_video(camera.address, retry=Retry(first_s=0.05, factor=1.0, tries=400))
+    )
     reader.take(2)
     camera.die()
     assert lost.wait(WAIT_S)
@@ -474,7 +513,9 @@ def test_address_that_does_not_answer():
         port = listener.getsockname()[1]
         with pytest.raises(PenumbraError, match="does not answer") as caught:
             open_video(f"rtsp://user:secret@127.0.0.1:{port}/stream")
-        assert "secret" not in str(caught.value) and f"rtsp://127.0.0.1:{port}/stream" in str(caught.value)
+        assert "secret" not in str(caught.value) and f"rtsp://127.0.0.1:{port}/stream" in str(
+            caught.value
+        )
         listener.listen()  # accepts, but never says a word
         with pytest.raises(PenumbraError, match="does not answer"):
             open_video(f"http://127.0.0.1:{port}/stream", network_timeout_s=0.2)
@@ -517,11 +558,18 @@ def test_recording_at_an_address_is_read_to_its_end(tmp_path):
         ("http://host/s?pwd=secret", "http://host/s"),
         ("http://host/s?pwd=s@secret", "http://..."),
         ("http://admin:secret@host/s?pwd=secret#secret", "http://host/s"),
-        ("rtsp://host/user=admin&password=secret&channel=1.sdp", "rtsp://host/user=admin&password=...&channel=1.sdp"),
+        (
+            "rtsp://host/user=admin&password=secret&channel=1.sdp",
+            "rtsp://host/user=admin&password=...&channel=1.sdp",
+        ),
     ],
 )
-def test_the_name_of_an_address_has_no_password(address: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "open_capture", lambda *_: cv2.VideoCapture())  # answers with nothing
+def test_the_name_of_an_address_has_no_password(
+    address: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        sources, "open_capture", lambda *_: cv2.VideoCapture()
+    )  # answers with nothing
     with pytest.raises(PenumbraError) as caught:
         open_video(address)
     assert f"'{name}' does not answer" in str(caught.value) and "secret" not in name

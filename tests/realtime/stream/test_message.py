@@ -9,16 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calib import uncertainty
-from calib.uncertainty import Reached
+from engines import uncertainty
 from engines.types import JOINT_NAMES
+from engines.uncertainty import CalibrationMetrics
 from realtime.stream import wire
-from realtime.stream.decode import Calibration, decode
+from realtime.stream.decode import StreamCalibration, decode
 from realtime.stream.encode import MAX_HYPOTHESES, describe, encode_estimate
-from realtime.stream.wire import HYPOTHESIS_ARRAYS, MAX_MESSAGE_BYTES, PERSON_ARRAYS, MessageError, VersionError
+from realtime.stream.wire import (
+    HYPOTHESIS_ARRAYS,
+    MAX_MESSAGE_BYTES,
+    PERSON_ARRAYS,
+    MessageError,
+    VersionError,
+)
 from tests.support.example_estimate import INFO, STAMP, encoded, make_estimate
 
-CALIBRATION = Calibration(
+CALIBRATION = StreamCalibration(
     "elbow",
     "held-out renders",
     ((0.5, 0.48), (0.9, 0.91)),
@@ -36,11 +42,16 @@ def test_every_field_survives() -> None:
 
     assert (message.session, message.seq, message.frame_id, message.dropped) == ("0" * 32, 7, 41, 3)
     assert (message.t_publish_mono_ns, message.t_publish_unix_ns) == (11, 12)
-    assert (message.t_capture_mono_ns, message.t_capture_unix_ns) == (1_000, 1_700_000_000_000_000_000)
+    assert (message.t_capture_mono_ns, message.t_capture_unix_ns) == (
+        1_000,
+        1_700_000_000_000_000_000,
+    )
     assert (message.media_time_s, message.source, message.backend) == (0.5, "camera 0", "openvino")
-    assert message.frame == {"name": "camera", "axes": "x right, y down, z forward", "unit": "m"} | {
-        "rotation": "axis-angle rad"
-    }
+    assert message.frame == {
+        "name": "camera",
+        "axes": "x right, y down, z forward",
+        "unit": "m",
+    } | {"rotation": "axis-angle rad"}
     assert message.image_size == (640, 480)
     assert message.camera_matrix == ((600, 0, 320), (0, 601, 240), (0, 0, 1))
     assert message.camera_distortion == (-0.28, 0.09, 1e-3, -5e-4)
@@ -53,18 +64,32 @@ def test_every_field_survives() -> None:
     assert source is not None
     assert (person.track_id, person.score, person.distance_std) == (2, 0.97, 0.2)
     for name in ("global_orient", "body_pose", "betas", "transl", "joints"):
-        np.testing.assert_array_equal(getattr(person, name), getattr(source.best, name).astype(np.float32))
+        np.testing.assert_array_equal(
+            getattr(person, name), getattr(source.best, name).astype(np.float32)
+        )
     for name in ("ray", "joint_visible"):
-        np.testing.assert_array_equal(getattr(person, name), getattr(source, name).astype(np.float32))
+        np.testing.assert_array_equal(
+            getattr(person, name), getattr(source, name).astype(np.float32)
+        )
     np.testing.assert_array_equal(np.asarray(person.guessed), source.joint_visible < 0.5)
-    np.testing.assert_array_equal(np.asarray(person.landmarks)[:, :2], source.landmarks.points.astype(np.float32))
-    np.testing.assert_array_equal(np.asarray(person.landmarks)[:, 2], source.landmarks.visibility.astype(np.float32))
+    np.testing.assert_array_equal(
+        np.asarray(person.landmarks)[:, :2], source.landmarks.points.astype(np.float32)
+    )
+    np.testing.assert_array_equal(
+        np.asarray(person.landmarks)[:, 2], source.landmarks.visibility.astype(np.float32)
+    )
 
     bodies = person.hypotheses
     for name in ("weights", "joints", "betas", "transl", "log_q"):
-        np.testing.assert_array_equal(getattr(bodies, name), getattr(source.hypotheses, name).astype(np.float32))
-    rotvec = np.concatenate([np.asarray(bodies.global_orient), np.asarray(bodies.body_pose)], axis=1)
-    np.testing.assert_array_equal(rotvec.reshape(-1, 24, 3), source.hypotheses.rotvec.astype(np.float32))
+        np.testing.assert_array_equal(
+            getattr(bodies, name), getattr(source.hypotheses, name).astype(np.float32)
+        )
+    rotvec = np.concatenate(
+        [np.asarray(bodies.global_orient), np.asarray(bodies.body_pose)], axis=1
+    )
+    np.testing.assert_array_equal(
+        rotvec.reshape(-1, 24, 3), source.hypotheses.rotvec.astype(np.float32)
+    )
 
 
 def test_covariance_is_xx_xy_xz_yy_yz_zz() -> None:
@@ -110,13 +135,15 @@ def test_the_layout_is_the_documented_one() -> None:
     dtype, shape, offset = header["people"][0]["arrays"]["joints"]
     assert (dtype, shape) == ("<f4", [24, 3])
     at = (16 + length + 7) // 8 * 8 + offset + (15 * 3 + 1) * 4  # y of the head
-    assert np.frombuffer(message[at : at + 4], "<f4")[0] == np.float32(estimate.person.best.joints[15, 1])
+    assert np.frombuffer(message[at : at + 4], "<f4")[0] == np.float32(
+        estimate.person.best.joints[15, 1]
+    )
 
 
 def test_a_publisher_of_version_1_0_says_less_about_its_calibration() -> None:
     old = {"name": "elbow", "data": "held-out renders", "levels": [[0.9, 0.91]]}
     message = decode(encoded(version=[1, 0], calibration=old))
-    assert message.calibration == Calibration("elbow", "held-out renders", ((0.9, 0.91),))
+    assert message.calibration == StreamCalibration("elbow", "held-out renders", ((0.9, 0.91),))
 
 
 def test_a_publisher_of_version_1_2_says_nothing_about_the_lens() -> None:
@@ -124,14 +151,29 @@ def test_a_publisher_of_version_1_2_says_nothing_about_the_lens() -> None:
 
 
 def test_the_stream_says_what_the_calibration_reached() -> None:
-    reached = Reached(
-        "others", (0.5, 0.9), (0.49, 0.89), (0.5, 0.91), None, (0.6, 0.9), 0.01, 0.02, None, 0.1, 0.3, 0.31, 0.6, 0.9
+    reached = CalibrationMetrics(
+        "others",
+        (0.5, 0.9),
+        (0.49, 0.89),
+        (0.5, 0.91),
+        None,
+        (0.6, 0.9),
+        0.01,
+        0.02,
+        None,
+        0.1,
+        0.3,
+        0.31,
+        0.6,
+        0.9,
     )
     radii = np.array([[0.5, 1.25, 1.5], [0.9, 6.25, 6.5]])
-    flat = uncertainty.PictureFactor(0.0, -70.0, -50.0, -40.0)
-    fitted = uncertainty.Calibration(np.ones((24, 2)), np.ones((24, 2)), flat, 1.0, radii, "some people", reached)
+    flat = uncertainty.EntropyFactor(0.0, -70.0, -50.0, -40.0)
+    fitted = uncertainty.CovarianceCalibration(
+        np.ones((24, 2)), np.ones((24, 2)), flat, 1.0, radii, "some people", reached
+    )
     levels = ((0.5, 0.49), (0.9, 0.89))
-    said = Calibration(
+    said = StreamCalibration(
         "flow.onnx",
         "some people",
         levels,
@@ -156,7 +198,12 @@ def test_what_a_newer_minor_version_adds_is_skipped() -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [encoded(version=[2, 0]), encoded().replace(b"pose.v1", b"pose.v2"), b"pose.v10\0PNBR and so on"]
+    "message",
+    [
+        encoded(version=[2, 0]),
+        encoded().replace(b"pose.v1", b"pose.v2"),
+        b"pose.v10\0PNBR and so on",
+    ],
 )
 def test_another_major_version_is_named(message: bytes) -> None:
     with pytest.raises(VersionError, match=r"version (2|10) .* this reader version 1"):
@@ -175,7 +222,10 @@ def test_another_major_version_is_named(message: bytes) -> None:
         ({"camera_matrix": [[1.0, 2.0]]}, "'camera_matrix' with the wrong number"),
         ({"camera_matrix": []}, "'camera_matrix' with the wrong number"),
         ({"camera_matrix": [[0.0] * 3] * 3}, "'camera_matrix' that is not"),
-        ({"camera_matrix": [[600.0, 0, 0], [0, 600.0, 0], [320.0, 240.0, 1]]}, "'camera_matrix' that is not"),
+        (
+            {"camera_matrix": [[600.0, 0, 0], [0, 600.0, 0], [320.0, 240.0, 1]]},
+            "'camera_matrix' that is not",
+        ),
         (
             {"camera_matrix": [[600.0, 0, math.inf], [0, 600.0, 240], [0, 0, 1]]},
             "'camera_matrix' with a number that is",
@@ -186,8 +236,14 @@ def test_another_major_version_is_named(message: bytes) -> None:
         ({"camera_distortion": ["a"] * 5}, "'camera_distortion' with the wrong number or type"),
         ({"joint_names": ["a"]}, "'joint_names' with the wrong number"),
         ({"frame": {}}, "'frame' of the header has no 'name'"),
-        ({"calibration": {"name": "x", "data": "y", "levels": [[1]]}}, "'levels' with the wrong number"),
-        ({"calibration": vars(CALIBRATION) | {"radii": [[0.5, 1.0]]}}, "'radii' with the wrong number"),
+        (
+            {"calibration": {"name": "x", "data": "y", "levels": [[1]]}},
+            "'levels' with the wrong number",
+        ),
+        (
+            {"calibration": vars(CALIBRATION) | {"radii": [[0.5, 1.0]]}},
+            "'radii' with the wrong number",
+        ),
         ({"people": {}}, "'people' of type dict"),
         ({"people": [3]}, "person 0 is not a map"),
     ],
@@ -228,7 +284,9 @@ def test_a_wrong_number_of_hypotheses_is_refused(count: int) -> None:
 def test_a_person_with_a_number_that_is_not_finite_is_refused(field: str) -> None:
     header, data = wire.unpack(encode_estimate(make_estimate(), INFO, STAMP))
     header["people"][0][field] = math.nan
-    with pytest.raises(MessageError, match=f"person 0 has '{field}' with a number that is not finite"):
+    with pytest.raises(
+        MessageError, match=f"person 0 has '{field}' with a number that is not finite"
+    ):
         decode(wire.pack(header, bytes(data)))
 
 
@@ -242,7 +300,9 @@ def test_every_truncation_is_refused() -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, len(VALID) - 1), st.integers(1, 255)), min_size=1, max_size=8))
+@given(
+    st.lists(st.tuples(st.integers(0, len(VALID) - 1), st.integers(1, 255)), min_size=1, max_size=8)
+)
 def test_flipped_bits_raise_nothing_else(flips: list[tuple[int, int]]) -> None:
     broken = bytearray(VALID)
     for at, mask in flips:
@@ -269,7 +329,12 @@ def test_random_bytes_raise_nothing_else(junk: bytes, start: bytes, with_length:
 @given(
     st.sampled_from(sorted(wire.unpack(VALID)[0])),
     st.recursive(
-        st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**63), 2**64 - 1)
+        | st.floats()
+        | st.text()
+        | st.binary(),
         lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     ),
 )
@@ -291,7 +356,10 @@ def _decode_or_refuse(message: bytes) -> None:
         assert str(error).endswith(".")
         return
     for person in decoded.people:  # whatever was let through can be read
-        assert all(len(getattr(person, name).tolist()) == len(getattr(person, name)) for name in PERSON_ARRAYS)
+        assert all(
+            len(getattr(person, name).tolist()) == len(getattr(person, name))
+            for name in PERSON_ARRAYS
+        )
 
 
 def test_the_largest_message_is_not_too_large() -> None:

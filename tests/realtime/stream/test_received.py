@@ -52,7 +52,10 @@ def test_a_published_message_is_reweighted_by_a_floor(body: BodyModel) -> None:
     estimate = make_estimate()
     assert estimate.person is not None
     estimate = replace(estimate, person=replace(estimate.person, hypotheses=draws))
-    with Publisher("tcp://127.0.0.1:*") as publisher, Subscriber(publisher.endpoint, timeout_s=10) as stream:
+    with (
+        Publisher("tcp://127.0.0.1:*") as publisher,
+        Subscriber(publisher.endpoint, timeout_s=10) as stream,
+    ):
         message = None
         for _ in range(200):  # a subscriber misses what is sent before its connection stands
             publisher.publish(estimate, INFO)

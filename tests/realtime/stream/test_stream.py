@@ -1,4 +1,6 @@
-"""Real sockets and processes: what is published arrives, and no reader and no stranger can do harm."""
+"""Real sockets and processes: what is published arrives, and no reader and no stranger can do
+harm.
+"""
 
 import os
 import queue
@@ -53,7 +55,10 @@ class Reader:
 
     def __init__(self, endpoint: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", READER, endpoint, str(END)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", READER, endpoint, str(END)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self.reports: queue.Queue[tuple[int, int, int, float]] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -113,15 +118,21 @@ def until_received(send: Callable[[], None], poses: Subscriber) -> None:
         send()
 
 
-def test_another_process_receives_every_message(publisher: Publisher, start_reader: Callable[[], Reader]) -> None:
-    """The reader may import pyzmq, msgpack and the standard library; the sender stays half a queue ahead of it."""
+def test_another_process_receives_every_message(
+    publisher: Publisher, start_reader: Callable[[], Reader]
+) -> None:
+    """The reader may import pyzmq, msgpack and the standard library; the sender stays half a queue
+    ahead of it.
+    """
     reader = start_reader()
     nobody = replace(make_estimate(), person=None)
     first = reader.wait_until_listening(lambda: publisher.publish(nobody, INFO))[0]
     begin, expected, reports = publisher.sent, {}, []
     for i in range(500):
         estimate = nobody if i % 10 == 9 else make_estimate(i, count=100, seed=i % 7)
-        expected[publisher.sent] = 0.0 if estimate.person is None else float(estimate.person.best.joints[23, 2])
+        expected[publisher.sent] = (
+            0.0 if estimate.person is None else float(estimate.person.best.joints[23, 2])
+        )
         publisher.publish(estimate, INFO)
         while len(reports) < publisher.sent - first - 1 - SEND_QUEUE // 2:
             reports.append(reader.report())
@@ -137,7 +148,9 @@ def test_another_process_receives_every_message(publisher: Publisher, start_read
     assert publisher.stalls == 0
 
 
-def test_a_subscriber_that_stops_reading_harms_nobody(publisher: Publisher, start_reader: Callable[[], Reader]) -> None:
+def test_a_subscriber_that_stops_reading_harms_nobody(
+    publisher: Publisher, start_reader: Callable[[], Reader]
+) -> None:
     stuck, healthy = start_reader(), start_reader()
     small, big = replace(make_estimate(), person=None), make_estimate(count=100)
     stuck.wait_until_listening(lambda: publisher.publish(small, INFO))
@@ -163,7 +176,9 @@ def test_a_subscriber_that_stops_reading_harms_nobody(publisher: Publisher, star
     assert report[1] > 1000
 
 
-def test_closing_does_not_wait_for_a_stuck_subscriber(start_reader: Callable[[], Reader], publisher: Publisher) -> None:
+def test_closing_does_not_wait_for_a_stuck_subscriber(
+    start_reader: Callable[[], Reader], publisher: Publisher
+) -> None:
     reader = start_reader()
     reader.wait_until_listening(lambda: publisher.publish(make_estimate(), INFO))
     os.kill(reader.process.pid, signal.SIGSTOP)
@@ -176,13 +191,18 @@ def test_closing_does_not_wait_for_a_stuck_subscriber(start_reader: Callable[[],
 
 
 def test_the_last_message_leaves_before_the_socket_closes() -> None:
-    with Publisher(ANY_PORT) as publisher, Subscriber(publisher.endpoint, latest_only=False, timeout_s=60) as poses:
+    with (
+        Publisher(ANY_PORT) as publisher,
+        Subscriber(publisher.endpoint, latest_only=False, timeout_s=60) as poses,
+    ):
         until_received(lambda: publisher.publish(make_estimate(), INFO), poses)
         for _ in range(SEND_QUEUE // 2):
             publisher.publish(make_estimate(count=100), INFO)
         publisher.publish(make_estimate(frame_id=END), INFO)
         publisher.close()
-        assert next(message for message in poses if message.frame_id == END).seq == publisher.sent - 1
+        assert (
+            next(message for message in poses if message.frame_id == END).seq == publisher.sent - 1
+        )
         assert poses.lost == 0
 
 
@@ -190,7 +210,9 @@ def test_latest_only_skips_to_the_newest(publisher: Publisher) -> None:
     with Subscriber(publisher.endpoint, timeout_s=60) as poses:
         until_received(lambda: publisher.publish(make_estimate(), INFO), poses)
         first = poses.recv().seq
-        for _ in range(SEND_QUEUE - 2):  # fewer than the send queue holds, so none can be missing on the way
+        for _ in range(
+            SEND_QUEUE - 2
+        ):  # fewer than the send queue holds, so none can be missing on the way
             publisher.publish(make_estimate(count=100), INFO)
         time.sleep(0.3)  # nobody reads for a while
         reads = 1 + next(i for i, message in enumerate(poses) if message.seq == publisher.sent - 1)
@@ -198,7 +220,9 @@ def test_latest_only_skips_to_the_newest(publisher: Publisher) -> None:
         assert poses.lost + reads == publisher.sent - 1 - first
 
 
-def test_lost_messages_are_counted_and_a_new_session_starts_at_zero(stranger: tuple[zmq.Socket[bytes], str]) -> None:
+def test_lost_messages_are_counted_and_a_new_session_starts_at_zero(
+    stranger: tuple[zmq.Socket[bytes], str],
+) -> None:
     socket, endpoint = stranger
     with Subscriber(endpoint, latest_only=False, timeout_s=60) as poses:
         until_received(lambda: socket.send(encoded(session="a", seq=10)), poses)
@@ -226,7 +250,10 @@ def test_junk_is_refused_and_counted(stranger: tuple[zmq.Socket[bytes], str]) ->
 def test_an_oversized_message_is_not_taken_in(stranger: tuple[zmq.Socket[bytes], str]) -> None:
     """Such a peer is no Penumbra: libzmq hangs up on it and does not connect again."""
     socket, endpoint = stranger
-    with Subscriber(endpoint, latest_only=False, timeout_s=0.5) as poses, socket.get_monitor_socket() as monitor:
+    with (
+        Subscriber(endpoint, latest_only=False, timeout_s=0.5) as poses,
+        socket.get_monitor_socket() as monitor,
+    ):
         until_received(lambda: socket.send(encoded()), poses)
         socket.send(b"pose.v1" + bytes(wire.MAX_MESSAGE_BYTES))
         while recv_monitor_message(monitor)["event"] != zmq.EVENT_DISCONNECTED:
@@ -238,7 +265,9 @@ def test_an_oversized_message_is_not_taken_in(stranger: tuple[zmq.Socket[bytes],
         assert poses.refused == 0
 
 
-def test_a_publisher_of_another_version_is_an_error_and_not_silence(stranger: tuple[zmq.Socket[bytes], str]) -> None:
+def test_a_publisher_of_another_version_is_an_error_and_not_silence(
+    stranger: tuple[zmq.Socket[bytes], str],
+) -> None:
     socket, endpoint = stranger
     with Subscriber(endpoint, timeout_s=60) as poses:
         until_received(lambda: socket.send(encoded().replace(b"pose.v1", b"pose.v2")), poses)
@@ -247,7 +276,10 @@ def test_a_publisher_of_another_version_is_an_error_and_not_silence(stranger: tu
 
 
 def test_silence_is_a_timeout() -> None:
-    with Subscriber("tcp://127.0.0.1:9", timeout_s=0.05) as poses, pytest.raises(TimeoutError, match=r"127\.0\.0\.1:9"):
+    with (
+        Subscriber("tcp://127.0.0.1:9", timeout_s=0.05) as poses,
+        pytest.raises(TimeoutError, match=r"127\.0\.0\.1:9"),
+    ):
         poses.recv()
 
 
@@ -278,14 +310,23 @@ def test_what_is_not_a_socket_is_not_deleted(kind: str, tmp_path: Path) -> None:
         path.write_text("mine")
     with pytest.raises(PenumbraError, match="path there is already something that is not a socket"):
         Publisher(f"ipc://{path}")
-    assert path.is_symlink() if kind == "link" else path.is_dir() if kind == "folder" else path.read_text() == "mine"
+    assert (
+        path.is_symlink()
+        if kind == "link"
+        else path.is_dir()
+        if kind == "folder"
+        else path.read_text() == "mine"
+    )
 
 
 def test_a_socket_left_behind_is_replaced(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as ended:
         ended.bind(str(tmp_path / "poses"))
     assert (tmp_path / "poses").is_socket()
-    with Publisher(f"ipc://{tmp_path}/poses") as publisher, Subscriber(publisher.endpoint, timeout_s=60) as poses:
+    with (
+        Publisher(f"ipc://{tmp_path}/poses") as publisher,
+        Subscriber(publisher.endpoint, timeout_s=60) as poses,
+    ):
         until_received(lambda: publisher.publish(make_estimate(), INFO), poses)
 
 
@@ -296,7 +337,16 @@ def test_a_path_that_cannot_be_bound_is_named(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["tcp://127.0.0.1", "5590", "", "http://127.0.0.1:80", "tcp://127.0.0.1:99999", "tcp://:5590", "ipc://"]
+    "endpoint",
+    [
+        "tcp://127.0.0.1",
+        "5590",
+        "",
+        "http://127.0.0.1:80",
+        "tcp://127.0.0.1:99999",
+        "tcp://:5590",
+        "ipc://",
+    ],
 )
 def test_a_malformed_endpoint_is_named(endpoint: str) -> None:
     with pytest.raises(PenumbraError, match=f"endpoint {endpoint}"):
@@ -314,7 +364,9 @@ def test_a_free_port_is_for_the_publisher_to_choose(endpoint: str) -> None:
 
 
 def test_an_address_of_another_machine_cannot_be_bound() -> None:
-    with pytest.raises(PenumbraError, match=r"endpoint tcp://192\.0\.2\.1:5590"):  # reserved for documentation
+    with pytest.raises(
+        PenumbraError, match=r"endpoint tcp://192\.0\.2\.1:5590"
+    ):  # reserved for documentation
         Publisher("tcp://192.0.2.1:5590", allow_lan=True)
 
 
@@ -340,7 +392,9 @@ def test_which_endpoints_stay_on_this_machine(endpoint: str, local: bool) -> Non
             Publisher(endpoint)
 
 
-def test_publishing_on_the_network_is_allowed_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_publishing_on_the_network_is_allowed_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with Publisher("tcp://0.0.0.0:*", allow_lan=True):
         assert "unencrypted" in caplog.text
 
@@ -349,4 +403,8 @@ def _resident_bytes() -> int:
     status = Path("/proc/self/status")
     if not status.exists():
         pytest.skip("no /proc/self/status to read the memory from")
-    return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith("VmRSS")).split()[1])
+    return 1024 * int(
+        next(line for line in status.read_text().splitlines() if line.startswith("VmRSS")).split()[
+            1
+        ]
+    )

@@ -1,4 +1,6 @@
-"""The recording: every picture in it, readable whatever ends the process, and refused with a sentence."""
+"""The recording: every picture in it, readable whatever ends the process, and refused with a
+sentence.
+"""
 
 import os
 import signal
@@ -12,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from calib.camera import from_fov
+from engines.camera import from_fov
 from engines.errors import PenumbraError
 from realtime.view import recorder as recorder_module
 from realtime.view.recorder import Recorder
@@ -40,8 +42,12 @@ while True:
 def noise_frame(number: int, time_s: float | None = None) -> ViewFrame:
     """Pictures that hardly compress, so that few of them fill FFmpeg's buffer."""
     image = np.random.default_rng(number).integers(0, 255, (240, 320, 3), dtype=np.uint8)
-    estimate = replace(make_estimate(number), person=None, media_time_s=number / 30 if time_s is None else time_s)
-    return ViewFrame(image, estimate, None, None, Status("openvino", 30.0, 40.0, 0), from_fov((320, 240)))
+    estimate = replace(
+        make_estimate(number), person=None, media_time_s=number / 30 if time_s is None else time_s
+    )
+    return ViewFrame(
+        image, estimate, None, None, Status("openvino", 30.0, 40.0, 0), from_fov((320, 240))
+    )
 
 
 def small_renderer() -> Renderer:
@@ -70,7 +76,9 @@ def test_every_frame_is_in_the_file_with_size_and_rate(tmp_path: Path) -> None:
     assert len(pictures) == 20
     expected = renderer.compose(noise_frame(19))
     assert pictures[19].shape == expected.shape
-    assert np.abs(pictures[19][-40:].astype(int) - expected[-40:]).mean() < 6  # the status line; noise itself is lossy
+    assert (
+        np.abs(pictures[19][-40:].astype(int) - expected[-40:]).mean() < 6
+    )  # the status line; noise itself is lossy
     assert [file.name for file in tmp_path.iterdir()] == ["out.mp4"]
 
 
@@ -89,7 +97,9 @@ def test_frames_survive_kill_minus_nine(tmp_path: Path) -> None:
     child.wait()
     child.stdout.close()
     pictures = read_all(path)
-    lost_at_most = 256 * 1024 / (path.stat().st_size / max(len(pictures), 1)) + 15  # the buffer, and the open fragment
+    lost_at_most = (
+        256 * 1024 / (path.stat().st_size / max(len(pictures), 1)) + 15
+    )  # the buffer, and the open fragment
     assert len(pictures) >= written - lost_at_most
     assert len(pictures) >= 50
     assert pictures[0].shape == (360, 640, 3)
@@ -139,12 +149,19 @@ def test_live_recording_keeps_the_pace_of_the_source(tmp_path: Path) -> None:
                 pass
             recorder.put(noise_frame(number, time_s))
     assert recorder.dropped == 0
-    assert recorder.written == 31  # the last picture is shown at 1.0 s, the 31st time of a 30 fps clock
+    assert (
+        recorder.written == 31
+    )  # the last picture is shown at 1.0 s, the 31st time of a 30 fps clock
 
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("no/such/folder/out.mp4", "cannot be written"), ("out.gif", "mp4"), ("out", "mp4"), ("folder.mp4", "folder")],
+    [
+        ("no/such/folder/out.mp4", "cannot be written"),
+        ("out.gif", "mp4"),
+        ("out", "mp4"),
+        ("folder.mp4", "folder"),
+    ],
 )
 def test_bad_paths_are_refused_before_the_first_frame(tmp_path: Path, name: str, says: str) -> None:
     (tmp_path / "folder.mp4").mkdir()
@@ -154,11 +171,15 @@ def test_bad_paths_are_refused_before_the_first_frame(tmp_path: Path, name: str,
     assert [file.name for file in tmp_path.iterdir()] == ["folder.mp4"]
 
 
-def test_a_full_disk_ends_the_recording_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_ends_the_recording_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "out.mp4"
     recorder = Recorder(path, small_renderer(), 30.0, every_frame=True)
     free = iter([1 << 40, 0])
-    monkeypatch.setattr(recorder_module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": next(free)})())
+    monkeypatch.setattr(
+        recorder_module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": next(free)})()
+    )
     with pytest.raises(PenumbraError, match="nearly full"):
         for number in range(200):
             recorder.put(noise_frame(number))

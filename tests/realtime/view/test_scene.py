@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calib.camera import Intrinsics
 from engines.body import BodyModel
+from engines.camera import Intrinsics
 from engines.covariance import ELLIPSOID_90, std_from_cov
 from engines.types import NUM_JOINTS
 from realtime.view.overlay import draw_dot, draw_overlay
@@ -51,7 +51,9 @@ def random_cov(seed: int) -> np.ndarray:
 
 def standing(body: BodyModel) -> ViewFrame:
     """The body at rest, upright, three metres in front of the camera, with its live mesh."""
-    posed = body.shaped(np.zeros(10)).posed(np.array([[np.pi, 0, 0]] + [[0, 0, 0]] * 23), np.array([0.0, 0, 3]))
+    posed = body.shaped(np.zeros(10)).posed(
+        np.array([[np.pi, 0, 0]] + [[0, 0, 0]] * 23), np.array([0.0, 0, 3])
+    )
     estimate = make_estimate()
     assert estimate.person is not None
     joints = posed.joints
@@ -66,7 +68,14 @@ def standing(body: BodyModel) -> ViewFrame:
     vertices = posed.vertices("live")
     status = Status("openvino", 30.0, 40.0, 0)
     image = np.full((480, 640, 3), 90, np.uint8)
-    return ViewFrame(image, replace(estimate, person=person), vertices, np.full(len(vertices), 0.01), status, CAMERA)
+    return ViewFrame(
+        image,
+        replace(estimate, person=person),
+        vertices,
+        np.full(len(vertices), 0.01),
+        status,
+        CAMERA,
+    )
 
 
 @settings(deadline=None, max_examples=30)
@@ -119,7 +128,9 @@ def test_colors_grow_lighter_with_the_standard_deviation_and_saturate() -> None:
     assert (np.diff(lab) >= 0).all()
     assert lab[-1] - lab[0] > 100
     end = CONFIG.max_std_cm / 100
-    np.testing.assert_array_equal(std_colors(np.array([end, 10 * end]), CONFIG), [colormap()[255] / 255] * 2)
+    np.testing.assert_array_equal(
+        std_colors(np.array([end, 10 * end]), CONFIG), [colormap()[255] / 255] * 2
+    )
 
 
 def test_legend_shows_the_color_of_each_of_its_ticks() -> None:
@@ -156,13 +167,17 @@ def test_overlay_puts_a_joint_on_its_pixel_at_any_scale(body: BodyModel) -> None
 
 
 def test_overlay_follows_the_lens(body: BodyModel) -> None:
-    """A straight person in a picture that bends: OpenCV says where the head is, and behind the camera nothing is."""
+    """A straight person in a picture that bends: OpenCV says where the head is, and behind the
+    camera nothing is.
+    """
     wide = replace(CAMERA, fx=300.0, fy=300.0, dist=(-0.28, 0.09, 1e-3, -5e-4, 0.0))
     frame = replace(standing(body), intrinsics=wide)
     scene = build_scene(frame, CONFIG)
     assert scene is not None
     near = scene.joints - (0.8, 0.0, 1.5)
-    uv = cv2.projectPoints(near, np.zeros(3), np.zeros(3), wide.matrix, np.array(wide.dist))[0][:, 0]
+    uv = cv2.projectPoints(near, np.zeros(3), np.zeros(3), wide.matrix, np.array(wide.dist))[0][
+        :, 0
+    ]
     drawn = draw_overlay(frame, replace(scene, joints=near), CONFIG, 1.0)
     u, v = uv[15]
     assert np.linalg.norm(uv[15] - project(near[15], wide.matrix)) > 10
@@ -184,12 +199,18 @@ def test_skeletons_follow_the_weights_at_the_distance_of_the_best(body: BodyMode
     person = standing(body).estimate.person
     assert person is not None
     count = len(person.hypotheses.weights)
-    away = np.arange(count)[:, None, None] * person.ray  # each one a metre farther than the one before
-    far = replace(person.hypotheses, joints=person.hypotheses.joints + away, weights=np.eye(count)[2])
+    away = (
+        np.arange(count)[:, None, None] * person.ray
+    )  # each one a metre farther than the one before
+    far = replace(
+        person.hypotheses, joints=person.hypotheses.joints + away, weights=np.eye(count)[2]
+    )
     drawn = sample_skeletons(far, person, 12)
     np.testing.assert_allclose(drawn, np.repeat(person.best.joints[None], 12, axis=0), atol=1e-12)
     sideways = np.arange(count)[:, None, None] * np.cross(person.ray, [0, 1, 0])
-    spread = replace(person.hypotheses, joints=person.hypotheses.joints + sideways, weights=np.eye(count)[2])
+    spread = replace(
+        person.hypotheses, joints=person.hypotheses.joints + sideways, weights=np.eye(count)[2]
+    )
     np.testing.assert_allclose(sample_skeletons(spread, person, 3)[0], spread.joints[2], atol=1e-12)
 
 
@@ -203,7 +224,9 @@ def test_virtual_camera_looks_at_the_person(body: BodyModel) -> None:
     np.testing.assert_allclose(project(R @ scene.middle + t, view_intrinsics(486, 680)), [243, 340])
     front = build_scene(frame, replace(CONFIG, orbit_deg=0.0, elevation_deg=0.0))
     assert front is not None and frame.estimate.person is not None
-    np.testing.assert_allclose(front.T_view_cam[2, :3], frame.estimate.person.ray, atol=1e-6)  # looks along the ray
+    np.testing.assert_allclose(
+        front.T_view_cam[2, :3], frame.estimate.person.ray, atol=1e-6
+    )  # looks along the ray
 
 
 def test_normals_of_the_body_point_outward(body: BodyModel) -> None:
@@ -211,7 +234,11 @@ def test_normals_of_the_body_point_outward(body: BodyModel) -> None:
     assert frame.vertices is not None
     faces = body.live.faces
     normals = vertex_normals(frame.vertices, faces)
-    volume = np.einsum("fi,fi->", frame.vertices[faces[:, 0]], np.cross(*frame.vertices[faces[:, 1:]].swapaxes(0, 1)))
+    volume = np.einsum(
+        "fi,fi->",
+        frame.vertices[faces[:, 0]],
+        np.cross(*frame.vertices[faces[:, 1:]].swapaxes(0, 1)),
+    )
     assert volume > 0
     head = frame.vertices[frame.vertices[:, 1].argmin()]
     assert normals[(frame.vertices == head).all(axis=1)][0, 1] < -0.8  # y points down
@@ -220,7 +247,9 @@ def test_normals_of_the_body_point_outward(body: BodyModel) -> None:
 def test_painter_lets_the_nearer_triangle_win() -> None:
     canvas = np.zeros((100, 100, 3), np.uint8)
     camera = np.array([[50.0, 0, 50], [0, 50, 50], [0, 0, 1]])
-    near = np.array([[-1.0, -1, 2], [0, 1, 2], [1, -1, 2]])  # anticlockwise for who looks along z with y down
+    near = np.array(
+        [[-1.0, -1, 2], [0, 1, 2], [1, -1, 2]]
+    )  # anticlockwise for who looks along z with y down
     vertices = np.concatenate([near, near * [3, 3, 1] + [0, 0, 1]])
     colors = np.repeat([[1.0, 0, 0], [0, 0, 1.0]], 3, axis=0)
     for faces in ([[0, 1, 2], [3, 4, 5]], [[3, 4, 5], [0, 1, 2]]):
@@ -247,11 +276,18 @@ def test_an_uncertain_arm_changes_color_and_gets_an_ellipsoid(body: BodyModel) -
 
 
 @pytest.mark.parametrize("size", [(480, 640), (720, 720), (1280, 720), (2, 3)])
-def test_composition_has_its_size_whatever_the_picture(body: BodyModel, size: tuple[int, int]) -> None:
+def test_composition_has_its_size_whatever_the_picture(
+    body: BodyModel, size: tuple[int, int]
+) -> None:
     frame = standing(body)
     renderer = Renderer(body.live.faces)
-    nobody = replace(frame, image=np.zeros((*size, 3), np.uint8), estimate=replace(frame.estimate, person=None))
-    for shown in (replace(frame, image=nobody.image), replace(nobody, vertices=None, vertex_std=None)):
+    nobody = replace(
+        frame, image=np.zeros((*size, 3), np.uint8), estimate=replace(frame.estimate, person=None)
+    )
+    for shown in (
+        replace(frame, image=nobody.image),
+        replace(nobody, vertices=None, vertex_std=None),
+    ):
         picture = renderer.compose(shown)
         assert picture.shape == (720, 1280, 3) and picture.dtype == np.uint8
 
@@ -261,4 +297,6 @@ def test_a_person_behind_the_camera_is_drawn_without_complaint(body: BodyModel) 
     person = frame.estimate.person
     assert person is not None
     behind = replace(person, best=replace(person.best, joints=person.best.joints - [0, 0, 3]))
-    Renderer(body.live.faces).compose(replace(frame, estimate=replace(frame.estimate, person=behind)))
+    Renderer(body.live.faces).compose(
+        replace(frame, estimate=replace(frame.estimate, person=behind))
+    )

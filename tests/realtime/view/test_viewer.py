@@ -71,8 +71,14 @@ def test_no_display_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("stderr", "says"),
     [
-        ("ImportError: libusb-1.0.so.0: cannot open shared object file: No such file", "apt install libusb-1.0-0"),
-        ("OSError: libGL.so.1: cannot open shared object file: No such file or directory", "apt install libgl1"),
+        (
+            "ImportError: libusb-1.0.so.0: cannot open shared object file: No such file",
+            "apt install libusb-1.0-0",
+        ),
+        (
+            "OSError: libGL.so.1: cannot open shared object file: No such file or directory",
+            "apt install libgl1",
+        ),
         ("ImportError: libfoo.so.9: cannot open shared object file", "libfoo.so"),
         ("ModuleNotFoundError: No module named 'open3d'", "pip install open3d"),
         ("Failed to open X display. (exiting).", "Failed to open X display"),

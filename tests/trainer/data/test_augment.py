@@ -1,4 +1,6 @@
-"""Augmentation: landmarks move exactly as the joints that they see, and a mirror mirrors everything."""
+"""Augmentation: landmarks move exactly as the joints that they see, and a mirror mirrors
+everything.
+"""
 
 import cv2
 import numpy as np
@@ -13,7 +15,7 @@ from trainer.data.augment import (
     JOINT_OF_LANDMARK,
     MIRRORED_LANDMARKS,
     AugmentConfig,
-    Raw,
+    RawRecords,
     joints_in_camera,
     mirror,
     perturb,
@@ -28,7 +30,7 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def seen_joints(raw: Raw, body: BodyModel) -> tuple[np.ndarray, np.ndarray]:
+def seen_joints(raw: RawRecords, body: BodyModel) -> tuple[np.ndarray, np.ndarray]:
     """Where the truth puts each landmark: image px, and metres from the middle of the hips."""
     joints = joints_in_camera(raw["rotvec"], raw["betas"], raw["pelvis"], body)
     px = joints[..., :2] / joints[..., 2:] * raw["focal"][:, None, None] + raw["size"][:, None] / 2
@@ -61,13 +63,17 @@ def test_relative_depth_follows_in_pixels(body: BodyModel) -> None:
     raw = records(30, 3, body)
     new = perturb(raw, body, AugmentConfig(), rng())
     scale = (raw["focal"] / raw["pelvis"][:, 2])[:, None]
-    np.testing.assert_allclose(new["depth"] - raw["depth"], scale * (new["world"] - raw["world"])[..., 2], atol=0.01)
+    np.testing.assert_allclose(
+        new["depth"] - raw["depth"], scale * (new["world"] - raw["world"])[..., 2], atol=0.01
+    )
 
 
 def test_turns_have_the_stated_size_and_betas_stay_standard_normal(body: BodyModel) -> None:
     raw = records(600, 4, body)
     new = perturb(raw, body, AugmentConfig(max_rad=0.2, root_rad=0.1, shape=0.4), rng())
-    angle = geodesic_angle(exp_so3(raw["rotvec"].astype(float)), exp_so3(new["rotvec"].astype(float)))
+    angle = geodesic_angle(
+        exp_so3(raw["rotvec"].astype(float)), exp_so3(new["rotvec"].astype(float))
+    )
     rms = np.sqrt((angle**2).mean(0) / 3)  # a uniform strength u has E[u^2] = 1/3
     np.testing.assert_allclose(rms[1:], 0.2 / np.sqrt(3), rtol=0.15)
     assert rms[0] == pytest.approx(0.1 / np.sqrt(3), rel=0.15)
@@ -80,7 +86,9 @@ def test_no_perturbation_changes_nothing(body: BodyModel) -> None:
     raw = records(5, 2, body)
     same = perturb(raw, body, AugmentConfig(0.0, 0.0, 0.0), rng())
     for key, value in raw.items():
-        np.testing.assert_allclose(same[key], value, atol=1e-3 if key == "points" else 1e-5, err_msg=key)
+        np.testing.assert_allclose(
+            same[key], value, atol=1e-3 if key == "points" else 1e-5, err_msg=key
+        )
 
 
 def test_somebody_too_close_to_the_camera_stays_as_he_was(body: BodyModel) -> None:
@@ -97,11 +105,16 @@ def test_a_mirror_twice_is_nothing(body: BodyModel) -> None:
     raw = records(5, 2, body)
     raw["window"] = np.tile(np.array([300, 100, 700, 500], np.float32), (5, 1))
     twice = mirror(mirror(raw))
-    assert twice.keys() == raw.keys() - {"map"}  # nobody knows what the network would have made of the mirror image
+    assert twice.keys() == raw.keys() - {
+        "map"
+    }  # nobody knows what the network would have made of the mirror image
     for key in twice:
         value = raw[key]
         np.testing.assert_allclose(
-            twice[key], value, atol=1e-3 if key in ("points", "crop_from_image") else 1e-6, err_msg=key
+            twice[key],
+            value,
+            atol=1e-3 if key in ("points", "crop_from_image") else 1e-6,
+            err_msg=key,
         )
 
 
@@ -109,7 +122,9 @@ def test_the_mirror_image_has_mirrored_truth(body: BodyModel) -> None:
     raw = records(5, 2, body)
     here, there = encode(raw, body), encode(mirror(raw), body)
     joints, flip = list(MIRRORED_JOINTS), torch.tensor([-1.0, 1.0, 1.0])
-    torch.testing.assert_close(there.joints, here.joints[:, joints] * flip, atol=0.01, rtol=0)  # bodies are uneven
+    torch.testing.assert_close(
+        there.joints, here.joints[:, joints] * flip, atol=0.01, rtol=0
+    )  # bodies are uneven
     torch.testing.assert_close(there.target, here.target[:, joints] * flip[:2], atol=0.02, rtol=0)
     torch.testing.assert_close(there.half, here.half)
     torch.testing.assert_close(there.camera, here.camera * flip, atol=1e-5, rtol=0)
@@ -117,7 +132,9 @@ def test_the_mirror_image_has_mirrored_truth(body: BodyModel) -> None:
     M = torch.diag(flip)
     torch.testing.assert_close(there.R_anchor, M @ here.R_anchor @ M, atol=1e-5, rtol=0)
     points, mirrored = (pairs.features[:, :66].unflatten(1, (33, 2)) for pairs in (here, there))
-    torch.testing.assert_close(mirrored, points[:, list(MIRRORED_LANDMARKS)] * flip[:2], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        mirrored, points[:, list(MIRRORED_LANDMARKS)] * flip[:2], atol=1e-5, rtol=0
+    )
 
 
 def test_window_and_crop_are_mirrored_with_the_picture(body: BodyModel) -> None:
@@ -130,10 +147,14 @@ def test_window_and_crop_are_mirrored_with_the_picture(body: BodyModel) -> None:
     mirrored = point * [-1, 1] + [1280, 0]
     for here, flipped in zip(raw["crop_from_image"], there["crop_from_image"], strict=True):
         expected = cv2.transform(point, here.astype(float)) * [-1, 1] + [256, 0]
-        np.testing.assert_allclose(cv2.transform(mirrored, flipped.astype(float)), expected, atol=1e-3)
+        np.testing.assert_allclose(
+            cv2.transform(mirrored, flipped.astype(float)), expected, atol=1e-3
+        )
 
 
 def test_mirrored_places_are_permutations_that_undo_themselves() -> None:
     for places, count in ((MIRRORED_LANDMARKS, 33), (MIRRORED_JOINTS, NUM_JOINTS)):
         assert [places[i] for i in places] == list(range(count))
-    assert [MIRRORED_JOINTS[JOINT_OF_LANDMARK[i]] for i in MIRRORED_LANDMARKS] == list(JOINT_OF_LANDMARK)
+    assert [MIRRORED_JOINTS[JOINT_OF_LANDMARK[i]] for i in MIRRORED_LANDMARKS] == list(
+        JOINT_OF_LANDMARK
+    )

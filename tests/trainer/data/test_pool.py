@@ -8,29 +8,29 @@ from engines.body import BodyModel
 from engines.types import LIMB_LANDMARKS
 from tests.support.random_pairs import records
 from trainer.data import pool
-from trainer.data.augment import AugmentConfig, Raw, mirror
+from trainer.data.augment import AugmentConfig, RawRecords, mirror
 from trainer.data.pool import Pool
-from trainer.data.samples import Pairs, encode
+from trainer.data.samples import Batch, encode
 
 COUNT = 9
 STILL = AugmentConfig(0.0, 0.0, 0.0)
 
 
 @pytest.fixture(scope="module")
-def raw(body: BodyModel) -> Raw:
+def raw(body: BodyModel) -> RawRecords:
     return records(COUNT, 2, body)
 
 
-def everything(made: Pool) -> Pairs:
+def everything(made: Pool) -> Batch:
     return made.batch(torch.arange(made.size))
 
 
-def assert_same(one: Pairs, other: Pairs, atol: float = 0.0) -> None:
+def assert_same(one: Batch, other: Batch, atol: float = 0.0) -> None:
     for name, value in one._asdict().items():
         torch.testing.assert_close(getattr(other, name), value, atol=atol, rtol=0, msg=name)
 
 
-def test_half_are_mirrored(raw: Raw, body: BodyModel) -> None:
+def test_half_are_mirrored(raw: RawRecords, body: BodyModel) -> None:
     pairs = everything(Pool(raw, body, STILL, 0, 0))
     assert pairs.size == 2 * COUNT
     half = torch.arange(COUNT)
@@ -38,7 +38,7 @@ def test_half_are_mirrored(raw: Raw, body: BodyModel) -> None:
     assert_same(pairs.rows(half + COUNT), encode(mirror(raw), body), atol=1e-3)
 
 
-def test_seed_and_epoch_decide(raw: Raw, body: BodyModel) -> None:
+def test_seed_and_epoch_decide(raw: RawRecords, body: BodyModel) -> None:
     first = everything(Pool(raw, body, AugmentConfig(), 3, 1))
     assert_same(first, everything(Pool(raw, body, AugmentConfig(), 3, 1)))
     for seed, epoch in ((3, 2), (4, 1), (1, 3)):
@@ -47,17 +47,21 @@ def test_seed_and_epoch_decide(raw: Raw, body: BodyModel) -> None:
 
 
 def test_a_pool_is_made_in_parts_without_losing_anybody(
-    raw: Raw, body: BodyModel, monkeypatch: pytest.MonkeyPatch
+    raw: RawRecords, body: BodyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "_CHUNK", 4)
     pairs = everything(Pool(raw, body, STILL, 0, 0))
     assert_same(pairs.rows(torch.arange(COUNT)), encode(raw, body), atol=1e-3)
 
 
-def test_maps_go_with_pairs_as_they_were_seen_and_mirrored_ones_have_none(raw: Raw, body: BodyModel) -> None:
+def test_maps_go_with_pairs_as_they_were_seen_and_mirrored_ones_have_none(
+    raw: RawRecords, body: BodyModel
+) -> None:
     made = Pool(raw, body, AugmentConfig(), 0, 0, with_map=True)
     straight, mirrored = (made.batch(torch.arange(COUNT) + start) for start in (0, COUNT))
-    assert_same(straight._replace(map=straight.map[:0]), encode(raw, body)._replace(map=straight.map[:0]))
+    assert_same(
+        straight._replace(map=straight.map[:0]), encode(raw, body)._replace(map=straight.map[:0])
+    )
     np.testing.assert_array_equal(straight.map.numpy(), raw["map"].astype(np.float32))
     assert straight.map.dtype == torch.float32 and mirrored.map.shape == straight.map.shape
     assert (mirrored.map == 0).all()
@@ -71,17 +75,26 @@ def test_maps_go_with_pairs_as_they_were_seen_and_mirrored_ones_have_none(raw: R
     torch.testing.assert_close(mixed.joints[0], mirrored.joints[3], atol=0, rtol=0)
 
 
-def test_exact_pairs_are_exact_after_they_were_moved(raw: Raw, body: BodyModel) -> None:
+def test_exact_pairs_are_exact_after_they_were_moved(raw: RawRecords, body: BodyModel) -> None:
     """What is seen lies where the moved joint is; depths and world coordinates stay unknown."""
-    pairs = everything(Pool(raw, body, AugmentConfig(), 0, 0, shown="exact"))
+    pairs = everything(Pool(raw, body, AugmentConfig(), 0, 0, landmark_source="exact"))
     marks = pairs.features[:, :66].unflatten(1, (33, 2))
-    seen = pairs.visible[:, list(LIMB_LANDMARKS.values())].bool() & (pairs.joints[..., 2].amin(1) > 0.3)[:, None]
-    apart = (marks[:, list(LIMB_LANDMARKS)] - pairs.target[:, list(LIMB_LANDMARKS.values())]).abs().amax(-1)
-    inside = pairs.target[:, list(LIMB_LANDMARKS.values())].abs().amax(-1) < 7  # the input is bounded
+    seen = (
+        pairs.visible[:, list(LIMB_LANDMARKS.values())].bool()
+        & (pairs.joints[..., 2].amin(1) > 0.3)[:, None]
+    )
+    apart = (
+        (marks[:, list(LIMB_LANDMARKS)] - pairs.target[:, list(LIMB_LANDMARKS.values())])
+        .abs()
+        .amax(-1)
+    )
+    inside = (
+        pairs.target[:, list(LIMB_LANDMARKS.values())].abs().amax(-1) < 7
+    )  # the input is bounded
     assert seen.sum() > 50 and apart[seen & inside].max() < 1e-3
     assert not pairs.features[:, 66:99].any() and not pairs.features[:, 198:297].any()
 
 
-def test_without_maps_nothing_is_looked_up(raw: Raw, body: BodyModel) -> None:
+def test_without_maps_nothing_is_looked_up(raw: RawRecords, body: BodyModel) -> None:
     blind = {key: value for key, value in raw.items() if key != "map"}
     assert Pool(blind, body, AugmentConfig(), 0, 0).batch(torch.arange(4)).map.shape == (4, 0)

@@ -1,4 +1,6 @@
-"""Pairs: the truth in the view, the crop that the network saw, and which landmarks lie inside the picture."""
+"""Batch: the truth in the view, the crop that the network saw, and which landmarks lie inside the
+picture.
+"""
 
 from pathlib import Path
 
@@ -12,14 +14,14 @@ from engines.errors import PenumbraError
 from engines.types import LIMB_LANDMARKS, NUM_LANDMARKS
 from tests.support.random_pairs import records
 from trainer.data import samples as data
-from trainer.data.augment import AugmentConfig, Raw, joints_in_camera, mirror, perturb
-from trainer.data.samples import Pairs, encode
+from trainer.data.augment import AugmentConfig, RawRecords, joints_in_camera, mirror, perturb
+from trainer.data.samples import Batch, encode
 
 INSIDE = slice(165, 198)
 """Of the features."""
 
 
-def in_crop(raw: Raw, body: BodyModel) -> np.ndarray:
+def in_crop(raw: RawRecords, body: BodyModel) -> np.ndarray:
     """Where the crop shows each joint: projected into the picture, then cut out by OpenCV."""
     joints = joints_in_camera(raw["rotvec"], raw["betas"], raw["pelvis"], body)
     px = joints[..., :2] / joints[..., 2:] * raw["focal"][:, None, None] + raw["size"][:, None] / 2
@@ -27,14 +29,16 @@ def in_crop(raw: Raw, body: BodyModel) -> np.ndarray:
     return np.stack([cv2.transform(points[None], M)[0] for points, M in crops])
 
 
-def by_pairs(pairs: Pairs) -> np.ndarray:
+def by_pairs(pairs: Batch) -> np.ndarray:
     """The same from the pair alone."""
     homogeneous = (pairs.joints.double() @ pairs.crop_from_view.double().mT).numpy()
     return homogeneous[..., :2] / homogeneous[..., 2:]
 
 
 @pytest.mark.parametrize("change", ["none", "mirror", "perturb", "mirror and perturb"])
-def test_crop_from_view_maps_joints_to_where_the_crop_shows_them(body: BodyModel, change: str) -> None:
+def test_crop_from_view_maps_joints_to_where_the_crop_shows_them(
+    body: BodyModel, change: str
+) -> None:
     raw = records(12, 5, body)
     if "mirror" in change:
         raw = mirror(raw)
@@ -56,7 +60,9 @@ def test_mirrored_crops_show_mirror_images(body: BodyModel) -> None:
             ]
         )
         both.append(px)
-    flipped = mirror({**raw, "points": raw["points"] * 0 + np.arange(33, dtype=np.float32)[:, None]})["points"][0, :, 1]
+    flipped = mirror(
+        {**raw, "points": raw["points"] * 0 + np.arange(33, dtype=np.float32)[:, None]}
+    )["points"][0, :, 1]
     order = flipped.astype(int)
     np.testing.assert_allclose(both[1], (both[0] * [-1, 1] + [256, 0])[:, order], atol=1e-2)
 
@@ -86,7 +92,9 @@ def test_the_truth_in_the_view_is_the_truth(body: BodyModel) -> None:
     pairs = encode(raw, body)
     joints = joints_in_camera(raw["rotvec"], raw["betas"], raw["pelvis"], body)
     # The view only turns the camera.
-    np.testing.assert_allclose(np.linalg.norm(pairs.joints, axis=-1), np.linalg.norm(joints, axis=-1), atol=1e-4)
+    np.testing.assert_allclose(
+        np.linalg.norm(pairs.joints, axis=-1), np.linalg.norm(joints, axis=-1), atol=1e-4
+    )
     flat = (pairs.joints[..., :2] / pairs.joints[..., 2:]) / pairs.half[:, None, None]
     torch.testing.assert_close(pairs.target, flat, atol=1e-5, rtol=0)
     np.testing.assert_array_equal(pairs.visible.numpy(), raw["joint_visible"])
@@ -98,12 +106,16 @@ def test_pairs_of_another_body_are_refused(body: BodyModel, tmp_path: Path) -> N
     raw = data.read(tmp_path, body)
     assert "body" not in raw and len(raw["focal"]) == 2
     np.savez(tmp_path / "00001.npz", body=np.array("SMPL neutral"), **records(2, 1, body))
-    with pytest.raises(PenumbraError, match=r"00001\.npz was made with the body SMPL neutral.* --body"):
+    with pytest.raises(
+        PenumbraError, match=r"00001\.npz was made with the body SMPL neutral.* --body"
+    ):
         data.read(tmp_path, body)
 
 
 def test_shards_are_joined_and_no_pairs_are_refused(body: BodyModel, tmp_path: Path) -> None:
-    with pytest.raises(PenumbraError, match=r"holds no training pairs: run python -m trainer\.synthesize"):
+    with pytest.raises(
+        PenumbraError, match=r"holds no training pairs: run python -m trainer\.synthesize"
+    ):
         data.encode(data.read(tmp_path, body), body)
     for i in range(3):
         np.savez(tmp_path / f"{i:05d}.npz", **records(4, i, body))
@@ -124,13 +136,18 @@ def test_a_damaged_shard_is_named(body: BodyModel, tmp_path: Path) -> None:
 
 def test_maps_are_read_only_where_they_are_wanted(body: BodyModel, tmp_path: Path) -> None:
     np.savez(tmp_path / "00000.npz", **records(2, 0, body))
-    assert "map" in data.read(tmp_path, body) and "map" not in data.read(tmp_path, body, with_map=False)
+    assert "map" in data.read(tmp_path, body) and "map" not in data.read(
+        tmp_path, body, with_map=False
+    )
 
 
 def test_the_truth_lies_where_the_joints_are_seen(body: BodyModel) -> None:
     raw = records(5, 4, body, noise_px=0.0)
     pairs = data.encode(raw, body)
     seen = pairs.features[:, :66].unflatten(1, (33, 2))[:, list(LIMB_LANDMARKS)]
-    torch.testing.assert_close(pairs.target[:, list(LIMB_LANDMARKS.values())], seen, atol=1e-4, rtol=0)
-    # The anchor is the torso: what remains of the orientation is small for somebody who stands straight.
+    torch.testing.assert_close(
+        pairs.target[:, list(LIMB_LANDMARKS.values())], seen, atol=1e-4, rtol=0
+    )
+    # The anchor is the torso: what remains of the orientation is small for somebody who stands
+    # straight.
     assert pairs.y[:, 0].norm(dim=-1).max() < 1.2

@@ -1,4 +1,6 @@
-"""Dataset pictures as pairs: fits against exact projections, and a painted picture that goes all the way round."""
+"""Dataset pictures as pairs: fits against exact projections, and a painted picture that goes all
+the way round.
+"""
 
 from pathlib import Path
 
@@ -7,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from calib.camera import Intrinsics, from_fov
 from engines.blazepose.landmarker import Landmarker
 from engines.blazepose.roi import image_to_crop
 from engines.body import BodyModel, joints_only
+from engines.camera import Intrinsics, from_fov
 from engines.errors import PenumbraError
 from engines.flow.features import LIMBS
 from engines.types import JOINT_NAMES, LIMB_JOINTS, Landmarks, Roi
@@ -22,7 +24,7 @@ from trainer.datasets.pictures import Looked, look
 from trainer.datasets.placing import centred, fit_box, fit_translation
 from trainer.datasets.skeletons import BODY_25, SPIN_24
 from trainer.render import rasterizer as render
-from trainer.synthesize import Painter
+from trainer.synthesize import SceneRenderer
 
 SIZE = 512
 WIDE = Intrinsics(900.0, 950.0, 600.0, 400.0, (1280, 720))
@@ -32,13 +34,19 @@ def standing(turn_deg: float = 20.0) -> np.ndarray:
     """(24, 3): upright, arms a little off the body, towards the camera."""
     rotvec = np.zeros((24, 3))
     rotvec[16], rotvec[17] = (0, 0, -1.1), (0, 0, 1.1)
-    facing = Rotation.from_euler("x", 180, degrees=True) * Rotation.from_euler("y", turn_deg, degrees=True)
+    facing = Rotation.from_euler("x", 180, degrees=True) * Rotation.from_euler(
+        "y", turn_deg, degrees=True
+    )
     rotvec[0] = facing.as_rotvec()
     return rotvec
 
 
-def rooted_joints(body: BodyModel, rotvec: np.ndarray, betas: np.ndarray | None = None) -> np.ndarray:
-    joints = joints_only(body, rotvec, np.zeros(10) if betas is None else betas, np.zeros(3)).astype(float)
+def rooted_joints(
+    body: BodyModel, rotvec: np.ndarray, betas: np.ndarray | None = None
+) -> np.ndarray:
+    joints = joints_only(
+        body, rotvec, np.zeros(10) if betas is None else betas, np.zeros(3)
+    ).astype(float)
     return joints - joints[0]
 
 
@@ -54,7 +62,9 @@ class Mirage:
         rng = np.random.default_rng(0)
         score = self.scores[len(self.regions) - 1]
         half, world = np.full(33, 0.5), rng.normal(0, 0.3, (33, 3))
-        found = Landmarks(self.points, self.depth, half, half, world, score, roi, np.ones((4, 4, 288)))
+        found = Landmarks(
+            self.points, self.depth, half, half, world, score, roi, np.ones((4, 4, 288))
+        )
         return found, Roi(roi.center + 5, roi.size * 1.1, 0.2)
 
 
@@ -70,7 +80,9 @@ def people_of(image: Path, count: int = 1, **known: object) -> People:
     return People(source=Path("some"), images=(image,) * count, **given)  # pyright: ignore[reportArgumentType]
 
 
-def seen(people: People, points: np.ndarray, scores: list[float], **options: object) -> tuple[Looked, Mirage]:
+def seen(
+    people: People, points: np.ndarray, scores: list[float], **options: object
+) -> tuple[Looked, Mirage]:
     mirage = Mirage(points, scores)
     return look(people, mirage, **options), mirage  # pyright: ignore[reportArgumentType]
 
@@ -94,12 +106,16 @@ def test_a_centred_camera_keeps_every_ray() -> None:
     points = np.random.default_rng(0).uniform(0, 700, (20, 2))
     focal, move = centred(WIDE)
     moved = points @ move[:, :2].T + move[:, 2]
-    np.testing.assert_allclose((moved - np.array(WIDE.size) / 2) / focal, WIDE.rays(points), atol=1e-12)
+    np.testing.assert_allclose(
+        (moved - np.array(WIDE.size) / 2) / focal, WIDE.rays(points), atol=1e-12
+    )
 
 
 @pytest.fixture
 def shaken(body: BodyModel, tmp_path: Path) -> tuple[People, np.ndarray]:
-    """One labelled person whose camera has an odd principal point, and where its landmarks truly are (33, 2)."""
+    """One labelled person whose camera has an odd principal point, and where its landmarks truly
+    are (33, 2).
+    """
     joints = rooted_joints(body, standing()) + np.array([0.1, -0.1, 4.0])
     px = WIDE.project(joints)
     points = np.zeros((1, 25, 3))
@@ -121,39 +137,55 @@ def shaken(body: BodyModel, tmp_path: Path) -> tuple[People, np.ndarray]:
 def test_pairs_use_the_true_camera_although_they_store_a_centred_one(
     body: BodyModel, shaken: tuple[People, np.ndarray]
 ) -> None:
-    """Landmarks that lie on the true joints must do so in the pair: through the camera, the fit and the view."""
+    """Landmarks that lie on the true joints must do so in the pair: through the camera, the fit and
+    the view.
+    """
     looked, mirage = seen(*shaken, [0.9, 0.95])
     pairs = data.encode(looked.raw, body, with_map=True)
     marks = pairs.features[:, :66].unflatten(1, (33, 2))[:, list(LIMBS)].numpy()
     joints = [JOINT_OF_LANDMARK[landmark] for landmark in LIMBS]
     np.testing.assert_allclose(pairs.target[:, joints].numpy(), marks, atol=2e-4)
-    # From a point on the person through the view into the crop, and there directly from the picture.
+    # From a point on the person through the view into the crop, and there directly from the
+    # picture.
     view = pairs.joints[0].double().numpy()
     crop = view @ pairs.crop_from_view[0].double().numpy().T
     px = WIDE.project(rooted_joints(body, standing()) + looked.raw["pelvis"][0])
-    direct = px @ image_to_crop(mirage.regions[1], 256)[:, :2].T + image_to_crop(mirage.regions[1], 256)[:, 2]
+    direct = (
+        px @ image_to_crop(mirage.regions[1], 256)[:, :2].T
+        + image_to_crop(mirage.regions[1], 256)[:, 2]
+    )
     np.testing.assert_allclose(crop[:, :2] / crop[:, 2:], direct, atol=0.05)
 
 
-def test_what_is_recorded_has_the_painters_form(shaken: tuple[People, np.ndarray], body: BodyModel) -> None:
+def test_what_is_recorded_has_the_painters_form(
+    shaken: tuple[People, np.ndarray], body: BodyModel
+) -> None:
     looked, mirage = seen(*shaken, [0.9, 0.9])
     record = looked.raw
-    np.testing.assert_allclose(record["depth"][0] / record["focal"][0], mirage.depth / WIDE.fx, rtol=1e-5)
+    np.testing.assert_allclose(
+        record["depth"][0] / record["focal"][0], mirage.depth / WIDE.fx, rtol=1e-5
+    )
     np.testing.assert_allclose(record["pelvis"], [[0.1, -0.1, 4.0]], atol=1e-5)
     assert looked.placed == ("keypoints",) and looked.rows.tolist() == [0]
     np.testing.assert_allclose(record["rotvec"][0], standing(), atol=1e-6)
     assert not record["betas"].any()  # the dataset's mean nothing to the default body
     focal, move = centred(WIDE)
     assert record["focal"] == pytest.approx(focal) and record["size"].tolist() == [[1280, 720]]
-    np.testing.assert_allclose(record["window"][0], [*move[:, 2], *(move[:, :2] @ WIDE.size + move[:, 2])], rtol=1e-6)
+    np.testing.assert_allclose(
+        record["window"][0], [*move[:, 2], *(move[:, :2] @ WIDE.size + move[:, 2])], rtol=1e-6
+    )
     assert record["map"].shape == (1, 4, 4, 288) and record["map"].dtype == np.float16
     assert record["crop"].tolist() == [0] and record["joint_visible"].dtype == bool
     mirrored = mirror(record)
     for key, value in mirror(mirrored).items():
-        np.testing.assert_allclose(value.astype(float), record[key].astype(float), rtol=1e-4, atol=1e-3, err_msg=key)
+        np.testing.assert_allclose(
+            value.astype(float), record[key].astype(float), rtol=1e-4, atol=1e-3, err_msg=key
+        )
 
 
-def test_the_users_body_takes_the_datasets_shape(body: BodyModel, shaken: tuple[People, np.ndarray]) -> None:
+def test_the_users_body_takes_the_datasets_shape(
+    body: BodyModel, shaken: tuple[People, np.ndarray]
+) -> None:
     looked, _ = seen(*shaken, [0.9, 0.9], body=body)
     assert (looked.raw["betas"] == 1).all()
     people, _ = shaken
@@ -163,7 +195,9 @@ def test_the_users_body_takes_the_datasets_shape(body: BodyModel, shaken: tuple[
     assert not np.allclose(expected, [0.1, -0.1, 4.0], atol=1e-3)
 
 
-def test_visible_is_what_a_confident_keypoint_inside_the_picture_shows(shaken: tuple[People, np.ndarray]) -> None:
+def test_visible_is_what_a_confident_keypoint_inside_the_picture_shows(
+    shaken: tuple[People, np.ndarray],
+) -> None:
     people, marks = shaken
     assert people.keypoints_2d is not None
     points = people.keypoints_2d
@@ -179,9 +213,13 @@ def test_visible_is_what_a_confident_keypoint_inside_the_picture_shows(shaken: t
     assert hidden == {"left_elbow", "right_ankle", "right_foot", "left_wrist", "left_hand"}
 
 
-def test_without_keypoints_the_box_places_and_the_picture_bounds(body: BodyModel, tmp_path: Path) -> None:
+def test_without_keypoints_the_box_places_and_the_picture_bounds(
+    body: BodyModel, tmp_path: Path
+) -> None:
     known = {"rotvec": standing()[None], "betas": np.zeros((1, 10)), "has_smpl": np.ones(1, bool)}
-    people = people_of(blank(tmp_path / "a.png", (1280, 720)), **known, center=np.array([[640.0, 700.0]]))
+    people = people_of(
+        blank(tmp_path / "a.png", (1280, 720)), **known, center=np.array([[640.0, 700.0]])
+    )
     looked, _ = seen(people, np.full((33, 2), 300.0), [0.9, 0.9])
     camera = from_fov((1280, 720))
     assert looked.placed == ("box",) and looked.raw["focal"][0] == pytest.approx(camera.fx)
@@ -193,7 +231,9 @@ def test_without_keypoints_the_box_places_and_the_picture_bounds(body: BodyModel
     assert 4 < inside.sum() < 20
 
 
-def test_the_datasets_own_place_comes_first(body: BodyModel, shaken: tuple[People, np.ndarray]) -> None:
+def test_the_datasets_own_place_comes_first(
+    body: BodyModel, shaken: tuple[People, np.ndarray]
+) -> None:
     people, marks = shaken
     joints = rooted_joints(body, standing())[None] + np.array([0.0, 0.0, 5.0])
     fields = {name: getattr(people, name) for name in people.__dataclass_fields__}
@@ -207,22 +247,30 @@ def test_with_the_users_body_joints_are_the_datasets_own_where_it_has_all(
     body: BodyModel, shaken: tuple[People, np.ndarray]
 ) -> None:
     people, marks = shaken
-    joints = rooted_joints(body, standing())[None] * 1.1 + np.array([0.0, 0.0, 5.0])  # as of another gender's model
+    joints = rooted_joints(body, standing())[None] * 1.1 + np.array(
+        [0.0, 0.0, 5.0]
+    )  # as of another gender's model
     fields = {name: getattr(people, name) for name in people.__dataclass_fields__}
     more = {"joints_cam": joints, "joint_names": JOINT_NAMES, "placed": True, "gender": ("male",)}
     looked, _ = seen(People(**fields | more), marks, [0.9, 0.9], body=body)
     np.testing.assert_allclose(looked.joints_cam, joints, atol=1e-6)
-    assert looked.summary().endswith("joints of 1 are the dataset's own; shapes of 1 belong to a male or female SMPL")
+    assert looked.summary().endswith(
+        "joints of 1 are the dataset's own; shapes of 1 belong to a male or female SMPL"
+    )
     pairs = data.encode(looked.raw, body, joints_cam=looked.joints_cam)
     lengths = np.linalg.norm(np.diff(joints[0], axis=0), axis=-1)
-    np.testing.assert_allclose(np.linalg.norm(np.diff(pairs.joints[0].numpy(), axis=0), axis=-1), lengths, atol=1e-5)
+    np.testing.assert_allclose(
+        np.linalg.norm(np.diff(pairs.joints[0].numpy(), axis=0), axis=-1), lengths, atol=1e-5
+    )
     joints[0, 3] = np.nan
     looked, _ = seen(People(**fields | more), marks, [0.9, 0.9], body=body)
     assert np.isnan(looked.joints_cam).all()
     pairs = data.encode(looked.raw, body, joints_cam=looked.joints_cam)
     posed = rooted_joints(body, standing(), np.ones(10))
     lengths = np.linalg.norm(np.diff(posed, axis=0), axis=-1)
-    np.testing.assert_allclose(np.linalg.norm(np.diff(pairs.joints[0].numpy(), axis=0), axis=-1), lengths, atol=1e-5)
+    np.testing.assert_allclose(
+        np.linalg.norm(np.diff(pairs.joints[0].numpy(), axis=0), axis=-1), lengths, atol=1e-5
+    )
 
 
 def test_people_without_labels_are_counted(body: BodyModel, tmp_path: Path) -> None:
@@ -245,7 +293,9 @@ def test_people_without_labels_are_counted(body: BodyModel, tmp_path: Path) -> N
         seen(nobody, points, [])
 
 
-def test_the_second_look_counts_unless_it_lost_the_person(shaken: tuple[People, np.ndarray]) -> None:
+def test_the_second_look_counts_unless_it_lost_the_person(
+    shaken: tuple[People, np.ndarray],
+) -> None:
     for scores, used in (([0.9, 0.95], 1), ([0.9, 0.86], 1), ([0.9, 0.6], 0)):
         looked, mirage = seen(*shaken, scores)
         first, second = mirage.regions
@@ -256,7 +306,9 @@ def test_the_second_look_counts_unless_it_lost_the_person(shaken: tuple[People, 
         seen(*shaken, [0.4])
 
 
-def test_pictures_that_cannot_be_read_are_named(tmp_path: Path, shaken: tuple[People, np.ndarray]) -> None:
+def test_pictures_that_cannot_be_read_are_named(
+    tmp_path: Path, shaken: tuple[People, np.ndarray]
+) -> None:
     people, marks = shaken
     path = people.images[0]
     path.write_bytes(b"no picture")
@@ -268,14 +320,16 @@ def test_pictures_that_cannot_be_read_are_named(tmp_path: Path, shaken: tuple[Pe
 
 
 @pytest.fixture(scope="module")
-def painter(body: BodyModel) -> Painter:
-    return Painter.open(body)
+def painter(body: BodyModel) -> SceneRenderer:
+    return SceneRenderer.open(body)
 
 
 def test_a_painted_picture_goes_through_the_file_and_the_real_network(
-    painter: Painter, body: BodyModel, tmp_path: Path
+    painter: SceneRenderer, body: BodyModel, tmp_path: Path
 ) -> None:
-    """A JPEG and a file in ProHMR's form go in; landmarks near the true joints, and the true pelvis, come out."""
+    """A JPEG and a file in ProHMR's form go in; landmarks near the true joints, and the true
+    pelvis, come out.
+    """
     camera, rng = from_fov((SIZE, SIZE)), np.random.default_rng(5)
     turns, pelvis = (0.0, 30.0), np.array([0.15, 0.0, 2.6])
     keypoints = np.zeros((2, 25, 3))
@@ -284,7 +338,12 @@ def test_a_painted_picture_goes_through_the_file_and_the_real_network(
         posed = body.shaped(np.zeros(10)).posed(pose, pelvis - body.rest_joints(np.zeros(10))[0])
         vertices = posed.vertices("live")
         painting = render.paint(
-            painter.figure, vertices, camera.project(vertices), SIZE, render.background(SIZE, rng), rng
+            painter.figure,
+            vertices,
+            camera.project(vertices),
+            SIZE,
+            render.background(SIZE, rng),
+            rng,
         )
         assert cv2.imwrite(str(tmp_path / f"{i}.jpg"), painting.image)
         px = camera.project(posed.joints)
@@ -314,5 +373,7 @@ def test_a_painted_picture_goes_through_the_file_and_the_real_network(
     joints = [JOINT_OF_LANDMARK[landmark] for landmark in LIMBS]
     miss = (marks - pairs.target[:, joints]).norm(dim=-1) / 2
     assert miss.median() < 0.05  # of the person's size
-    assert pairs.y[:, 0].norm(dim=-1).max() < 0.6  # the torso's world landmarks give the orientation
+    assert (
+        pairs.y[:, 0].norm(dim=-1).max() < 0.6
+    )  # the torso's world landmarks give the orientation
     assert pairs.visible[:, list(LIMB_JOINTS)].all() and pairs.map.shape == (2, 4, 4, 288)

@@ -1,4 +1,6 @@
-"""ProHMR's and SPIN's files as people have them, made small: columns arrive where they belong, wrong ones are named."""
+"""ProHMR's and SPIN's files as people have them, made small: columns arrive where they belong,
+wrong ones are named.
+"""
 
 from pathlib import Path
 
@@ -42,7 +44,9 @@ def spin_columns(count: int = 3) -> dict[str, np.ndarray]:
         "scale": rng.uniform(0.8, 2.0, count),
         "pose": rng.normal(0, 0.3, (count, 72)),
         "shape": rng.normal(0, 1, (count, 10)),
-        "S": np.concatenate([rng.normal(0, 0.5, (count, 24, 3)), rng.random((count, 24, 1)) < 0.7], -1),
+        "S": np.concatenate(
+            [rng.normal(0, 0.5, (count, 24, 3)), rng.random((count, 24, 1)) < 0.7], -1
+        ),
         "part": rng.uniform(0.1, 0.9, (count, 24, 3)),
     }
 
@@ -87,10 +91,15 @@ def test_prohmr_columns_arrive(tmp_path: Path) -> None:
     np.testing.assert_array_equal(people.betas[0], columns["betas"][0])
     assert np.isnan(people.rotvec[1:]).all() and np.isnan(people.betas[1:]).all()
     assert people.gender == ("male", "female", "") and people.K is None and not people.placed
-    # All 2D points here are detected ones; in 3D the ambiguous detected joints give way to the extra ones.
+    # All 2D points here are detected ones; in 3D the ambiguous detected joints give way to the
+    # extra ones.
     elbow = JOINT_NAMES.index("right_elbow")
-    np.testing.assert_array_equal(people.keypoints_as_smpl()[:, elbow], columns["body_keypoints_2d"][:, 3])
-    np.testing.assert_array_equal(people.joints_as_smpl()[:, elbow], columns["extra_keypoints_3d"][:, 7, :3])
+    np.testing.assert_array_equal(
+        people.keypoints_as_smpl()[:, elbow], columns["body_keypoints_2d"][:, 3]
+    )
+    np.testing.assert_array_equal(
+        people.joints_as_smpl()[:, elbow], columns["extra_keypoints_3d"][:, 7, :3]
+    )
     assert people.joints_cam is not None and np.isnan(people.joints_cam[:, 1:15]).all()
 
 
@@ -125,7 +134,9 @@ def test_spin_columns_arrive(tmp_path: Path) -> None:
 def test_spin_rows_without_labels_are_told_apart(tmp_path: Path) -> None:
     columns = spin_columns()
     columns["shape"][2, 4] = np.nan
-    flagged = read_spin(written(tmp_path / "a.npz", columns, has_smpl=np.array([0, 1, 1])), tmp_path)
+    flagged = read_spin(
+        written(tmp_path / "a.npz", columns, has_smpl=np.array([0, 1, 1])), tmp_path
+    )
     assert flagged.has_smpl.tolist() == [False, True, False]
     bare = read_spin(written(tmp_path / "b.npz", columns, pose=None, shape=None), tmp_path)
     assert not bare.has_smpl.any() and bare.joints_cam is not None
@@ -213,7 +224,10 @@ def test_human36m_is_found_by_the_usual_names_in_either_form(tmp_path: Path) -> 
     assert other.images[0] == tmp_path / "elsewhere" / "images" / "0.jpg"
     written(tmp_path / "h36m_mosh_valid_p2.npz", spin)
     assert open_dataset("h36m", tmp_path, "test").has_smpl.all()  # labels are preferred
-    assert open_dataset("h36m", tmp_path / "h36m_valid_protocol2.npz", "test").source.name == "h36m_valid_protocol2.npz"
+    assert (
+        open_dataset("h36m", tmp_path / "h36m_valid_protocol2.npz", "test").source.name
+        == "h36m_valid_protocol2.npz"
+    )
     with pytest.raises(PenumbraError, match="has none of h36m_mosh_train"):
         open_dataset("h36m", tmp_path, "train")
     with pytest.raises(PenumbraError, match=r"--split p3 is not one of Human3\.6M's"):
@@ -236,9 +250,13 @@ def test_datasets_are_opened_by_name(tmp_path: Path) -> None:
     assert by_split.images == by_file.images and by_split.images[0] == tmp_path / "images" / "0.jpg"
     with pytest.raises(PenumbraError, match=r"no dataset file .*lsp\.npz"):
         open_dataset("prohmr", tmp_path, "lsp")
-    with pytest.raises(PenumbraError, match=r"--dataset amass has poses and no pictures.*trainer\.mocap"):
+    with pytest.raises(
+        PenumbraError, match=r"--dataset amass has poses and no pictures.*trainer\.mocap"
+    ):
         open_dataset("amass", tmp_path, "test")
-    with pytest.raises(PenumbraError, match="--dataset coco is unknown; there are 3dpw, h36m, prohmr"):
+    with pytest.raises(
+        PenumbraError, match="--dataset coco is unknown; there are 3dpw, h36m, prohmr"
+    ):
         open_dataset("coco", tmp_path, "test")
     with pytest.raises(PenumbraError, match=r"--root .*nowhere does not exist"):
         open_dataset("3dpw", tmp_path / "nowhere", "test")

@@ -5,13 +5,20 @@ import pytest
 import torch
 
 from engines.body import BodyModel
-from tests.support.random_pairs import TINY_ENCODER, TINY_MAP_ENCODER, known, mhentropy, pairs, random_flow
-from trainer.data.rng import Chance
-from trainer.data.samples import Pairs
+from tests.support.random_pairs import (
+    TINY_ENCODER,
+    TINY_MAP_ENCODER,
+    mhentropy,
+    pairs,
+    priors,
+    random_flow,
+)
+from trainer.data.rng import StepRng
+from trainer.data.samples import Batch
 from trainer.evaluation import figures as pictures
 from trainer.evaluation.figures import samples_against_truth
 from trainer.methods.hmr import HMR, HMRConfig
-from trainer.methods.method import Drawn
+from trainer.methods.method import Samples
 from trainer.model.bodies import Bodies
 
 WHITE = np.array([255, 255, 255])
@@ -20,33 +27,41 @@ WHITE = np.array([255, 255, 255])
 class Elsewhere(HMR):
     """Draws bodies whose joints lie out of the picture."""
 
-    def draw(self, batch: Pairs, count: int, chance: Chance) -> Drawn:
+    def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         bodies = batch.bodies()
         camera = bodies.camera + torch.tensor([1000.0, 0, 0])
-        return Drawn(
-            Bodies(*(part.expand(-1, count, *part.shape[2:]) for part in bodies._replace(camera=camera))), None
+        return Samples(
+            Bodies(
+                *(
+                    part.expand(-1, count, *part.shape[2:])
+                    for part in bodies._replace(camera=camera)
+                )
+            ),
+            None,
         )
 
 
 class Truth(HMR):
     """Draws the truth."""
 
-    def draw(self, batch: Pairs, count: int, chance: Chance) -> Drawn:
-        return Drawn(Bodies(*(part.expand(-1, count, *part.shape[2:]) for part in batch.bodies())), None)
+    def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
+        return Samples(
+            Bodies(*(part.expand(-1, count, *part.shape[2:]) for part in batch.bodies())), None
+        )
 
 
-def in_crop(batch: Pairs) -> np.ndarray:
+def in_crop(batch: Batch) -> np.ndarray:
     homogeneous = (batch.joints @ batch.crop_from_view.mT).numpy()
     return homogeneous[..., :2] / homogeneous[..., 2:]
 
 
 @pytest.fixture(scope="module")
-def sample(body: BodyModel) -> Pairs:
+def sample(body: BodyModel) -> Batch:
     return pairs(3, 1, body)
 
 
-def test_truth_is_drawn_where_the_crop_shows_it(sample: Pairs, body: BodyModel) -> None:
-    method = Elsewhere("3d", known(body), HMRConfig(), TINY_ENCODER)
+def test_truth_is_drawn_where_the_crop_shows_it(sample: Batch, body: BodyModel) -> None:
+    method = Elsewhere("3d", priors(body), HMRConfig(), TINY_ENCODER)
     picture = samples_against_truth(method, sample, count=2)
     assert picture.shape == (3 * 256, 2 * 256, 3) and picture.dtype == np.uint8
     for i, joints in enumerate(in_crop(sample)):
@@ -58,31 +73,41 @@ def test_truth_is_drawn_where_the_crop_shows_it(sample: Pairs, body: BodyModel) 
                 if seen:
                     assert (front[y - 2 : y + 3, x - 2 : x + 3] == WHITE).all()  # a disc
         white = np.argwhere((front == WHITE).all(-1))[:, ::-1]
-        assert np.linalg.norm(white[:, None] - joints, axis=-1).min(1).max() < 60  # bones, and nothing else
+        assert (
+            np.linalg.norm(white[:, None] - joints, axis=-1).min(1).max() < 60
+        )  # bones, and nothing else
 
 
-def test_a_hidden_joint_is_a_ring(sample: Pairs, body: BodyModel) -> None:
-    method = Elsewhere("3d", known(body), HMRConfig(), TINY_ENCODER)
+def test_a_hidden_joint_is_a_ring(sample: Batch, body: BodyModel) -> None:
+    method = Elsewhere("3d", priors(body), HMRConfig(), TINY_ENCODER)
     hand = 22  # at the end of its bone: half of the ring is free of lines
-    pictures_of = {}
+    read_frames = {}
     for seen in (0.0, 1.0):
         visible = sample.visible.clone()
         visible[:, hand] = seen
-        pictures_of[seen] = samples_against_truth(method, sample._replace(visible=visible), count=1)[:256, :256]
+        read_frames[seen] = samples_against_truth(
+            method, sample._replace(visible=visible), count=1
+        )[:256, :256]
     x, y = in_crop(sample)[0, hand].round().astype(int)
     patch = (slice(y - 2, y + 3), slice(x - 2, x + 3))
-    assert (pictures_of[1.0][patch] == WHITE).all() and not (pictures_of[0.0][patch] == WHITE).all()
+    assert (read_frames[1.0][patch] == WHITE).all() and not (read_frames[0.0][patch] == WHITE).all()
 
 
-def test_hypotheses_have_their_own_colours_and_truth_lies_on_top(sample: Pairs, body: BodyModel) -> None:
+def test_hypotheses_have_their_own_colours_and_truth_lies_on_top(
+    sample: Batch, body: BodyModel
+) -> None:
     flow = mhentropy(body, random_flow(0))
     picture = samples_against_truth(flow, sample, count=8)
     colours = {tuple(int(c) for c in colour) for colour in picture.reshape(-1, 3)}
     assert {pictures._TRUTH, pictures._CENTER, pictures._SAMPLE} <= colours
     np.testing.assert_array_equal(samples_against_truth(flow, sample, count=8), picture)
     # Where the estimate is the truth, the truth hides it.
-    perfect = samples_against_truth(Truth("3d", known(body), HMRConfig(), TINY_ENCODER), sample, count=3)
-    alone = samples_against_truth(Elsewhere("3d", known(body), HMRConfig(), TINY_ENCODER), sample, count=3)
+    perfect = samples_against_truth(
+        Truth("3d", priors(body), HMRConfig(), TINY_ENCODER), sample, count=3
+    )
+    alone = samples_against_truth(
+        Elsewhere("3d", priors(body), HMRConfig(), TINY_ENCODER), sample, count=3
+    )
     np.testing.assert_array_equal((perfect == WHITE).all(-1), (alone == WHITE).all(-1))
 
 
@@ -94,7 +119,9 @@ def test_from_the_side_depth_goes_to_the_right() -> None:
     np.testing.assert_allclose(side[0], [128, 128])
     np.testing.assert_allclose(side[5], [128 + 70, 128 + 50], atol=1e-4)
     # Another body's distance is left out, its height is not.
-    np.testing.assert_allclose(pictures._side(points + np.array([0, 0.1, 3.0]), points[0])[5], [198, 188], atol=1e-4)
+    np.testing.assert_allclose(
+        pictures._side(points + np.array([0, 0.1, 3.0]), points[0])[5], [198, 188], atol=1e-4
+    )
 
 
 def test_pairs_with_stored_maps_are_drawn(body: BodyModel) -> None:

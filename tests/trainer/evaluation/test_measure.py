@@ -13,12 +13,19 @@ from torch import Tensor, nn
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.types import LIMB_JOINTS
-from tests.support.random_pairs import known, pairs
-from trainer.data.rng import Chance
-from trainer.data.samples import Pairs
+from tests.support.random_pairs import pairs, priors
+from trainer.data.rng import StepRng
+from trainer.data.samples import Batch
 from trainer.evaluation import measure as module
-from trainer.evaluation.measure import Judged, MeasureConfig, accuracy, judge, measure, surface_error
-from trainer.methods.method import Drawn, Known, Method, Terms
+from trainer.evaluation.measure import (
+    Judged,
+    MeasureConfig,
+    accuracy,
+    judge,
+    measure,
+    surface_error,
+)
+from trainer.methods.method import Losses, Method, Priors, Samples
 from trainer.model import so3
 from trainer.model.bodies import Bodies
 from trainer.model.kinematics import project
@@ -29,13 +36,15 @@ SMALL = MeasureConfig(quantised_pictures=2, diverse=100)
 LIMBS = list(LIMB_JOINTS)
 
 
-class Clouds(Known):
-    """Takes a body's rotation vectors for its joints, so that a stand-in can put joints where it likes."""
+class Clouds(Priors):
+    """Takes a body's rotation vectors for its joints, so that a stand-in can put joints where it
+    likes.
+    """
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
 
-    def joints(self, batch: Pairs, bodies: Bodies) -> Tensor:
+    def joints(self, batch: Batch, bodies: Bodies) -> Tensor:
         return bodies.y
 
 
@@ -46,18 +55,22 @@ class Around(Method):
         super().__init__("3d", Clouds())
         self.factors = visible, hidden
 
-    def forward(self, batch: Pairs, chance: Chance) -> tuple[Tensor, Terms]:
+    def forward(self, batch: Batch, rng: StepRng) -> tuple[Tensor, Losses]:
         raise NotImplementedError
 
-    def draw(self, batch: Pairs, count: int, chance: Chance) -> Drawn:
-        noise = S * chance.normal(batch.size, count, 24, 3)
+    def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
+        noise = S * rng.normal(batch.size, count, 24, 3)
         noise[:, :, 0] = 0.0
         visible, hidden = self.factors
         factor = torch.where(batch.visible.bool(), visible, hidden)[:, None, :, None]
-        joints = batch.joints[:, None] + noise[:, :1] + factor * torch.cat([0 * noise[:, :1], noise[:, 1:]], 1)
-        return Drawn(Bodies(joints, joints, joints), self.log_q(batch, count))
+        joints = (
+            batch.joints[:, None]
+            + noise[:, :1]
+            + factor * torch.cat([0 * noise[:, :1], noise[:, 1:]], 1)
+        )
+        return Samples(Bodies(joints, joints, joints), self.log_q(batch, count))
 
-    def log_q(self, batch: Pairs, count: int) -> Tensor | None:
+    def log_q(self, batch: Batch, count: int) -> Tensor | None:
         return None
 
 
@@ -68,7 +81,7 @@ class Knowing(Around):
         super().__init__()
         self.entropy = entropy
 
-    def log_q(self, batch: Pairs, count: int) -> Tensor:
+    def log_q(self, batch: Batch, count: int) -> Tensor:
         return -self.entropy((1 - batch.visible).sum(1))[:, None].expand(-1, count)
 
 
@@ -77,41 +90,43 @@ class Truth(Around):
 
     def __init__(self, body: BodyModel) -> None:
         super().__init__()
-        self.known = known(body)
+        self.priors = priors(body)
 
-    def draw(self, batch: Pairs, count: int, chance: Chance) -> Drawn:
-        return Drawn(Bodies(*(part.expand(-1, count, *part.shape[2:]) for part in batch.bodies())), None)
+    def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
+        return Samples(
+            Bodies(*(part.expand(-1, count, *part.shape[2:]) for part in batch.bodies())), None
+        )
 
 
 class Turned(Truth):
     """The true body, upside down."""
 
-    def draw(self, batch: Pairs, count: int, chance: Chance) -> Drawn:
-        y, betas, camera = super().draw(batch, count, chance).bodies
+    def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
+        y, betas, camera = super().draw(batch, count, rng).bodies
         over = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
         root = so3.log(over @ so3.exp(y[:, :, :1]))
-        return Drawn(Bodies(torch.cat([root, y[:, :, 1:]], 2), betas, camera + 1.0), None)
+        return Samples(Bodies(torch.cat([root, y[:, :, 1:]], 2), betas, camera + 1.0), None)
 
 
 class Far(Around):
     """The true joints to 0.1 mm, at distances along the ray of the pelvis that nobody can know."""
 
-    def draw(self, batch: Pairs, count: int, chance: Chance) -> Drawn:
-        far = chance.normal(batch.size, count)
+    def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
+        far = rng.normal(batch.size, count)
         far[:, 0] = 0.0
         ray = nn.functional.normalize(batch.joints[:, 0], dim=-1)
         joints = batch.joints[:, None] + 0.1 * far[..., None, None] * ray[:, None, None]
         joints[:, :, 1:, 0] += 1e-4  # without any error there is nothing to rank
-        return Drawn(Bodies(joints, joints, joints), None)
+        return Samples(Bodies(joints, joints, joints), None)
 
 
 @pytest.fixture(scope="module")
-def truth(body: BodyModel) -> Pairs:
+def truth(body: BodyModel) -> Batch:
     return pairs(12, 3, body)
 
 
 @pytest.fixture(scope="module")
-def board() -> Pairs:
+def board() -> Batch:
     """300 flat people 4 m before a camera that has 500 px a unit: noise of S is 6.25 px."""
     generator = torch.Generator().manual_seed(0)
     joints = 0.3 * (2 * torch.rand(300, 24, 3, generator=generator) - 1)
@@ -120,47 +135,71 @@ def board() -> Pairs:
     H, half = torch.tensor([[500.0, 0, 128], [0, 500, 128], [0, 0, 1]]), torch.full((300,), 0.2)
     visible = (torch.rand(300, 24, generator=generator) < 0.7).float()
     empty = torch.zeros(300, 0)
-    return Pairs(
+    return Batch(
         features=empty, map=empty, R_anchor=torch.eye(3).expand(300, 3, 3), half=half,
         crop_from_view=H.expand(300, 3, 3), y=torch.zeros(300, 24, 3), betas=torch.zeros(300, 10),
         camera=torch.zeros(300, 3), joints=joints, target=project(joints[:, None], half)[:, 0], visible=visible,
     )  # fmt: skip
 
 
-def test_the_truth_has_no_error_and_no_spread(truth: Pairs, body: BodyModel) -> None:
+def test_the_truth_has_no_error_and_no_spread(truth: Batch, body: BodyModel) -> None:
     values = measure(Truth(body), truth, SMALL)
-    for name in ("pa_best_1", "pa_best_100", "mpjpe_of_pa_best_25", "pa_quantised_25", "energy_mm", "pjd_3d_hidden_mm"):
+    for name in (
+        "pa_best_1",
+        "pa_best_100",
+        "mpjpe_of_pa_best_25",
+        "pa_quantised_25",
+        "energy_mm",
+        "pjd_3d_hidden_mm",
+    ):
         assert values[name] == pytest.approx(0, abs=0.02), name
-    for name in ("ah_px", "wh_px", "consistency_px", "pjd_2d_visible_px", "confident_error", "spread_visible_mm"):
+    for name in (
+        "ah_px",
+        "wh_px",
+        "consistency_px",
+        "pjd_2d_visible_px",
+        "confident_error",
+        "spread_visible_mm",
+    ):
         assert values[name] == pytest.approx(0, abs=0.02), name
     for level in (50, 68, 90, 95):
         assert values[f"coverage_{level}"] == values[f"coverage_{level}_hidden"] == 100
     # Nothing but the floor of 4 mm, and the millimetre that the density adds.
-    assert values["nll"] == pytest.approx(0.5 * math.log(2 * math.pi * (0.004**2 + 0.001**2)), abs=1e-3)
+    assert values["nll"] == pytest.approx(
+        0.5 * math.log(2 * math.pi * (0.004**2 + 0.001**2)), abs=1e-3
+    )
     # All is inside at every level: the mean of 1 - 0.01, ... 1 - 0.99.
     assert values["ece"] == pytest.approx(0.5)
     assert values["entropy_rank"] is None and values["spearman"] is None
 
 
-def test_honest_noise_has_the_values_of_a_gaussian(board: Pairs) -> None:
-    values = {name: value for name, value in measure(Around(), board, SMALL).items() if value is not None}
+def test_honest_noise_has_the_values_of_a_gaussian(board: Batch) -> None:
+    values = {
+        name: value for name, value in measure(Around(), board, SMALL).items() if value is not None
+    }
     norm = 2 * math.sqrt(2 / math.pi)  # mean distance from the middle of a round Gaussian in space
     assert values["mpjpe_of_pa_best_1"] == pytest.approx(1000 * norm * S, rel=0.03)
     for name in ("spread_visible_mm", "spread_hidden_mm"):
         assert values[name] == pytest.approx(1000 * norm * S, rel=0.02), name
     assert values["pjd_3d_hidden_mm"] == pytest.approx(1000 * math.sqrt(3) * S, rel=0.02)
     assert values["pjd_2d_visible_px"] == pytest.approx(math.sqrt(2) * 6.25, rel=0.02)
-    assert values["rd"] == pytest.approx(values["pjd_2d_visible_px"] / values["pjd_3d_hidden_mm"], rel=1e-3)
+    assert values["rd"] == pytest.approx(
+        values["pjd_2d_visible_px"] / values["pjd_3d_hidden_mm"], rel=1e-3
+    )
     # Draws and truth lie sqrt(2) S apart on each axis; of a hundred hypotheses the first is nearer.
-    assert values["consistency_px"] == pytest.approx(math.sqrt(2) * 6.25 * math.sqrt(math.pi / 2), rel=0.02)
-    assert values["ah_px"] == pytest.approx((0.99 + 0.01 / math.sqrt(2)) * values["consistency_px"], rel=0.005)
+    assert values["consistency_px"] == pytest.approx(
+        math.sqrt(2) * 6.25 * math.sqrt(math.pi / 2), rel=0.02
+    )
+    assert values["ah_px"] == pytest.approx(
+        (0.99 + 0.01 / math.sqrt(2)) * values["consistency_px"], rel=0.005
+    )
     assert values["wh_px"] > 1.3 * values["ah_px"]
     assert values["energy_mm"] == pytest.approx(1000 * norm * S / math.sqrt(2), rel=0.03)
     for level in (50, 68, 90, 95):
         assert values[f"coverage_{level}"] == pytest.approx(level, abs=3.5)
     assert values["ece"] < 0.02
     assert values["nll"] == pytest.approx(0.5 * math.log(2 * math.pi * S**2) + 0.5, abs=0.04)
-    # P(error > 3 S), whatever the standard deviation says: it is the same everywhere but for chance.
+    # P(error > 3 S), whatever the standard deviation says: it is the same everywhere but for rng.
     assert values["confident_error"] == pytest.approx(100 * chi2(3).sf(9), abs=1.0)
     assert values["spearman"] == pytest.approx(0, abs=0.06)
     assert values["pa_best_100"] < values["pa_best_25"] < values["pa_best_10"] < values["pa_best_5"]
@@ -168,14 +207,21 @@ def test_honest_noise_has_the_values_of_a_gaussian(board: Pairs) -> None:
     assert values["pa_best_5"] <= values["pa_best_1"] < values["mpjpe_of_pa_best_1"]
 
 
-def test_spread_is_judged_by_what_is_visible(board: Pairs) -> None:
+def test_spread_is_judged_by_what_is_visible(board: Batch) -> None:
     """Half as much as is true where joints are seen, double where they are hidden."""
-    values = {name: value for name, value in measure(Around(0.5, 2.0), board, SMALL).items() if value is not None}
+    values = {
+        name: value
+        for name, value in measure(Around(0.5, 2.0), board, SMALL).items()
+        if value is not None
+    }
     for group, factor in (("visible", 0.5), ("hidden", 2.0)):
         inflation = 0.99 * factor**2 + (0.004 / S) ** 2
         for level in (50, 68, 90, 95):
             share = 100 * chi2(3).cdf(inflation * chi2(3).ppf(level / 100))
-            assert values[f"coverage_{level}_{group}"] == pytest.approx(share, abs=4), (group, level)
+            assert values[f"coverage_{level}_{group}"] == pytest.approx(share, abs=4), (
+                group,
+                level,
+            )
         spread = 1000 * factor * S * 2 * math.sqrt(2 / math.pi)
         assert values[f"spread_{group}_mm"] == pytest.approx(spread, rel=0.02)
     assert values["pjd_2d_visible_px"] == pytest.approx(0.5 * math.sqrt(2) * 6.25, rel=0.02)
@@ -185,7 +231,7 @@ def test_spread_is_judged_by_what_is_visible(board: Pairs) -> None:
     assert values["coverage_90"] == pytest.approx(mixed, abs=0.01)
 
 
-def test_an_unknown_distance_is_neither_error_nor_uncertainty(board: Pairs) -> None:
+def test_an_unknown_distance_is_neither_error_nor_uncertainty(board: Batch) -> None:
     values = measure(Far(), board.rows(torch.arange(10)), SMALL)
     for name in ("pa_best_1", "energy_mm", "spread_hidden_mm", "pjd_3d_hidden_mm"):
         assert values[name] == pytest.approx(0, abs=0.11), name
@@ -193,7 +239,7 @@ def test_an_unknown_distance_is_neither_error_nor_uncertainty(board: Pairs) -> N
     assert (values["consistency_px"] or 0) > 0.1  # in the picture it can be seen
 
 
-def test_entropy_follows_the_hidden_joints_or_not(board: Pairs) -> None:
+def test_entropy_follows_the_hidden_joints_or_not(board: Batch) -> None:
     some = replace(SMALL, hypotheses=3)
     assert measure(Knowing(lambda hidden: hidden), board, some)["entropy_rank"] == 1
     assert measure(Knowing(lambda hidden: -hidden.square()), board, some)["entropy_rank"] == -1
@@ -205,47 +251,63 @@ def test_entropy_follows_the_hidden_joints_or_not(board: Pairs) -> None:
     assert measure(Knowing(lambda hidden: hidden), board, some)["entropy_rank_pictures"] == 1
 
 
-def test_numbers_of_hidden_joints_that_are_rare_do_not_count(board: Pairs) -> None:
+def test_numbers_of_hidden_joints_that_are_rare_do_not_count(board: Batch) -> None:
     hidden = (1 - board.visible).sum(1)
     numbers, counts = hidden.unique(return_counts=True)
     rare = numbers[counts < 10]
     assert len(rare)
-    odd = Knowing(lambda hidden: torch.where(torch.isin(hidden, rare), 100 * (-1) ** hidden, hidden))
+    odd = Knowing(
+        lambda hidden: torch.where(torch.isin(hidden, rare), 100 * (-1) ** hidden, hidden)
+    )
     assert measure(odd, board, replace(SMALL, hypotheses=3))["entropy_rank"] == 1
 
 
 def test_the_same_hypothesis_fills_both_columns() -> None:
-    """Hypothesis 1 is the truth at double size: perfect once aligned. Hypothesis 2 is nearer as it stands."""
+    """Hypothesis 1 is the truth at double size: perfect once aligned. Hypothesis 2 is nearer as it
+    stands.
+    """
     truth = torch.from_numpy(np.random.default_rng(0).normal(0, 0.3, (1, 12, 3))).float()
     near = truth.clone()
     near[:, 0, 0] += 0.12
     joints = torch.stack([truth + torch.randn(1, 12, 3), 2 * truth, near, near, near], 1)
     nothing = torch.zeros(1)
-    judged = Judged(joints, truth, joints[..., :2], truth[..., :2], joints, truth, nothing, nothing, nothing)
+    judged = Judged(
+        joints, truth, joints[..., :2], truth[..., :2], joints, truth, nothing, nothing, nothing
+    )
     values = accuracy(judged, MeasureConfig(hypotheses=5))
     assert values["pa_best_5"] == pytest.approx(0, abs=1e-3)
-    assert values["mpjpe_of_pa_best_5"] == pytest.approx(1000 * truth.norm(dim=-1).mean().item(), rel=1e-4)
+    assert values["mpjpe_of_pa_best_5"] == pytest.approx(
+        1000 * truth.norm(dim=-1).mean().item(), rel=1e-4
+    )
     assert values["pa_quantised_5"] == values["pa_best_5"]  # all five of five
     assert math.isnan(values["pa_best_10"]) and math.isnan(values["pa_best_25_of_those"])
 
 
-def test_pictures_keep_their_order_over_chunks(truth: Pairs, body: BodyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_keep_their_order_over_chunks(
+    truth: Batch, body: BodyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_CHUNK", 5)
     judged = judge(Truth(body), truth, replace(SMALL, hypotheses=3))
     expected = (truth.joints - truth.joints[:, :1])[:, LIMBS]
     torch.testing.assert_close(judged.truth, expected)
-    torch.testing.assert_close(judged.joints, expected[:, None].expand(-1, 3, -1, -1), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        judged.joints, expected[:, None].expand(-1, 3, -1, -1), atol=1e-4, rtol=0
+    )
     crop = torch.einsum("bij,bkj->bki", truth.crop_from_view, truth.joints[:, LIMBS])
     torch.testing.assert_close(judged.truth_pixels, crop[..., :2] / crop[..., 2:])
-    assert torch.equal(judged.hidden_joints, 24 - truth.visible.sum(1)) and judged.entropy.isnan().all()
+    assert (
+        torch.equal(judged.hidden_joints, 24 - truth.visible.sum(1))
+        and judged.entropy.isnan().all()
+    )
 
 
 def test_surface_error_is_a_distance_of_skins_with_pelvises_together(
-    truth: Pairs, body: BodyModel, monkeypatch: pytest.MonkeyPatch
+    truth: Batch, body: BodyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_CHUNK", 5)
     assert surface_error(Truth(body), truth, body) == pytest.approx(0, abs=1e-3)
-    # Turned about x by half a turn, every vertex moves by twice its distance from the x axis through the pelvis.
+    # Turned about x by half a turn, every vertex moves by twice its distance from the x axis
+    # through the pelvis.
     y, betas = truth.y.numpy(), truth.betas.numpy()
     posed = body.shaped(betas).posed(y, np.zeros(3))
     skin = posed.vertices() - posed.joints[:, :1]
@@ -253,7 +315,7 @@ def test_surface_error_is_a_distance_of_skins_with_pelvises_together(
     assert surface_error(Turned(body), truth, body) == pytest.approx(expected, rel=1e-4)
 
 
-def test_what_does_not_apply_is_none(board: Pairs) -> None:
+def test_what_does_not_apply_is_none(board: Batch) -> None:
     bright = board.rows(torch.arange(8))._replace(visible=torch.ones(8, 24))
     values = measure(Around(), bright, replace(SMALL, hypotheses=5))
     nothing = {name for name, value in values.items() if value is None}
@@ -264,6 +326,9 @@ def test_what_does_not_apply_is_none(board: Pairs) -> None:
         "coverage_90_hidden", "coverage_95_hidden",
     }  # fmt: skip
     # A ratio to nothing is no number either: hidden joints that do not spread at all.
-    assert measure(Around(1.0, 0.0), board.rows(torch.arange(8)), replace(SMALL, hypotheses=5))["rd"] is None
+    assert (
+        measure(Around(1.0, 0.0), board.rows(torch.arange(8)), replace(SMALL, hypotheses=5))["rd"]
+        is None
+    )
     with pytest.raises(PenumbraError, match=r"--measure\.hypotheses 2"):
         measure(Around(), bright, replace(SMALL, hypotheses=2))

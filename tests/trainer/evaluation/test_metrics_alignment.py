@@ -47,9 +47,13 @@ def test_procrustes_agrees_with_scipy() -> None:
     for points, truth in zip(cloud(10, 12), cloud(10, 12), strict=True):
         found = metrics.procrustes(points, truth)
         p, t = (points - points.mean(0)).numpy(), (truth - truth.mean(0)).numpy()
-        np.testing.assert_allclose(found.R.numpy(), Rotation.align_vectors(t, p)[0].as_matrix(), atol=1e-9)
+        np.testing.assert_allclose(
+            found.R.numpy(), Rotation.align_vectors(t, p)[0].as_matrix(), atol=1e-9
+        )
         ours = (found.apply(points) - truth).square().sum().item() / (t**2).sum()
-        theirs = scipy_procrustes(t, p)[2]  # may reflect, so it is a lower bound that we reach when it does not
+        theirs = scipy_procrustes(t, p)[
+            2
+        ]  # may reflect, so it is a lower bound that we reach when it does not
         assert ours >= theirs - 1e-12
         U, _, Vt = np.linalg.svd(t.T @ p)
         if np.linalg.det(U @ Vt) > 0:
@@ -64,7 +68,10 @@ def test_no_similarity_is_better_than_procrustes() -> None:
         return float(((moved - truth.numpy()) ** 2).sum())
 
     ours = (metrics.procrustes(points, truth).apply(points) - truth).square().sum().item()
-    best = min(minimize(cost, np.r_[start, 0, 0, 0, 0]).fun for start in Rotation.random(6, random_state=0).as_rotvec())
+    best = min(
+        minimize(cost, np.r_[start, 0, 0, 0, 0]).fun
+        for start in Rotation.random(6, random_state=0).as_rotvec()
+    )
     assert ours == pytest.approx(best, rel=1e-6)
 
 
@@ -76,14 +83,17 @@ def test_mpjpe_is_the_mean_distance() -> None:
 
 def test_pa_removes_a_similarity_that_mpjpe_counts() -> None:
     truth = torch.tensor([[[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]]])
-    quarter_turn = 2 * truth[..., [1, 0, 2]] * torch.tensor([-1.0, 1, 1]) + torch.tensor([0.0, 0, 5])
+    quarter_turn = 2 * truth[..., [1, 0, 2]] * torch.tensor([-1.0, 1, 1]) + torch.tensor(
+        [0.0, 0, 5]
+    )
     assert metrics.pa_mpjpe(quarter_turn, truth).item() == pytest.approx(0, abs=1e-6)
     # each joint is at twice a perpendicular unit vector, five further back: sqrt(1 + 4 + 25)
     assert metrics.mpjpe(quarter_turn, truth).item() == pytest.approx(math.sqrt(30), rel=1e-6)
 
 
 def test_pa_of_a_stretched_pair_by_hand() -> None:
-    # +-1 on x and +-1 on y against +-1 and +-2: the best scale is (2 + 4) / 4 = 1.5, which leaves every joint 0.5 off
+    # +-1 on x and +-1 on y against +-1 and +-2: the best scale is (2 + 4) / 4 = 1.5, which leaves
+    # every joint 0.5 off
     points = torch.tensor([[[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]]])
     truth = points * torch.tensor([1.0, 2, 1])
     torch.testing.assert_close(metrics.pa_joint_errors(points, truth), torch.full((1, 4), 0.5))
@@ -101,10 +111,16 @@ def test_pve_puts_pelvises_together() -> None:
     truth = torch.tensor([[[0.0, 0, 0], [0, 0, 1]]])
     pelvis = torch.tensor([[0.0, 0, 0.5]])
     moved = truth + torch.tensor([3.0, -1, 2])
-    assert metrics.pve(moved, truth, pelvis + torch.tensor([3.0, -1, 2]), pelvis).item() == pytest.approx(0, abs=1e-6)
-    bent = truth + torch.tensor([[[0.0, 0, 0], [0.3, 0.4, 0]]])  # one of two vertices half a metre off
+    assert metrics.pve(
+        moved, truth, pelvis + torch.tensor([3.0, -1, 2]), pelvis
+    ).item() == pytest.approx(0, abs=1e-6)
+    bent = truth + torch.tensor(
+        [[[0.0, 0, 0], [0.3, 0.4, 0]]]
+    )  # one of two vertices half a metre off
     assert metrics.pve(bent, truth, pelvis, pelvis).item() == pytest.approx(0.25)
-    assert metrics.pve(truth, truth, pelvis + torch.tensor([0.0, 2, 0]), pelvis).item() == pytest.approx(2)
+    assert metrics.pve(
+        truth, truth, pelvis + torch.tensor([0.0, 2, 0]), pelvis
+    ).item() == pytest.approx(2)
 
 
 def test_the_package_exports_what_it_lists() -> None:

@@ -1,4 +1,6 @@
-"""Averages over groups of joints: by hand, with zeros counted and nothing outside the group looked at."""
+"""Averages over groups of joints: by hand, with zeros counted and nothing outside the group looked
+at.
+"""
 
 import math
 
@@ -52,13 +54,22 @@ def test_hypotheses_share_the_group_of_their_picture() -> None:
     values = torch.stack([VALUES, VALUES + 1], 1)  # (B, 2, J)
     assert group_mean(values, GROUP).item() == 4.5
     assert per_picture(values, GROUP)[:2].tolist() == [[2.0, 3.0], [8.0, 9.0]]
-    torch.testing.assert_close(per_picture(values[:, 0], GROUP), per_picture(values, GROUP)[:, 0], equal_nan=True)
+    torch.testing.assert_close(
+        per_picture(values[:, 0], GROUP), per_picture(values, GROUP)[:, 0], equal_nan=True
+    )
 
 
 def test_a_mean_does_not_depend_on_the_batches() -> None:
     generator = torch.Generator().manual_seed(0)
-    values, group = torch.rand(40, 6, generator=generator), torch.rand(40, 6, generator=generator) < 0.3
-    parts = [(group_mean(v, g), g.sum()) for v, g in zip(values.split(7), group.split(7), strict=True) if g.any()]
+    values, group = (
+        torch.rand(40, 6, generator=generator),
+        torch.rand(40, 6, generator=generator) < 0.3,
+    )
+    parts = [
+        (group_mean(v, g), g.sum())
+        for v, g in zip(values.split(7), group.split(7), strict=True)
+        if g.any()
+    ]
     together = weighted_mean(*(torch.stack(part) for part in zip(*parts, strict=True)))
     assert together.item() == pytest.approx(group_mean(values, group).item(), rel=1e-12)
 

@@ -54,9 +54,11 @@ def test_best_of_more_than_there_are_is_refused() -> None:
 
 
 def clusters(copies: int = 7) -> torch.Tensor:
-    """One picture, two joints: hypothesis 0 far away, then `copies` of each of 3 arm positions in turn, pelvis anywhere.
+    """One picture, two joints: hypothesis 0 far away, then `copies` of each of 3 arm positions in
+    turn, pelvis anywhere.
 
-    Copy 0 of each position is exactly in the middle of its cluster, the others lie in pairs around it.
+    Copy 0 of each position is exactly in the middle of its cluster, the others lie in pairs around
+    it.
     """
     centres = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=torch.float64)
     offsets = 0.05 * randn(copies // 2, 3, 3)
@@ -146,7 +148,9 @@ def test_pixel_errors_and_ah_by_hand() -> None:
 
 def test_ah_is_of_all_hypotheses_and_consistency_of_what_it_is_given() -> None:
     assert metrics.sample_input_consistency(PIXELS, TRUTH, SEEN).item() == 5.0
-    assert metrics.sample_input_consistency(PIXELS[:, 1:], TRUTH, SEEN).item() == pytest.approx(14 / 3)
+    assert metrics.sample_input_consistency(PIXELS[:, 1:], TRUTH, SEEN).item() == pytest.approx(
+        14 / 3
+    )
 
 
 def test_wh_by_hand() -> None:
@@ -169,7 +173,8 @@ def test_a_picture_without_visible_joints_is_left_out_of_wh() -> None:
 
 
 def test_pjd_by_hand() -> None:
-    # standard deviations of (0, 2) and (0, 8) with N - 1: sqrt(2) and sqrt(32); geometric mean sqrt(8), times sqrt(2)
+    # standard deviations of (0, 2) and (0, 8) with N - 1: sqrt(2) and sqrt(32); geometric mean
+    # sqrt(8), times sqrt(2)
     points = torch.tensor([[[[0.0, 0.0]], [[2.0, 8.0]]]])
     torch.testing.assert_close(metrics.pjd(points), torch.tensor([[4.0]]))
     # three axes sqrt(2) * (1, 2, 4): geometric mean 2 sqrt(2), times sqrt(3)
@@ -183,7 +188,10 @@ def test_pjd_of_a_round_cloud_is_its_root_mean_square_radius(size: int) -> None:
     cloud = sigma * randn(2, 40_000, 2, size)
     # the relative error of a standard deviation is 1 / sqrt(2 N) = 0.35 %
     torch.testing.assert_close(
-        metrics.pjd(cloud), torch.full((2, 2), math.sqrt(size) * sigma, dtype=torch.float64), rtol=0.015, atol=0
+        metrics.pjd(cloud),
+        torch.full((2, 2), math.sqrt(size) * sigma, dtype=torch.float64),
+        rtol=0.015,
+        atol=0,
     )
     radius = (cloud - cloud.mean(1, keepdim=True)).square().sum(-1).mean(1).sqrt()
     torch.testing.assert_close(metrics.pjd(cloud), radius, rtol=0.01, atol=0)
@@ -207,7 +215,9 @@ def test_pjd_is_blind_to_a_spread_along_one_axis_and_sample_diversity_is_not() -
 
 def test_pjd_of_millimetres_survives_single_precision() -> None:
     cloud = 1e-3 * randn(1, 100, 2, 3)
-    torch.testing.assert_close(metrics.pjd(cloud.float()).double(), metrics.pjd(cloud), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        metrics.pjd(cloud.float()).double(), metrics.pjd(cloud), rtol=1e-5, atol=0
+    )
 
 
 def test_one_hypothesis_has_no_spread() -> None:
@@ -215,7 +225,9 @@ def test_one_hypothesis_has_no_spread() -> None:
 
 
 def test_sample_diversity_by_hand() -> None:
-    points = torch.tensor([[[[0.0, 0.0]], [[0.0, 6.0]], [[0.0, 0.0]]]])  # mean at 2: distances 2, 4, 2
+    points = torch.tensor(
+        [[[[0.0, 0.0]], [[0.0, 6.0]], [[0.0, 0.0]]]]
+    )  # mean at 2: distances 2, 4, 2
     assert metrics.sample_diversity(points).item() == pytest.approx(8 / 3)
 
 
@@ -232,6 +244,9 @@ def test_best_of_random_draws_averages_over_all_choices() -> None:
     errors = torch.rand(5, generator=GENERATOR, dtype=torch.float64)
     exact = sum(min(errors[0], *(errors[list(c)])) for c in combinations(range(1, 5), 2)) / 6
     shuffled = torch.stack(
-        [torch.cat([errors[:1], errors[1:][torch.randperm(4, generator=GENERATOR)]]) for _ in range(4000)]
+        [
+            torch.cat([errors[:1], errors[1:][torch.randperm(4, generator=GENERATOR)]])
+            for _ in range(4000)
+        ]
     )
     assert metrics.best_of(shuffled, 3).mean().item() == pytest.approx(float(exact), abs=0.03)

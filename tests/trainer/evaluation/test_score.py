@@ -1,4 +1,6 @@
-"""The score of a training: a method that is told the truth, or an honest spread about it, scores as it must."""
+"""The score of a training: a method that is told the truth, or an honest spread about it, scores as
+it must.
+"""
 
 import dataclasses
 import math
@@ -8,8 +10,8 @@ import torch
 
 from engines.body import BodyModel
 from engines.flow.features import NUM_FEATURES
-from tests.support.random_pairs import TINY, TINY_ENCODER, known, mhentropy, pairs
-from trainer.data.samples import Pairs
+from tests.support.random_pairs import TINY, TINY_ENCODER, mhentropy, pairs, priors
+from trainer.data.samples import Batch
 from trainer.evaluation.metrics import live_moments
 from trainer.evaluation.score import Scores, score
 from trainer.methods.hmr import HMR, HMRConfig
@@ -20,12 +22,14 @@ from trainer.model.kinematics import project
 
 
 @pytest.fixture(scope="module")
-def sample(body: BodyModel) -> Pairs:
+def sample(body: BodyModel) -> Batch:
     return pairs(40, 1, body)
 
 
 class ToldFlow(PoseFlow):
-    """A flow that is told the answer: feature 0 is the row of `shift`. Its couplings are the identity, but permute."""
+    """A flow that is told the answer: feature 0 is the row of `shift`. Its couplings are the
+    identity, but permute.
+    """
 
     def __init__(self, bodies: Bodies, std: float, seen: torch.Tensor) -> None:
         super().__init__(TINY, TINY_ENCODER)
@@ -37,14 +41,18 @@ class ToldFlow(PoseFlow):
         row = features[:, 0].long()
         shift = self.shift[row]
         injected = torch.zeros(len(row), TINY.couplings, 2, TINY.hidden)
-        return Context(injected, shift, torch.full_like(shift, self.spread).log(), 20 * self.seen[row] - 10)
+        return Context(
+            injected, shift, torch.full_like(shift, self.spread).log(), 20 * self.seen[row] - 10
+        )
 
 
-def told(sample: Pairs, std: float, body: BodyModel) -> tuple[MHEntropy, Pairs]:
+def told(sample: Batch, std: float, body: BodyModel) -> tuple[MHEntropy, Batch]:
     """A method that is centred on the truth, and pairs that it can look up."""
     torch.manual_seed(0)
     method = mhentropy(body, ToldFlow(sample.bodies(), std, sample.visible))
-    return method, sample._replace(features=torch.arange(sample.size).float()[:, None].expand(-1, NUM_FEATURES))
+    return method, sample._replace(
+        features=torch.arange(sample.size).float()[:, None].expand(-1, NUM_FEATURES)
+    )
 
 
 def number(value: float | None) -> float:
@@ -52,7 +60,7 @@ def number(value: float | None) -> float:
     return value
 
 
-def test_a_method_that_is_told_the_truth_scores_perfectly(sample: Pairs, body: BodyModel) -> None:
+def test_a_method_that_is_told_the_truth_scores_perfectly(sample: Batch, body: BodyModel) -> None:
     method, informed = told(sample, 1e-3, body)
     scores = score(method, informed, chunk=17)
     for name in ("center_mpjpe", "center_pa", "mean_pa", "best_pa", "std_visible", "std_hidden"):
@@ -64,28 +72,36 @@ def test_a_method_that_is_told_the_truth_scores_perfectly(sample: Pairs, body: B
     assert number(bad.center_pa) > 20 and number(bad.coverage_visible) < 0.2
 
 
-def test_an_honest_flow_covers_nine_tenths_and_its_entropy_is_its_surprise(sample: Pairs, body: BodyModel) -> None:
+def test_an_honest_flow_covers_nine_tenths_and_its_entropy_is_its_surprise(
+    sample: Batch, body: BodyModel
+) -> None:
     count = 120
     many = sample.rows(torch.arange(count) % sample.size)
     method, informed = told(many, 0.05, body)
     with torch.no_grad():  # the truth is drawn from the flow itself
         z = torch.randn(count, 1, DIM, generator=torch.Generator().manual_seed(5))
-        drawn, _ = method.flow.sample(method.flow.look(informed.features, informed.map), z)
-        joints = method.known.joints(informed, drawn)
+        drawn, _ = method.flow.sample(method.flow.encode(informed.features, informed.map), z)
+        joints = method.priors.joints(informed, drawn)
     honest = informed._replace(
         y=drawn.y[:, 0], betas=drawn.betas[:, 0], camera=drawn.camera[:, 0], joints=joints[:, 0],
         target=project(joints, informed.half)[:, 0],
     )  # fmt: skip
     scores = score(method, honest)
-    assert scores.coverage_visible == pytest.approx(0.9, abs=0.04)  # 120 pictures, a covariance from 100 draws
+    assert scores.coverage_visible == pytest.approx(
+        0.9, abs=0.04
+    )  # 120 pictures, a covariance from 100 draws
     assert scores.coverage_hidden == pytest.approx(0.9, abs=0.06)
     assert scores.nll == pytest.approx(scores.entropy, abs=4 * (DIM / 2 / count) ** 0.5)
     assert number(scores.best_pa) < number(scores.mean_pa) < number(scores.center_pa) + 5
 
 
-def test_scores_do_not_depend_on_the_chunk_and_repeat(sample: Pairs, body: BodyModel) -> None:
-    method, informed = told(sample, 0.02, body)  # each chunk has its own chance, so the spread must not matter
-    a, b, again = (dataclasses.asdict(score(method, informed, chunk=chunk)) for chunk in (40, 9, 40))
+def test_scores_do_not_depend_on_the_chunk_and_repeat(sample: Batch, body: BodyModel) -> None:
+    method, informed = told(
+        sample, 0.02, body
+    )  # each chunk has its own rng, so the spread must not matter
+    a, b, again = (
+        dataclasses.asdict(score(method, informed, chunk=chunk)) for chunk in (40, 9, 40)
+    )
     assert a == again
     assert a.keys() == {field.name for field in dataclasses.fields(Scores)}
     for name in ("nll", "center_mpjpe", "center_pa"):  # of the centre, which is not drawn
@@ -94,15 +110,17 @@ def test_scores_do_not_depend_on_the_chunk_and_repeat(sample: Pairs, body: BodyM
         assert b[name] == pytest.approx(value, rel=0.05, abs=0.05), name
 
 
-def test_a_method_without_density_has_no_nll_and_no_entropy(sample: Pairs, body: BodyModel) -> None:
+def test_a_method_without_density_has_no_nll_and_no_entropy(sample: Batch, body: BodyModel) -> None:
     torch.manual_seed(0)
-    scores = score(HMR("3d", known(body), HMRConfig(), TINY_ENCODER), sample)
+    scores = score(HMR("3d", priors(body), HMRConfig(), TINY_ENCODER), sample)
     assert scores.nll is None and scores.entropy is None
     assert scores.best_pa == scores.center_pa and number(scores.center_pa) > 20
     assert (scores.std_visible, scores.std_hidden) == (0.0, 0.0)
 
 
-def test_joints_that_are_never_hidden_have_no_score_as_hidden(sample: Pairs, body: BodyModel) -> None:
+def test_joints_that_are_never_hidden_have_no_score_as_hidden(
+    sample: Batch, body: BodyModel
+) -> None:
     method, informed = told(sample, 0.1, body)
     scores = score(method, informed._replace(visible=torch.ones_like(informed.visible)))
     assert scores.coverage_hidden is None and scores.std_hidden is None

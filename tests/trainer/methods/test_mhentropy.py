@@ -1,4 +1,6 @@
-"""MHEntropy: its objective is the sum it says, its entropy reaches the encoder, and `2d-vis` never looks at 3D truth."""
+"""MHEntropy: its objective is the sum it says, its entropy reaches the encoder, and `2d-vis` never
+looks at 3D truth.
+"""
 
 import dataclasses
 
@@ -6,9 +8,17 @@ import pytest
 import torch
 
 from engines.body import BodyModel
-from tests.support.random_pairs import TINY, TINY_ENCODER, TINY_MAP_ENCODER, known, mhentropy, pairs, random_flow
-from trainer.data.rng import Chance
-from trainer.data.samples import Pairs
+from tests.support.random_pairs import (
+    TINY,
+    TINY_ENCODER,
+    TINY_MAP_ENCODER,
+    mhentropy,
+    pairs,
+    priors,
+    random_flow,
+)
+from trainer.data.rng import StepRng
+from trainer.data.samples import Batch
 from trainer.methods.method import EvidenceConfig, Supervision
 from trainer.methods.mhentropy import MHEntropy, MHEntropyConfig
 from trainer.model.flow import DIM
@@ -17,16 +27,21 @@ TRUTH_3D = ("y", "betas", "camera", "joints")
 
 
 @pytest.fixture(scope="module")
-def sample(body: BodyModel) -> Pairs:
+def sample(body: BodyModel) -> Batch:
     return pairs(12, 1, body)
 
 
-def garbage(sample: Pairs) -> Pairs:
+def garbage(sample: Batch) -> Batch:
     """The same pictures and visible 2D joints; all else that is known about the bodies is wrong."""
     generator = torch.Generator().manual_seed(9)
-    wrong = {name: 50 * torch.randn(getattr(sample, name).shape, generator=generator) for name in TRUTH_3D}
+    wrong = {
+        name: 50 * torch.randn(getattr(sample, name).shape, generator=generator)
+        for name in TRUTH_3D
+    }
     hidden = (sample.visible == 0)[..., None]
-    wrong["target"] = torch.where(hidden, 50 * torch.randn(sample.target.shape, generator=generator), sample.target)
+    wrong["target"] = torch.where(
+        hidden, 50 * torch.randn(sample.target.shape, generator=generator), sample.target
+    )
     return sample._replace(**wrong)
 
 
@@ -41,32 +56,44 @@ def weighted(supervision: Supervision, terms: dict[str, torch.Tensor]) -> torch.
 
 @pytest.mark.parametrize("supervision", ["2d-vis", "3d"])
 def test_the_objective_is_the_weighted_sum_of_its_terms(
-    sample: Pairs, body: BodyModel, supervision: Supervision
+    sample: Batch, body: BodyModel, supervision: Supervision
 ) -> None:
-    weights = {"entropy": 1.3, "visible": 2.0, "center_evidence": 0.9, "likelihood": 0.5, "beside": 0.3, "center": 7.0}
+    weights = {
+        "entropy": 1.3,
+        "visible": 2.0,
+        "center_evidence": 0.9,
+        "likelihood": 0.5,
+        "beside": 0.3,
+        "center": 7.0,
+    }
     method = mhentropy(body, random_flow(0), supervision, **weights)
-    method.config = dataclasses.replace(method.config, evidence=EvidenceConfig(laplace_scale=0.05, prior=0.7))
-    total, terms = method(sample, Chance(0, 0))
+    method.config = dataclasses.replace(
+        method.config, evidence=EvidenceConfig(laplace_scale=0.05, prior=0.7)
+    )
+    total, terms = method(sample, StepRng(0, 0))
     assert ("likelihood" in terms) == (supervision == "3d")
     torch.testing.assert_close(total, weighted(supervision, terms))
-    # A batch with less truth in a run with more has the terms of its own, except that it teaches no visibility.
-    total, terms = method(sample, Chance(0, 0), "2d-vis")
+    # A batch with less truth in a run with more has the terms of its own, except that it teaches no
+    # visibility.
+    total, terms = method(sample, StepRng(0, 0), "2d-vis")
     torch.testing.assert_close(total, weighted("2d-vis", terms) - 2.0 * terms["visible"])
 
 
-def test_the_terms_are_those_of_the_samples(sample: Pairs, body: BodyModel) -> None:
+def test_the_terms_are_those_of_the_samples(sample: Batch, body: BodyModel) -> None:
     method = mhentropy(body, random_flow(0), "2d-vis", samples=4)
-    _, terms = method(sample, Chance(3, 5))
-    z = Chance(3, 5).normal(sample.size, 5, DIM)
+    _, terms = method(sample, StepRng(3, 5))
+    z = StepRng(3, 5).normal(sample.size, 5, DIM)
     z[:, 0] = 0
-    bodies, log_q = method.flow.sample(method.flow.look(sample.features, sample.map), z)
+    bodies, log_q = method.flow.sample(method.flow.encode(sample.features, sample.map), z)
     torch.testing.assert_close(terms["negative_entropy"], log_q[:, 1:].mean())
-    joints = method.known.joints(sample, bodies)
+    joints = method.priors.joints(sample, bodies)
     flat = joints[..., :2] / joints[..., 2:].clamp_min(0.1) / sample.half[:, None, None, None]
-    laplace = torch.distributions.Laplace(sample.target[:, None], method.config.evidence.laplace_scale)
+    laplace = torch.distributions.Laplace(
+        sample.target[:, None], method.config.evidence.laplace_scale
+    )
     log_p = (laplace.log_prob(flat).sum(-1) * sample.visible[:, None]).sum(-1)
     torch.testing.assert_close(terms["reprojection"], -log_p[:, 1:].mean())
-    log_prior = method.known.prior.log_prob(bodies.y[..., 1:, :])
+    log_prior = method.priors.prior.log_prob(bodies.y[..., 1:, :])
     log_shape = torch.distributions.Normal(0, 1).log_prob(bodies.betas).sum(-1)
     torch.testing.assert_close(terms["pose_prior"], -log_prior[:, 1:].mean())
     torch.testing.assert_close(terms["shape_prior"], -log_shape[:, 1:].mean())
@@ -77,7 +104,7 @@ def test_the_terms_are_those_of_the_samples(sample: Pairs, body: BodyModel) -> N
 def test_the_gradient_of_the_entropy_reaches_the_encoder(body: BodyModel, encoder) -> None:
     sample = pairs(6, 2, body, with_map=encoder.map)
     method = mhentropy(body, random_flow(0, encoder=encoder), "2d-vis")
-    _, terms = method(sample, Chance(0, 0))
+    _, terms = method(sample, StepRng(0, 0))
     terms["negative_entropy"].backward()
     for name, parameter in method.flow.encoder.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
@@ -87,12 +114,12 @@ def test_the_gradient_of_the_entropy_reaches_the_encoder(body: BodyModel, encode
     assert method.flow.conditioner.visible.weight.grad is None  # which has nothing to do with it
 
 
-def test_following_the_entropy_alone_spreads_the_bodies(sample: Pairs, body: BodyModel) -> None:
+def test_following_the_entropy_alone_spreads_the_bodies(sample: Batch, body: BodyModel) -> None:
     method = mhentropy(body, random_flow(0), "2d-vis")
     optimiser = torch.optim.SGD(method.flow.encoder.parameters(), 1e-3)
     entropies = []
     for _ in range(15):
-        _, terms = method(sample, Chance(0, 0))
+        _, terms = method(sample, StepRng(0, 0))
         optimiser.zero_grad()
         terms["negative_entropy"].backward()
         optimiser.step()
@@ -100,15 +127,17 @@ def test_following_the_entropy_alone_spreads_the_bodies(sample: Pairs, body: Bod
     assert entropies[-1] > entropies[0] + 1e-2
 
 
-def test_2d_vis_does_not_look_at_3d_truth(sample: Pairs, body: BodyModel) -> None:
+def test_2d_vis_does_not_look_at_3d_truth(sample: Batch, body: BodyModel) -> None:
     results = []
     for batch in (sample, garbage(sample)):
         torch.manual_seed(0)
-        method = MHEntropy("2d-vis", known(body), MHEntropyConfig(flow=TINY), TINY_ENCODER)
+        method = MHEntropy("2d-vis", priors(body), MHEntropyConfig(flow=TINY), TINY_ENCODER)
         method.prepare(batch)
-        total, terms = method(batch, Chance(0, 0))
+        total, terms = method(batch, StepRng(0, 0))
         total.backward()
-        gradients = {f"d {name}": p.grad for name, p in method.named_parameters() if p.grad is not None}
+        gradients = {
+            f"d {name}": p.grad for name, p in method.named_parameters() if p.grad is not None
+        }
         results.append({"total": total, **terms, **gradients, **method.state_dict()})
     right, wrong = results
     assert right.keys() == wrong.keys() and "d flow.conditioner.affine.weight" in right
@@ -116,39 +145,49 @@ def test_2d_vis_does_not_look_at_3d_truth(sample: Pairs, body: BodyModel) -> Non
         torch.testing.assert_close(wrong[name], value, atol=0, rtol=0, msg=name)
 
 
-def test_3d_does(sample: Pairs, body: BodyModel) -> None:
+def test_3d_does(sample: Batch, body: BodyModel) -> None:
     method = mhentropy(body, random_flow(0), "3d")
-    (total, _), (other, _) = method(sample, Chance(0, 0)), method(garbage(sample), Chance(0, 0))
+    (total, _), (other, _) = method(sample, StepRng(0, 0)), method(garbage(sample), StepRng(0, 0))
     assert abs(total - other) > 1
 
 
 @pytest.mark.parametrize("supervision", ["2d-vis", "3d"])
-def test_scales_come_from_the_truth_or_from_the_prior(sample: Pairs, body: BodyModel, supervision: Supervision) -> None:
-    method = MHEntropy(supervision, known(body), MHEntropyConfig(flow=TINY), TINY_ENCODER)
+def test_scales_come_from_the_truth_or_from_the_prior(
+    sample: Batch, body: BodyModel, supervision: Supervision
+) -> None:
+    method = MHEntropy(supervision, priors(body), MHEntropyConfig(flow=TINY), TINY_ENCODER)
     shifted = sample._replace(betas=sample.betas + 5)
     method.prepare(shifted)
     betas = method.flow.mean[72:82]
     assert (betas > 4).all() if supervision == "3d" else (betas.abs() < 1.5).all()
 
 
-def test_drawing_looks_at_the_picture_only(sample: Pairs, body: BodyModel) -> None:
+def test_drawing_looks_at_the_picture_only(sample: Batch, body: BodyModel) -> None:
     method = mhentropy(body, random_flow(0))
-    drawn = method.draw(sample, 7, Chance(1, 2))
-    blind = garbage(sample)._replace(visible=1 - sample.visible, target=torch.zeros_like(sample.target))
-    again = method.draw(blind, 7, Chance(1, 2))
+    drawn = method.draw(sample, 7, StepRng(1, 2))
+    blind = garbage(sample)._replace(
+        visible=1 - sample.visible, target=torch.zeros_like(sample.target)
+    )
+    again = method.draw(blind, 7, StepRng(1, 2))
     torch.testing.assert_close(again.bodies.y, drawn.bodies.y, atol=0, rtol=0)
     assert drawn.log_q is not None and drawn.log_q.shape == (12, 7)
-    assert not torch.equal(method.draw(sample, 7, Chance(1, 3)).bodies.y[:, 1:], drawn.bodies.y[:, 1:])
-    center, _ = method.flow.sample(method.flow.look(sample.features, sample.map), torch.zeros(12, 1, DIM))
+    assert not torch.equal(
+        method.draw(sample, 7, StepRng(1, 3)).bodies.y[:, 1:], drawn.bodies.y[:, 1:]
+    )
+    center, _ = method.flow.sample(
+        method.flow.encode(sample.features, sample.map), torch.zeros(12, 1, DIM)
+    )
     torch.testing.assert_close(drawn.bodies.y[:, :1], center.y)
 
 
-def test_log_prob_is_the_density_that_samples_have(sample: Pairs, body: BodyModel) -> None:
+def test_log_prob_is_the_density_that_samples_have(sample: Batch, body: BodyModel) -> None:
     method = mhentropy(body, random_flow(0))
     with torch.no_grad():
-        drawn = method.draw(sample, 2, Chance(1, 2))
+        drawn = method.draw(sample, 2, StepRng(1, 2))
         second = drawn.bodies.at(1)
-        claimed = sample._replace(y=second.y[:, 0], betas=second.betas[:, 0], camera=second.camera[:, 0])
+        claimed = sample._replace(
+            y=second.y[:, 0], betas=second.betas[:, 0], camera=second.camera[:, 0]
+        )
         density = method.log_prob(claimed)
     assert drawn.log_q is not None
     near = second.y[:, 0, 0].norm(dim=-1) < 1.5  # no twin of the orientation

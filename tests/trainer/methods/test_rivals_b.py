@@ -10,9 +10,9 @@ from torch import Tensor
 
 from engines.body import BodyModel
 from engines.types import JOINT_NAMES, PARENTS
-from tests.support.random_pairs import known, pairs
-from trainer.data.rng import Chance
-from trainer.data.samples import Pairs
+from tests.support.random_pairs import pairs, priors
+from trainer.data.rng import StepRng
+from trainer.data.samples import Batch
 from trainer.methods import cvae, humaniflow, prohmr
 from trainer.methods.method import Method, Supervision
 from trainer.model import losses, so3
@@ -28,10 +28,12 @@ Name = Literal["cvae", "prohmr", "humaniflow"]
 Net = TypeVar("Net", bound=torch.nn.Module)
 
 
-def build(name: Name, supervision: Supervision, body: BodyModel, prepared_on: Pairs | None = None) -> Method:
+def build(
+    name: Name, supervision: Supervision, body: BodyModel, prepared_on: Batch | None = None
+) -> Method:
     torch.manual_seed(0)
     if name == "cvae":
-        method = cvae.CVAE(supervision, known(body), cvae.CVAEConfig(latent=4, hidden=32), ENCODER)
+        method = cvae.CVAE(supervision, priors(body), cvae.CVAEConfig(latent=4, hidden=32), ENCODER)
     elif name == "prohmr":
         method = prohmr_method(supervision, body)
     else:
@@ -42,15 +44,19 @@ def build(name: Name, supervision: Supervision, body: BodyModel, prepared_on: Pa
 
 def prohmr_method(supervision: Supervision, body: BodyModel) -> prohmr.ProHMR:
     config = prohmr.ProHMRConfig(prohmr.GlowConfig(layers=3, hidden=24, depth=1))
-    return prohmr.ProHMR(supervision, known(body), config, ENCODER)
+    return prohmr.ProHMR(supervision, priors(body), config, ENCODER)
 
 
 def humaniflow_method(supervision: Supervision, body: BodyModel) -> humaniflow.HuManiFlow:
-    return humaniflow.HuManiFlow(supervision, known(body), humaniflow.HuManiFlowConfig(PARTS), ENCODER)
+    return humaniflow.HuManiFlow(
+        supervision, priors(body), humaniflow.HuManiFlowConfig(PARTS), ENCODER
+    )
 
 
 def disturbed(module: Net, spread: float = 0.1) -> Net:
-    """In float64 and with all parameters moved, so that nothing is zero or the identity as at the start."""
+    """In float64 and with all parameters moved, so that nothing is zero or the identity as at the
+    start.
+    """
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -58,18 +64,20 @@ def disturbed(module: Net, spread: float = 0.1) -> Net:
     return module.double().eval()
 
 
-def double(batch: Pairs) -> Pairs:
-    return Pairs(*(field.double() for field in batch))
+def double(batch: Batch) -> Batch:
+    return Batch(*(field.double() for field in batch))
 
 
 def noise(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def without_truth(batch: Pairs) -> Pairs:
+def without_truth(batch: Batch) -> Batch:
     """Garbage for everything that is known only with 3D truth."""
     torch.manual_seed(9)
-    wrong = {name: torch.randn_like(getattr(batch, name)) for name in ("y", "betas", "camera", "joints")}
+    wrong = {
+        name: torch.randn_like(getattr(batch, name)) for name in ("y", "betas", "camera", "joints")
+    }
     return batch._replace(**wrong)
 
 
@@ -81,22 +89,35 @@ def gradients(value: Tensor, module: torch.nn.Module) -> list[Tensor]:
 
 @pytest.mark.parametrize("supervision", ["2d-vis", "3d"])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_loss_is_finite_and_reaches_the_encoder(name: Name, supervision: Supervision, body: BodyModel) -> None:
+def test_the_loss_is_finite_and_reaches_the_encoder(
+    name: Name, supervision: Supervision, body: BodyModel
+) -> None:
     method = build(name, supervision, body)
-    total, terms = method(pairs(5, 2, body), Chance(0, 0))
+    total, terms = method(pairs(5, 2, body), StepRng(0, 0))
     total.backward()
-    assert total.shape == () and all(term.isfinite() and term.shape == () for term in (total, *terms.values()))
+    assert total.shape == () and all(
+        term.isfinite() and term.shape == () for term in (total, *terms.values())
+    )
     encoder = next(module for key, module in method.named_modules() if key.endswith("encoder"))
     for parameter in encoder.parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.abs().max() > 0
+        assert (
+            parameter.grad is not None
+            and parameter.grad.isfinite().all()
+            and parameter.grad.abs().max() > 0
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_only_3d_supervision_looks_at_the_truth(name: Name, body: BodyModel) -> None:
     batch, some = pairs(5, 2, body), pairs(64, 1, body)
     for supervision in ("2d-vis", "3d"):
-        right, wrong = build(name, supervision, body, some), build(name, supervision, body, without_truth(some))
-        loss, other = (m(b, Chance(0, 0))[0] for m, b in ((right, batch), (wrong, without_truth(batch))))
+        right, wrong = (
+            build(name, supervision, body, some),
+            build(name, supervision, body, without_truth(some)),
+        )
+        loss, other = (
+            m(b, StepRng(0, 0))[0] for m, b in ((right, batch), (wrong, without_truth(batch)))
+        )
         assert (loss == other).item() == (supervision == "2d-vis")
 
 
@@ -104,10 +125,10 @@ def test_only_3d_supervision_looks_at_the_truth(name: Name, body: BodyModel) -> 
 def test_number_0_is_not_random_and_draws_see_only_the_picture(name: Name, body: BodyModel) -> None:
     method, batch = build(name, "3d", body), pairs(4, 3, body)
     disturbed(method).float()
-    drawn = method.draw(batch, 6, Chance(0, 0))
+    drawn = method.draw(batch, 6, StepRng(0, 0))
     hidden = without_truth(batch)._replace(target=torch.zeros(4, 24, 2), visible=torch.zeros(4, 24))
-    torch.testing.assert_close(method.draw(hidden, 6, Chance(0, 0)), drawn, rtol=0, atol=0)
-    other = method.draw(batch, 3, Chance(0, 1))
+    torch.testing.assert_close(method.draw(hidden, 6, StepRng(0, 0)), drawn, rtol=0, atol=0)
+    other = method.draw(batch, 3, StepRng(0, 1))
     assert [tuple(part.shape) for part in drawn.bodies] == [(4, 6, 24, 3), (4, 6, 10), (4, 6, 3)]
     torch.testing.assert_close(other.bodies.at(0), drawn.bodies.at(0))
     assert (other.bodies.y[:, 1, 1:] - drawn.bodies.y[:, 1, 1:]).abs().amax((1, 2)).min() > 1e-3
@@ -119,14 +140,14 @@ def test_a_few_steps_bring_number_0_to_the_truth(name: Name, body: BodyModel) ->
     method, batch = build(name, "3d", body), pairs(6, 4, body)
 
     def distance() -> float:
-        joints = method.known.joints(batch, method.draw(batch, 1, Chance(0, 0)).bodies)
+        joints = method.priors.joints(batch, method.draw(batch, 1, StepRng(0, 0)).bodies)
         return losses.joint_distance(joints[:, 0], batch.joints).mean().item()
 
     before = distance()
     optimiser = torch.optim.Adam(method.parameters(), 5e-3)
     for step in range(60):
         optimiser.zero_grad()
-        method(batch, Chance(0, step))[0].backward()
+        method(batch, StepRng(0, step))[0].backward()
         optimiser.step()
     assert distance() < 0.5 * before
 
@@ -134,12 +155,16 @@ def test_a_few_steps_bring_number_0_to_the_truth(name: Name, body: BodyModel) ->
 def test_divergence_is_that_of_torch() -> None:
     mean, log_std = torch.randn(5, 3), torch.randn(5, 3)
     normal = torch.distributions.Normal
-    expected = torch.distributions.kl_divergence(normal(mean, log_std.exp()), normal(0.0, 1.0)).sum(-1)
+    expected = torch.distributions.kl_divergence(normal(mean, log_std.exp()), normal(0.0, 1.0)).sum(
+        -1
+    )
     torch.testing.assert_close(cvae._divergence(mean, log_std), expected)
 
 
 def test_recognition_carries_the_truth_into_the_reconstruction(body: BodyModel) -> None:
-    """Another true body in the same picture is reconstructed differently, while draws stay as they are."""
+    """Another true body in the same picture is reconstructed differently, while draws stay as they
+    are.
+    """
     method, batch = build("cvae", "3d", body), pairs(4, 3, body)
     assert isinstance(method, cvae.CVAE)
     disturbed(method).float()
@@ -149,7 +174,7 @@ def test_recognition_carries_the_truth_into_the_reconstruction(body: BodyModel) 
     assert (decoded[0] - decoded[1]).abs().max() > 1e-3
 
 
-def glow_and_contexts(body: BodyModel, count: int) -> tuple[prohmr.ProHMR, Pairs, Tensor]:
+def glow_and_contexts(body: BodyModel, count: int) -> tuple[prohmr.ProHMR, Batch, Tensor]:
     method = disturbed(prohmr_method("3d", body), 0.05)
     batch = double(pairs(count, 5, body))
     return method, batch, method.encoder(batch.features, batch.map)
@@ -164,7 +189,9 @@ def test_glow_inverts(body: BodyModel) -> None:
 
 
 def test_prohmr_gives_every_picture_the_same_volume(body: BodyModel) -> None:
-    """Measured on autograd's Jacobian at random noise, and the method's own figure agrees; `PoseFlow` is otherwise."""
+    """Measured on autograd's Jacobian at random noise, and the method's own figure agrees;
+    `PoseFlow` is otherwise.
+    """
     method, batch, h = glow_and_contexts(body, 4)
     z = noise(4, SIX)
     volumes = []
@@ -180,8 +207,11 @@ def test_prohmr_gives_every_picture_the_same_volume(body: BodyModel) -> None:
     expected = log_normal - torch.stack(volumes)
     torch.testing.assert_close(method.glow.log_prob(h, six)[:, 0], expected, atol=1e-8, rtol=0)
 
-    flow, noises = disturbed(PoseFlow(FlowConfig(couplings=2, hidden=16), ENCODER)), noise(4, 1, FLOW_DIM)
-    _, log_q = flow.sample(flow.look(batch.features, batch.map), noises)
+    flow, noises = (
+        disturbed(PoseFlow(FlowConfig(couplings=2, hidden=16), ENCODER)),
+        noise(4, 1, FLOW_DIM),
+    )
+    _, log_q = flow.sample(flow.encode(batch.features, batch.map), noises)
     spread = log_q[:, 0] + 0.5 * noises.square().sum((-1, -2))
     assert spread.std() > 0.1
 
@@ -192,10 +222,12 @@ def test_only_a_flow_with_changing_volume_passes_entropy_to_the_encoder(body: Bo
     assert max(g.abs().max() for g in gradients(entropy, method.encoder)) < 1e-9
     couplings = [layer.coupling for layer in method.glow._layers()]
     assert max(g.abs().max() for coupling in couplings for g in gradients(entropy, coupling)) < 1e-9
-    assert max(g.abs().max() for g in gradients(entropy, method.glow)) > 0.1  # matrices and scales do feel it
+    assert (
+        max(g.abs().max() for g in gradients(entropy, method.glow)) > 0.1
+    )  # matrices and scales do feel it
 
     flow = disturbed(PoseFlow(FlowConfig(couplings=2, hidden=16), ENCODER))
-    _, log_q = flow.sample(flow.look(batch.features, batch.map), noise(4, 8, FLOW_DIM))
+    _, log_q = flow.sample(flow.encode(batch.features, batch.map), noise(4, 8, FLOW_DIM))
     assert max(g.abs().max() for g in gradients(-log_q.mean(), flow.encoder)) > 1e-3
 
 
@@ -214,15 +246,19 @@ def test_orthonormality_of_rotations_and_of_a_stretched_column() -> None:
     assert prohmr._distance_from_orthonormal(six).abs().max() < 1e-10
     stretched, sheared = torch.tensor([2.0, 0, 0, 0, 1, 0]), torch.tensor([1.0, 0, 0, 0.5, 1, 0])
     by_hand = torch.tensor([9 / 4, (0.25**2 + 2 * 0.5**2) / 4])
-    found = prohmr._distance_from_orthonormal(torch.stack([stretched.repeat(24), sheared.repeat(24)])[:, None])
+    found = prohmr._distance_from_orthonormal(
+        torch.stack([stretched.repeat(24), sheared.repeat(24)])[:, None]
+    )
     torch.testing.assert_close(found[:, 0], by_hand)
 
 
-def parts_and_picture(body: BodyModel, count: int) -> tuple[humaniflow.PartsFlow, humaniflow.Picture]:
+def parts_and_picture(
+    body: BodyModel, count: int
+) -> tuple[humaniflow.PartsFlow, humaniflow.Picture]:
     flow = disturbed(humaniflow_method("3d", body).flow, 0.2)
     flow.mean.normal_(0, 0.3)
     flow.std.uniform_(0.1, 0.3)
-    return flow, flow.look(double(pairs(count, 5, body)))
+    return flow, flow.encode(double(pairs(count, 5, body)))
 
 
 def test_joints_see_those_above_them() -> None:
@@ -253,7 +289,9 @@ def test_noise_of_a_joint_moves_it_and_those_below_it(body: BodyModel) -> None:
 def test_a_sample_of_the_tree_has_the_density_that_log_prob_gives_it(body: BodyModel) -> None:
     flow, picture = parts_and_picture(body, 3)
     bodies, log_q = flow.sample(picture, noise(3, 20, humaniflow.DIM))
-    assert bodies.y[..., 1:, :].norm(dim=-1).max() < 0.999 * math.pi  # one pre-image each: no twins to add
+    assert (
+        bodies.y[..., 1:, :].norm(dim=-1).max() < 0.999 * math.pi
+    )  # one pre-image each: no twins to add
     torch.testing.assert_close(flow.log_prob(picture, bodies), log_q, atol=1e-6, rtol=0)
     elsewhere = bodies._replace(betas=bodies.betas + 0.1)
     assert (flow.log_prob(picture, elsewhere) - log_q).abs().min() > 1e-3
@@ -276,10 +314,12 @@ def test_volume_of_the_tree_matches_autograd(body: BodyModel) -> None:
 
 
 def test_parts_start_as_the_poses_shown(body: BodyModel) -> None:
-    """Before the first step the flow is the identity: draws have mean and spread of the poses that it was prepared on."""
+    """Before the first step the flow is the identity: draws have mean and spread of the poses that
+    it was prepared on.
+    """
     method, some = humaniflow_method("3d", body), pairs(64, 1, body)
     method.prepare(some)
-    drawn = method.draw(some, 40, Chance(0, 0)).bodies.y[:, 1:, 1:].flatten(0, 1)
+    drawn = method.draw(some, 40, StepRng(0, 0)).bodies.y[:, 1:, 1:].flatten(0, 1)
     torch.testing.assert_close(drawn.mean(0), some.y[:, 1:].mean(0), atol=0.05, rtol=0)
     torch.testing.assert_close(drawn.std(0), some.y[:, 1:].std(0), atol=0.05, rtol=0)
 
@@ -291,6 +331,6 @@ def test_more_samples_are_taken_where_configured(body: BodyModel) -> None:
 
     def spread(samples: int) -> float:
         few.config = replace(few.config, samples=samples)
-        return torch.stack([few(batch, Chance(0, step))[0] for step in range(12)]).std().item()
+        return torch.stack([few(batch, StepRng(0, step))[0] for step in range(12)]).std().item()
 
     assert spread(64) < 0.6 * spread(2)

@@ -7,13 +7,22 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from trainer.model import so3
-from trainer.model.bodies import NUMBERS, SIX, Bodies, bodies_from_numbers, numbers_from_bodies, rotations_from_six
+from trainer.model.bodies import (
+    NUMBERS,
+    SIX,
+    Bodies,
+    bodies_from_numbers,
+    numbers_from_bodies,
+    rotations_from_six,
+)
 
 
 def random_bodies(count: int, spread: float = 0.8) -> Bodies:
     generator = torch.Generator().manual_seed(0)
     y = spread * torch.randn(count, 2, 24, 3, generator=generator, dtype=torch.float64)
-    y = y * (y.norm(dim=-1, keepdim=True).clamp_max(3.0) / y.norm(dim=-1, keepdim=True))  # below half a turn
+    y = y * (
+        y.norm(dim=-1, keepdim=True).clamp_max(3.0) / y.norm(dim=-1, keepdim=True)
+    )  # below half a turn
     betas = 2 * torch.randn(count, 2, 10, generator=generator, dtype=torch.float64)
     camera = 0.5 * torch.randn(count, 2, 3, generator=generator, dtype=torch.float64)
     return Bodies(y, betas, camera)
@@ -30,11 +39,17 @@ def test_numbers_of_bodies_give_the_bodies_back() -> None:
 def test_six_numbers_are_orthonormalised_columns() -> None:
     six = torch.randn(50, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     R = rotations_from_six(six).numpy()
-    np.testing.assert_allclose(np.swapaxes(R, -1, -2) @ R, np.broadcast_to(np.eye(3), R.shape), atol=1e-12)
+    np.testing.assert_allclose(
+        np.swapaxes(R, -1, -2) @ R, np.broadcast_to(np.eye(3), R.shape), atol=1e-12
+    )
     np.testing.assert_allclose(np.linalg.det(R), 1.0, atol=1e-12)
     a, b = six[:, :3].numpy(), six[:, 3:].numpy()
-    np.testing.assert_allclose(np.cross(R[..., 0], a), 0, atol=1e-12)  # the first column points along a
-    assert (np.einsum("ni,ni->n", R[..., 1], b) > 0).all()  # the second towards b, in the plane of both
+    np.testing.assert_allclose(
+        np.cross(R[..., 0], a), 0, atol=1e-12
+    )  # the first column points along a
+    assert (
+        np.einsum("ni,ni->n", R[..., 1], b) > 0
+    ).all()  # the second towards b, in the plane of both
     np.testing.assert_allclose(np.einsum("ni,ni->n", R[..., 2], b), 0, atol=1e-12)
 
 
@@ -43,9 +58,13 @@ def test_six_numbers_of_a_rotation_are_its_first_two_columns() -> None:
     six = torch.from_numpy(np.concatenate([R[..., 0], R[..., 1]], -1))
     np.testing.assert_allclose(rotations_from_six(six).numpy(), R, atol=1e-12)
     y = torch.from_numpy(Rotation.from_matrix(R).as_rotvec())
-    bodies = Bodies(y[:, None, None].expand(-1, 1, 24, 3), torch.zeros(20, 1, 10), torch.zeros(20, 1, 3))
+    bodies = Bodies(
+        y[:, None, None].expand(-1, 1, 24, 3), torch.zeros(20, 1, 10), torch.zeros(20, 1, 3)
+    )
     numbers = numbers_from_bodies(bodies)
-    torch.testing.assert_close(numbers[:, 0, :SIX].unflatten(-1, (24, 6))[:, 7], six, atol=1e-9, rtol=0)
+    torch.testing.assert_close(
+        numbers[:, 0, :SIX].unflatten(-1, (24, 6))[:, 7], six, atol=1e-9, rtol=0
+    )
 
 
 def test_distances_stay_within_a_factor_of_twenty() -> None:
@@ -63,7 +82,9 @@ def test_gradients_are_finite_at_the_t_pose() -> None:
     numbers = numbers_from_bodies(rest).requires_grad_()
     bodies = bodies_from_numbers(numbers)
     torch.testing.assert_close(bodies.y, rest.y, atol=1e-6, rtol=0)
-    (bodies.y.sum() + so3.exp(bodies.y).square().sum() + bodies.camera.sum() + bodies.betas.sum()).backward()
+    (
+        bodies.y.sum() + so3.exp(bodies.y).square().sum() + bodies.camera.sum() + bodies.betas.sum()
+    ).backward()
     assert numbers.grad is not None and torch.isfinite(numbers.grad).all()
     assert (numbers.grad[..., :SIX] != 0).any()
 

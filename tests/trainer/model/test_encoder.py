@@ -30,7 +30,9 @@ def maps(count: int = 3) -> torch.Tensor:
 def landmarks_only(encoder: Encoder) -> Encoder:
     """The same weights in an encoder that has no map."""
     blind = Encoder(TINY_ENCODER).eval()
-    blind.load_state_dict({k: v for k, v in encoder.state_dict().items() if not k.startswith(("stage.", "from_map."))})
+    blind.load_state_dict(
+        {k: v for k, v in encoder.state_dict().items() if not k.startswith(("stage.", "from_map."))}
+    )
     return blind
 
 
@@ -66,7 +68,9 @@ def test_a_fresh_encoder_starts_as_if_it_had_no_map() -> None:
     torch.manual_seed(0)
     encoder = Encoder(TINY_MAP_ENCODER).eval()
     with torch.no_grad():
-        torch.testing.assert_close(encoder(features(), maps()), encoder(features(), torch.zeros(3, 4, 4, 288)))
+        torch.testing.assert_close(
+            encoder(features(), maps()), encoder(features(), torch.zeros(3, 4, 4, 288))
+        )
 
 
 def test_gradients_reach_the_last_stage(seeing: Encoder) -> None:
@@ -90,7 +94,9 @@ def test_a_batch_without_any_map_still_has_gradients_for_all_processes(seeing: E
 def test_maps_may_be_stored_in_half_precision(seeing: Encoder) -> None:
     stored = maps().half()
     with torch.no_grad():
-        torch.testing.assert_close(seeing(features(), stored), seeing(features(), stored.float()), atol=0, rtol=0)
+        torch.testing.assert_close(
+            seeing(features(), stored), seeing(features(), stored.float()), atol=0, rtol=0
+        )
 
 
 def test_without_a_map_nothing_of_it_is_looked_at() -> None:
@@ -98,5 +104,7 @@ def test_without_a_map_nothing_of_it_is_looked_at() -> None:
     encoder = Encoder(TINY_ENCODER).eval()
     with torch.no_grad():
         expected = encoder(features(), torch.zeros(3, 0))
-        torch.testing.assert_close(encoder(features(), torch.full((3, 4, 4, 288), torch.nan)), expected, atol=0, rtol=0)
+        torch.testing.assert_close(
+            encoder(features(), torch.full((3, 4, 4, 288), torch.nan)), expected, atol=0, rtol=0
+        )
     assert not any("stage" in name for name, _ in encoder.named_parameters())

@@ -1,4 +1,6 @@
-"""The flow as a distribution: its map inverts, its densities are those of autograd and of the Haar measure."""
+"""The flow as a distribution: its map inverts, its densities are those of autograd and of the Haar
+measure.
+"""
 
 import math
 
@@ -19,7 +21,7 @@ def randomised(seed: int = 0) -> PoseFlow:
 
 
 def contexts(flow: PoseFlow, count: int = 3) -> Context:
-    return flow.look(noise(count, NUM_FEATURES, seed=11), NO_MAP)
+    return flow.encode(noise(count, NUM_FEATURES, seed=11), NO_MAP)
 
 
 def noise(*shape: int, seed: int = 1) -> torch.Tensor:
@@ -27,7 +29,9 @@ def noise(*shape: int, seed: int = 1) -> torch.Tensor:
 
 
 def with_root(bodies: Bodies, root: torch.Tensor) -> Bodies:
-    return bodies._replace(y=torch.cat([root.expand(bodies.y[..., :1, :].shape), bodies.y[..., 1:, :]], -2))
+    return bodies._replace(
+        y=torch.cat([root.expand(bodies.y[..., :1, :].shape), bodies.y[..., 1:, :]], -2)
+    )
 
 
 def test_inverting_a_sample_gives_the_noise() -> None:
@@ -69,20 +73,30 @@ def test_volume_matches_autograd() -> None:
 
 def root_only(spread: float) -> tuple[PoseFlow, Context]:
     """A flow without couplings whose numbers are independent: the root's density stands alone."""
-    flow = PoseFlow(TINY, TINY_ENCODER).double().eval()  # output layers are zero: u = z exp(log_scale)
-    context = flow.look(torch.zeros(1, NUM_FEATURES, dtype=torch.float64), NO_MAP)
+    flow = (
+        PoseFlow(TINY, TINY_ENCODER).double().eval()
+    )  # output layers are zero: u = z exp(log_scale)
+    context = flow.encode(torch.zeros(1, NUM_FEATURES, dtype=torch.float64), NO_MAP)
     shift, log_scale = context.shift.clone(), torch.zeros_like(context.log_scale)
-    shift[:, :3] = torch.tensor([0.8, -1.5, 0.6])  # about a third of a turn from the anchor: both branches matter
+    shift[:, :3] = torch.tensor(
+        [0.8, -1.5, 0.6]
+    )  # about a third of a turn from the anchor: both branches matter
     log_scale[:, :3] = math.log(spread)
     return flow, context._replace(shift=shift, log_scale=log_scale)
 
 
 def rest_log_prob(flow: PoseFlow, context: Context, bodies: Bodies) -> torch.Tensor:
-    """The density of all but the root, by definition: independent squeezed normals and plain normals."""
+    """The density of all but the root, by definition: independent squeezed normals and plain
+    normals.
+    """
     x = flow._coordinates(bodies)[..., 3:]
-    normal = torch.distributions.Normal(context.shift[:, None, 3:], context.log_scale[:, None, 3:].exp())
+    normal = torch.distributions.Normal(
+        context.shift[:, None, 3:], context.log_scale[:, None, 3:].exp()
+    )
     joints = bodies.y[..., 1:, :]
-    volume = so3.squeeze_log_det(x[..., : ROT - 3].unflatten(-1, (23, 3)), flow.radius[1:]) + so3.exp_log_det(joints)
+    volume = so3.squeeze_log_det(
+        x[..., : ROT - 3].unflatten(-1, (23, 3)), flow.radius[1:]
+    ) + so3.exp_log_det(joints)
     return normal.log_prob(x).sum(-1) - volume.sum(-1)
 
 
@@ -94,10 +108,16 @@ def test_root_density_integrates_to_one_over_all_rotations(spread: float) -> Non
     quat = noise(count, 4)
     quat = quat / quat.norm(dim=-1, keepdim=True) * torch.where(quat[:, :1] < 0, -1.0, 1.0)
     angle = 2 * torch.atan2(quat[:, 1:].norm(dim=-1), quat[:, 0])
-    root = quat[:, 1:] / quat[:, 1:].norm(dim=-1, keepdim=True) * angle[:, None]  # uniform rotations, shortest vectors
+    root = (
+        quat[:, 1:] / quat[:, 1:].norm(dim=-1, keepdim=True) * angle[:, None]
+    )  # uniform rotations, shortest vectors
     bodies, _ = flow.sample(context, torch.zeros(1, count, DIM, dtype=torch.float64))
     bodies = with_root(bodies, root[None, :, None])
-    density = (flow.log_prob(context, bodies) - rest_log_prob(flow, context, bodies)).exp() * 8 * math.pi**2
+    density = (
+        (flow.log_prob(context, bodies) - rest_log_prob(flow, context, bodies)).exp()
+        * 8
+        * math.pi**2
+    )
     error = (density.std() / math.sqrt(count)).item()
     assert error < 0.05
     assert density.mean().item() == pytest.approx(1.0, abs=4 * error)
@@ -112,7 +132,9 @@ def test_log_prob_adds_both_branches_beyond_a_quarter_turn() -> None:
     for angle in (1.7, 2.5, 3.1):
         near = with_root(bodies, angle * axis)
         twins = with_root(bodies, so3.twin(angle * axis))
-        expected = torch.logaddexp(flow._log_branch(context, near), flow._log_branch(context, twins))
+        expected = torch.logaddexp(
+            flow._log_branch(context, near), flow._log_branch(context, twins)
+        )
         torch.testing.assert_close(flow.log_prob(context, near), expected)
         torch.testing.assert_close(flow.log_prob(context, twins), expected, atol=1e-6, rtol=0)
     below = with_root(bodies, 1.5 * axis)
@@ -125,15 +147,22 @@ def test_density_is_continuous_across_half_a_turn() -> None:
     bodies, _ = flow.sample(context, noise(3, 5, DIM))
     axis = torch.nn.functional.normalize(noise(3, 5, 1, 3, seed=4), dim=-1)
     step = 1e-7
-    here, there = (flow.log_prob(context, with_root(bodies, sign * (math.pi - step) * axis)) for sign in (1, -1))
+    here, there = (
+        flow.log_prob(context, with_root(bodies, sign * (math.pi - step) * axis))
+        for sign in (1, -1)
+    )
     torch.testing.assert_close(here, there, atol=1e-4, rtol=0)
 
 
 def test_density_is_continuous_where_the_twin_begins() -> None:
     flow, context = root_only(1.0)
     bodies, _ = flow.sample(context, torch.zeros(1, 1, DIM, dtype=torch.float64))
-    axis = torch.tensor([-0.8, 1.5, -0.6], dtype=torch.float64) / 1.803  # the twin lies where the flow puts its mass
-    before, after = (flow.log_prob(context, with_root(bodies, angle * axis)).item() for angle in (1.57, 1.578))
+    axis = (
+        torch.tensor([-0.8, 1.5, -0.6], dtype=torch.float64) / 1.803
+    )  # the twin lies where the flow puts its mass
+    before, after = (
+        flow.log_prob(context, with_root(bodies, angle * axis)).item() for angle in (1.57, 1.578)
+    )
     assert before == pytest.approx(after, abs=0.2)
 
 
@@ -149,7 +178,7 @@ def test_body_joints_near_half_a_turn_have_a_finite_density() -> None:
 def test_entropy_depends_on_the_picture() -> None:
     flow = randomised()
     features = noise(4, NUM_FEATURES).requires_grad_()
-    _, log_q = flow.sample(flow.look(features, NO_MAP), noise(1, 50, DIM).expand(4, -1, -1))
+    _, log_q = flow.sample(flow.encode(features, NO_MAP), noise(1, 50, DIM).expand(4, -1, -1))
     mean = log_q.mean(1)
     assert mean.std() > 0.1
     mean.sum().backward()
@@ -169,9 +198,15 @@ def test_gradients_of_the_density_reach_every_weight() -> None:
 
 def test_an_untrained_flow_reproduces_the_spread_it_was_standardised_on() -> None:
     flow = PoseFlow(TINY, TINY_ENCODER).double().eval()
-    bodies = Bodies(0.4 * noise(400, 1, 24, 3) + 0.2, 2 * noise(400, 1, 10, seed=2), 0.1 * noise(400, 1, 3, seed=3))
+    bodies = Bodies(
+        0.4 * noise(400, 1, 24, 3) + 0.2,
+        2 * noise(400, 1, 10, seed=2),
+        0.1 * noise(400, 1, 3, seed=3),
+    )
     flow.standardise(bodies)
-    x = torch.cat([so3.unsqueeze(bodies.y, flow.radius).flatten(-2), bodies.betas, bodies.camera], -1)[:, 0]
+    x = torch.cat(
+        [so3.unsqueeze(bodies.y, flow.radius).flatten(-2), bodies.betas, bodies.camera], -1
+    )[:, 0]
     torch.testing.assert_close(flow.mean, x.mean(0), check_dtype=False)
     torch.testing.assert_close(flow.std, x.std(0), check_dtype=False)
     flow.standardise(Bodies(torch.zeros(9, 1, 24, 3), torch.zeros(9, 1, 10), torch.zeros(9, 1, 3)))

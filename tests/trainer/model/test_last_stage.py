@@ -1,4 +1,6 @@
-"""The landmark network's last stage in torch is the one inside the imported network, and goes on learning."""
+"""The landmark network's last stage in torch is the one inside the imported network, and goes on
+learning.
+"""
 
 import copy
 from pathlib import Path
@@ -19,7 +21,9 @@ def stage() -> LastStage:
 
 
 @pytest.fixture(scope="module")
-def inner(stage: LastStage, tmp_path_factory: pytest.TempPathFactory) -> onnxruntime.InferenceSession:
+def inner(
+    stage: LastStage, tmp_path_factory: pytest.TempPathFactory
+) -> onnxruntime.InferenceSession:
     """The imported network with its last stage's result as an output too."""
     model = onnx.load(str(landmarker_model()))
     model.graph.output.append(onnx.ValueInfoProto(name=stage._last))
@@ -64,7 +68,11 @@ def test_every_weight_learns(stage: LastStage) -> None:
     names = [name for name, _ in learner.named_parameters()]
     assert len(names) > 10
     for name, parameter in learner.named_parameters():
-        assert parameter.grad is not None and torch.isfinite(parameter.grad).all() and (parameter.grad != 0).any(), name
+        assert (
+            parameter.grad is not None
+            and torch.isfinite(parameter.grad).all()
+            and (parameter.grad != 0).any()
+        ), name
 
 
 def test_its_weights_are_kept_with_the_method(stage: LastStage) -> None:

@@ -13,18 +13,28 @@ def test_reprojection_is_the_laplace_likelihood_of_visible_joints() -> None:
         [[[[0.1, 0.0], [9.0, 9.0]], [[0.3, -0.2], [7.0, 7.0]]]]
     )  # one picture, 2 samples, 2 joints
     target, visible = torch.zeros(1, 2, 2), torch.tensor([[1.0, 0.0]])
-    # joint 0: |0.1| and |0.3| + |-0.2|, over b = 0.05, plus 2 log(2 b); mean over samples; joint 1 is hidden
+    # joint 0: |0.1| and |0.3| + |-0.2|, over b = 0.05, plus 2 log(2 b); mean over samples; joint 1
+    # is hidden
     expected = (0.1 / 0.05 + 0.5 / 0.05) / 2 + 2 * math.log(0.1)
-    assert losses.reprojection(projected, target, visible, 0.05).tolist() == pytest.approx([expected], rel=1e-5)
+    assert losses.reprojection(projected, target, visible, 0.05).tolist() == pytest.approx(
+        [expected], rel=1e-5
+    )
 
 
 def test_laplace_density_of_the_reprojection_integrates_to_one() -> None:
     x = torch.linspace(-2, 2, 801)
     grid = torch.stack(torch.meshgrid(x, x, indexing="xy"), -1).reshape(1, -1, 1, 2)
-    each = torch.stack([losses.reprojection(grid[:, [i]], torch.zeros(1, 1, 2), torch.ones(1, 1), 0.2) for i in (0, 7)])
+    each = torch.stack(
+        [
+            losses.reprojection(grid[:, [i]], torch.zeros(1, 1, 2), torch.ones(1, 1), 0.2)
+            for i in (0, 7)
+        ]
+    )
     assert each.shape == (2, 1)
     density = (
-        -losses.reprojection(grid.reshape(-1, 1, 1, 2), torch.zeros(len(x) ** 2, 1, 2), torch.ones(1), 0.2)
+        -losses.reprojection(
+            grid.reshape(-1, 1, 1, 2), torch.zeros(len(x) ** 2, 1, 2), torch.ones(1), 0.2
+        )
     ).exp()
     assert (density.sum() * (x[1] - x[0]) ** 2).item() == pytest.approx(1.0, abs=2e-3)
 
@@ -68,4 +78,6 @@ def test_joint_distance_has_a_finite_gradient_at_the_truth() -> None:
 def test_visibility_is_the_cross_entropy() -> None:
     logits, visible = torch.tensor([[0.0, 2.0, -3.0]]), torch.tensor([[1.0, 1.0, 0.0]])
     p = [0.5, 1 / (1 + math.exp(-2)), 1 - 1 / (1 + math.exp(3))]
-    assert losses.visibility(logits, visible).item() == pytest.approx(-sum(map(math.log, p)) / 3, rel=1e-5)
+    assert losses.visibility(logits, visible).item() == pytest.approx(
+        -sum(map(math.log, p)) / 3, rel=1e-5
+    )

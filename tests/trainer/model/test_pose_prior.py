@@ -1,4 +1,6 @@
-"""The pose prior: its density against scikit-learn and a numerical Jacobian, and what it prefers."""
+"""The pose prior: its density against scikit-learn and a numerical Jacobian, and what it
+prefers.
+"""
 
 import json
 from pathlib import Path
@@ -52,7 +54,9 @@ def test_density_of_the_coordinates_is_scikit_learns() -> None:
     oracle.covariances_ = moments["covariances"].numpy()
     oracle.precisions_cholesky_ = np.linalg.cholesky(np.linalg.inv(oracle.covariances_))
     poses = np.random.default_rng(1).normal(0, 0.5, (50, 69))
-    ours = PosePrior.from_moments(**moments).log_prob_axis_angle(torch.from_numpy(poses).float().view(50, 23, 3))
+    ours = PosePrior.from_moments(**moments).log_prob_axis_angle(
+        torch.from_numpy(poses).float().view(50, 23, 3)
+    )
     np.testing.assert_allclose(ours, oracle.score_samples(poses), rtol=1e-4, atol=1e-2)
 
 
@@ -86,19 +90,29 @@ def test_shipped_prior_is_a_proper_mixture_and_has_its_record() -> None:
         assert record["log_likelihood"][split] > record["log_likelihood_single_gaussian"][split]
 
 
-def test_natural_poses_score_higher_than_random_ones(prior: PosePrior, held_out: torch.Tensor) -> None:
+def test_natural_poses_score_higher_than_random_ones(
+    prior: PosePrior, held_out: torch.Tensor
+) -> None:
     generator = torch.Generator().manual_seed(0)
     lengths = held_out.norm(dim=-1, keepdim=True)
     directions = torch.randn(held_out.shape, generator=generator)
-    random = directions / directions.norm(dim=-1, keepdim=True) * lengths  # as large, about other axes
-    shuffled = torch.stack([held_out[torch.randperm(len(held_out), generator=generator), k] for k in range(23)], 1)
+    random = (
+        directions / directions.norm(dim=-1, keepdim=True) * lengths
+    )  # as large, about other axes
+    shuffled = torch.stack(
+        [held_out[torch.randperm(len(held_out), generator=generator), k] for k in range(23)], 1
+    )
     natural = prior.log_prob(held_out)
     assert (natural > prior.log_prob(random)).float().mean() > 0.99
-    assert natural.median() > prior.log_prob(shuffled).median() + 5, "the joints of a body move together"
+    assert natural.median() > prior.log_prob(shuffled).median() + 5, (
+        "the joints of a body move together"
+    )
 
 
 @pytest.mark.parametrize("part", ["elbow", "knee"])
-def test_joints_that_bend_backwards_are_unlikely(prior: PosePrior, held_out: torch.Tensor, part: str) -> None:
+def test_joints_that_bend_backwards_are_unlikely(
+    prior: PosePrior, held_out: torch.Tensor, part: str
+) -> None:
     backwards = held_out.clone()
     for side in ("left", "right"):
         backwards[:, JOINT[f"{side}_{part}"]] *= -1
@@ -118,7 +132,9 @@ def test_left_and_right_are_worth_about_the_same(prior: PosePrior, held_out: tor
 @pytest.mark.parametrize("scale", [0.0, 1e-8, 0.5])
 def test_gradient_is_finite_and_right(prior: PosePrior, scale: float) -> None:
     double = prior.to(torch.float64)
-    pose = scale * torch.randn(2, 23, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    pose = scale * torch.randn(
+        2, 23, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     pose.requires_grad_(True)
     (gradient,) = torch.autograd.grad(double.log_prob(pose).sum(), pose)
     assert torch.isfinite(gradient).all()
@@ -143,19 +159,27 @@ def test_samples_have_the_moments_of_the_mixture() -> None:
     assert drawn.shape == (count, 23, 3)
     flat, weights, means = drawn.flatten(1).double(), moments["weights"].double(), moments["means"]
     mean = weights @ means
-    second = (weights[:, None, None] * (moments["covariances"] + means[:, :, None] * means[:, None])).sum(0)
+    second = (
+        weights[:, None, None] * (moments["covariances"] + means[:, :, None] * means[:, None])
+    ).sum(0)
     std = (second - mean[:, None] * mean).diagonal().sqrt()
     assert ((flat.mean(0) - mean).abs() < 5 * std / count**0.5).all()
     covariance = second - mean[:, None] * mean
-    torch.testing.assert_close(torch.cov(flat.T), covariance, atol=0.05 * float(std.max()) ** 2, rtol=0)
+    torch.testing.assert_close(
+        torch.cov(flat.T), covariance, atol=0.05 * float(std.max()) ** 2, rtol=0
+    )
     # The share of each component is its weight.
     nearest = torch.cdist(flat, means).argmin(1)
-    torch.testing.assert_close(torch.bincount(nearest, minlength=3) / count, weights.float(), atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        torch.bincount(nearest, minlength=3) / count, weights.float(), atol=0.02, rtol=0
+    )
 
 
 def test_samples_depend_on_their_generator_only() -> None:
     prior = PosePrior.from_moments(**small_mixture())
-    first, again, other = (prior.sample(5, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    first, again, other = (
+        prior.sample(5, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
     torch.testing.assert_close(first, again, atol=0, rtol=0)
     assert not torch.allclose(first, other)
 

@@ -22,7 +22,9 @@ def directions(count: int = 16) -> torch.Tensor:
 
 def log_abs_det(function, at: torch.Tensor) -> torch.Tensor:
     """log |det| of a map of R^3 at each row, by autograd."""
-    return torch.stack([torch.linalg.slogdet(torch.autograd.functional.jacobian(function, row))[1] for row in at])
+    return torch.stack(
+        [torch.linalg.slogdet(torch.autograd.functional.jacobian(function, row))[1] for row in at]
+    )
 
 
 @pytest.mark.parametrize("angle", ANGLES)
@@ -49,9 +51,12 @@ def test_volume_of_exp_is_the_determinant_of_its_left_jacobian(angle: float) -> 
     for row, claimed in zip(y, so3.exp_log_det(torch.from_numpy(y)), strict=True):
         R = Rotation.from_rotvec(row).as_matrix()
         ahead, behind = (
-            log_so3(R.T @ Rotation.from_rotvec(row + side * step * np.eye(3)).as_matrix()) for side in (1, -1)
+            log_so3(R.T @ Rotation.from_rotvec(row + side * step * np.eye(3)).as_matrix())
+            for side in (1, -1)
         )
-        assert np.linalg.slogdet((ahead - behind) / (2 * step))[1] == pytest.approx(claimed.item(), abs=1e-6)
+        assert np.linalg.slogdet((ahead - behind) / (2 * step))[1] == pytest.approx(
+            claimed.item(), abs=1e-6
+        )
 
 
 def test_volume_of_exp_is_smooth_at_zero() -> None:
@@ -59,14 +64,22 @@ def test_volume_of_exp_is_smooth_at_zero() -> None:
     value = so3.exp_log_det(y).sum() + so3.exp(y).sum()
     value.backward()
     assert y.grad is not None and torch.isfinite(y.grad).all()
-    below, above = (so3.exp_log_det(torch.tensor([[angle, 0.0, 0.0]])) for angle in (0.009999, 0.010001))
+    below, above = (
+        so3.exp_log_det(torch.tensor([[angle, 0.0, 0.0]])) for angle in (0.009999, 0.010001)
+    )
     assert below.item() == pytest.approx(above.item(), abs=1e-6)
 
 
 def test_rotations_have_the_volume_8_pi_squared() -> None:
     count = 400_000
-    cube = (2 * torch.rand(count, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64) - 1) * math.pi
-    density = torch.where(cube.norm(dim=-1) < math.pi, so3.exp_log_det(cube).exp(), 0.0) * (2 * math.pi) ** 3
+    cube = (
+        2 * torch.rand(count, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        - 1
+    ) * math.pi
+    density = (
+        torch.where(cube.norm(dim=-1) < math.pi, so3.exp_log_det(cube).exp(), 0.0)
+        * (2 * math.pi) ** 3
+    )
     error = density.std().item() / math.sqrt(count)
     assert density.mean().item() == pytest.approx(8 * math.pi**2, abs=4 * error)
     assert 4 * error < 0.01 * 8 * math.pi**2
@@ -91,7 +104,9 @@ def test_squeeze_and_its_volume_stay_finite_at_zero_and_far_out(radius: torch.Te
 
 @pytest.mark.parametrize("radius", RADIUS)
 def test_unsqueeze_inverts_squeeze(radius: torch.Tensor) -> None:
-    lengths = torch.linspace(0, 3.5 * float(radius), 16, dtype=torch.float64)[:, None]  # tanh(3.5) = 0.998
+    lengths = torch.linspace(0, 3.5 * float(radius), 16, dtype=torch.float64)[
+        :, None
+    ]  # tanh(3.5) = 0.998
     x = lengths * directions()
     y = so3.squeeze(x, radius)
     assert (y.norm(dim=-1) < radius).all()
@@ -103,7 +118,9 @@ def test_twin_is_the_same_rotation_and_an_involution(angle: float) -> None:
     y = angle * directions()
     other = so3.twin(y)
     torch.testing.assert_close(so3.exp(other), so3.exp(y), atol=1e-9, rtol=0)
-    torch.testing.assert_close(other.norm(dim=-1), torch.full((16,), 2 * math.pi - angle, dtype=torch.float64))
+    torch.testing.assert_close(
+        other.norm(dim=-1), torch.full((16,), 2 * math.pi - angle, dtype=torch.float64)
+    )
     torch.testing.assert_close(so3.twin(other), y, atol=1e-9, rtol=0)
 
 

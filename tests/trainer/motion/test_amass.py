@@ -1,4 +1,6 @@
-"""AMASS files: two ways to name the rate, and files that are something else. What is read is tested in test_mocap.py."""
+"""AMASS files: two ways to name the rate, and files that are something else. What is read is tested
+in test_mocap.py.
+"""
 
 from pathlib import Path
 
@@ -30,7 +32,11 @@ def written(path: Path, **changes: object) -> Path:
 def test_both_names_of_the_rate_are_known_and_the_caller_overrules_them(tmp_path: Path) -> None:
     old = written(tmp_path / "old.npz")
     new = written(tmp_path / "new.npz", mocap_framerate=None, mocap_frame_rate=np.array(59.94))
-    assert read_amass(old).fps == 120 and read_amass(new).fps == 59.94 and read_amass(new, 30.0).fps == 30
+    assert (
+        read_amass(old).fps == 120
+        and read_amass(new).fps == 59.94
+        and read_amass(new, 30.0).fps == 30
+    )
 
 
 def test_the_world_is_turned_and_the_fingers_are_left_out(tmp_path: Path) -> None:
@@ -57,7 +63,9 @@ def test_the_world_is_turned_and_the_fingers_are_left_out(tmp_path: Path) -> Non
         ({"poses": np.array([{}], object)}, "not an .npz of plain arrays"),
     ],
 )
-def test_other_files_are_refused_by_name(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+def test_other_files_are_refused_by_name(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
     with pytest.raises(PenumbraError, match=message) as refusal:
         read_amass(written(tmp_path / "clip.npz", **changes))
     assert "clip.npz" in str(refusal.value)

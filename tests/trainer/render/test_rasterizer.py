@@ -17,7 +17,9 @@ def two_triangles() -> render.Figure:
 
 def test_nearer_faces_cover_farther_ones_and_backs_are_not_painted() -> None:
     big = np.array([[10.0, 10], [10, 90], [90, 10]])
-    pixels = np.concatenate([big, [[10, 10], [10, 40], [40, 10]], [[95, 95], [99, 60], [60, 99]][::-1]])
+    pixels = np.concatenate(
+        [big, [[10, 10], [10, 40], [40, 10]], [[95, 95], [99, 60], [60, 99]][::-1]]
+    )
     depth = np.repeat([3.0, 2.0, 1.0], 3)
     area = np.cross(pixels[7] - pixels[6], pixels[8] - pixels[6])
     if area < 0:
@@ -26,7 +28,9 @@ def test_nearer_faces_cover_farther_ones_and_backs_are_not_painted() -> None:
     blank = np.full((100, 100, 3), 7, np.uint8)
     for order in ([0, 1, 2], [1, 0, 2]):
         figure = two_triangles()
-        figure = render.Figure(figure.faces[order], figure.face_part[order], figure.is_hair, figure.is_eye)
+        figure = render.Figure(
+            figure.faces[order], figure.face_part[order], figure.is_hair, figure.is_eye
+        )
         painting = render.paint(figure, vertices, pixels, 100, blank, np.random.default_rng(0))
         assert painting.part[15, 15] == 2 and painting.part[15, 70] == 1
         assert (painting.part != 3).all()
@@ -37,7 +41,9 @@ def test_nearer_faces_cover_farther_ones_and_backs_are_not_painted() -> None:
 def test_whatever_is_painted_in_front_shows_no_body() -> None:
     changed_somewhere = False
     for seed in range(8):
-        painting = render.Painting(np.full((128, 128, 3), 3, np.uint8), np.full((128, 128), 5, np.uint8))
+        painting = render.Rendering(
+            np.full((128, 128, 3), 3, np.uint8), np.full((128, 128), 5, np.uint8)
+        )
         render.occlude(painting, np.array([[64.0, 64.0]]), 80, np.random.default_rng(seed))
         changed = (painting.image != 3).any(-1)
         assert (painting.part[changed] == render.NOBODY).all()
@@ -74,7 +80,9 @@ def test_hair_and_eyes_belong_to_the_head(body: BodyModel) -> None:
 
 
 def test_a_cheap_camera_keeps_the_picture_recognisable() -> None:
-    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8), (0, 0), 8)
+    image = cv2.GaussianBlur(
+        np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8), (0, 0), 8
+    )
     for seed in range(5):
         worse = render.degrade(image, np.random.default_rng(seed))
         assert worse.shape == image.shape and worse.dtype == np.uint8

@@ -13,9 +13,13 @@ def draws(poses: tuple[np.ndarray, np.ndarray], count: int, **changes: float) ->
     return [scenes.draw(*poses, SceneConfig(**changes), rng) for _ in range(count)]
 
 
-def test_everybody_stands_in_front_of_the_camera_and_upright(poses: tuple[np.ndarray, np.ndarray]) -> None:
+def test_everybody_stands_in_front_of_the_camera_and_upright(
+    poses: tuple[np.ndarray, np.ndarray],
+) -> None:
     everybody = draws(poses, 200)
-    up = np.array([exp_so3(scene.rotvec[0])[:, 1] for scene in everybody])  # the body's y axis in the camera frame
+    up = np.array(
+        [exp_so3(scene.rotvec[0])[:, 1] for scene in everybody]
+    )  # the body's y axis in the camera frame
     tilt = np.degrees(np.arccos(-up[:, 1]))
     assert tilt.max() < 60 and np.median(tilt) < 20
     pelvis = np.array([scene.pelvis for scene in everybody])
@@ -25,7 +29,10 @@ def test_everybody_stands_in_front_of_the_camera_and_upright(poses: tuple[np.nda
 
 
 def test_fields_of_view_lie_in_their_range(poses: tuple[np.ndarray, np.ndarray]) -> None:
-    fov = [2 * np.degrees(np.arctan(max(s.size) / 2 / s.focal)) for s in draws(poses, 100, fov_deg=(50.0, 60.0))]
+    fov = [
+        2 * np.degrees(np.arctan(max(s.size) / 2 / s.focal))
+        for s in draws(poses, 100, fov_deg=(50.0, 60.0))
+    ]
     assert 50 <= min(fov) < 52 and 58 < max(fov) <= 60
 
 
@@ -40,7 +47,10 @@ def test_arms_and_head_come_from_another_frame(poses: tuple[np.ndarray, np.ndarr
     upper, lower = list(UPPER_BODY), [i for i in range(1, 24) if i not in UPPER_BODY]
     for swap in (0.0, 1.0):
         for scene in draws(poses, 10, swap_upper=swap, jitter_rad=0.0):
-            sources = [np.abs(poses[0][:, rows] - scene.rotvec[rows]).max((1, 2)).argmin() for rows in (lower, upper)]
+            sources = [
+                np.abs(poses[0][:, rows] - scene.rotvec[rows]).max((1, 2)).argmin()
+                for rows in (lower, upper)
+            ]
             for rows, source in zip((lower, upper), sources, strict=True):
                 np.testing.assert_allclose(scene.rotvec[rows], poses[0][source, rows], atol=1e-9)
             assert swap == 1.0 or sources[0] == sources[1]
@@ -53,7 +63,9 @@ def test_jitter_turns_every_joint_a_little(poses: tuple[np.ndarray, np.ndarray])
     assert np.linalg.norm(np.array([s.rotvec for s in jittered]), axis=-1).max() <= np.pi + 1e-9
 
 
-def test_clips_are_equally_likely_whatever_their_length(poses: tuple[np.ndarray, np.ndarray]) -> None:
+def test_clips_are_equally_likely_whatever_their_length(
+    poses: tuple[np.ndarray, np.ndarray],
+) -> None:
     rng = np.random.default_rng(0)
     picked = [scenes._pick(poses[0], poses[1], rng) for _ in range(400)]
     short = np.mean([(np.abs(poses[0][390:] - pose).max((1, 2)) == 0).any() for pose in picked])
@@ -61,7 +73,9 @@ def test_clips_are_equally_likely_whatever_their_length(poses: tuple[np.ndarray,
 
 
 def person_px() -> np.ndarray:
-    """Joints of somebody upright in a 640 by 480 picture: legs below y = 240, arms at both sides, a head."""
+    """Joints of somebody upright in a 640 by 480 picture: legs below y = 240, arms at both sides, a
+    head.
+    """
     px = np.full((24, 2), (320.0, 240.0))
     px[[1, 4, 7, 10]] = [(300, 250), (300, 330), (300, 400), (300, 420)]
     px[[2, 5, 8, 11]] = [(340, 250), (340, 330), (340, 400), (340, 420)]
@@ -75,12 +89,23 @@ def person_px() -> np.ndarray:
     ("crop", "expected"),
     [
         ("whole", (0, 0, 640, 480)),
-        ("legs", (228, 56, 412, 240)),  # x 228 to 412, y 60 to 236: 184 wide, 176 high, middle (320, 148)
-        ("arms and head", (235, 250, 405, 420)),  # x 300 to 340, y 250 to 420: middle (320, 335), half 85
-        ("arms", (140, 60, 500, 420)),  # legs and head: x 300 to 340, y 60 to 420: middle (320, 240), half 180
+        (
+            "legs",
+            (228, 56, 412, 240),
+        ),  # x 228 to 412, y 60 to 236: 184 wide, 176 high, middle (320, 148)
+        (
+            "arms and head",
+            (235, 250, 405, 420),
+        ),  # x 300 to 340, y 250 to 420: middle (320, 335), half 85
+        (
+            "arms",
+            (140, 60, 500, 420),
+        ),  # legs and head: x 300 to 340, y 60 to 420: middle (320, 240), half 180
     ],
 )
-def test_a_crop_is_the_tight_square_about_what_it_keeps(crop: str, expected: tuple[float, ...]) -> None:
+def test_a_crop_is_the_tight_square_about_what_it_keeps(
+    crop: str, expected: tuple[float, ...]
+) -> None:
     scene = Scene(np.zeros((24, 3)), np.zeros(10), np.zeros(3), 500.0, (640, 480), crop)
     there = window(scene, person_px())
     np.testing.assert_allclose(there, expected)
@@ -102,5 +127,7 @@ def test_crops_and_things_are_drawn_as_often_as_asked(poses: tuple[np.ndarray, n
     config = SceneConfig(crops=(0.1, 0.2, 0.3, 0.4), things=False)
     everybody = [scenes.draw(*poses, config, rng) for _ in range(600)]
     for crop, share in zip(CROPS, config.crops, strict=True):
-        assert np.mean([scene.crop == crop for scene in everybody]) == pytest.approx(share, abs=0.06)
+        assert np.mean([scene.crop == crop for scene in everybody]) == pytest.approx(
+            share, abs=0.06
+        )
     assert not any(scene.things for scene in everybody)

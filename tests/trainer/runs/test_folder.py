@@ -35,7 +35,9 @@ def test_the_averaged_weights_are_loaded(body: BodyModel, tmp_path: Path) -> Non
     config = stored_run(tmp_path / "run", method)
     loaded = runs.load_method(tmp_path / "run")
     assert runs.load_config(tmp_path / "run") == config
-    assert not loaded.training and not any(parameter.requires_grad for parameter in loaded.parameters())
+    assert not loaded.training and not any(
+        parameter.requires_grad for parameter in loaded.parameters()
+    )
     for name, value in method.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[name], value, atol=0, rtol=0)
 
@@ -49,7 +51,9 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         runs.load_method(tmp_path)
 
 
-def test_git_answers_for_this_checkout_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_git_answers_for_this_checkout_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = git("rev-parse", "HEAD")
     monkeypatch.chdir(tmp_path)  # of another repository, or of none
     assert git("rev-parse", "HEAD") == here

@@ -1,9 +1,10 @@
-"""How good a distribution over bodies is, in the field's own terms: batched torch, nothing reduced too early.
+"""How good a distribution over bodies is, in the field's own terms: batched torch, nothing reduced
+too early.
 
-Conventions of every file: hypotheses (B, N, J, 3) in metres, number 0 being the method's own best estimate and the
-others random draws; truth (B, J, 3); visible (B, J) boolean; positions in the picture (B, N, J, 2) in pixels of the 256
-crop. Functions return one value per joint, picture or hypothesis; `groups` averages them, and says how the field's
-averages differ.
+Conventions of every file: hypotheses (B, N, J, 3) in metres, number 0 being the method's own best
+estimate and the others random draws; truth (B, J, 3); visible (B, J) boolean; positions in the
+picture (B, N, J, 2) in pixels of the 256 crop. Functions return one value per joint, picture or
+hypothesis; `groups` averages them, and says how the field's averages differ.
 """
 
 from trainer.evaluation.metrics.alignment import (

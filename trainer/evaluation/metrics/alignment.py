@@ -1,6 +1,7 @@
 """How far a body is from the truth: as it stands, and after the similarity that brings it closest.
 
-`PA` means after Procrustes alignment: rotation, scale and translation (Gower, Generalized Procrustes Analysis, 1975).
+`PA` means after Procrustes alignment: rotation, scale and translation (Gower, Generalized
+Procrustes Analysis, 1975).
 """
 
 from typing import NamedTuple
@@ -23,7 +24,9 @@ class Similarity(NamedTuple):
 
 
 def procrustes(points: Float[Tensor, "*B J 3"], truth: Float[Tensor, "*B J 3"]) -> Similarity:
-    """The similarity without reflection that minimises the squared distance of `points` to `truth`."""
+    """The similarity without reflection that minimises the squared distance of `points` to
+    `truth`.
+    """
     mean_p, mean_t = points.mean(-2, keepdim=True), truth.mean(-2, keepdim=True)
     p, t = points - mean_p, truth - mean_t
     U, S, Vt = torch.linalg.svd(t.mT @ p)
@@ -39,22 +42,32 @@ def centred(joints: Float[Tensor, "*B J D"], root: int = 0) -> Float[Tensor, "*B
     return joints - joints[..., root : root + 1, :]
 
 
-def joint_errors(joints: Float[Tensor, "*B J 3"], truth: Float[Tensor, "*B J 3"]) -> Float[Tensor, "*B J"]:
-    """The distance of each joint as given; put pelvises together first (`centred`) where the field does so."""
+def joint_errors(
+    joints: Float[Tensor, "*B J 3"], truth: Float[Tensor, "*B J 3"]
+) -> Float[Tensor, "*B J"]:
+    """The distance of each joint as given; put pelvises together first (`centred`) where the field
+    does so.
+    """
     return (joints - truth).norm(dim=-1)
 
 
-def pa_joint_errors(joints: Float[Tensor, "*B J 3"], truth: Float[Tensor, "*B J 3"]) -> Float[Tensor, "*B J"]:
+def pa_joint_errors(
+    joints: Float[Tensor, "*B J 3"], truth: Float[Tensor, "*B J 3"]
+) -> Float[Tensor, "*B J"]:
     """The distance of each joint after the Procrustes alignment of all of them."""
     return joint_errors(procrustes(joints, truth).apply(joints), truth)
 
 
 def mpjpe(joints: Float[Tensor, "*B J 3"], truth: Float[Tensor, "*B J 3"]) -> Float[Tensor, "*B"]:
-    """Mean distance over joints as given; put pelvises together first (`centred`) where the field does so."""
+    """Mean distance over joints as given; put pelvises together first (`centred`) where the field
+    does so.
+    """
     return joint_errors(joints, truth).mean(-1)
 
 
-def pa_mpjpe(joints: Float[Tensor, "*B J 3"], truth: Float[Tensor, "*B J 3"]) -> Float[Tensor, "*B"]:
+def pa_mpjpe(
+    joints: Float[Tensor, "*B J 3"], truth: Float[Tensor, "*B J 3"]
+) -> Float[Tensor, "*B"]:
     """Mean distance over joints after Procrustes alignment."""
     return pa_joint_errors(joints, truth).mean(-1)
 
@@ -72,7 +85,9 @@ def pve(
     return joint_errors(vertices - pelvis[..., None, :], truth - true_pelvis[..., None, :]).mean(-1)
 
 
-def same_distance(joints: Float[Tensor, "B N J 3"], reference: Float[Tensor, "B J 3"]) -> Float[Tensor, "B N J 3"]:
+def same_distance(
+    joints: Float[Tensor, "B N J 3"], reference: Float[Tensor, "B J 3"]
+) -> Float[Tensor, "B N J 3"]:
     """Shift bodies along the ray to the reference's pelvis until all pelvises are equally far."""
     ray = torch.nn.functional.normalize(reference[:, 0], dim=-1)
     along = ((joints[:, :, 0] - reference[:, None, 0]) * ray[:, None]).sum(-1)

@@ -1,13 +1,13 @@
 """How values of joints and pictures become one number.
 
-A mean here is the sum over all entries of the group divided by their number: an entry is one joint of one picture (and
-of one hypothesis). So a picture weighs as much as it has joints in the group, one without any weighs nothing, and a
-zero counts like any other value.
+A mean here is the sum over all entries of the group divided by their number: an entry is one joint
+of one picture (and of one hypothesis). So a picture weighs as much as it has joints in the group,
+one without any weighs nothing, and a zero counts like any other value.
 
-MHEntropy's release averages otherwise: first over the joints of a picture, then over the pictures of a batch that have
-such joints, then over batches regardless of their size, and it skips batches whose mean is exactly zero, so the batches
-where a method has collapsed do not lower its diversity. Without the last two oddities, its average is
-`per_picture(values, group).nanmean()`.
+MHEntropy's release averages otherwise: first over the joints of a picture, then over the pictures
+of a batch that have such joints, then over batches regardless of their size, and it skips batches
+whose mean is exactly zero, so the batches where a method has collapsed do not lower its diversity.
+Without the last two oddities, its average is `per_picture(values, group).nanmean()`.
 """
 
 from typing import NamedTuple
@@ -30,9 +30,9 @@ def split(visible: Bool[Tensor, "B J"], root: int | None = 0) -> Groups:
 
     Args:
         visible: whether the picture shows the joint.
-        root: a joint kept out of visible and hidden, though not out of all: where bodies are compared relative to the
-            pelvis, its error and its spread are zero by construction. None where it is not among the joints. MHEntropy
-            does the same with the wrist.
+        root: a joint kept out of visible and hidden, though not out of all: where bodies are
+            compared relative to the pelvis, its error and its spread are zero by construction. None
+            where it is not among the joints. MHEntropy does the same with the wrist.
     """
     counted = torch.ones_like(visible)
     if root is not None:
@@ -48,8 +48,12 @@ def group_mean(values: Float[Tensor, "B *N J"], group: Bool[Tensor, "B J"]) -> F
     return values[_spread(group, values)].double().mean()
 
 
-def per_picture(values: Float[Tensor, "B *N J"], group: Bool[Tensor, "B J"]) -> Float[Tensor, "B *N"]:
-    """The mean over the joints of the group, for each picture (and hypothesis); NaN where the picture has none."""
+def per_picture(
+    values: Float[Tensor, "B *N J"], group: Bool[Tensor, "B J"]
+) -> Float[Tensor, "B *N"]:
+    """The mean over the joints of the group, for each picture (and hypothesis); NaN where the
+    picture has none.
+    """
     mask = _spread(group, values)
     return torch.where(mask, values, torch.zeros_like(values)).sum(-1) / mask.sum(-1)
 
@@ -57,8 +61,8 @@ def per_picture(values: Float[Tensor, "B *N J"], group: Bool[Tensor, "B J"]) -> 
 def weighted_mean(values: Float[Tensor, "B"], weights: Tensor) -> Float[Tensor, ""]:
     """sum(weight * value) / sum(weight) in float64; NaN where all weights are zero.
 
-    For values of pictures or joints; weights (B,), boolean, whole or real, are the numbers of their entries. A value of
-    weight zero is not looked at, so it may be NaN.
+    For values of pictures or joints; weights (B,), boolean, whole or real, are the numbers of their
+    entries. A value of weight zero is not looked at, so it may be NaN.
     """
     assert values.shape == weights.shape and not (weights < 0).any()
     weights = weights.double()
@@ -68,5 +72,7 @@ def weighted_mean(values: Float[Tensor, "B"], weights: Tensor) -> Float[Tensor, 
 
 def _spread(group: Tensor, values: Tensor) -> Tensor:
     """The group (B, J) in the shape of values (B, ..., J)."""
-    assert group.shape == (values.shape[0], values.shape[-1]), f"group {group.shape}, values {values.shape}"
+    assert group.shape == (values.shape[0], values.shape[-1]), (
+        f"group {group.shape}, values {values.shape}"
+    )
     return group.reshape(len(group), *[1] * (values.ndim - 2), group.shape[-1]).expand_as(values)

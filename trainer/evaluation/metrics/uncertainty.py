@@ -1,7 +1,7 @@
 """Whether what a method says about its own error is true: proper scores and confident errors.
 
-Coverage, calibration error, sparsification and rank correlation are in `calib`. Give scores of the distribution the
-random draws (`joints[:, 1:]`): the best estimate is not one of them.
+Coverage, calibration error, sparsification and rank correlation are in `calib`. Give scores of the
+distribution the random draws (`joints[:, 1:]`): the best estimate is not one of them.
 """
 
 import math
@@ -16,13 +16,19 @@ from engines.covariance import chi_square_3
 from trainer.evaluation.metrics.alignment import same_distance
 
 FLOOR = 1e-6
-"""(1 mm)^2, added to every variance: a distribution that is flat, or one point, then still has a density."""
+"""(1 mm)^2, added to every variance: a distribution that is flat, or one point, then still has a
+density.
+"""
 
 
-def contains(cov: Float[Tensor, "*B 3 3"], error: Float[Tensor, "*B 3"], level: float = 0.9) -> Bool[Tensor, "*B"]:
-    """Whether the error lies inside the ellipsoid that should hold a share `level` of a Gaussian of this covariance.
+def contains(
+    cov: Float[Tensor, "*B 3 3"], error: Float[Tensor, "*B 3"], level: float = 0.9
+) -> Bool[Tensor, "*B"]:
+    """Whether the error lies inside the ellipsoid that should hold a share `level` of a Gaussian of
+    this covariance.
 
-    One millimetre is added to each axis: without the common distance the pelvis has no spread along the ray.
+    One millimetre is added to each axis: without the common distance the pelvis has no spread along
+    the ray.
     """
     cov = cov + FLOOR * torch.eye(3, dtype=cov.dtype, device=cov.device)
     squared = (error[..., None, :] @ torch.linalg.solve(cov, error[..., None]))[..., 0, 0]
@@ -38,7 +44,9 @@ class Moments(NamedTuple):
 
 
 def sample_moments(joints: Float[Tensor, "B N J 3"]) -> Moments:
-    """Mean and unbiased covariance of each joint, as given: remove the common distance before, if it should not count."""
+    """Mean and unbiased covariance of each joint, as given: remove the common distance before, if
+    it should not count.
+    """
     assert joints.shape[1] > 1, "one hypothesis has no covariance"
     mean = joints.mean(1)
     offset = joints - mean[:, None]
@@ -46,8 +54,8 @@ def sample_moments(joints: Float[Tensor, "B N J 3"]) -> Moments:
 
 
 def live_moments(joints: Float[Tensor, "B N J 3"]) -> Moments:
-    """What the live system publishes before calibration (`engines.flow.statistics`): all hypotheses at the best estimate's
-    distance, number 0 among them, the sum divided by N."""
+    """What the live system publishes before calibration (`engines.flow.statistics`): all hypotheses
+    at the best estimate's distance, number 0 among them, the sum divided by N."""
     mean, cov = sample_moments(same_distance(joints, joints[:, 0]))
     return Moments(mean, cov * (1 - 1 / joints.shape[1]))
 
@@ -57,8 +65,9 @@ def gaussian_nll(
 ) -> Float[Tensor, "*B"]:
     """Negative log density of the truth under a Gaussian, nats per coordinate, in float64.
 
-    (d^2 + ln det(2 pi cov)) / 6 with d the Mahalanobis distance: a third of the density's, which has three coordinates.
-    One millimetre is added to each axis as in `contains`, so nothing is below -5.99.
+    (d^2 + ln det(2 pi cov)) / 6 with d the Mahalanobis distance: a third of the density's, which
+    has three coordinates. One millimetre is added to each axis as in `contains`, so nothing is
+    below -5.99.
 
     Args:
         mean: metres.
@@ -78,14 +87,15 @@ def energy_score(
 ) -> Float[Tensor, "B J"]:
     """The energy score of each joint, metres; small is good.
 
-    E|X - y| - E|X - X'| / 2 for independent draws X, X' (Gneiting and Raftery, Strictly Proper Scoring Rules, 2007,
-    equation 22). The expectation over pairs is taken in one of two ways:
+    E|X - y| - E|X - X'| / 2 for independent draws X, X' (Gneiting and Raftery, Strictly Proper
+    Scoring Rules, 2007, equation 22). The expectation over pairs is taken in one of two ways:
 
-    - unbiased (N (N - 1) pairs of different hypotheses, Ferro's fair score, 2014): on average the score of the
-      distribution that the hypotheses were drawn from, however few were drawn, so methods with different N can be
-      compared. May be negative.
-    - otherwise the V-statistic (all N^2 pairs): the score of the finite set taken as the forecast itself, never
-      negative, but larger by E|X - X'| / 2N for the distribution behind it. A deterministic method is its own
+    - unbiased (N (N - 1) pairs of different hypotheses, Ferro's fair score, 2014): on average the
+      score of the distribution that the hypotheses were drawn from, however few were drawn, so
+      methods with different N can be compared. May be negative.
+    - otherwise the V-statistic (all N^2 pairs): the score of the finite set taken as the forecast
+      itself, never negative, but larger by E|X - X'| / 2N for the distribution behind it. A
+      deterministic method is its own
       distribution: N = 1 has the error itself.
     """
     # one joint at a time: N^2 pairs of all joints would take gigabytes
@@ -98,14 +108,19 @@ def body_energy_score(
 ) -> Float[Tensor, "B"]:
     """The energy score of the whole body as one vector of J * D coordinates, metres.
 
-    Unlike the joints' it sees which joints go together. Grows with sqrt(J). `unbiased` as in `energy_score`.
+    Unlike the joints' it sees which joints go together. Grows with sqrt(J). `unbiased` as in
+    `energy_score`.
     """
     return _energy(joints.flatten(2), truth.flatten(1), unbiased)
 
 
-def _energy(samples: Float[Tensor, "B N F"], truth: Float[Tensor, "B F"], unbiased: bool) -> Float[Tensor, "B"]:
+def _energy(
+    samples: Float[Tensor, "B N F"], truth: Float[Tensor, "B F"], unbiased: bool
+) -> Float[Tensor, "B"]:
     count = samples.shape[1]
-    assert count > 1 or not unbiased, "one hypothesis has no unbiased energy score; the V-statistic is its error"
+    assert count > 1 or not unbiased, (
+        "one hypothesis has no unbiased energy score; the V-statistic is its error"
+    )
     pairs = torch.cdist(samples, samples, compute_mode="donot_use_mm_for_euclid_dist").sum((-1, -2))
     error = (samples - truth[:, None]).norm(dim=-1).mean(-1)
     return error - pairs / (2 * count * (count - 1 if unbiased else count))
@@ -113,7 +128,9 @@ def _energy(samples: Float[Tensor, "B N F"], truth: Float[Tensor, "B F"], unbias
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """How uncertainty and error go together at one operating point; NaN where nothing fulfils the condition."""
+    """How uncertainty and error go together at one operating point; NaN where nothing fulfils the
+    condition.
+    """
 
     confident_error: float
     """P(error > delta | std < tau): how often confidence is misplaced."""
@@ -128,7 +145,11 @@ class ErrorRates:
 
 
 def error_rates(
-    error: Float[Tensor, "B J"], std: Float[Tensor, "B J"], group: Bool[Tensor, "B J"], delta: float, tau: float
+    error: Float[Tensor, "B J"],
+    std: Float[Tensor, "B J"],
+    group: Bool[Tensor, "B J"],
+    delta: float,
+    tau: float,
 ) -> ErrorRates:
     """Confident errors, false positives and announced errors over all entries of a group.
 
@@ -151,11 +172,14 @@ def error_rates(
     )
 
 
-def operating_point(std: Float[Tensor, "B J"], group: Bool[Tensor, "B J"], share: float = 0.8) -> float:
-    """The smallest tau with at least this share of the group's standard deviations below it, metres.
+def operating_point(
+    std: Float[Tensor, "B J"], group: Bool[Tensor, "B J"], share: float = 0.8
+) -> float:
+    """The smallest tau with at least this share of the group's standard deviations below it,
+    metres.
 
-    Equal standard deviations are trusted together or not at all, so the share that is trusted (`ErrorRates.confident`)
-    may be larger.
+    Equal standard deviations are trusted together or not at all, so the share that is trusted
+    (`ErrorRates.confident`) may be larger.
     """
     values = std[group].sort().values
     assert len(values) and 0 < share <= 1
