@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from engines.rasterizer import fill_triangles, visible_faces
 from realtime.view.overlay import (
     HYPOTHESIS,
     PAPER,
@@ -119,7 +120,7 @@ def draw_view(
     skeletons = project(scene.skeletons @ R.T + t, K)
     draw_skeletons(canvas, skeletons, HYPOTHESIS, 0.75, width=s)
     if len(scene.vertices):
-        paint_mesh(canvas, scene.vertices @ R.T + t, scene.vertex_colors, faces, K)
+        draw_mesh(canvas, scene.vertices @ R.T + t, scene.vertex_colors, faces, K)
         # Once more on top, fainter: a spread towards the viewer would otherwise hide inside the
         # body.
         draw_skeletons(canvas, skeletons, HYPOTHESIS, 0.28, width=s)
@@ -170,37 +171,27 @@ def shade(
     return np.clip(colors * (0.42 + 0.62 * toward_light)[:, None], 0.0, 1.0)
 
 
-def paint_mesh(
+def draw_mesh(
     canvas: UInt8[np.ndarray, "H W 3"],
     vertices: Float[np.ndarray, "V 3"],
     colors: Float[np.ndarray, "V 3"],
     faces: Int[np.ndarray, "F 3"],
     K: Float[np.ndarray, "3 3"],
 ) -> None:
-    """Fills the triangles that face the camera from far to near, shaded by the mean of their vertex
-    normals.
+    """Draw a mesh in place, each face shaded by the mean of its vertex normals.
 
     Args:
-        canvas: Drawn on in place, BGR.
+        canvas: BGR.
         vertices: In the frame of the camera with intrinsics `K`, metres.
         colors: RGB in [0, 1].
-        faces: Anticlockwise as seen from outside.
+        faces: Counter-clockwise as seen from outside.
         K: Pinhole matrix, px of `canvas`.
     """
-    uv = project(vertices, K)
-    a, b, c = (uv[faces[:, i]] for i in range(3))
-    # Image y points down, so a triangle that is anticlockwise in space turns clockwise in (x, y)
-    # formulas: area < 0.
-    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
-    front = np.flatnonzero(
-        area < 0
-    )  # nan compares false: triangles behind the camera are dropped here too
-    front = front[np.argsort(-vertices[faces[front], 2].mean(axis=1), kind="stable")]
+    pixels = project(vertices, K) - 0.5  # to OpenCV's convention: integers at pixel centres
+    height, width = canvas.shape[:2]
+    visible = faces[visible_faces(pixels, vertices[:, 2], faces, (width, height))]
     shaded = shade(colors, vertex_normals(vertices, faces))
-    fill = (shaded[faces[front]].mean(axis=1)[:, ::-1] * 255.0).tolist()
-    triangles = np.rint(uv[faces[front]] - 0.5).astype(np.int32)
-    for triangle, color in zip(triangles, fill, strict=True):
-        cv2.fillConvexPoly(canvas, triangle, color)
+    fill_triangles(canvas, pixels[visible], shaded[visible].mean(axis=1)[:, ::-1] * 255.0)
 
 
 def _draw_ellipsoids(

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from engines.rasterizer import fill_triangles, visible_faces
 from engines.types import JOINT_NAMES, PARENTS
 
 NOBODY = 255
 """Part id of a pixel that shows no body."""
-_SHIFT = 4  # fractional bits of cv2's polygon coordinates
 
 
 @dataclass(frozen=True)
@@ -77,20 +77,11 @@ def paint(
         rng: chooses clothes and light.
     """
     image, part = background.copy(), np.full((size, size), NOBODY, np.uint8)
-    corners = pixels[figure.faces]
-    a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    area = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
-    depth = vertices_cam[figure.faces, 2]
-    near = (corners.max(1) > 0).all(-1) & (corners.min(1) < size).all(-1) & (depth.min(1) > 0.1)
-    seen = np.flatnonzero(near & (area < 0))  # outward faces run clockwise once y points down
-    seen = seen[np.argsort(-depth[seen].mean(1))]
-    colours = _shade(_normals(vertices_cam, figure.faces[seen]), _clothes(figure, rng)[seen], rng)
-    polygons = np.round(corners[seen] * (1 << _SHIFT)).astype(np.int32)
-    for polygon, colour, joint in zip(
-        polygons, colours.tolist(), figure.face_part[seen].tolist(), strict=True
-    ):
-        cv2.fillConvexPoly(image, polygon, colour, cv2.LINE_8, _SHIFT)
-        cv2.fillConvexPoly(part, polygon, joint, cv2.LINE_8, _SHIFT)
+    visible = visible_faces(pixels, vertices_cam[:, 2], figure.faces, (size, size))
+    faces = figure.faces[visible]
+    colours = _shade(_normals(vertices_cam, faces), _clothes(figure, rng)[visible], rng)
+    fill_triangles(image, pixels[faces], colours)
+    fill_triangles(part, pixels[faces], figure.face_part[visible])
     return Rendering(image, part)
 
 

@@ -19,7 +19,7 @@ from realtime.view.renderer import (
     Renderer,
     draw_legend,
     legend_ticks,
-    paint_mesh,
+    draw_mesh,
     vertex_normals,
     view_intrinsics,
 )
@@ -244,7 +244,7 @@ def test_normals_of_the_body_point_outward(body: BodyModel) -> None:
     assert normals[(frame.vertices == head).all(axis=1)][0, 1] < -0.8  # y points down
 
 
-def test_painter_lets_the_nearer_triangle_win() -> None:
+def test_rasterizer_lets_the_nearer_triangle_win() -> None:
     canvas = np.zeros((100, 100, 3), np.uint8)
     camera = np.array([[50.0, 0, 50], [0, 50, 50], [0, 0, 1]])
     near = np.array(
@@ -254,7 +254,7 @@ def test_painter_lets_the_nearer_triangle_win() -> None:
     colors = np.repeat([[1.0, 0, 0], [0, 0, 1.0]], 3, axis=0)
     for faces in ([[0, 1, 2], [3, 4, 5]], [[3, 4, 5], [0, 1, 2]]):
         canvas[:] = 0
-        paint_mesh(canvas, vertices, colors, np.array(faces), camera)
+        draw_mesh(canvas, vertices, colors, np.array(faces), camera)
         assert canvas[45, 50, 2] > 0 and canvas[45, 50, 0] == 0
         assert canvas[45, 28, 0] > 0 and canvas[45, 28, 2] == 0
 
