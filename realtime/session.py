@@ -19,7 +19,8 @@ from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.errors import PenumbraError
-from engines.flow.sampler import FlowModel, open_sampler
+from engines.flow.model import FlowModel
+from engines.flow.sampler import open_sampler
 from engines.types import Estimate
 from realtime import demo
 from realtime.archive import Archive

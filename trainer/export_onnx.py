@@ -4,7 +4,7 @@ made.
     python -m trainer.export_onnx --run runs/first
 
 The graph takes `features` (1, F), where the encoder sees it `map` (1, 4, 4, 288), and the noise `z`
-(K, D), K open, and returns `tangent` (K, 24, 3), `betas` (K, 10), `camera` (K, 3), `log_q` (K,) and
+(K, D), K open, and returns `rotvec` (K, 24, 3), `betas` (K, 10), `camera` (K, 3), `log_q` (K,) and
 `visible` (24,). The noise is an input, so the same `z` gives the same bodies on every engine, and
 neighbouring frames give neighbouring bodies.
 """
@@ -23,13 +23,14 @@ from torch import Tensor, nn
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.flow.features import NUM_FEATURES
+from engines.flow.model import FORMAT
 from trainer.command import start
 from trainer.methods.mhentropy import MHEntropy
 from trainer.model.flow import DIM, PoseFlow
 from trainer.runs.folder import load_config, load_method, load_scores
 
 INPUTS = ("features", "map", "z")
-OUTPUTS = ("tangent", "betas", "camera", "log_q", "visible")
+OUTPUTS = ("rotvec", "betas", "camera", "log_q", "visible")
 TOLERANCE = 2e-4
 """Largest difference between torch and ONNX Runtime that is put down to float32, in rad, m or nats
 per 100.
@@ -139,6 +140,7 @@ def main(config: ExportConfig) -> None:
     try:
         worst = export(flow, partial)
         record = {
+            "format": FORMAT,
             "file": config.out.name,
             "sha256": hashlib.sha256(partial.read_bytes()).hexdigest(),
             "J_template": BodyModel.load(load_config(config.run).body).J_template.tolist(),

@@ -29,8 +29,9 @@ from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.covariance import ellipsoid_contains, std_from_cov
 from engines.errors import PenumbraError
+from engines.flow.model import FlowModel
 from engines.flow.recalibrate import Recalibrator
-from engines.flow.sampler import FlowModel, open_sampler, skeleton_of
+from engines.flow.sampler import open_sampler, skeleton_of
 from engines.flow.statistics import joint_moments
 from engines.types import LIMB_LANDMARKS, Hypotheses, Landmarks
 from trainer.command import start

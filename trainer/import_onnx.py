@@ -22,7 +22,7 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from engines.errors import PenumbraError
-from engines.flow.sampler import FlowModel
+from engines.flow.model import FlowModel
 from trainer.command import start
 from trainer.export_onnx import export
 from trainer.methods.mhentropy import MHEntropy

@@ -26,7 +26,7 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.evidence.evidence import best, effective_sample_size, posterior_moments, reweight
 from engines.evidence.second_view import SCALE, SecondView
-from engines.flow.sampler import FlowModel
+from engines.flow.model import FlowModel
 from engines.types import LIMB_LANDMARKS
 from trainer.command import start
 from trainer.evaluation.metrics import pa_mpjpe

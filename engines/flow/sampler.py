@@ -7,12 +7,7 @@ every frame: what moves between frames is the posterior, not the dice. z of hypo
 the flow's centre, the best estimate.
 """
 
-import hashlib
-import json
 from dataclasses import dataclass
-from importlib.resources import as_file, files
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -22,83 +17,15 @@ from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.errors import PenumbraError
 from engines.flow.features import NUM_FEATURES, REACH_M, VirtualCamera, landmark_features
+from engines.flow.model import FlowModel
 from engines.kernels import JointPlan, Skeleton
 from engines.rotations import log_so3
 from engines.types import Hypotheses, Landmarks
-from engines.uncertainty import CovarianceCalibration
 
 NOISE_SEED = 20231002
 DIM = 24 * 3 + 10 + 3
 MAP = "map"
 """Input of a flow that looks at the landmark network's feature map too."""
-
-
-@dataclass(frozen=True)
-class FlowModel:
-    """A trained flow on disk: the graph and the record of how it was made."""
-
-    onnx: Path
-    record: dict[str, Any]
-
-    @staticmethod
-    def load(path: Path | None = None) -> "FlowModel":
-        """Read a model; the shipped one by default.
-
-        Raises:
-            PenumbraError: if the graph or its record (`.json` beside it) is missing, or the two do
-                not belong together.
-        """
-        if path is None:
-            with as_file(files("engines") / "assets" / "flow.onnx") as shipped:
-                path = Path(shipped)
-        try:
-            record = json.loads(path.with_suffix(".json").read_text())
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        except (OSError, ValueError) as error:
-            raise PenumbraError(
-                f"The model {path} needs its record {path.with_suffix('.json').name}: {error}."
-            ) from error
-        if record.get("sha256") != digest:
-            raise PenumbraError(
-                f"The model {path} is not the one that {path.stem}.json describes; export it again."
-            )
-        return FlowModel(path, record)
-
-    @property
-    def calibration(self) -> CovarianceCalibration | None:
-        """How its spread is to be corrected; None if that was never measured.
-
-        Raises:
-            PenumbraError: if the record's calibration cannot be read.
-        """
-        stored = self.record.get("calibration")
-        try:
-            return CovarianceCalibration.from_json(stored) if stored else None
-        except (KeyError, TypeError, ValueError) as error:
-            name = self.onnx.with_suffix(".json").name
-            raise PenumbraError(
-                f"{name} holds no readable calibration; run python -m calib.uncertainty again."
-            ) from error
-
-    def check_body(self, body: BodyModel) -> None:
-        """Refuse a body that the flow was not trained on.
-
-        Raises:
-            PenumbraError: if the rest joints differ by more than 2 cm on average.
-        """
-        trained_on = np.array(self.record["J_template"], np.float64)
-        apart = np.linalg.norm(
-            _from_pelvis(body.J_template) - _from_pelvis(trained_on), axis=1
-        ).mean()
-        if apart > 0.02:
-            raise PenumbraError(
-                f"The model {self.onnx.name} was trained on another body than {body.name} (joints {apart * 100:.1f} cm "
-                "apart on average); choose the body that it was trained on, or train one for this body."
-            )
-
-
-def _from_pelvis(joints: Float[np.ndarray, "24 3"]) -> Float[np.ndarray, "24 3"]:
-    return joints - joints[0]
 
 
 @dataclass(frozen=True)
@@ -134,9 +61,9 @@ class Sampler:
         out = self.engine.outputs
         R_left = (view.R_cam_view @ view.R_view_anchor).astype(np.float32)
         posed = self.joints(
-            out["tangent"], R_left, out["betas"], pelvis_in_camera(out["camera"], view)
+            out["rotvec"], R_left, out["betas"], pelvis_in_camera(out["camera"], view)
         )
-        rotvec = out["tangent"].copy()
+        rotvec = out["rotvec"].copy()
         rotvec[:, 0] = log_so3(posed.R_root)
         hypotheses = Hypotheses(
             rotvec,
@@ -174,8 +101,8 @@ def pelvis_in_camera(
     """The flow's camera numbers as a point of the camera frame, metres: the inverse of
     `trainer.model.kinematics`' encoding.
     """
-    z = REACH_M / view.half * np.exp(camera[:, 2])
-    pelvis = np.column_stack([camera[:, :2] * (view.half * z)[:, None], z])
+    z = REACH_M / view.half_size * np.exp(camera[:, 2])
+    pelvis = np.column_stack([camera[:, :2] * (view.half_size * z)[:, None], z])
     return (pelvis @ view.R_cam_view.T).astype(np.float32)
 
 
@@ -196,7 +123,9 @@ def open_sampler(
         PenumbraError: if K is below 1, or the model was trained on another body.
     """
     if num_hypotheses < 1:
-        raise PenumbraError(f"--hypotheses must be at least 1, not {num_hypotheses}.")
+        raise PenumbraError(
+            f"hypotheses: must be at least 1, not {num_hypotheses}; ask for at least one."
+        )
     model = model or FlowModel.load()
     model.check_body(body)
     shapes = {"features": (1, NUM_FEATURES), "z": (num_hypotheses, DIM)}

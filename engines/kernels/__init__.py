@@ -1,7 +1,7 @@
 """Fused operations from flow samples to statistics, one file each: first the NumPy specification,
 then the kernel.
 
-    joints.py          tangent vectors, shape, pelvis -> joints and bone transforms of K hypotheses
+    joints.py          rotation vectors, shape, pelvis -> joints and bone transforms of K hypotheses
     moments.py         joints -> weighted mean and covariance per joint, shared distance taken out
     vertex_moments.py  bone transforms and shape -> the same per vertex of the live mesh
     launch.py          device choice, buffers, argument checks by name

@@ -1,11 +1,11 @@
-"""Tangent vectors to joints and bone transforms: exponential map, shape and forward kinematics in
+"""Rotation vectors to joints and bone transforms: exponential map, shape and forward kinematics in
 one pass.
 
 For hypothesis k, joint j with parent p, rest joint J_j(beta) = J_template_j + J_shapedirs_j beta
 (SMPL's equations, Loper et al. 2015, section 3):
 
-    R_0 = R_left exp(tangent_0)          x_0 = pelvis
-    R_j = R_p exp(tangent_j)             x_j = R_p J_j + t_p          t_j = x_j - R_j J_j
+    R_0 = R_left exp(rotvec_0)          x_0 = pelvis
+    R_j = R_p exp(rotvec_j)             x_j = R_p J_j + t_p          t_j = x_j - R_j J_j
 
 x_j is the joint in the camera frame, metres. [R_j | t_j] maps a vertex of the shaped body at rest
 to the camera: a skinned vertex is sum_j w_j (R_j v + t_j). SMPL's `transl` is pelvis - J_0(beta),
@@ -82,26 +82,26 @@ class PosedJoints:
 
 
 def pose_joints_reference(
-    tangent: Float[np.ndarray, "K J 3"],
+    rotvec: Float[np.ndarray, "K J 3"],
     R_left: Float[np.ndarray, "3 3"],
     betas: Float[np.ndarray, "K 10"],
     pelvis: Float[np.ndarray, "K 3"],
     skeleton: Skeleton,
 ) -> PosedJoints:
-    """The specification, in the dtype of `tangent`.
+    """The specification, in the dtype of `rotvec`.
 
     Args:
-        tangent: axis-angle vectors, radians; row 0 is the root's residual.
+        rotvec: axis-angle vectors, radians; row 0 is the root's residual.
         R_left: multiplied on the left of the root's exponential.
         betas: SMPL shape coefficients.
         pelvis: position of joint 0 in the camera frame, metres.
         skeleton: of the body.
     """
     rest = skeleton.J_template + np.einsum("jcb,kb->kjc", skeleton.J_shapedirs, betas)
-    local = _exp_reference(tangent)
-    num_hypotheses, num_joints = tangent.shape[:2]
-    T_cam_rest = np.empty((num_hypotheses, num_joints, 3, 4), tangent.dtype)
-    joints = np.empty((num_hypotheses, num_joints, 3), tangent.dtype)
+    local = _exp_reference(rotvec)
+    num_hypotheses, num_joints = rotvec.shape[:2]
+    T_cam_rest = np.empty((num_hypotheses, num_joints, 3, 4), rotvec.dtype)
+    joints = np.empty((num_hypotheses, num_joints, 3), rotvec.dtype)
     for j, parent in enumerate(skeleton.parents):
         above = T_cam_rest[:, parent]
         rotation = (R_left if j == 0 else above[..., :3]) @ local[:, j]
@@ -169,7 +169,7 @@ def pose_joints_kernel(
     J_shapedirs: wp.array2d(dtype=wp.vec3),  # (J, 10)
     parents: wp.array(dtype=wp.int32),
     # inputs
-    tangent: wp.array2d(dtype=wp.vec3),  # (K, J)
+    rotvec: wp.array2d(dtype=wp.vec3),  # (K, J)
     R_left: wp.array(dtype=wp.mat33),  # (1,)
     betas: wp.array2d(dtype=wp.float32),  # (K, 10)
     pelvis: wp.array(dtype=wp.vec3),  # (K,)
@@ -183,7 +183,7 @@ def pose_joints_kernel(
         rest = J_template[j]
         for i in range(NUM_BETAS):  # a constant, so that the loop is unrolled
             rest += betas[k, i] * J_shapedirs[j, i]
-        R = exp_so3(tangent[k, j])
+        R = exp_so3(rotvec[k, j])
         x = pelvis[k]
         if j == 0:
             R = R_left[0] * R
@@ -200,8 +200,8 @@ class JointPlan:
     """The fused operation for one skeleton and a fixed K, with every buffer allocated once.
 
     The other plans take their inputs from here without a copy. For a CUDA graph: fill the input
-    buffers, capture `launch`, then change inputs in place (`tangent.write`, or
-    `wp.to_torch(plan.tangent.array)`) and replay.
+    buffers, capture `launch`, then change inputs in place (`rotvec.write`, or
+    `wp.to_torch(plan.rotvec.array)`) and replay.
     """
 
     def __init__(self, skeleton: Skeleton, num_hypotheses: int, device: str = "cpu"):
@@ -211,7 +211,7 @@ class JointPlan:
         K, J = num_hypotheses, len(skeleton.parents)
         self.num_hypotheses = K
         self.device = device
-        self.tangent = Buffer("tangent", (K, J), wp.vec3, opened)
+        self.rotvec = Buffer("rotvec", (K, J), wp.vec3, opened)
         self.R_left = Buffer("R_left", (1,), wp.mat33, opened)
         self.betas = Buffer("betas", (K, NUM_BETAS), wp.float32, opened)
         self.pelvis = Buffer("pelvis", (K,), wp.vec3, opened)
@@ -224,7 +224,7 @@ class JointPlan:
             wp.array(shapedirs, dtype=wp.vec3, device=opened),
             wp.array(np.array(skeleton.parents, np.int32), dtype=wp.int32, device=opened),
         ]
-        inputs = [b.array for b in (self.tangent, self.R_left, self.betas, self.pelvis)]
+        inputs = [b.array for b in (self.rotvec, self.R_left, self.betas, self.pelvis)]
         outputs = [b.array for b in (self.joints, self.T_cam_rest, self.transl)]
         self._command = record(
             pose_joints_kernel, K, [*constants, *inputs], outputs, opened, block_dim=32
@@ -236,14 +236,14 @@ class JointPlan:
 
     def __call__(
         self,
-        tangent: Float[np.ndarray, "K J 3"],
+        rotvec: Float[np.ndarray, "K J 3"],
         R_left: Float[np.ndarray, "3 3"],
         betas: Float[np.ndarray, "K 10"],
         pelvis: Float[np.ndarray, "K 3"],
     ) -> PosedJoints:
         """Bring the inputs in, run, and return the results; see `pose_joints_reference`."""
         check_array("R_left", R_left, (3, 3))
-        self.tangent.write(tangent)
+        self.rotvec.write(rotvec)
         self.R_left.write(R_left[None])
         self.betas.write(betas)
         self.pelvis.write(pelvis)

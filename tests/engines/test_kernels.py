@@ -53,7 +53,7 @@ def random_mesh(rng: np.random.Generator, num_vertices: int = 301) -> kernels.Sk
 
 def pose_inputs(rng: np.random.Generator, K: int) -> dict[str, np.ndarray]:
     inputs = {
-        "tangent": rng.normal(0, 0.6, (K, 24, 3)),
+        "rotvec": rng.normal(0, 0.6, (K, 24, 3)),
         "R_left": Rotation.random(random_state=1).as_matrix(),
         "betas": rng.normal(size=(K, 10)),
         "pelvis": rng.normal(0, [0.1, 0.1, 0.4], (K, 3)) + np.array([0.3, 0.1, 3.5]),
@@ -107,7 +107,7 @@ def test_pose_reference_matches_smplx() -> None:
     skeleton, inputs = random_skeleton(rng), widened(pose_inputs(rng, 5))
     result = kernels.pose_joints_reference(**inputs, skeleton=skeleton)
     matrices = (
-        Rotation.from_rotvec(inputs["tangent"].reshape(-1, 3)).as_matrix().reshape(5, 24, 3, 3)
+        Rotation.from_rotvec(inputs["rotvec"].reshape(-1, 3)).as_matrix().reshape(5, 24, 3, 3)
     )
     matrices[:, 0] = inputs["R_left"] @ matrices[:, 0]
     rest = skeleton.J_template + np.einsum("jcb,kb->kjc", skeleton.J_shapedirs, inputs["betas"])
@@ -180,7 +180,7 @@ def test_vertex_reference_matches_moments_of_the_body() -> None:
     skeleton = kernels.Skeleton(model.J_template, model.J_shapedirs)
     mesh = kernels.SkinnedMesh(model.live.v_template, model.live.shapedirs, model.live.weights)
     posed = kernels.pose_joints_reference(**widened(inputs), skeleton=skeleton)
-    theirs = model.shaped(inputs["betas"]).posed(inputs["tangent"], posed.transl.astype(np.float32))
+    theirs = model.shaped(inputs["betas"]).posed(inputs["rotvec"], posed.transl.astype(np.float32))
     np.testing.assert_allclose(posed.joints, theirs.joints, atol=POSITION)
     weights = hypothesis_weights(rng, 6, "uneven")
     points = np.concatenate([theirs.joints[:, :1], theirs.vertices("live")], axis=1).astype(
@@ -238,10 +238,10 @@ def test_pose_kernel_matches_reference(K: int) -> None:
 def test_pose_kernel_at_special_angles(angle: float) -> None:
     rng = np.random.default_rng(6)
     skeleton, inputs = random_skeleton(rng), pose_inputs(rng, 9)
-    tangent = rng.normal(size=(9, 24, 3))
-    inputs["tangent"] = (angle * tangent / np.linalg.norm(tangent, axis=-1, keepdims=True)).astype(
-        np.float32
-    )
+    direction = rng.normal(size=(9, 24, 3))
+    inputs["rotvec"] = (
+        angle * direction / np.linalg.norm(direction, axis=-1, keepdims=True)
+    ).astype(np.float32)
     truth = kernels.pose_joints_reference(**widened(inputs), skeleton=skeleton)
     assert_close(kernels.JointPlan(skeleton, 9)(**inputs), truth)
 
@@ -321,7 +321,7 @@ def test_results_belong_to_the_caller() -> None:
     np.testing.assert_array_equal(first.joints, kept)
 
 
-@pytest.mark.parametrize("name", ["tangent", "R_left", "betas", "pelvis"])
+@pytest.mark.parametrize("name", ["rotvec", "R_left", "betas", "pelvis"])
 def test_bad_arguments_are_named(name: str) -> None:
     rng = np.random.default_rng(10)
     skeleton, inputs = random_skeleton(rng), pose_inputs(rng, 4)
@@ -456,7 +456,7 @@ def test_captured_graph_replays_on_inputs_changed_in_place(cuda: str) -> None:
         joints.launch()
         skin.launch()
     inputs = pose_inputs(rng, 100)
-    posing.tangent.write(inputs["tangent"])
+    posing.rotvec.write(inputs["rotvec"])
     posing.R_left.write(inputs["R_left"][None])
     posing.betas.write(inputs["betas"])
     posing.pelvis.write(inputs["pelvis"])

@@ -10,7 +10,8 @@ from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel, joints_only
 from engines.camera import from_fov
 from engines.covariance import std_from_cov
-from engines.flow.sampler import FlowModel, open_sampler
+from engines.flow.model import FlowModel
+from engines.flow.sampler import open_sampler
 from engines.flow.statistics import entropy
 from engines.types import Person
 from realtime import demo

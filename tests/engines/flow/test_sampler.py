@@ -1,6 +1,5 @@
 """The live sampler draws what the trainer draws, and refuses models that do not fit."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from engines.camera import Intrinsics
 from engines.errors import PenumbraError
 from engines.flow import sampler
 from engines.flow.features import NUM_FEATURES
-from engines.flow.sampler import DIM, FlowModel, Sampler, open_sampler
+from engines.flow.model import FlowModel
+from engines.flow.sampler import DIM, Sampler, open_sampler
 from engines.types import Landmarks, Roi
-from engines.uncertainty import CovarianceCalibration, EntropyFactor
 from tests.support.random_pairs import (
     TINY_ENCODER,
     TINY_MAP_ENCODER,
@@ -140,50 +139,10 @@ def test_results_are_not_overwritten_by_the_next_frame(body: BodyModel, model: F
     np.testing.assert_array_equal(first.joint_visible, visible)
 
 
-def test_another_body_is_refused(body: BodyModel, model: FlowModel) -> None:
-    child = replace(body, name="child", J_template=0.8 * body.J_template)
-    with pytest.raises(PenumbraError, match=r"flow\.onnx was trained on another body than child"):
-        open_sampler(child, K, "onnxruntime", model)
-    model.check_body(
-        replace(body, J_template=body.J_template + np.float32(1.0))
-    )  # only where its origin is
-
-
 @pytest.mark.parametrize("count", [0, -3])
 def test_no_hypotheses_are_refused(body: BodyModel, model: FlowModel, count: int) -> None:
-    with pytest.raises(PenumbraError, match=rf"--hypotheses must be at least 1, not {count}"):
+    with pytest.raises(PenumbraError, match=rf"hypotheses: must be at least 1, not {count}"):
         open_sampler(body, count, "onnxruntime", model)
-
-
-def test_a_graph_and_a_record_that_do_not_belong_together_are_refused(
-    model: FlowModel, tmp_path: Path
-) -> None:
-    graph = tmp_path / "flow.onnx"
-    graph.write_bytes(model.onnx.read_bytes() + b"\0")
-    with pytest.raises(PenumbraError, match=r"needs its record flow\.json"):
-        FlowModel.load(graph)
-    graph.with_suffix(".json").write_text("not json")
-    with pytest.raises(PenumbraError, match=r"needs its record flow\.json"):
-        FlowModel.load(graph)
-    graph.with_suffix(".json").write_text(json.dumps(model.record))
-    with pytest.raises(PenumbraError, match="is not the one that"):
-        FlowModel.load(graph)
-
-
-def test_calibration_comes_from_the_record(model: FlowModel) -> None:
-    assert model.calibration is None
-    radii = np.array([[0.5, 2.0, 2.1], [0.9, 6.2, 6.3]])
-    picture = EntropyFactor(0.1, -70.0, -50.0, -40.0)
-    stored = CovarianceCalibration(
-        np.full((24, 2), 1.1), np.full((24, 2), 2.2), picture, 1.5, radii, "here"
-    ).to_json()
-    read = replace(model, record=model.record | {"calibration": stored}).calibration
-    assert (
-        read is not None
-        and read.distance == 1.5
-        and read.picture == picture
-        and (read.hidden == 2.2).all()
-    )
 
 
 def test_features_and_noise_have_the_stated_sizes(model: FlowModel, body: BodyModel) -> None:

@@ -1,0 +1,141 @@
+"""A trained flow on disk: the ONNX graph, and beside it the record (`.json`) of how it was made.
+
+The record is a JSON object. The live system reads `format`, `sha256` (of the graph), `J_template`
+(rest joints of the body that the flow was trained on, metres) and `calibration`; the rest says how
+the flow was trained, for `trainer.import_onnx`.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from engines.body import BodyModel
+from engines.errors import PenumbraError
+from engines.types import NUM_JOINTS
+from engines.uncertainty import CovarianceCalibration
+
+FORMAT = 2
+"""Version of the record and of the graph's inputs and outputs: raise it when either changes."""
+MAX_RECORD_BYTES = 4 * 2**20
+"""A record is some 30 kB; a larger file is none."""
+SAME_BODY_M = 0.02
+"""Mean distance of the rest joints up to which two bodies count as one, metres."""
+
+
+@dataclass(frozen=True)
+class FlowModel:
+    """The graph and its record."""
+
+    onnx: Path
+    record: dict[str, Any]
+
+    @staticmethod
+    def load(path: Path | None = None) -> "FlowModel":
+        """Read and check a model; the shipped one by default.
+
+        Raises:
+            PenumbraError: if the graph or its record is missing or unreadable, was written in
+                another format, or the two do not belong together.
+        """
+        if path is None:
+            with as_file(files("engines") / "assets" / "flow.onnx") as shipped:
+                path = Path(shipped)
+        record = _read_record(path)
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise PenumbraError(
+                f"model: cannot read {path} ({error.strerror}); name an exported flow."
+            ) from error
+        if record.get("sha256") != digest:
+            raise PenumbraError(
+                f"model: {path} is not the graph that {path.stem}.json describes; export it again."
+            )
+        return FlowModel(path, record)
+
+    @property
+    def J_template(self) -> Float[np.ndarray, "24 3"]:
+        """Rest joints of the body that the flow was trained on, metres."""
+        return np.array(self.record["J_template"], np.float64)
+
+    @property
+    def calibration(self) -> CovarianceCalibration | None:
+        """Correction of the flow's spread; None if that was never measured.
+
+        Raises:
+            PenumbraError: if the record's calibration cannot be read.
+        """
+        stored = self.record.get("calibration")
+        try:
+            return CovarianceCalibration.from_json(stored) if stored else None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            name = self.onnx.with_suffix(".json").name
+            raise PenumbraError(
+                f"model: {name} holds no readable calibration; run python -m calib.uncertainty "
+                "again."
+            ) from error
+
+    def check_body(self, body: BodyModel) -> None:
+        """Refuse a body that the flow was not trained on.
+
+        Raises:
+            PenumbraError: if the rest joints differ by more than `SAME_BODY_M` on average.
+        """
+        apart = _from_pelvis(body.J_template) - _from_pelvis(self.J_template)
+        distance = np.linalg.norm(apart, axis=1).mean()
+        if distance > SAME_BODY_M:
+            raise PenumbraError(
+                f"body: {self.onnx.name} was trained on another body than {body.name} (joints "
+                f"{distance * 100:.1f} cm apart on average); choose the body that it was trained "
+                "on, or train a flow for this body."
+            )
+
+
+def _read_record(graph: Path) -> dict[str, Any]:
+    """The record beside `graph`, checked as far as every reader needs it."""
+    path = graph.with_suffix(".json")
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_RECORD_BYTES + 1)
+    except OSError as error:
+        raise PenumbraError(
+            f"model: {graph} needs its record {path.name} ({error.strerror}); keep both together."
+        ) from error
+    try:
+        if len(text) > MAX_RECORD_BYTES:
+            raise ValueError(f"more than {MAX_RECORD_BYTES} bytes")
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PenumbraError(
+            f"model: {graph} needs its record {path.name}, which is no JSON ({error}); export the "
+            "flow again."
+        ) from error
+    found = record.get("format", 1) if isinstance(record, dict) else None
+    if found != FORMAT:
+        raise PenumbraError(
+            f"model: {path} has format {found!r} and this program reads {FORMAT}; export the flow "
+            "again."
+        )
+    _check_joints(path, record.get("J_template"))
+    return record
+
+
+def _check_joints(path: Path, J_template: Any) -> None:
+    try:
+        joints = np.array(J_template, np.float64)
+    except (TypeError, ValueError):
+        joints = np.empty(0)
+    if joints.shape != (NUM_JOINTS, 3) or not np.isfinite(joints).all():
+        raise PenumbraError(
+            f"model: J_template of {path} is not {NUM_JOINTS} finite points; export the flow again."
+        )
+
+
+def _from_pelvis(joints: Float[np.ndarray, "24 3"]) -> Float[np.ndarray, "24 3"]:
+    return joints - joints[0]

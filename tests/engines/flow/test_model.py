@@ -1,0 +1,116 @@
+"""Models that are damaged, of another format or of another body are refused with a sentence."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engines.body import BodyModel
+from engines.errors import PenumbraError
+from engines.flow.model import FORMAT, MAX_RECORD_BYTES, FlowModel
+from engines.uncertainty import CovarianceCalibration, EntropyFactor
+
+
+@pytest.fixture(scope="module")
+def model() -> FlowModel:
+    return FlowModel.load()
+
+
+def stored(folder: Path, model: FlowModel, **changes: Any) -> Path:
+    """A copy of the model whose record is changed."""
+    graph = folder / "flow.onnx"
+    graph.write_bytes(model.onnx.read_bytes())
+    record = {key: value for key, value in (model.record | changes).items() if value is not None}
+    graph.with_suffix(".json").write_text(json.dumps(record))
+    return graph
+
+
+def test_another_body_is_refused(body: BodyModel, model: FlowModel) -> None:
+    child = replace(body, name="child", J_template=0.8 * body.J_template)
+    with pytest.raises(PenumbraError, match=r"flow\.onnx was trained on another body than child"):
+        model.check_body(child)
+    moved = replace(body, J_template=body.J_template + np.float32(1.0))
+    model.check_body(moved)  # it differs in its origin only
+
+
+def test_a_graph_and_a_record_that_do_not_belong_together_are_refused(
+    model: FlowModel, tmp_path: Path
+) -> None:
+    graph = stored(tmp_path, model)
+    assert FlowModel.load(graph).record == model.record
+    graph.write_bytes(model.onnx.read_bytes() + b"\0")
+    with pytest.raises(PenumbraError, match="is not the graph that"):
+        FlowModel.load(graph)
+    graph.unlink()
+    with pytest.raises(PenumbraError, match="model: cannot read"):
+        FlowModel.load(graph)
+    graph.with_suffix(".json").unlink()
+    with pytest.raises(PenumbraError, match=r"needs its record flow\.json"):
+        FlowModel.load(graph)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"not json",
+        b"\xff\xfe\x00",
+        b"[" * 200_000,
+        b" " * (MAX_RECORD_BYTES + 1),
+        b'{"format": ' + b"9" * 5000 + b"}",
+    ],
+    ids=["empty", "no json", "no text", "deep", "long", "a long number"],
+)
+def test_a_damaged_record_is_refused(model: FlowModel, tmp_path: Path, text: bytes) -> None:
+    graph = stored(tmp_path, model)
+    graph.with_suffix(".json").write_bytes(text)
+    with pytest.raises(PenumbraError, match="model: .*is no JSON.*; export"):
+        FlowModel.load(graph)
+
+
+@pytest.mark.parametrize("found", [None, 1, FORMAT + 1, "2", [FORMAT]])
+def test_another_format_is_refused(model: FlowModel, tmp_path: Path, found: Any) -> None:
+    with pytest.raises(PenumbraError, match=f"and this program reads {FORMAT}; export"):
+        FlowModel.load(stored(tmp_path, model, format=found))
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"flow"'])
+def test_a_record_that_is_no_object_is_refused(model: FlowModel, tmp_path: Path, text: str) -> None:
+    graph = stored(tmp_path, model)
+    graph.with_suffix(".json").write_text(text)
+    with pytest.raises(PenumbraError, match=f"and this program reads {FORMAT}; export"):
+        FlowModel.load(graph)
+
+
+NAN = [[float("nan")] * 3] * 24
+
+
+@pytest.mark.parametrize(
+    "joints",
+    [None, NAN, [[1e999] * 3] * 24, [[0.0] * 3] * 23, [0.0] * 72, [[0.0], 1], "joints", {"a": 1}],
+)
+def test_joints_that_are_no_points_are_refused(
+    model: FlowModel, tmp_path: Path, joints: Any
+) -> None:
+    with pytest.raises(PenumbraError, match="model: J_template of .* is not 24 finite points"):
+        FlowModel.load(stored(tmp_path, model, J_template=joints))
+
+
+def test_calibration_comes_from_the_record(model: FlowModel) -> None:
+    assert replace(model, record={}).calibration is None
+    radii = np.array([[0.5, 2.0, 2.1], [0.9, 6.2, 6.3]])
+    factor = EntropyFactor(0.1, -70.0, -50.0, -40.0)
+    written = CovarianceCalibration(
+        np.full((24, 2), 1.1), np.full((24, 2), 2.2), factor, 1.5, radii, "here"
+    )
+    read = replace(model, record={"calibration": written.to_json()}).calibration
+    assert read is not None and read.to_json() == written.to_json()
+
+
+@pytest.mark.parametrize("written", [1, "x", [1], {"visible": 1}])
+def test_a_damaged_calibration_is_refused(model: FlowModel, written: Any) -> None:
+    with pytest.raises(PenumbraError, match="holds no readable calibration"):
+        _ = replace(model, record={"calibration": written}).calibration
