@@ -22,7 +22,7 @@ LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP = 11, 12, 23, 24
 TORSO = (LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP)
 LIMBS = tuple(LIMB_LANDMARKS)
 REACH_M = 1.0
-"""Half of the box that `VirtualCamera.half` describes, metres, on an average person: turns a size
+"""Half of the box that `VirtualCamera.half_size` describes, metres, on an average person: turns a size
 in rays into a distance.
 """
 NUM_FEATURES = NUM_LANDMARKS * (2 + 1 + 1 + 1 + 1 + 3) + 3
@@ -34,7 +34,7 @@ class VirtualCamera:
 
     R_cam_view: Float[np.ndarray, "*B 3 3"]
     """Rotates view coordinates into the camera's; both have their origin at the camera."""
-    half: Float[np.ndarray, "*B"]
+    half_size: Float[np.ndarray, "*B"]
     """Half the person's size on the plane z = 1 of the view."""
     R_view_anchor: Float[np.ndarray, "*B 3 3"]
     """Body axes in the view as the torso's world landmarks suggest them; the flow predicts the
@@ -70,20 +70,20 @@ def landmark_features(
         np.concatenate([rays, np.ones_like(rays[..., :1])], -1) @ R_cam_view
     )  # row vectors: R^T p
     flat = homogeneous[..., :2] / np.maximum(homogeneous[..., 2:], 1e-3)
-    half = 2.0 * np.sqrt((flat[..., LIMBS, :] ** 2).sum(-1).mean(-1)) + 1e-6
+    half_size = 2.0 * np.sqrt((flat[..., LIMBS, :] ** 2).sum(-1).mean(-1)) + 1e-6
     batch = rays.shape[:-2]
     parts = (
-        (flat / half[..., None, None]).reshape(*batch, -1),
-        depth / half[..., None],
+        (flat / half_size[..., None, None]).reshape(*batch, -1),
+        depth / half_size[..., None],
         2.0 * visibility - 1.0,
         2.0 * presence - 1.0,
         2.0 * inside - 1.0,
         world.reshape(*batch, -1),
         center,
-        np.log(half)[..., None],
+        np.log(half_size)[..., None],
     )
     features = np.concatenate(parts, -1).clip(-8.0, 8.0).astype(np.float32)
-    return features, VirtualCamera(R_cam_view, half, _torso_axes(world))
+    return features, VirtualCamera(R_cam_view, half_size, _torso_axes(world))
 
 
 def _look_at(center: Float[np.ndarray, "*B 2"]) -> Float[np.ndarray, "*B 3 3"]:

@@ -167,7 +167,7 @@ def encode(
     y[:, 0] = log_so3(np.swapaxes(view.R_view_anchor, -1, -2) @ R_view @ exp_so3(y[:, 0]))
     posed = joints_in_camera(raw["rotvec"], raw["betas"], raw["pelvis"], body)
     truth = posed if joints_cam is None else np.where(np.isfinite(joints_cam), joints_cam, posed)
-    joints, half = _tensor(truth @ view.R_cam_view), _tensor(view.half)
+    joints, half = _tensor(truth @ view.R_cam_view), _tensor(view.half_size)
     maps = raw["map"] if with_map else np.zeros((len(focal), 0), np.float16)
     return Batch(
         features=torch.from_numpy(features),

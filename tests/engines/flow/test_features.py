@@ -22,7 +22,7 @@ MIDDLE = np.array([-0.3, 0.1, 3.0])
 AHEAD = np.array([0.0, 0.0, 1.0])
 POINTS = slice(0, 66)
 WORLD = slice(66 + 4 * 33, 66 + 4 * 33 + 99)
-CENTER, LOG_HALF = slice(NUM_FEATURES - 3, NUM_FEATURES - 1), NUM_FEATURES - 1
+CENTER, LOG_HALF_SIZE = slice(NUM_FEATURES - 3, NUM_FEATURES - 1), NUM_FEATURES - 1
 
 
 def person(seed: int = 0) -> np.ndarray:
@@ -64,7 +64,7 @@ def test_the_vector_has_the_stated_parts() -> None:
     np.testing.assert_allclose(
         vector[CENTER], (marks[:, :2] / marks[:, 2:])[list(TORSO)].mean(0), rtol=1e-6
     )
-    assert np.exp(vector[LOG_HALF]) == pytest.approx(view.half, rel=1e-5)
+    assert np.exp(vector[LOG_HALF_SIZE]) == pytest.approx(view.half_size, rel=1e-5)
 
 
 def test_the_view_looks_at_the_torso_by_the_smallest_rotation() -> None:
@@ -84,7 +84,7 @@ def test_view_coordinates_are_the_projection_by_the_view() -> None:
     vector, view = seen(marks)
     in_view = marks @ view.R_cam_view
     np.testing.assert_allclose(
-        vector[POINTS].reshape(33, 2) * view.half, in_view[:, :2] / in_view[:, 2:], atol=1e-6
+        vector[POINTS].reshape(33, 2) * view.half_size, in_view[:, :2] / in_view[:, 2:], atol=1e-6
     )
 
 
@@ -98,7 +98,7 @@ def test_rolling_the_camera_rolls_the_view_and_nothing_else(degrees: float) -> N
         after[POINTS].reshape(33, 2), before[POINTS].reshape(33, 2) @ roll[:2, :2].T, atol=1e-5
     )
     np.testing.assert_allclose(rolled.R_view_anchor, roll @ view.R_view_anchor, atol=1e-12)
-    assert rolled.half == pytest.approx(view.half)
+    assert rolled.half_size == pytest.approx(view.half_size)
 
 
 def test_a_torso_in_one_point_makes_panning_invisible() -> None:
@@ -109,7 +109,7 @@ def test_a_torso_in_one_point_makes_panning_invisible() -> None:
     before, view = seen(marks, world)
     for degrees in (-20.0, 10.0, 30.0):
         pan = Rotation.from_euler("y", degrees, degrees=True).as_matrix()
-        after, panned = seen(marks @ pan.T, world, depth=before[66:99] * view.half)
+        after, panned = seen(marks @ pan.T, world, depth=before[66:99] * view.half_size)
         np.testing.assert_allclose(panned.R_cam_view, pan @ view.R_cam_view, atol=1e-12)
         np.testing.assert_allclose(np.delete(after, CENTER), np.delete(before, CENTER), atol=2e-6)
         assert abs(after[CENTER] - before[CENTER]).max() > 0.1
@@ -120,7 +120,7 @@ def test_panning_hardly_changes_a_real_torso() -> None:
     before, view = seen(marks)
     pan = Rotation.from_euler("yx", [25, 10], degrees=True).as_matrix()
     after, _ = seen(marks @ pan.T)
-    rays, turned = (m[:, :2] / m[:, 2:] / view.half for m in (marks, marks @ pan.T))
+    rays, turned = (m[:, :2] / m[:, 2:] / view.half_size for m in (marks, marks @ pan.T))
     shift = np.abs(after[POINTS] - before[POINTS]).max()
     assert shift < 0.1 * np.abs(turned - rays).max()
 
@@ -130,13 +130,13 @@ def test_twice_as_far_is_half_as_large_and_otherwise_the_same() -> None:
     marks[:, 2] = 0  # flat, so that perspective scales all of it
     near, near_view = seen(marks + 2 * AHEAD, world=person())
     far, far_view = seen(marks + 4 * AHEAD, world=person())
-    assert far_view.half == pytest.approx(near_view.half / 2, rel=0.02)
+    assert far_view.half_size == pytest.approx(near_view.half_size / 2, rel=0.02)
     centred = marks - np.append(marks[list(TORSO), :2].mean(0), 0)
     near, near_view = seen(centred + 2 * AHEAD, world=person())
     far, far_view = seen(centred + 4 * AHEAD, world=person())
-    assert far_view.half == pytest.approx(near_view.half / 2, rel=1e-5)
-    np.testing.assert_allclose(far[:LOG_HALF], near[:LOG_HALF], atol=1e-5)
-    assert near[LOG_HALF] - far[LOG_HALF] == pytest.approx(np.log(2), abs=1e-5)
+    assert far_view.half_size == pytest.approx(near_view.half_size / 2, rel=1e-5)
+    np.testing.assert_allclose(far[:LOG_HALF_SIZE], near[:LOG_HALF_SIZE], atol=1e-5)
+    assert near[LOG_HALF_SIZE] - far[LOG_HALF_SIZE] == pytest.approx(np.log(2), abs=1e-5)
 
 
 def test_the_anchor_of_somebody_who_faces_the_camera() -> None:
@@ -176,7 +176,7 @@ DEGENERATE = {
 def test_degenerate_landmarks_give_finite_features_and_a_rotation(name: str) -> None:
     vector, view = seen(DEGENERATE[name])
     assert np.isfinite(vector).all() and np.abs(vector).max() <= 8
-    assert view.half > 0
+    assert view.half_size > 0
     for R in (view.R_cam_view, view.R_view_anchor):
         np.testing.assert_allclose(R.T @ R, np.eye(3), atol=1e-9)
         assert np.linalg.det(R) == pytest.approx(1)
@@ -212,7 +212,7 @@ def test_trainer_and_live_system_see_the_same(body: BodyModel, tmp_path: Path) -
         live, view = features_of(found, Intrinsics(focal, focal, size[0] / 2, size[1] / 2, size))
         np.testing.assert_allclose(live, trained.features[i].numpy(), atol=2e-6)
         np.testing.assert_allclose(view.R_view_anchor, trained.R_anchor[i].numpy(), atol=1e-6)
-        assert view.half == pytest.approx(trained.half[i].item(), rel=1e-6)
+        assert view.half_size == pytest.approx(trained.half[i].item(), rel=1e-6)
 
 
 def test_features_say_who_is_outside_the_picture() -> None:

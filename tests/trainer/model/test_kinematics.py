@@ -27,7 +27,9 @@ B, S = 3, 5
 @pytest.fixture
 def view() -> VirtualCamera:
     R = Rotation.random(2 * B, random_state=1).as_matrix()
-    return VirtualCamera(R_cam_view=R[:B], half=np.array([0.15, 0.3, 0.6]), R_view_anchor=R[B:])
+    return VirtualCamera(
+        R_cam_view=R[:B], half_size=np.array([0.15, 0.3, 0.6]), R_view_anchor=R[B:]
+    )
 
 
 @pytest.fixture
@@ -46,14 +48,14 @@ def test_view_joints_taken_to_the_camera_are_those_of_the_body(
     in_view = view_joints(
         priors(body).skeleton,
         torch.tensor(view.R_view_anchor).float(),
-        torch.tensor(view.half).float(),
+        torch.tensor(view.half_size).float(),
         drawn,
     )
     for i in range(B):
         rotvec, betas = drawn.y[i].double().numpy(), drawn.betas[i].numpy()
         R_cam_anchor = view.R_cam_view[i] @ view.R_view_anchor[i]
         rotvec[:, 0] = log_so3(R_cam_anchor @ exp_so3(rotvec[:, 0]))
-        one = VirtualCamera(view.R_cam_view[i], view.half[i], view.R_view_anchor[i])
+        one = VirtualCamera(view.R_cam_view[i], view.half_size[i], view.R_view_anchor[i])
         transl = pelvis_in_camera(drawn.camera[i].numpy(), one) - body.rest_joints(betas)[:, 0]
         expected = joints_only(body, rotvec, betas, transl)
         np.testing.assert_allclose(
@@ -94,14 +96,14 @@ def test_camera_numbers_and_pelvis_are_inverse() -> None:
 
 
 def test_the_live_sampler_places_the_pelvis_alike(view: VirtualCamera, drawn: Bodies) -> None:
-    half = torch.tensor(view.half).float()
+    half = torch.tensor(view.half_size).float()
     ours = pelvis_in_view(drawn.camera, half[:, None]).numpy() @ np.swapaxes(
         view.R_cam_view, -1, -2
     )
     for i in range(B):
         live = pelvis_in_camera(
             drawn.camera[i].numpy(),
-            VirtualCamera(view.R_cam_view[i], view.half[i], view.R_view_anchor[i]),
+            VirtualCamera(view.R_cam_view[i], view.half_size[i], view.R_view_anchor[i]),
         )
         np.testing.assert_allclose(live, ours[i], rtol=1e-5, atol=1e-5)
 
