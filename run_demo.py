@@ -141,7 +141,7 @@ def run(config: RunConfig) -> None:
                 print(reason, flush=True)
             outcome = session.run()
         else:
-            outcome = _run_with_window(session, Viewer(session.body.live.faces))
+            outcome = _run_with_window(session, Viewer(session.body.decimated.faces))
     print(
         f"{outcome.frames} frames, {outcome.fps:.1f} a second, {outcome.dropped} dropped; {outcome.timing}"
     )

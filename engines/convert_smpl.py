@@ -4,8 +4,8 @@
 
 Goes in: SMPL's `.pkl` (Python 2 pickle with chumpy arrays and a scipy.sparse regressor) or `.npz`,
 with 10 or more shape components. Comes out: `DIR/<name of FILE>.npz` with the same arrays (float32,
-the first 10 components) under the same keys, without pickled objects, plus a live mesh; give it to
-Penumbra as the body file.
+the first 10 components) under the same names, without pickled objects, plus a decimated mesh; give
+it to Penumbra as the body file.
 
 A pickle is a program, and loading it runs it. This reader lets it build NumPy arrays and inert
 stand-ins for the classes of chumpy and scipy.sparse, and refuses every other class or function by
@@ -15,7 +15,6 @@ needed.
 
 import argparse
 import io
-import json
 import pickle
 import sys
 from collections import OrderedDict
@@ -27,12 +26,10 @@ from typing import Any
 import numpy as np
 
 from engines.arrays import read_npz
-from engines.body import check_arrays
-from engines.decimation import LiveMesh, decimate, identity_live_mesh
+from engines.body_file import SMPL_NAMES, check_arrays, file_arrays
+from engines.decimation import Decimation, decimate, identity_decimation
 from engines.errors import PenumbraError
 from engines.types import NUM_BETAS
-
-_SMPL_KEYS = ("v_template", "shapedirs", "posedirs", "weights", "J_regressor", "kintree_table", "f")
 
 
 class _StandIn:
@@ -194,7 +191,7 @@ def read_smpl_pickle(path: Path) -> dict[str, Any]:
 
 def _read_smpl_npz(path: Path) -> dict[str, Any]:
     try:
-        return read_npz(path, (*_SMPL_KEYS, "live_f", "live_vertex_ids", "live_vertex_weights"))
+        return read_npz(path, SMPL_NAMES)
     except ValueError as error:
         raise PenumbraError(f"{path} is not an .npz of plain SMPL arrays ({error}).") from error
 
@@ -213,8 +210,8 @@ def convert(path: Path) -> tuple[dict[str, np.ndarray], str]:
     """Read an official SMPL file.
 
     Returns:
-        The arrays of the body file, and a sentence about the live mesh where it is not what was
-        wanted (else "").
+        The arrays of the body file, and a sentence about the decimated mesh where it is the full
+        one (else "").
 
     Raises:
         PenumbraError: the file is missing, unsafe or not SMPL.
@@ -222,34 +219,30 @@ def convert(path: Path) -> tuple[dict[str, np.ndarray], str]:
     if not path.is_file():
         raise PenumbraError(f"The SMPL file {path} does not exist.")
     raw = _read_smpl_npz(path) if path.suffix == ".npz" else read_smpl_pickle(path)
-    missing = [key for key in _SMPL_KEYS if key not in raw]
+    missing = [key for key in SMPL_NAMES if key not in raw]
     if missing:
         raise PenumbraError(f"{path} lacks {', '.join(missing)}; is it an SMPL body file?")
     try:
-        arrays = {key: _to_array(raw[key]) for key in _SMPL_KEYS}
+        arrays = {key: _to_array(raw[key]) for key in SMPL_NAMES}
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise PenumbraError(
             f"{path} holds a damaged array ({type(error).__name__}: {error})."
         ) from error
     arrays["shapedirs"] = arrays["shapedirs"][..., :NUM_BETAS]
     arrays = {key: a.astype(np.float32) if a.dtype.kind == "f" else a for key, a in arrays.items()}
-    live, remark = _live_mesh(arrays["v_template"], arrays["f"])
-    arrays |= {
-        "live_f": live.faces,
-        "live_vertex_ids": live.vertex_ids,
-        "live_vertex_weights": live.vertex_weights,
-    }
-    record = {"name": path.stem, "source": path.name, "live_mesh": remark or "decimated"}
-    arrays["record"] = np.array(json.dumps(record))
+    decimation, remark = _decimation(arrays["v_template"], arrays["f"])
+    record = {"name": path.stem, "source": path.name, "decimation": remark or "quadric"}
+    arrays = file_arrays(arrays, decimation, record)
     check_arrays(arrays, path)
     return arrays, remark
 
 
-def _live_mesh(vertices: np.ndarray, faces: np.ndarray) -> tuple[LiveMesh, str]:
+def _decimation(vertices: np.ndarray, faces: np.ndarray) -> tuple[Decimation, str]:
     try:
         return decimate(vertices, faces.astype(np.int32)), ""
     except PenumbraError as error:
-        return identity_live_mesh(len(vertices), faces), f"The live mesh is the full mesh. {error}"
+        remark = f"The decimated mesh is the full mesh. {error}"
+        return identity_decimation(len(vertices), faces), remark
 
 
 def main() -> None:
@@ -277,7 +270,8 @@ def main() -> None:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
     print(
-        f"{out}: {len(arrays['v_template'])} vertices, {len(arrays['live_vertex_ids'])} live vertices. {remark}"
+        f"{out}: {len(arrays['v_template'])} vertices, "
+        f"{len(arrays['decimated_vertex_ids'])} in the decimated mesh. {remark}"
     )
 
 

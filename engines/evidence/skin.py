@@ -1,6 +1,6 @@
 """Points of the bodies that touch things: a thinned skin, or bare joints.
 
-The skin of a hundred bodies is 200,000 points on the live mesh and 1.2 million on the full one.
+A hundred bodies are 200,000 points on the decimated mesh and 1.2 million on the full one.
 Contact asks only for some parts, and penetration for the deepest point, which a few hundred points
 that are spread evenly find to within millimetres (`tests/test_evidence_surfaces.py` measures it
 against all vertices).
@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float, Int
 
-from engines.body import BodyModel, Mesh
+from engines.body import BodyMesh, BodyModel
 from engines.errors import PenumbraError
 from engines.types import JOINT_NAMES, Hypotheses
 
@@ -36,7 +36,7 @@ class Skin:
     """Points on the body's surface."""
 
     model: BodyModel
-    """A body whose live mesh consists of these points and has no triangles."""
+    """A body whose decimated mesh consists of these points and has no triangles."""
     part: Int[np.ndarray, "N"]
 
     @staticmethod
@@ -48,32 +48,32 @@ class Skin:
             parts: names of joints (`engines.types.JOINT_NAMES`); a vertex belongs to the joint with
                 the largest skinning weight, so "left_foot" is the toes and ball of the foot,
                 "left_ankle" its heel.
-            count: of points at most, spread evenly over the live mesh's vertices in the T-pose.
+            count: of points at most, spread evenly over the decimated mesh in the T-pose.
 
         Raises:
             PenumbraError: an unknown joint, none at all, or a count below one.
         """
-        owner = model.live.weights.argmax(1)
+        owner = model.decimated.weights.argmax(1)
         vertices = np.flatnonzero(np.isin(owner, joint_ids(parts)))
         if count < 1 or not len(vertices):
             raise PenumbraError(
                 f"Skin needs a count of at least 1 and parts that have skin, not {count} of {parts}."
             )
-        kept = vertices[_spread(model.live.v_template[vertices], count)]
-        live = model.live
-        thin = Mesh(
-            live.v_template[kept],
-            live.shapedirs[kept],
-            None if live.posedirs is None else live.posedirs[kept],
-            live.weights[kept],
+        kept = vertices[_spread(model.decimated.v_template[vertices], count)]
+        mesh = model.decimated
+        thin = BodyMesh(
+            mesh.v_template[kept],
+            mesh.shapedirs[kept],
+            None if mesh.posedirs is None else mesh.posedirs[kept],
+            mesh.weights[kept],
             np.zeros((0, 3), np.int32),
         )
-        return Skin(replace(model, live=thin), owner[kept])
+        return Skin(replace(model, decimated=thin), owner[kept])
 
     def points(self, hypotheses: Hypotheses) -> Float[np.ndarray, "K N 3"]:
         """Camera frame, metres."""
         posed = self.model.shaped(hypotheses.betas).posed(hypotheses.rotvec, hypotheses.transl)
-        return posed.vertices("live")
+        return posed.vertices("decimated")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ then the kernel.
 
     joints.py          rotation vectors, shape, pelvis -> joints and bone transforms of K hypotheses
     moments.py         joints -> weighted mean and covariance per joint, shared distance taken out
-    vertex_moments.py  bone transforms and shape -> the same per vertex of the live mesh
+    vertex_moments.py  bone transforms and shape -> the same per vertex of the decimated mesh
     launch.py          device choice, buffers, argument checks by name
 
 A caller keeps a plan (`JointPlan`, `MomentPlan`, `VertexPlan`): building it compiles or loads the

@@ -40,7 +40,7 @@ vec6 = wp.types.vector(length=6, dtype=wp.float32)
 
 @dataclass(frozen=True)
 class SkinnedMesh:
-    """The live mesh at rest."""
+    """The decimated mesh at rest."""
 
     v_template: Float[np.ndarray, "V 3"]
     """Vertices of the mean shape, body frame, metres."""
@@ -177,7 +177,7 @@ class VertexPlan:
     """The fused operation for one mesh and a fixed K, with every buffer allocated once.
 
     Args:
-        mesh: the live mesh.
+        mesh: the decimated mesh.
         num_hypotheses: K; with `source` it may be fewer than the source's, and the first K are
             used.
         device: "cpu" or "cuda:N".

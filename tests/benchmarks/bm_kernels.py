@@ -1,6 +1,6 @@
 """Times of the kernels against their references: python tests/benchmarks/bm_kernels.py [cpu|cuda:0]
 
-Medians of many calls on the default body's live mesh, copies in and out included. References are
+Medians of many calls on the default body's decimated mesh, copies included. References are
 NumPy float32 and use as many threads as OMP_NUM_THREADS allows; a kernel uses one core. On CUDA a
 row for the captured graph is added. The last line is JSON.
 """
@@ -45,7 +45,7 @@ def median_ms(call: Callable[[], object], repeats: int) -> float:
 def main(device: str) -> None:
     rng = np.random.default_rng(0)
     model = BodyModel.load()
-    K, skin = NUM_HYPOTHESES, model.live
+    K, skin = NUM_HYPOTHESES, model.decimated
     skeleton = kernels.Skeleton(model.J_template, model.J_shapedirs)
     mesh = kernels.SkinnedMesh(skin.v_template, skin.shapedirs, skin.weights)
     inputs, weights = pose_inputs(rng, K), hypothesis_weights(rng, K, "uneven")

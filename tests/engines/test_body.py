@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from engines.body import DEFAULT_BODY, BodyModel, body_from_arrays, joints_only
-from engines.decimation import LiveMesh, identity_live_mesh
+from engines.body_file import file_arrays
+from engines.decimation import Decimation, identity_decimation
 from engines.errors import PenumbraError
 from engines.rotations import exp_so3
 from engines.types import JOINT_NAMES, NUM_JOINTS, PARENTS
@@ -24,13 +25,8 @@ def default_arrays() -> dict[str, np.ndarray]:
 
 def synthetic_arrays() -> dict[str, np.ndarray]:
     arrays = synthetic_smpl()
-    live = identity_live_mesh(len(arrays["v_template"]), arrays["f"])
-    names = {
-        "live_f": live.faces,
-        "live_vertex_ids": live.vertex_ids,
-        "live_vertex_weights": live.vertex_weights,
-    }
-    return arrays | names | {"record": np.array('{"name": "synthetic"}')}
+    decimation = identity_decimation(len(arrays["v_template"]), arrays["f"])
+    return file_arrays(arrays, decimation, {"name": "synthetic"})
 
 
 @pytest.fixture(scope="module", params=["default", "synthetic"])
@@ -114,14 +110,13 @@ def test_joints_only_equals_posed_joints(body: BodyModel) -> None:
 def test_leading_dimensions_broadcast(body: BodyModel) -> None:
     rotvec, betas, transl = random_inputs(6, 1)
     one_shape = body.shaped(betas[0]).posed(rotvec.reshape(2, 3, 24, 3), transl[0])
-    assert one_shape.vertices("live").shape == (2, 3, len(body.live.v_template), 3)
+    assert one_shape.vertices("decimated").shape == (2, 3, len(body.decimated.v_template), 3)
     each = [body.shaped(betas[0]).posed(r, transl[0]) for r in rotvec]
     np.testing.assert_allclose(
         one_shape.joints.reshape(6, 24, 3), [e.joints for e in each], atol=1e-6
     )
-    np.testing.assert_allclose(
-        one_shape.vertices("live").reshape(6, -1, 3), [e.vertices("live") for e in each], atol=1e-6
-    )
+    vertices = one_shape.vertices("decimated").reshape(6, -1, 3)
+    np.testing.assert_allclose(vertices, [e.vertices("decimated") for e in each], atol=1e-6)
     assert joints_only(body, rotvec[:0], betas[:0], transl[:0]).shape == (0, 24, 3)
 
 
@@ -170,7 +165,7 @@ def test_default_body_stands_in_a_t_pose(body: BodyModel) -> None:
 
 def test_default_body_has_plausible_shapes(body: BodyModel) -> None:
     betas = np.random.default_rng(4).normal(size=(200, 10))
-    skin = body.shaped(betas).rest_vertices("live")
+    skin = body.shaped(betas).rest_vertices("decimated")
     height = np.ptp(skin[..., 1], axis=1)
     assert height.min() > 1.35 and height.max() < 2.1
     assert 0.06 < height.std() < 0.13, "adults of both sexes differ by 7 to 11 cm"
@@ -202,26 +197,28 @@ def test_default_asset_is_small() -> None:
     assert DEFAULT_BODY.stat().st_size < 4e6
 
 
-def test_live_mesh_lies_on_the_full_mesh_in_every_pose(body: BodyModel) -> None:
+def test_decimated_mesh_lies_on_the_full_mesh_in_every_pose(body: BodyModel) -> None:
     """A point inside a triangle stays in it under skinning, up to the mixing of the corners'
     transforms.
     """
     rotvec = daily_poses()
     posed = body.shaped(np.zeros(10)).posed(rotvec, np.zeros(3))
-    full, live = posed.vertices("full"), posed.vertices("live")
+    full, decimated = posed.vertices("full"), posed.vertices("decimated")
     arrays = default_arrays()
-    carried = LiveMesh(arrays["live_vertex_ids"], arrays["live_vertex_weights"], arrays["live_f"])
-    on_surface = np.stack([carried.carry(v) for v in full])
-    gap = np.linalg.norm(live - on_surface, axis=-1)
+    decimation = Decimation(
+        arrays["decimated_vertex_ids"], arrays["decimated_vertex_weights"], arrays["decimated_f"]
+    )
+    on_surface = np.stack([decimation.interpolate(v) for v in full])
+    gap = np.linalg.norm(decimated - on_surface, axis=-1)
     assert gap.mean() < 0.0005 and gap.max() < 0.01, (gap.mean(), gap.max())
 
 
-def test_full_mesh_is_near_the_live_surface(body: BodyModel) -> None:
-    """The other direction: nothing of the body is missing from the live mesh."""
+def test_full_mesh_is_near_the_decimated_surface(body: BodyModel) -> None:
+    """The other direction: nothing of the body is missing from the decimated mesh."""
     rotvec = daily_poses()[::4]
     posed = body.shaped(np.zeros(10)).posed(rotvec, np.zeros(3))
-    for full, live in zip(posed.vertices("full"), posed.vertices("live"), strict=True):
-        distance = distance_to_surface(full, live, body.live.faces)
+    for full, decimated in zip(posed.vertices("full"), posed.vertices("decimated"), strict=True):
+        distance = distance_to_surface(full, decimated, body.decimated.faces)
         assert distance.mean() < 0.003 and distance.max() < 0.03, (distance.mean(), distance.max())
 
 
@@ -292,3 +289,11 @@ def test_missing_truncated_and_pickled_files_are_refused(tmp_path: Path) -> None
     np.savez(tmp_path / "objects.npz", v_template=np.array([{}], dtype=object))
     with pytest.raises(PenumbraError, match="not a safe"):
         BodyModel.load(tmp_path / "objects.npz")
+
+
+def test_files_of_the_first_version_are_refused(tmp_path: Path) -> None:
+    arrays = synthetic_arrays()
+    del arrays["version"]
+    arrays["live_f"] = arrays.pop("decimated_f")
+    with pytest.raises(PenumbraError, match="has version 1 where 2 is expected; convert"):
+        BodyModel.load(write(tmp_path / "b.npz", arrays))

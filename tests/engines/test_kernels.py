@@ -173,17 +173,19 @@ def test_vertex_reference_matches_moments_of_the_body() -> None:
     rng = np.random.default_rng(4)
     model = body.BodyModel.load()
     model = replace(
-        model, live=replace(model.live, posedirs=None)
+        model, decimated=replace(model.decimated, posedirs=None)
     )  # the kernel leaves pose correctives out
     inputs = pose_inputs(rng, 6)
     inputs["R_left"] = np.eye(3, dtype=np.float32)
     skeleton = kernels.Skeleton(model.J_template, model.J_shapedirs)
-    mesh = kernels.SkinnedMesh(model.live.v_template, model.live.shapedirs, model.live.weights)
+    mesh = kernels.SkinnedMesh(
+        model.decimated.v_template, model.decimated.shapedirs, model.decimated.weights
+    )
     posed = kernels.pose_joints_reference(**widened(inputs), skeleton=skeleton)
     theirs = model.shaped(inputs["betas"]).posed(inputs["rotvec"], posed.transl.astype(np.float32))
     np.testing.assert_allclose(posed.joints, theirs.joints, atol=POSITION)
     weights = hypothesis_weights(rng, 6, "uneven")
-    points = np.concatenate([theirs.joints[:, :1], theirs.vertices("live")], axis=1).astype(
+    points = np.concatenate([theirs.joints[:, :1], theirs.vertices("decimated")], axis=1).astype(
         np.float64
     )
     expected = kernels.weighted_moments_reference(points, weights.astype(np.float64))

@@ -91,7 +91,7 @@ def test_the_thinned_skin_finds_the_deepest_point(body: BodyModel, seed: int) ->
     normals = np.random.default_rng(seed).normal(size=(40, 3))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     missed = (thin @ normals.T).min(1) - (full @ normals.T).min(1)  # (K, 40), metres
-    assert missed.min() > -0.006  # the live mesh leaves the full one by no more
+    assert missed.min() > -0.006  # the decimated mesh leaves the full one by no more
     assert np.median(missed) < 0.006 and missed.max() < 0.03
 
 

@@ -50,7 +50,7 @@ def random_cov(seed: int) -> np.ndarray:
 
 
 def standing(body: BodyModel) -> ViewFrame:
-    """The body at rest, upright, three metres in front of the camera, with its live mesh."""
+    """The body at rest, upright, three metres in front of the camera, with its decimated mesh."""
     posed = body.shaped(np.zeros(10)).posed(
         np.array([[np.pi, 0, 0]] + [[0, 0, 0]] * 23), np.array([0.0, 0, 3])
     )
@@ -65,7 +65,7 @@ def standing(body: BodyModel) -> ViewFrame:
         ray=joints[0] / np.linalg.norm(joints[0]),
         joint_visible=np.ones(NUM_JOINTS),
     )
-    vertices = posed.vertices("live")
+    vertices = posed.vertices("decimated")
     status = Status("openvino", 30.0, 40.0, 0)
     image = np.full((480, 640, 3), 90, np.uint8)
     return ViewFrame(
@@ -232,7 +232,7 @@ def test_virtual_camera_looks_at_the_person(body: BodyModel) -> None:
 def test_normals_of_the_body_point_outward(body: BodyModel) -> None:
     frame = standing(body)
     assert frame.vertices is not None
-    faces = body.live.faces
+    faces = body.decimated.faces
     normals = vertex_normals(frame.vertices, faces)
     volume = np.einsum(
         "fi,fi->",
@@ -271,7 +271,7 @@ def test_an_uncertain_arm_changes_color_and_gets_an_ellipsoid(body: BodyModel) -
     assert len(calm.ellipsoid_joints) == 0
     assert scene.ellipsoid_joints.tolist() == [20]
     assert (scene.joint_colors[20] != scene.joint_colors[21]).any()
-    renderer = Renderer(body.live.faces)
+    renderer = Renderer(body.decimated.faces)
     assert (renderer.compose(frame) != renderer.compose(unsure)).any()
 
 
@@ -280,7 +280,7 @@ def test_composition_has_its_size_whatever_the_picture(
     body: BodyModel, size: tuple[int, int]
 ) -> None:
     frame = standing(body)
-    renderer = Renderer(body.live.faces)
+    renderer = Renderer(body.decimated.faces)
     nobody = replace(
         frame, image=np.zeros((*size, 3), np.uint8), estimate=replace(frame.estimate, person=None)
     )
@@ -297,6 +297,6 @@ def test_a_person_behind_the_camera_is_drawn_without_complaint(body: BodyModel) 
     person = frame.estimate.person
     assert person is not None
     behind = replace(person, best=replace(person.best, joints=person.best.joints - [0, 0, 3]))
-    Renderer(body.live.faces).compose(
+    Renderer(body.decimated.faces).compose(
         replace(frame, estimate=replace(frame.estimate, person=behind))
     )

@@ -25,7 +25,7 @@ reason = module.why_no_window()
 if reason is not None:
     sys.exit(reason)
 body = BodyModel.load()
-frame, viewer, drawn = standing(body), module.Viewer(body.live.faces), []
+frame, viewer, drawn = standing(body), module.Viewer(body.decimated.faces), []
 draw = module._Stage.draw
 module._Stage.draw = lambda self, frame: (draw(self, frame), drawn.append(frame))
 def feed():

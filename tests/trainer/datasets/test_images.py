@@ -336,7 +336,7 @@ def test_a_painted_picture_goes_through_the_file_and_the_real_network(
     poses = np.stack([standing(turn) for turn in turns])
     for i, pose in enumerate(poses):
         posed = body.shaped(np.zeros(10)).posed(pose, pelvis - body.rest_joints(np.zeros(10))[0])
-        vertices = posed.vertices("live")
+        vertices = posed.vertices("decimated")
         painting = render.paint(
             painter.figure,
             vertices,
