@@ -1,0 +1,33 @@
+"""How a command starts, and how it fails: options from a dataclass, errors as one sentence."""
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+from engines.errors import PenumbraError
+
+Config = TypeVar("Config")
+
+
+def start(
+    main: Callable[[Config], Any], config: type[Config], arguments: Sequence[str] | None = None
+) -> None:
+    """Read a command's configuration from the command line and run it.
+
+    A `PenumbraError`, which the user can put right, is printed without a traceback; the exit status
+    is then 2, as for a wrong option.
+
+    Args:
+        main: what the command does.
+        config: a dataclass; its fields are the options, their docstrings the help.
+        arguments: of the command line; those of the process when None.
+    """
+    logging.basicConfig(level=logging.INFO)
+    try:
+        main(tyro.cli(config, args=arguments))
+    except PenumbraError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
