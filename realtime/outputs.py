@@ -1,0 +1,331 @@
+"""Output files: what may be written where, and how a result takes its name in one step.
+
+    check_distinct({"out": out, "record": record}, inputs)
+    with open_output(out, "out", ".npz") as output:
+        output.file.write(data)
+        output.commit()
+
+A result is written to a scratch file beside it (`walk.npz.3f9c1a7e5b2d4860.partial`), which is
+created exclusively under a name that cannot be guessed, and renamed at the end. Until then nothing
+that existed before is changed, so all outputs are opened before any of them is committed. Only
+regular files are ever replaced, and only with `force`; links, devices, pipes, sockets and folders
+are refused, whoever runs the program.
+
+The scratch file carries the lock (`flock`) as well: a second run with the same output finds it
+locked and is refused, and the kernel releases it with the process, so `kill -9` leaves nothing that
+blocks the next run.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from engines.errors import PenumbraError
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: there is no lock, the rest holds
+    fcntl = None
+
+log = logging.getLogger(__name__)
+
+_TOKEN_BYTES = 8
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:(?=//)", re.IGNORECASE)
+
+
+class OutputFile:
+    """One output while it is being written; made by `open_output`.
+
+    A context manager: an output that was neither committed nor kept is discarded at its end.
+    """
+
+    def __init__(self, path: Path, argument: str, force: bool, scratch_suffix: str) -> None:
+        self.path = path
+        """Where the result will be."""
+        self.argument = argument
+        """How messages call this output, for example `out`."""
+        self._force = force
+        self._open = True
+        self.scratch, self.file = self.create_scratch(scratch_suffix)
+        """The scratch file, which carries the lock, and its unbuffered handle."""
+
+    def create_scratch(self, suffix: str) -> tuple[Path, BinaryIO]:
+        """Create another scratch file beside the result; the caller commits or removes it.
+
+        Raises:
+            OSError: the folder does not allow it.
+        """
+        token = secrets.token_hex(_TOKEN_BYTES)
+        scratch = self.path.with_name(f"{self.path.name}.{token}{suffix}")
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _flag("O_NOFOLLOW") | _flag("O_CLOEXEC")
+        descriptor = os.open(scratch, flags | _flag("O_BINARY"), 0o666)  # less the umask
+        return scratch, os.fdopen(descriptor, "r+b", buffering=0)
+
+    def commit(self, scratch: Path | None = None) -> None:
+        """Give the result its name, in one step and on the disk.
+
+        The handle stays open: a file that is readable at any time, such as a fragmented MP4, may be
+        committed first and written on.
+
+        Args:
+            scratch: made by `create_scratch`; `self.scratch` when None.
+
+        Raises:
+            PenumbraError: the name cannot be taken; the scratch file stays and is named.
+            OSError: the data cannot be written to the disk; the scratch file stays.
+        """
+        scratch = scratch or self.scratch
+        _sync(scratch)
+        try:
+            if self._force:
+                _refuse_special(self.path, self.argument)
+                os.replace(scratch, self.path)
+            else:
+                _rename_to_new(scratch, self.path)
+        except (OSError, PenumbraError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise PenumbraError(
+                f"{self.argument}: '{self.path}' cannot be given its name ({reason}); "
+                f"the result is complete in '{scratch}', rename that."
+            ) from error
+        if scratch == self.scratch:
+            self._open = False
+        with contextlib.suppress(OSError):  # some filesystems do not sync folders
+            _sync(self.path.parent)
+
+    def keep(self) -> None:
+        """Close the scratch file and leave it where it is, for a repair."""
+        self._open = False
+        self.file.close()
+
+    def discard(self) -> None:
+        """Remove the scratch file, unless it has been committed; what was at `path` stays."""
+        if self._open:
+            self._open = False
+            self.scratch.unlink(missing_ok=True)
+        self.file.close()
+
+    def __enter__(self) -> "OutputFile":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.discard()
+
+
+def open_output(
+    path: Path,
+    argument: str,
+    suffix: str,
+    *,
+    force: bool = False,
+    scratch_suffix: str = ".partial",
+) -> OutputFile:
+    """Claim `path` for a result without changing anything that is there.
+
+    Args:
+        path: The result.
+        argument: How messages call it, for example `out`.
+        suffix: What the name has to end in, for example `.npz`.
+        force: Replace a regular file that exists already.
+        scratch_suffix: End of the scratch file's name.
+
+    Raises:
+        PenumbraError: The name is wrong or taken, another run is writing there, or the folder does
+            not allow a file.
+    """
+    if path.suffix.lower() != suffix:
+        raise PenumbraError(
+            f"{argument}: '{path}' does not end in {suffix}, and nothing else can be written; "
+            f"give a name that ends in {suffix}."
+        )
+    try:
+        folder = path.parent.resolve(strict=True)
+        with _locked_folder(folder):
+            _refuse_special(path, argument)
+            _refuse_in_use(folder / path.name, argument)
+            if os.path.lexists(path) and not force:
+                raise PenumbraError(
+                    f"{argument}: '{path}' exists already; choose another name, or set `force` "
+                    "to replace it."
+                )
+            output = OutputFile(folder / path.name, argument, force, scratch_suffix)
+            _lock(output.file.fileno())
+    except (OSError, RuntimeError, ValueError) as error:
+        # Before Python 3.13 a loop of links is a RuntimeError; a zero byte is a ValueError.
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise PenumbraError(
+            f"{argument}: '{path}' cannot be written ({reason}); choose a folder that exists and "
+            "allows it."
+        ) from error
+    return output
+
+
+def check_distinct(outputs: Mapping[str, Path | None], inputs: Mapping[str, object]) -> None:
+    """Refuse an output that is also an input or another output, by whatever name or link.
+
+    Args:
+        outputs: Argument name to path.
+        inputs: What is read, by the name that messages use: paths, or the text of a source (a
+            path, a folder of images, or an address).
+
+    Raises:
+        PenumbraError: Two of them are the same file.
+    """
+    taken = {
+        _identity(file): name
+        for name, value in inputs.items()
+        if value is not None
+        for file in _files_of(str(value))
+    }
+    for argument, path in outputs.items():
+        if path is None:
+            continue
+        identity = _identity(path)
+        if identity in taken:
+            raise PenumbraError(
+                f"{argument}: '{path}' is also {taken[identity]}; choose another file."
+            )
+        taken[identity] = argument
+
+
+def in_use(path: Path) -> bool:
+    """Whether a running program of ours is writing this file."""
+    if fcntl is None:
+        return False
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags)
+    except OSError:  # gone, a link, or not ours to read
+        return False
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    finally:
+        os.close(descriptor)
+
+
+def scratch_files(path: Path) -> list[Path]:
+    """Scratch files beside `path` that runs with this output have left or are writing."""
+    name = re.compile(re.escape(path.name) + rf"\.[0-9a-f]{{{2 * _TOKEN_BYTES}}}\.\w+")
+    try:
+        return sorted(file for file in path.parent.iterdir() if name.fullmatch(file.name))
+    except OSError:  # a folder may be written to that cannot be listed
+        return []
+
+
+def _refuse_in_use(path: Path, argument: str) -> None:
+    left = scratch_files(path)
+    if in_use(path) or any(in_use(scratch) for scratch in left):
+        raise PenumbraError(
+            f"{argument}: '{path}' is being written by another run; wait for its end, or choose "
+            "another name."
+        )
+    for scratch in left:
+        log.warning("'%s' is left from a run that was killed", scratch)
+
+
+def _refuse_special(path: Path, argument: str) -> None:
+    """Refuse everything that has this name but is not a regular file."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISREG(mode):
+        return
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link", stat.S_IFIFO: "a named pipe"}
+    kind = kinds.get(stat.S_IFMT(mode), "a device or socket")
+    raise PenumbraError(f"{argument}: '{path}' is {kind}; give the name of a regular file.")
+
+
+@contextlib.contextmanager
+def _locked_folder(folder: Path) -> Iterator[None]:
+    """Let one process at a time look for scratch files and create its own."""
+    descriptor = None
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # not readable, or a filesystem without locks
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            _wait_for_lock(descriptor)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, patience_s: float = 1.0) -> None:
+    """Take the lock, but do not hang where some other program never lets go of it."""
+    assert fcntl is not None
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.01)
+
+
+def _lock(descriptor: int) -> None:
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # a filesystem without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _rename_to_new(scratch: Path, path: Path) -> None:
+    """Rename without replacing what may have appeared at `path` meanwhile."""
+    try:
+        os.link(scratch, path, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError):  # a filesystem without hard links
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        scratch.rename(path)
+    else:
+        scratch.unlink()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _files_of(source: str) -> list[Path]:
+    """The local files behind a path, a folder, or an address such as `file:///home/me/walk.mp4`."""
+    parts = source.split("|") if _ADDRESS.match(source) else [source]  # concat:///a.ts|b.ts
+    files = [Path(_ADDRESS.sub("", part)).expanduser() for part in parts]
+    try:
+        return [*files, *(file for folder in files if folder.is_dir() for file in folder.iterdir())]
+    except OSError:
+        return files
+
+
+def _identity(path: Path) -> tuple[object, ...]:
+    """What two names of one file share: device and inode, or those of the folder and the name."""
+    try:
+        found = path.stat()
+        return found.st_dev, found.st_ino
+    except (OSError, ValueError):
+        pass
+    try:
+        folder = path.parent.stat()
+        return folder.st_dev, folder.st_ino, path.name
+    except (OSError, ValueError):
+        return (os.path.abspath(path),)
+
+
+def _flag(name: str) -> int:
+    """A flag of `os.open` that not every system has."""
+    return getattr(os, name, 0)
