@@ -26,7 +26,7 @@ class CalibrationDataset:
     ray: Float[np.ndarray, "N 3"]
     """Unit viewing rays."""
     visible: Bool[np.ndarray, "N 24"]
-    """The true visibility: what the shares of seen and hidden joints are counted by."""
+    """The true visibility: what the shares of seen and occluded joints are counted by."""
     p_visible: Float[np.ndarray, "N 24"]
     """The model's own probability of it, which is all that a live system knows."""
     entropy: Float[np.ndarray, "N"]

@@ -33,7 +33,7 @@ _ENOUGH = 100
 _ROUNDS = 40
 _MAX_LOG_RATIO = 1.4
 """Between a group's squared radius and that of all joints: where the model cannot tell seen from
-hidden joints, no pair of radii can, and the solution would run away."""
+occluded joints, no pair of radii can, and the solution would run away."""
 
 
 def fit(errors: CalibrationDataset) -> CovarianceCalibration:
@@ -61,12 +61,12 @@ def fit(errors: CalibrationDataset) -> CovarianceCalibration:
         errors.data,
     )
     picture = replace(flat, slope=_fit_slope(_squared(first, errors), errors.entropy, flat))
-    visible, hidden = _factors(errors, picture)
+    visible, occluded = _factors(errors, picture)
     second = replace(
         first,
         visible=visible,
-        hidden=hidden,
-        picture=picture,
+        occluded=occluded,
+        entropy_factor=picture,
         distance=_fit_distance(errors, picture),
     )
     radii = radii_of(_squared(second, errors), errors.p_visible, errors.visible)
@@ -87,7 +87,7 @@ def radii_of(
     visible: Bool[np.ndarray, "N J"],
 ) -> Float[np.ndarray, "L 3"]:
     """Squared radii (r_seen, r_hidden) of each level such that r_seen^p r_hidden^(1-p) holds it for
-    seen and hidden joints.
+    seen and occluded joints.
 
     p is the model's probability and the groups are the truth, so where the model is unsure both
     radii act on both groups: two equations with two unknowns, solved by scaling each radius in turn
@@ -141,13 +141,13 @@ def _fit_distance(errors: CalibrationDataset, picture: EntropyFactor) -> float:
 def _factors(
     errors: CalibrationDataset, picture: EntropyFactor
 ) -> tuple[Float[np.ndarray, "24 2"], Float[np.ndarray, "24 2"]]:
-    """Of seen and hidden joints."""
+    """Of seen and occluded joints."""
     cov = floored(errors.cov) * picture(errors.entropy)[:, None, None, None] ** 2
-    seen, hidden = (
+    seen, occluded = (
         _fit_joints(errors.error, cov, errors.ray, chosen)
         for chosen in (errors.visible, ~errors.visible)
     )
-    return seen, hidden
+    return seen, occluded
 
 
 def _fit_joints(

@@ -93,22 +93,22 @@ def measure(
     """
     use = ~np.isnan(errors.landmark_visibility)
     groups = (np.ones_like(use), judged.visible, ~judged.visible)
-    every, seen, hidden = (judged.normal[group] for group in groups)
+    every, seen, occluded = (judged.normal[group] for group in groups)
     spearman = spearman_within_joint(judged.error, judged.std, use)
     distance_std = calibration.apply_to_distance(errors.distance_std, errors.entropy)
     within = np.abs(errors.distance_error) <= 1.645 * distance_std
     return replace(
         calibration,
-        reached=CalibrationMetrics(
+        metrics=CalibrationMetrics(
             data=errors.data,
             levels=LEVELS,
             coverage=_shares(every),
             coverage_visible=_shares(seen) if len(seen) else None,
-            coverage_hidden=_shares(hidden) if len(hidden) else None,
+            coverage_occluded=_shares(occluded) if len(occluded) else None,
             coverage_normal=_shares(judged.d2),
             ece=_round(expected_calibration_error(every)),
             ece_visible=_round(expected_calibration_error(seen)) if len(seen) else None,
-            ece_hidden=_round(expected_calibration_error(hidden)) if len(hidden) else None,
+            ece_occluded=_round(expected_calibration_error(occluded)) if len(occluded) else None,
             ause=_round(ranked["standard deviation"].ause),
             ause_landmarks=_round(ranked["landmark visibility"].ause),
             ause_constant=_round(ranked["joint"].ause),
@@ -156,14 +156,14 @@ def store(calibration: CovarianceCalibration, record: Path) -> None:
         ) from error
 
 
-def table(reached: CalibrationMetrics) -> str:
-    """What was reached, for people."""
-    rows = [("share inside", *(f"{level:.0%}" for level in reached.levels), "ECE")]
+def table(metrics: CalibrationMetrics) -> str:
+    """What was metrics, for people."""
+    rows = [("share inside", *(f"{level:.0%}" for level in metrics.levels), "ECE")]
     for name, shares, ece in (
-        ("all joints", reached.coverage, reached.ece),
-        ("seen", reached.coverage_visible, reached.ece_visible),
-        ("hidden", reached.coverage_hidden, reached.ece_hidden),
-        ("as if normal", reached.coverage_normal, None),
+        ("all joints", metrics.coverage, metrics.ece),
+        ("seen", metrics.coverage_visible, metrics.ece_visible),
+        ("occluded", metrics.coverage_occluded, metrics.ece_occluded),
+        ("as if normal", metrics.coverage_normal, None),
     ):
         if shares is not None:
             rows.append(
@@ -171,12 +171,12 @@ def table(reached: CalibrationMetrics) -> str:
             )
     lines = [f"{name:<14}" + "".join(f"{cell:>8}" for cell in cells) for name, *cells in rows]
     lines.append(
-        f"AUSE {reached.ause:.3f}; by landmark visibility {reached.ause_landmarks:.3f}; constant {reached.ause_constant:.3f}"
+        f"AUSE {metrics.ause:.3f}; by landmark visibility {metrics.ause_landmarks:.3f}; constant {metrics.ause_constant:.3f}"
     )
     lines.append(
-        f"rank correlation within joint {reached.spearman:.3f}; distance inside 90 %: {reached.distance:.1%}"
+        f"rank correlation within joint {metrics.spearman:.3f}; distance inside 90 %: {metrics.distance:.1%}"
     )
-    return "\n".join([f"measured on {reached.data}", *lines])
+    return "\n".join([f"measured on {metrics.data}", *lines])
 
 
 def command_line(arguments: list[str] | None = None) -> None:
@@ -207,15 +207,15 @@ def command_line(arguments: list[str] | None = None) -> None:
     except PenumbraError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    assert calibration.reached is not None
-    print(f"fitted on {calibration.data}\n{table(calibration.reached)}")
+    assert calibration.metrics is not None
+    print(f"fitted on {calibration.data}\n{table(calibration.metrics)}")
 
 
 def _draw(judged: Judged, ranked: dict[str, Sparsification], folder: Path) -> None:
     groups = {
         "all joints": np.ones_like(judged.visible),
         "seen": judged.visible,
-        "hidden": ~judged.visible,
+        "occluded": ~judged.visible,
     }
     curves = {name: judged.normal[group] for name, group in groups.items() if group.any()}
     try:

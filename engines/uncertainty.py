@@ -1,25 +1,23 @@
-"""Make predicted standard deviations match errors: what a calibration is, and what it does to a
-covariance.
+"""A calibration of predicted covariances: what it consists of, and how it is applied.
 
-A flow's spread is a promise; `calib.fit` measures by how much it is broken, separately for each
-joint, seen and hidden, across and along the viewing ray, and this mends it:
+The covariance of a flow's samples is too small or too large by factors that `calib.fit` measures on
+people whom the flow was not trained on: for each joint, visible and occluded, across and along the
+viewing ray. Applying them gives
 
-    cov -> g^2 D (cov + FLOOR_M^2 I) D,   D = a (I - r r^T) + b r r^T,   g = exp(slope (entropy -
-    middle))
+    cov_calibrated = g^2 D (cov + FLOOR_M^2 I) D
+    D = a (I - r r^T) + b r r^T
+    g = exp(slope (entropy - middle))
 
-r is the unit viewing ray. g is one number for the whole picture: where the flow itself finds a
-picture hard, it is even less sure than it says. A covariance stays a covariance, a larger one stays
-larger, and it costs a few multiplications.
+with the unit viewing ray r, a joint's factors a (across) and b (along), and one factor g for the
+whole image: an image with a broad posterior has larger errors still than the posterior says. The
+result is a covariance, and of two covariances the larger one stays larger.
 
-Errors have heavier tails than a normal distribution, so no scale makes one covariance
-right at every level. The scale is chosen so that the usual 90 % ellipsoid (squared radius 6.25)
-holds 90 %; for other levels `radii` tells the squared radius that holds them, which lies above or
-below chi-square's.
+Errors have heavier tails than a normal distribution, so no factor makes one covariance right at
+every level. The factors are chosen so that the usual 90 % ellipsoid (squared radius 6.25) holds
+90 %; for other levels `radii` gives the squared radius that holds them, which lies above or below
+chi-square's.
 
-    python -m calib.uncertainty --fit val_errors.npz --measure test_errors.npz
-
-fits, measures, draws and stores a calibration (`calib.report`); the files come from
-`trainer.calibrate`.
+`python -m calib.uncertainty` fits a calibration, measures it, and stores it with the model.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -31,55 +29,52 @@ from jaxtyping import Float
 from engines.covariance import chi_square_3
 
 FLOOR_M = 0.004
-"""Added to every predicted standard deviation, so that no promise is perfect: the joint's own
-definition is not sharper.
-"""
+"""Added, in quadrature, to every predicted standard deviation: a joint is defined no better."""
 
 
 @dataclass(frozen=True)
 class CalibrationMetrics:
-    """What a calibration is worth on other people than it was fitted on."""
+    """How well a calibration does on other people than it was fitted on."""
 
     data: str
-    """On what this was measured, for people to read."""
+    """What it was measured on, for people to read."""
     levels: tuple[float, ...]
-    """The shares that should be covered."""
+    """Nominal coverage."""
     coverage: tuple[float, ...]
-    """Those that are, with the radii of `CovarianceCalibration.radii`."""
+    """Empirical coverage of each level, with the radii of `CovarianceCalibration.radii`."""
     coverage_visible: tuple[float, ...] | None
-    """Of truly visible joints; None where there was none."""
-    coverage_hidden: tuple[float, ...] | None
+    """The same for joints that are visible in the ground truth; None where there was none."""
+    coverage_occluded: tuple[float, ...] | None
     coverage_normal: tuple[float, ...]
-    """With chi-square's radii instead: what somebody gets who takes the covariance for a normal
-    distribution's.
-    """
+    """With chi-square's radii instead, as if errors were normally distributed."""
     ece: float
-    """Mean over the levels 0.01 ... 0.99 of |covered - level|."""
+    """Expected calibration error: mean over the levels 0.01 ... 0.99 of |coverage - level|."""
     ece_visible: float | None
-    ece_hidden: float | None
+    ece_occluded: float | None
     ause: float
-    """Area between the sparsification curves by standard deviation and by error, joints that have a
-    landmark.
+    """Area between the sparsification curves by standard deviation and by error.
+
+    This and the next three are over the joints that have a landmark.
     """
     ause_landmarks: float
     """The same for ranking by the landmark network's visibility."""
     ause_constant: float
     """The same for a constant per joint: its mean error where the calibration was fitted."""
     spearman: float
-    """Rank correlation of standard deviation and error within a joint, mean over joints that have a
-    landmark.
-    """
+    """Rank correlation of standard deviation and error within a joint, mean over joints."""
     distance: float
-    """Share of distances within 1.645 standard deviations, which should be 90 %."""
+    """Share of distances within 1.645 standard deviations, nominally 90 %."""
 
 
 @dataclass(frozen=True)
 class EntropyFactor:
-    """How standard deviations depend on the entropy of the posterior of the whole body, nats."""
+    """The factor on standard deviations that the entropy of the whole body's posterior gives.
+
+    Entropies are in nats; beyond `low` and `high` nothing was measured, and the factor is constant.
+    """
 
     slope: float
     low: float
-    """Entropies below it count as this: nothing is known about them."""
     middle: float
     """Where the factor is 1."""
     high: float
@@ -94,19 +89,17 @@ class CovarianceCalibration:
     """Factors on standard deviations, radii, and what they were fitted on."""
 
     visible: Float[np.ndarray, "24 2"]
-    """Factors for joints that are seen: across the ray, along it."""
-    hidden: Float[np.ndarray, "24 2"]
-    picture: EntropyFactor
-    """One more factor for all joints of a picture."""
+    """Factors for visible joints: across the ray, along it."""
+    occluded: Float[np.ndarray, "24 2"]
+    entropy_factor: EntropyFactor
+    """One more factor for all joints of an image."""
     distance: float
-    """Factor for the distance of the whole person, beside that of the picture."""
+    """Factor for the distance of the whole person, multiplied by `entropy_factor`."""
     radii: Float[np.ndarray, "L 3"]
-    """Rows of level, squared radius for seen joints, for hidden ones; all three rise from row to
-    row.
-    """
+    """Level, squared radius for visible joints, for occluded ones; columns rise along the rows."""
     data: str
     """What it was fitted on, for people to read."""
-    reached: CalibrationMetrics | None = None
+    metrics: CalibrationMetrics | None = None
     """None: not measured."""
 
     def apply(
@@ -116,53 +109,60 @@ class CovarianceCalibration:
         p_visible: Float[np.ndarray, "*B 24"],
         entropy: float | Float[np.ndarray, "*B"],
     ) -> Float[np.ndarray, "*B 24 3 3"]:
-        """Calibrated covariances; between seen and hidden the factors are mixed geometrically by
-        `p_visible`.
+        """Calibrate the covariances of joints.
+
+        A joint's factors are the geometric mean of those for visible and for occluded joints,
+        weighted by `p_visible`.
 
         Args:
-            cov: of the joints, the common distance removed, square metres.
+            cov: covariances, the common distance removed, square metres.
             ray: unit viewing ray.
-            p_visible: probability that each joint is seen.
-            entropy: of the posterior, nats (`engines.flow.statistics.entropy`).
+            p_visible: probability that each joint is visible.
+            entropy: entropy of the posterior, nats (`engines.flow.statistics.entropy`).
+
+        Returns:
+            Calibrated covariances, square metres.
         """
         p = p_visible[..., None]
-        factors = np.exp(p * np.log(self.visible) + (1 - p) * np.log(self.hidden))
-        factors = (factors * self.picture(entropy)[..., None, None])[..., None, None]
+        factors = np.exp(p * np.log(self.visible) + (1 - p) * np.log(self.occluded))
+        factors = (factors * self.entropy_factor(entropy)[..., None, None])[..., None, None]
         D = diagonal_map(factors[..., 0, :, :], factors[..., 1, :, :], ray[..., None, :])
         return D @ floored(cov) @ D
 
     def apply_to_distance(
         self, std: float | Float[np.ndarray, "*B"], entropy: float | Float[np.ndarray, "*B"]
     ) -> Float[np.ndarray, "*B"]:
-        """Calibrated standard deviation of the person's distance."""
-        return std * self.distance * self.picture(entropy)
+        """Calibrate the standard deviation of the person's distance, metres."""
+        return std * self.distance * self.entropy_factor(entropy)
 
     def radius(self, level: float, p_visible: Float[np.ndarray, "*B"]) -> Float[np.ndarray, "*B"]:
-        """The squared Mahalanobis radius, for calibrated covariances, that holds a share `level` of
-        true joints.
+        """The squared Mahalanobis radius that holds a share `level` of the true joints.
 
         Args:
             level: between 0 and 1, exclusive.
-            p_visible: probability that the joint is seen.
+            p_visible: probability that the joint is visible.
+
+        Returns:
+            The radius for calibrated covariances.
         """
         log_normal, log_radii = self._logs()
-        seen, hidden = (
-            _along(np.log(chi_square_3(level)), log_normal, column) for column in log_radii
+        visible, occluded = (
+            _extrapolated(np.log(chi_square_3(level)), log_normal, column) for column in log_radii
         )
-        return np.exp(p_visible * seen + (1 - p_visible) * hidden)
+        return np.exp(p_visible * visible + (1 - p_visible) * occluded)
 
     def normal_squared(
         self, d2: Float[np.ndarray, "*B"], p_visible: Float[np.ndarray, "*B"]
     ) -> Float[np.ndarray, "*B"]:
-        """Squared Mahalanobis distances as they would be if errors were normal: the inverse of
-        `radius`, then chi-square's.
+        """Squared Mahalanobis distances mapped to where they would be if errors were normal.
 
-        What it returns is below chi-square's quantile of a level exactly where `d2` is below
-        `radius(level, p_visible)`.
+        The result is below chi-square's quantile of a level exactly where `d2` is below
+        `radius(level, p_visible)`: it inverts `radius` and inserts the level into chi-square's
+        quantile function.
         """
-        log_normal, (seen, hidden) = self._logs()
+        log_normal, (visible, occluded) = self._logs()
         p = np.asarray(p_visible, np.float64)[..., None]
-        knots = p * seen + (1 - p) * hidden  # (*B, L), rising along L
+        knots = p * visible + (1 - p) * occluded  # (*B, L), rising along L
         x = np.log(np.maximum(d2, 1e-12))
         segment = np.clip((knots <= x[..., None]).sum(-1) - 1, 0, len(log_normal) - 2)
         low = np.take_along_axis(knots, segment[..., None], -1)[..., 0]
@@ -175,20 +175,23 @@ class CovarianceCalibration:
         return np.exp(start + slope * x)
 
     def _logs(self) -> tuple[Float[np.ndarray, "L"], Float[np.ndarray, "2 L"]]:
+        """Logarithms of squared radii: chi-square's, and those for visible and occluded joints."""
         normal = np.array([chi_square_3(level) for level in self.radii[:, 0]])
         return np.log(normal), np.log(self.radii[:, 1:].T)
 
-    def scaled(self, visible: float, hidden: float) -> "CovarianceCalibration":
-        """The same ellipsoids said otherwise: standard deviations times a factor, squared radii
-        divided by its square.
+    def scaled(self, visible: float, occluded: float) -> "CovarianceCalibration":
+        """The same ellipsoids from other covariances.
+
+        Standard deviations of visible and of occluded joints are multiplied by a factor each, and
+        the squared radii divided by its square.
         """
-        radii = self.radii / np.array([1.0, visible**2, hidden**2])
+        radii = self.radii / np.array([1.0, visible**2, occluded**2])
         return replace(
-            self, visible=self.visible * visible, hidden=self.hidden * hidden, radii=radii
+            self, visible=self.visible * visible, occluded=self.occluded * occluded, radii=radii
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers for a record."""
+        """The calibration as JSON, for a model's record."""
         return {
             key: value.tolist() if isinstance(value, np.ndarray) else value
             for key, value in asdict(self).items()
@@ -196,58 +199,62 @@ class CovarianceCalibration:
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> "CovarianceCalibration":
-        """The inverse of `to_json`.
+        """A calibration from its JSON.
 
         Raises:
-            KeyError, TypeError, ValueError: if it is not what `to_json` gave.
+            KeyError, TypeError, ValueError: `data` is not what `to_json` returns.
         """
-        visible, hidden = (np.array(data[key], np.float64) for key in ("visible", "hidden"))
-        if visible.shape != (24, 2) or hidden.shape != (24, 2):
-            raise ValueError("a calibration has 24 x 2 factors")
-        radii = np.array(data["radii"], np.float64)
-        _check_radii(radii)
-        picture = EntropyFactor(**data["picture"])
-        reached = None if data["reached"] is None else _reached(data["reached"])
         return CovarianceCalibration(
-            visible, hidden, picture, float(data["distance"]), radii, str(data["data"]), reached
+            visible=_factors(data["visible"]),
+            occluded=_factors(data["occluded"]),
+            entropy_factor=EntropyFactor(**data["entropy_factor"]),
+            distance=float(data["distance"]),
+            radii=_radii(data["radii"]),
+            data=str(data["data"]),
+            metrics=None if data["metrics"] is None else _metrics(data["metrics"]),
         )
 
 
 def floored(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 3 3"]:
-    """With the floor under every standard deviation."""
+    """Covariances with the floor under every standard deviation."""
     return cov + FLOOR_M**2 * np.eye(3)
 
 
 def diagonal_map(
     across: float | np.ndarray, along: float | np.ndarray, ray: Float[np.ndarray, "*B 3"]
 ) -> Float[np.ndarray, "*B 3 3"]:
-    """The symmetric matrix with the eigenvalue `along` for the ray and `across` for what is at
-    right angles to it.
-    """
+    """The symmetric matrix with eigenvalue `along` for the ray and `across` orthogonal to it."""
     outer = ray[..., :, None] * ray[..., None, :]
     return across * (np.eye(3) - outer) + along * outer
 
 
-def _along(
+def _extrapolated(
     x: float | Float[np.ndarray, "*B"],
     knots: Float[np.ndarray, "L"],
     values: Float[np.ndarray, "L"],
 ) -> Float[np.ndarray, "*B"]:
-    """Piecewise linear through (knots, values), with slope 1 beyond both ends: there the ratio of
-    radii stays.
-    """
+    """Piecewise linear through (knots, values); slope 1 beyond both ends keeps a ratio constant."""
     inner = np.interp(x, knots, values)
     return inner + np.minimum(x - knots[0], 0.0) + np.maximum(x - knots[-1], 0.0)
 
 
-def _check_radii(radii: np.ndarray) -> None:
+def _factors(rows: Any) -> Float[np.ndarray, "24 2"]:
+    factors = np.array(rows, np.float64)
+    if factors.shape != (24, 2):
+        raise ValueError("a calibration has 24 x 2 factors")
+    return factors
+
+
+def _radii(rows: Any) -> Float[np.ndarray, "L 3"]:
+    radii = np.array(rows, np.float64)
     if radii.ndim != 2 or radii.shape[1] != 3 or len(radii) < 2 or not np.isfinite(radii).all():
-        raise ValueError("radii has at least two rows of level, seen, hidden")
+        raise ValueError("radii has at least two rows of level, visible, occluded")
     if radii.min() <= 0 or radii[-1, 0] >= 1 or np.diff(radii, axis=0).min() <= 0:
         raise ValueError("radii rise from row to row, and their levels lie between 0 and 1")
+    return radii
 
 
-def _reached(data: dict[str, Any]) -> CalibrationMetrics:
+def _metrics(data: dict[str, Any]) -> CalibrationMetrics:
     plain: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
     }

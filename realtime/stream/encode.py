@@ -60,22 +60,22 @@ class Stamp:
 
 def describe(name: str, fitted: uncertainty.CovarianceCalibration) -> StreamCalibration:
     """What the stream says about the calibration of the model `name`."""
-    reached = fitted.reached
+    metrics = fitted.metrics
 
     def levels(shares: tuple[float, ...] | None) -> tuple[tuple[float, float], ...]:
         return (
             ()
-            if reached is None or shares is None
-            else tuple(zip(reached.levels, shares, strict=True))
+            if metrics is None or shares is None
+            else tuple(zip(metrics.levels, shares, strict=True))
         )
 
     return StreamCalibration(
         name,
         fitted.data,
-        levels=levels(reached and reached.coverage),
-        measured_on=reached.data if reached else "",
-        visible_levels=levels(reached and reached.coverage_visible),
-        hidden_levels=levels(reached and reached.coverage_hidden),
+        levels=levels(metrics and metrics.coverage),
+        measured_on=metrics.data if metrics else "",
+        visible_levels=levels(metrics and metrics.coverage_visible),
+        hidden_levels=levels(metrics and metrics.coverage_occluded),
         radii=tuple((level, seen, hidden) for level, seen, hidden in fitted.radii.tolist()),
     )
 

@@ -19,21 +19,21 @@ from tests.support.random_errors import COUNT, simulate
 ONES = np.ones((24, 2))
 
 
-def reached(
+def metrics(
     fit_on: CalibrationDataset, measure_on: CalibrationDataset
 ) -> tuple[CovarianceCalibration, CalibrationMetrics]:
     calibration = report.calibrate(fit_on, measure_on)
-    assert calibration.reached is not None
-    return calibration, calibration.reached
+    assert calibration.metrics is not None
+    return calibration, calibration.metrics
 
 
 def test_fit_recovers_known_factors() -> None:
     rng = np.random.default_rng(9)
     truth = rng.uniform(0.6, 1.5, (24, 2)), rng.uniform(1.5, 3.0, (24, 2))
-    calibration, worth = reached(simulate(*truth), simulate(*truth, seed=1))
+    calibration, worth = metrics(simulate(*truth), simulate(*truth, seed=1))
     # A thousand errors a joint: the 68 % quantile of a Gaussian's size has a relative error of
     # about 3 %.
-    for found, expected in zip((calibration.visible, calibration.hidden), truth, strict=True):
+    for found, expected in zip((calibration.visible, calibration.occluded), truth, strict=True):
         np.testing.assert_allclose(found, expected, rtol=0.15)
         assert np.log(found / expected).mean() == pytest.approx(0, abs=0.02)
     assert calibration.distance == pytest.approx(1.7, rel=0.06)
@@ -43,7 +43,7 @@ def test_fit_recovers_known_factors() -> None:
     for shares in (
         worth.coverage,
         worth.coverage_visible,
-        worth.coverage_hidden,
+        worth.coverage_occluded,
         worth.coverage_normal,
     ):
         np.testing.assert_allclose(shares, LEVELS, atol=slack)
@@ -58,8 +58,8 @@ def test_heavy_tails_are_covered_at_every_level() -> None:
             sample, error=sample.error * stats.t(3).rvs((COUNT, 24, 1), random_state=seed)
         )
 
-    calibration, worth = reached(heavy(1), heavy(2))
-    for shares in (worth.coverage_visible, worth.coverage_hidden):
+    calibration, worth = metrics(heavy(1), heavy(2))
+    for shares in (worth.coverage_visible, worth.coverage_occluded):
         np.testing.assert_allclose(shares, LEVELS, atol=0.02)
     assert worth.ece < 0.01
     assert (
@@ -80,13 +80,13 @@ def test_groups_are_right_although_the_model_is_unsure_which_is_which() -> None:
             - rng.uniform(0, 0.3, sample.visible.shape),
         )
 
-    _, worth = reached(unsure(1), unsure(2))
-    for shares in (worth.coverage_visible, worth.coverage_hidden):
+    _, worth = metrics(unsure(1), unsure(2))
+    for shares in (worth.coverage_visible, worth.coverage_occluded):
         np.testing.assert_allclose(shares, LEVELS, atol=0.02)
 
 
 def test_radii_by_hand() -> None:
-    # Ten seen joints at 1, ..., 10 and ten hidden ones three times as far; the model knows which
+    # Ten seen joints at 1, ..., 10 and ten occluded ones three times as far; the model knows which
     # are which.
     d2 = np.concatenate([np.arange(1.0, 11.0), 3 * np.arange(1.0, 11.0)])[:, None]
     visible = (np.arange(20) < 10)[:, None]
@@ -119,9 +119,9 @@ def test_a_rare_joint_takes_the_factors_of_all_joints() -> None:
 
 def test_joints_never_seen_hidden_take_the_radii_of_the_others() -> None:
     sample = simulate(2 * ONES, ONES, 1.1)
-    calibration, worth = reached(sample, sample)
+    calibration, worth = metrics(sample, sample)
     np.testing.assert_allclose(calibration.radii[:, 1], calibration.radii[:, 2], rtol=1e-3)
-    assert worth.coverage_hidden is None and worth.ece_hidden is None
+    assert worth.coverage_occluded is None and worth.ece_occluded is None
 
 
 def test_fit_recovers_how_the_factor_grows_with_the_entropy() -> None:
@@ -134,19 +134,19 @@ def test_fit_recovers_how_the_factor_grows_with_the_entropy() -> None:
             distance_error=data.distance_error * factor,
         )
 
-    calibration, worth = reached(grown(1), grown(2))
-    assert calibration.picture.slope == pytest.approx(0.03, rel=0.1)
-    assert calibration.picture.middle == pytest.approx(-50, abs=1)
+    calibration, worth = metrics(grown(1), grown(2))
+    assert calibration.entropy_factor.slope == pytest.approx(0.03, rel=0.1)
+    assert calibration.entropy_factor.middle == pytest.approx(-50, abs=1)
     assert calibration.distance == pytest.approx(1.7, rel=0.06)
-    for shares in (worth.coverage_visible, worth.coverage_hidden):
+    for shares in (worth.coverage_visible, worth.coverage_occluded):
         np.testing.assert_allclose(shares, LEVELS, atol=0.02)
 
 
 def test_promises_never_shrink_because_a_picture_is_hard() -> None:
     data = simulate(ONES, ONES)
     easier = replace(data, error=data.error * np.exp(-0.03 * (data.entropy + 50))[:, None, None])
-    assert fit(easier).picture.slope == 0
-    assert fit(replace(data, entropy=np.full(COUNT, -50.0))).picture.slope == 0
+    assert fit(easier).entropy_factor.slope == 0
+    assert fit(replace(data, entropy=np.full(COUNT, -50.0))).entropy_factor.slope == 0
 
 
 def test_too_few_pictures_are_refused() -> None:

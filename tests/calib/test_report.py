@@ -41,18 +41,18 @@ def test_the_record_gets_the_calibration_and_keeps_the_rest(folder: Path) -> Non
     assert record["file"] == "flow.onnx"
     calibration = CovarianceCalibration.from_json(record["calibration"])
     assert calibration.data == "some people"
-    assert calibration.reached is not None and calibration.reached.data == "other people"
+    assert calibration.metrics is not None and calibration.metrics.data == "other people"
 
 
 def test_what_is_reached_is_what_other_people_show(folder: Path) -> None:
     calibration = CovarianceCalibration.from_json(
         json.loads((folder / "flow.json").read_text())["calibration"]
     )
-    others, worth = sample(2, "other people"), calibration.reached
+    others, worth = sample(2, "other people"), calibration.metrics
     assert worth is not None
     cov = calibration.apply(others.cov, others.ray, others.p_visible, others.entropy)
     d2 = squared_mahalanobis(cov, others.error)
-    for level, share in zip(worth.levels, worth.coverage_hidden or (), strict=True):
+    for level, share in zip(worth.levels, worth.coverage_occluded or (), strict=True):
         inside = d2 <= calibration.radius(level, others.p_visible)
         assert share == pytest.approx(
             inside[~others.visible].mean(), abs=1e-3
@@ -78,7 +78,7 @@ def test_the_pictures_can_be_read_and_are_not_blank(folder: Path) -> None:
 def test_the_table_names_every_group(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report.command_line(["--fit", f"{folder}/val.npz", "--measure", f"{folder}/test.npz"])
     printed = capsys.readouterr().out
-    for word in ("some people", "other people", "seen", "hidden", "as if normal", "AUSE", "ECE"):
+    for word in ("some people", "other people", "seen", "occluded", "as if normal", "AUSE", "ECE"):
         assert word in printed
 
 

@@ -34,8 +34,8 @@ REACHED = CalibrationMetrics(
 @pytest.fixture(scope="module")
 def calibration() -> CovarianceCalibration:
     rng = np.random.default_rng(9)
-    visible, hidden = rng.uniform(0.6, 1.5, (24, 2)), rng.uniform(1.5, 3.0, (24, 2))
-    return CovarianceCalibration(visible, hidden, PICTURE, 1.7, RADII, "simulated", REACHED)
+    visible, occluded = rng.uniform(0.6, 1.5, (24, 2)), rng.uniform(1.5, 3.0, (24, 2))
+    return CovarianceCalibration(visible, occluded, PICTURE, 1.7, RADII, "simulated", REACHED)
 
 
 def test_applied_covariances_are_symmetric_and_positive_definite(
@@ -68,7 +68,7 @@ def test_factors_stretch_across_and_along_the_ray(
         np.tile(0.09 * np.eye(3), (24, 1, 1)), ray, np.full(24, p_visible), -45.0
     )
     factors = (
-        calibration.visible**p_visible * calibration.hidden ** (1 - p_visible) * math.exp(0.02 * 5)
+        calibration.visible**p_visible * calibration.occluded ** (1 - p_visible) * math.exp(0.02 * 5)
     )
     promised = 0.09 + 0.004**2
     np.testing.assert_allclose(
@@ -108,10 +108,10 @@ def test_many_pictures_at_once_are_the_pictures_one_by_one(
 def test_radii_are_those_of_the_table_and_their_geometric_mean_between(
     calibration: CovarianceCalibration,
 ) -> None:
-    for level, seen, hidden in RADII:
+    for level, seen, occluded in RADII:
         assert calibration.radius(level, np.array(1.0)) == pytest.approx(seen)
-        assert calibration.radius(level, np.array(0.0)) == pytest.approx(hidden)
-        assert calibration.radius(level, np.array(0.5)) == pytest.approx(math.sqrt(seen * hidden))
+        assert calibration.radius(level, np.array(0.0)) == pytest.approx(occluded)
+        assert calibration.radius(level, np.array(0.5)) == pytest.approx(math.sqrt(seen * occluded))
     # Beyond the table the ratio to chi-square's radius stays what it is at the last row.
     assert calibration.radius(0.999, np.array(1.0)) == pytest.approx(
         20 * chi_square_3(0.999) / chi_square_3(0.99)
@@ -152,17 +152,17 @@ def test_scaling_says_the_same_ellipsoids_otherwise(calibration: CovarianceCalib
 
 def test_json_round_trip(calibration: CovarianceCalibration) -> None:
     back = CovarianceCalibration.from_json(json.loads(json.dumps(calibration.to_json())))
-    for name in ("visible", "hidden", "radii"):
+    for name in ("visible", "occluded", "radii"):
         np.testing.assert_array_equal(getattr(back, name), getattr(calibration, name))
-    assert (back.picture, back.distance, back.data, back.reached) == (
+    assert (back.entropy_factor, back.distance, back.data, back.metrics) == (
         PICTURE,
         1.7,
         "simulated",
         REACHED,
     )
-    unmeasured = replace(calibration, reached=None)
+    unmeasured = replace(calibration, metrics=None)
     assert (
-        CovarianceCalibration.from_json(json.loads(json.dumps(unmeasured.to_json()))).reached
+        CovarianceCalibration.from_json(json.loads(json.dumps(unmeasured.to_json()))).metrics
         is None
     )
 
@@ -175,8 +175,8 @@ def test_json_round_trip(calibration: CovarianceCalibration) -> None:
         ("radii", [[0.5, 2, 2], [1.0, 3, 3]]),
         ("radii", [[0.5, 0, 1], [0.9, 1, 3]]),
         ("visible", [[1, 1]]),
-        ("picture", {"slope": 1.0}),
-        ("reached", {"ece": 0.1}),
+        ("entropy_factor", {"slope": 1.0}),
+        ("metrics", {"ece": 0.1}),
         ("radii", ...),
     ],
 )

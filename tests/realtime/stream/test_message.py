@@ -183,7 +183,7 @@ def test_the_stream_says_what_the_calibration_reached() -> None:
         ((0.5, 1.25, 1.5), (0.9, 6.25, 6.5)),
     )
     assert describe("flow.onnx", fitted) == said
-    unmeasured = describe("flow.onnx", replace(fitted, reached=None))
+    unmeasured = describe("flow.onnx", replace(fitted, metrics=None))
     assert unmeasured == replace(said, levels=(), measured_on="", visible_levels=())
 
 
