@@ -1,9 +1,28 @@
-"""What several test files share."""
+"""What all tests share: shapes are checked at run time, and what takes long is made once."""
+
+import os
 
 import numpy as np
 import pytest
+from jaxtyping import install_import_hook
 
-from engines.body import BodyModel
+import tests.support.typecheck
+from tests.support.paths import ROOT
+
+PACKAGES = ("engines", "calib", "realtime", "trainer")
+
+
+def checked_modules() -> list[str]:
+    """Every module of ours but the Warp kernels, whose annotations are Warp's own types."""
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    names = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files]
+    return [name for name in names if not name.endswith("__init__") and ".kernels." not in name]
+
+
+if os.environ.get("CHECK_SHAPES"):  # before the first import of a module that is checked
+    install_import_hook(checked_modules(), f"{tests.support.typecheck.__name__}.checked")
+
+from engines.body import BodyModel  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -14,9 +33,7 @@ def body() -> BodyModel:
 
 @pytest.fixture(scope="session")
 def poses() -> tuple[np.ndarray, np.ndarray]:
-    """A long clip and a short one; a clip of another split is missing between them. Nobody lies
-    down.
-    """
+    """A long clip and a short one; a clip of another split lies between them. Nobody lies down."""
     rng = np.random.default_rng(0)
     rotvec = rng.normal(0, 0.3, (400, 24, 3))
     rotvec[:, 0] = 0

@@ -3,21 +3,47 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 from tests.support.paths import ROOT
 
-ALLOWED = {
-    "run_demo": {"run_demo", "realtime", "engines"},
-    "realtime": {"realtime", "engines", "calib"},
-    "engines": {"engines"},
-    "calib": {"calib", "engines"},
-    "trainer": {"trainer", "engines", "calib"},
+GROUND = {"engines"}
+TRAINER = ("motion", "render", "model", "data", "methods", "runs", "evaluation", "datasets")
+"""The trainer's libraries: each imports only those to its left."""
+LIBRARIES = {f"trainer.{name}" for name in (*TRAINER, "export")}
+MAY_IMPORT: dict[str, set[str]] = {
+    "engines": set(),
+    "engines.backends": GROUND,
+    "engines.kernels": GROUND,
+    "engines.blazepose": GROUND | {"engines.backends"},
+    "engines.flow": GROUND | {"engines.backends", "engines.kernels"},
+    "engines.evidence": GROUND | {"engines.kernels"},
+    "calib": GROUND,
+    "realtime.timing": GROUND,
+    "realtime.outputs": GROUND,
+    "realtime.capture": GROUND | {"realtime.timing"},
+    "realtime.stream": GROUND | {"realtime.timing"},
+    "realtime.view": GROUND | {"realtime.timing", "realtime.outputs"},
+    "realtime": GROUND
+    | {f"engines.{name}" for name in ("backends", "blazepose", "flow", "kernels")}
+    | {f"realtime.{name}" for name in ("timing", "outputs", "capture", "stream", "view")}
+    | {"calib"},
+    "run_demo": GROUND | {"realtime", "realtime.stream", "realtime.view"},
+    **{
+        f"trainer.{name}": {"engines.*", "calib"} | {f"trainer.{left}" for left in TRAINER[:i]}
+        for i, name in enumerate(TRAINER)
+    },
+    "trainer.export": {"engines.*", "trainer.model", "trainer.methods", "trainer.runs"},
+    "trainer": {"engines.*", "calib"} | LIBRARIES,
 }
-"""What each of our packages may import of ours."""
-OURS = {*ALLOWED, "tests"}
+"""What each room may import besides itself, its own prefix being the longest that fits; `engines.*`
+stands for all of `engines`.
+"""
+COMMANDS = {"trainer.command"}
+"""What the trainer's commands do import of each other's room: how they start."""
 HEAVY = {
     "torch",
     "mediapipe",
@@ -40,25 +66,57 @@ def imports(file: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: relative import"
             assert node.module is not None
-            found.add(node.module)
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name for name in names if name in MODULES} or {node.module}
     return found
 
 
-def files(package: str) -> list[Path]:
-    return (
-        [ROOT / "run_demo.py"] if package == "run_demo" else sorted((ROOT / package).rglob("*.py"))
-    )
+def module_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-@pytest.mark.parametrize("package", ALLOWED)
-def test_imports_follow_the_arrows(package: str) -> None:
-    assert files(package)
-    for file in files(package):
-        for module in imports(file):
-            if module.split(".")[0] in OURS:
-                parts = module.split(".")
-                prefixes = {".".join(parts[: i + 1]) for i in range(len(parts))}
-                assert prefixes & ALLOWED[package], f"{file.relative_to(ROOT)} imports {module}"
+def room_of(module: str) -> str:
+    fitting = [room for room in MAY_IMPORT if f"{module}.".startswith(f"{room}.")]
+    return max(fitting, key=len)
+
+
+def is_ours(module: str) -> bool:
+    return module.split(".")[0] in {room.split(".")[0] for room in MAY_IMPORT}
+
+
+FILES = [
+    ROOT / "run_demo.py",
+    *(
+        file
+        for room in ("engines", "calib", "realtime", "trainer")
+        for file in (ROOT / room).rglob("*.py")
+    ),
+]
+MODULES = {module_of(file) for file in FILES}
+GRAPH = {module_of(file): {name for name in imports(file) if is_ours(name)} for file in FILES}
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_a_room_imports_only_what_lies_below_it(room: str) -> None:
+    members = [module for module in GRAPH if room_of(module) == room]
+    assert members
+    allowed = MAY_IMPORT[room] | {room}
+    for module in members:
+        for imported in GRAPH[module]:
+            below = room_of(imported)
+            whole = f"{below.split('.')[0]}.*"
+            assert below in allowed or whole in allowed, f"{module} imports {imported}"
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    TopologicalSorter(GRAPH).prepare()  # raises CycleError and names the circle
+
+
+def test_nobody_imports_a_command_of_the_trainer() -> None:
+    commands = {module for module in GRAPH if room_of(module) == "trainer"} - COMMANDS
+    for module, imported in GRAPH.items():
+        assert not imported & (commands - {"trainer"}), f"{module} imports a command"
 
 
 def test_the_check_sees_imports_inside_functions(tmp_path: Path) -> None:

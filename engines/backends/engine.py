@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+@runtime_checkable
 class Engine(Protocol):
     """A network that is ready to run. Not thread-safe: one engine belongs to one thread at a
     time.

@@ -15,7 +15,7 @@ all the weight: then the best body may still be good, but the spread is worth no
 """
 
 from dataclasses import fields
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -27,6 +27,7 @@ from engines.types import Body, Hypotheses, JointMoments
 _BISECTIONS = 50
 
 
+@runtime_checkable
 class Evidence(Protocol):
     """Anything that finds some bodies likelier than others."""
 

@@ -8,7 +8,7 @@ against all vertices).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -18,6 +18,7 @@ from engines.errors import PenumbraError
 from engines.types import JOINT_NAMES, Hypotheses
 
 
+@runtime_checkable
 class BodyPoints(Protocol):
     """Points that every hypothesis has."""
 

@@ -9,7 +9,7 @@ A plane in metres also says how far away the person is, which one camera hardly 
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -24,6 +24,7 @@ TOLERANCE_M = 0.02
 _NEIGHBOURS = 8
 
 
+@runtime_checkable
 class Surface(Protocol):
     """Something that a body is outside of."""
 

@@ -13,7 +13,7 @@ and can be read frame by frame. The built-in demo is another recording.
 import logging
 import re
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 
@@ -31,6 +31,7 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _SECRET = re.compile(r"(pass\w*|pwd|token)=[^/&;]*", re.IGNORECASE)
 
 
+@runtime_checkable
 class Source(Protocol):
     """A stream of pictures of one size. Read by one thread; `close` may come from another."""
 

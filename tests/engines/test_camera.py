@@ -109,7 +109,7 @@ def test_calibration_scales_with_the_picture(tmp_path: Path) -> None:
 
 
 def test_the_calibration_in_the_readme_is_read(tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "calib" / "README.md").read_text()
     (tmp_path / "cam.json").write_text(readme.split("```json")[1].split("```")[0])
     assert load_intrinsics(tmp_path / "cam.json", SIZE).dist == (-0.28, 0.09, 0.001, -0.0005, 0)
 
