@@ -32,6 +32,20 @@ NUM_LANDMARKS = 33
 
 
 @dataclass(frozen=True)
+class FrameInfo:
+    """A frame without its image: travels from the source to the last consumer."""
+
+    frame_id: int
+    """Counts the frames of the source from 0, dropped ones included."""
+    t_capture_ns: int
+    """`time.monotonic_ns()` in the middle of the grab; for a paced recording, when it was due."""
+    media_time_s: float
+    """Position in a recording, seconds; seconds since the first frame for a live source."""
+    dropped: int = 0
+    """Frames of the source, since its start, that were overwritten before the pipeline took them."""
+
+
+@dataclass(frozen=True)
 class Roi:
     """A rotated square in the image that a network looks at."""
 
@@ -160,16 +174,6 @@ class Person:
 class Estimate:
     """One published result. `person` is None when nobody is there."""
 
-    frame_id: int
-    """Counts the frames of the source from 0, dropped ones included."""
-    t_capture_ns: int
-    """`time.monotonic_ns()` in the middle of the grab."""
-    t_capture_unix_ns: int
-    """The same instant, Unix time."""
-    media_time_s: float
-    """Position in a recording, seconds; seconds since the first frame for a live source."""
-    dropped: int
-    """Frames of the source that were overwritten before the pipeline could look at them, since the
-    start.
-    """
+    frame: FrameInfo
+    """The frame that it was made from."""
     person: Person | None

@@ -115,7 +115,8 @@ class Archive:
         """
         assert not (self._closed or self._failed), "append() after close() or after an error"
         record = self._blank.copy()
-        record["frame"], record["t"] = estimate.frame_id, estimate.media_time_s
+        record["frame"] = estimate.frame.frame_id
+        record["t"] = estimate.frame.media_time_s
         if estimate.person is not None:
             _fill(record, estimate.person)
         try:

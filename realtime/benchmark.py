@@ -73,7 +73,7 @@ def compare(video: str, hypotheses: int, frames: int, backend: str) -> dict[str,
 
 def _step(session: Session) -> Callable[[Frame], None]:
     def step(frame: Frame) -> None:
-        session.deliver(frame, session.pipeline(frame, 0), None)
+        session.deliver(frame, session.pipeline(frame), None)
 
     return step
 

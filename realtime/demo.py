@@ -65,8 +65,8 @@ class DemoScore:
     def add(self, estimate: Estimate) -> None:
         """Score one frame."""
         self.frames += 1
-        if estimate.person is not None and estimate.frame_id < len(self.truth.joints):
-            self._rows.append(self._score(estimate.person, estimate.frame_id))
+        if estimate.person is not None and estimate.frame.frame_id < len(self.truth.joints):
+            self._rows.append(self._score(estimate.person, estimate.frame.frame_id))
 
     def _score(self, person: Person, frame: int) -> dict[str, np.ndarray]:
         limbs, truth = list(LIMB_JOINTS), self.truth.joints[frame]

@@ -98,7 +98,7 @@ class Pipeline:
         """What runs the networks."""
         return self.sampler.engine.backend
 
-    def __call__(self, frame: Frame, dropped: int) -> Estimate:
+    def __call__(self, frame: Frame) -> Estimate:
         """Estimate the person in a frame."""
         before = self.tracker.track_id
         with self.timer.stage("landmarks"):
@@ -106,14 +106,7 @@ class Pipeline:
         if landmarks is None or self.tracker.track_id != before:
             self.smoother.reset()
         person = self._person(landmarks, frame) if landmarks else None
-        return Estimate(
-            frame.frame_id,
-            frame.t_capture_ns,
-            frame.t_capture_unix_ns,
-            frame.media_time_s,
-            dropped,
-            person,
-        )
+        return Estimate(frame.info, person)
 
     def _person(self, landmarks: Landmarks, frame: Frame) -> Person:
         with self.timer.stage("sampling"):
@@ -128,7 +121,7 @@ class Pipeline:
                 distance = float(hypotheses.joints[0, 0] @ moments.ray)
                 distance_std = float(np.hypot(distance_std, ASSUMED_FOCAL_ERROR * distance))
         with self.timer.stage("smoothing"):
-            best = self.smoother(center_of(hypotheses), frame.media_time_s)
+            best = self.smoother(center_of(hypotheses), frame.info.media_time_s)
         published = first(hypotheses, self.published)
         ray, track_id = moments.ray.astype(float), self.tracker.track_id
         return Person(

@@ -126,8 +126,8 @@ class Session:
         count, last, start = 0, None, time.perf_counter()
         try:
             with frames(self.source, self.config.every_frame, self._stop) as stream:
-                for frame, dropped in stream:
-                    last = self.pipeline(frame, dropped)
+                for frame in stream:
+                    last = self.pipeline(frame)
                     self.deliver(frame, last, show)
                     count += 1
                     if self._stop.is_set() or count == self.config.max_frames:
@@ -142,7 +142,7 @@ class Session:
                 }
                 self.archive.meta |= timing
         table = self.score.table() if self.score else None
-        dropped = last.dropped if last else 0
+        dropped = last.frame.dropped if last else 0
         return Outcome(count, fps, self.pipeline.timer.summary(), dropped, self._left_out(), table)
 
     def _left_out(self) -> str | None:
@@ -167,13 +167,13 @@ class Session:
                 self.archive.append(estimate)
         if self.score is not None:
             self.score.add(estimate)
-        latency_ns = time.monotonic_ns() - estimate.t_capture_ns
+        latency_ns = time.monotonic_ns() - estimate.frame.t_capture_ns
         timer.add("capture to now", latency_ns)
         self._rate.tick()
         if show is None and self.recorder is None:
             return
         status = Status(
-            self.pipeline.backend, self._rate.fps, latency_ns / NS_PER_MS, estimate.dropped
+            self.pipeline.backend, self._rate.fps, latency_ns / NS_PER_MS, estimate.frame.dropped
         )
         mesh = self.pipeline.mesh(estimate.person) if estimate.person else None
         vertices, std = (mesh.vertices, mesh.std) if mesh else (None, None)

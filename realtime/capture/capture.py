@@ -1,7 +1,7 @@
 """Runs a source beside the pipeline, and hides from the pipeline whether it does.
 
 with frames(source) as stream:
-    for frame, dropped in stream:
+    for frame in stream:
         ...
 """
 
@@ -85,7 +85,7 @@ class _Pace:
 
     def hold(self, frame: Frame, stopping: threading.Event) -> Frame:
         """Wait until the frame is due; the frame, stamped with that instant."""
-        media_ns = round(frame.media_time_s * NS_PER_S)
+        media_ns = round(frame.info.media_time_s * NS_PER_S)
         now_ns = time.monotonic_ns()
         if self._start_ns is None:
             self._start_ns = now_ns - media_ns
@@ -100,20 +100,14 @@ class _Pace:
             stopping.wait((due_ns - now_ns) / NS_PER_S)
         else:  # decoding is slower than the recording: go on from here, without a rush to catch up
             self._start_ns = now_ns - media_ns
-        late_ns = time.monotonic_ns() - frame.t_capture_ns
-        return replace(
-            frame,
-            t_capture_ns=frame.t_capture_ns + late_ns,
-            t_capture_unix_ns=frame.t_capture_unix_ns + late_ns,
-        )
+        return replace(frame, info=replace(frame.info, t_capture_ns=time.monotonic_ns()))
 
 
 @contextlib.contextmanager
 def frames(
     source: Source, every_frame: bool = False, stop: threading.Event | None = None
-) -> Iterator[Iterator[tuple[Frame, int]]]:
-    """The frames of a source, each with the number of frames dropped so far. Closes the source at
-    the end.
+) -> Iterator[Iterator[Frame]]:
+    """The frames of a source. Closes the source at the end.
 
     Args:
         source: open.
@@ -136,12 +130,12 @@ def frames(
         thread.stop()
 
 
-def _each(source: Source) -> Iterator[tuple[Frame, int]]:
+def _each(source: Source) -> Iterator[Frame]:
     while (frame := source.read()) is not None:
-        yield frame, 0
+        yield frame
 
 
-def _newest(slot: LatestSlot, stop: threading.Event) -> Iterator[tuple[Frame, int]]:
+def _newest(slot: LatestSlot, stop: threading.Event) -> Iterator[Frame]:
     while not stop.is_set():
         try:
             frame = slot.get(
@@ -151,4 +145,4 @@ def _newest(slot: LatestSlot, stop: threading.Event) -> Iterator[tuple[Frame, in
             continue
         if frame is None:
             return
-        yield frame, slot.dropped
+        yield frame

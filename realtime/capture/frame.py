@@ -3,10 +3,12 @@ to the pipeline.
 """
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import UInt8
+
+from engines.types import FrameInfo
 
 
 @dataclass(frozen=True)
@@ -15,16 +17,7 @@ class Frame:
 
     image: UInt8[np.ndarray, "H W 3"]
     """BGR. The consumer owns it: a source never writes into it again."""
-    frame_id: int
-    """Counts the frames of the source from 0, dropped ones included."""
-    t_capture_ns: int
-    """`time.monotonic_ns()` in the middle of the grab; for a paced recording, when the frame was
-    due.
-    """
-    t_capture_unix_ns: int
-    """The same instant, Unix time."""
-    media_time_s: float
-    """Position in a recording, seconds; seconds since the first frame for a live source."""
+    info: FrameInfo
 
 
 class LatestSlot:
@@ -60,8 +53,8 @@ class LatestSlot:
         """Take the newest frame that was not taken before, waiting for one if need be.
 
         Returns:
-            The frame, or None at the end of the stream. A frame that is waiting is handed out
-            before the end is told.
+            The frame, which says how many were replaced so far, or None at the end of the stream. A
+            frame that is waiting is handed out before the end is told.
 
         Raises:
             TimeoutError: nothing new came within `timeout_s`.
@@ -74,7 +67,7 @@ class LatestSlot:
                 raise TimeoutError(f"no new frame within {timeout_s} s")
             if self._unseen is not None:
                 frame, self._unseen = self._unseen, None
-                return frame
+                return replace(frame, info=replace(frame.info, dropped=self._dropped))
             if self._error is not None:
                 raise self._error
             return None

@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from engines.errors import PenumbraError
+from engines.types import FrameInfo
 from realtime.capture.frame import Frame
 from realtime.capture.opencv_io import FALLBACK_FPS, check_size, image_size, nominal_fps
-from realtime.timing import NS_PER_S, ClockPair
+from realtime.timing import NS_PER_S
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,6 @@ class LiveSource:
         self._device = (
             threading.Lock()
         )  # a capture must not be released while another thread reads it
-        self._clocks = ClockPair.read()
         self._count = 0
         self._first_ns = 0
         capture, image = self._connect_and_probe()
@@ -122,9 +122,7 @@ class LiveSource:
         if self._count == 0:
             self._first_ns = t_capture_ns
         media_time_s = (t_capture_ns - self._first_ns) / NS_PER_S
-        frame = Frame(
-            image, self._count, t_capture_ns, self._clocks.unix_ns(t_capture_ns), media_time_s
-        )
+        frame = Frame(image, FrameInfo(self._count, t_capture_ns, media_time_s))
         self._count += 1
         return frame
 

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from engines.errors import PenumbraError
+from engines.types import FrameInfo
 from realtime.capture.frame import Frame
 from realtime.capture.opencv_io import (
     FALLBACK_FPS,
@@ -29,7 +30,6 @@ from realtime.capture.opencv_io import (
     open_capture,
     silence_opencv,
 )
-from realtime.timing import ClockPair
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,6 @@ class VideoFile:
         )  # a capture must not be released while another thread reads it
         self._closed = False
         self._cut_short = cut_short
-        self._clocks = ClockPair.read()
         self._announced = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         fps = nominal_fps(capture)
         if fps is None:
@@ -191,9 +190,7 @@ class VideoFile:
         t_capture_ns = (before_ns + time.monotonic_ns()) // 2
         check_size(f"frame {self._count} of '{self.name}'", image, self.size)
         media_time_s = self._media_clock.stamp(float(self._capture.get(cv2.CAP_PROP_POS_MSEC)))
-        frame = Frame(
-            image, self._count, t_capture_ns, self._clocks.unix_ns(t_capture_ns), media_time_s
-        )
+        frame = Frame(image, FrameInfo(self._count, t_capture_ns, media_time_s))
         self._count += 1
         return frame
 
@@ -263,7 +260,6 @@ class ImageFolder:
             raise PenumbraError(
                 f"folder '{path}' holds no images ({', '.join(IMAGE_SUFFIXES)}); check the path"
             )
-        self._clocks = ClockPair.read()
         self._next = 0
         silence_opencv()
         self.size = image_size(_read_image(self._paths[0]))
@@ -282,9 +278,7 @@ class ImageFolder:
         t_capture_ns = (before_ns + time.monotonic_ns()) // 2
         check_size(f"image '{path}'", image, self.size)
         self._next += 1
-        return Frame(
-            image, index, t_capture_ns, self._clocks.unix_ns(t_capture_ns), index / self.fps
-        )
+        return Frame(image, FrameInfo(index, t_capture_ns, index / self.fps))
 
     def close(self) -> None:
         """Nothing is held open between reads."""

@@ -22,6 +22,7 @@ from realtime.stream.wire import (
     VERSION,
     pack,
 )
+from realtime.timing import ClockPair
 
 _BODY_BYTES = sum(
     ITEM_BYTES[dtype] * math.prod(shape) for dtype, shape in HYPOTHESIS_ARRAYS.values()
@@ -54,8 +55,10 @@ class Stamp:
 
     session: str
     seq: int
-    t_publish_mono_ns: int
-    t_publish_unix_ns: int
+    t_publish_ns: int
+    """`time.monotonic_ns()` when it was made."""
+    clocks: ClockPair
+    """Gives the Unix time of both instants of the message, so that they can be compared."""
 
 
 def describe(name: str, fitted: uncertainty.CovarianceCalibration) -> StreamCalibration:
@@ -89,12 +92,12 @@ def encode_estimate(estimate: Estimate, info: StreamInfo, stamp: Stamp) -> bytes
         "version": VERSION,
         "session": stamp.session,
         "seq": stamp.seq,
-        "frame_id": estimate.frame_id,
-        "t_capture_mono_ns": estimate.t_capture_ns,
-        "t_capture_unix_ns": estimate.t_capture_unix_ns,
-        "t_publish_mono_ns": stamp.t_publish_mono_ns,
-        "t_publish_unix_ns": stamp.t_publish_unix_ns,
-        "media_time_s": estimate.media_time_s,
+        "frame_id": estimate.frame.frame_id,
+        "t_capture_mono_ns": estimate.frame.t_capture_ns,
+        "t_capture_unix_ns": stamp.clocks.unix_ns(estimate.frame.t_capture_ns),
+        "t_publish_mono_ns": stamp.t_publish_ns,
+        "t_publish_unix_ns": stamp.clocks.unix_ns(stamp.t_publish_ns),
+        "media_time_s": estimate.frame.media_time_s,
         "frame": FRAME,
         "source": info.source,
         "image_size": info.image_size,
@@ -102,7 +105,7 @@ def encode_estimate(estimate: Estimate, info: StreamInfo, stamp: Stamp) -> bytes
         "camera_distortion": info.camera_distortion,
         "camera_calibrated": info.camera_calibrated,
         "backend": info.backend,
-        "dropped": estimate.dropped,
+        "dropped": estimate.frame.dropped,
         "joint_names": JOINT_NAMES,
         "calibration": None if info.calibration is None else vars(info.calibration),
         "people": people,

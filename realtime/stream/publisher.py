@@ -21,6 +21,7 @@ from engines.types import Estimate
 from realtime.stream.encode import Stamp, StreamInfo, encode_estimate
 from realtime.stream.endpoint import check_endpoint, is_local
 from realtime.stream.wire import DEFAULT_ENDPOINT, MAX_MESSAGE_BYTES
+from realtime.timing import ClockPair
 
 SEND_QUEUE = 32
 """Messages kept for a subscriber that is late: about a second of video, 2 MB with 100 hypotheses.
@@ -64,6 +65,7 @@ class Publisher:
             )
         if endpoint.startswith("ipc://"):
             _check_free(endpoint)
+        self._clocks = ClockPair.read()
         self.session = uuid.uuid4().hex
         self.sent = 0
         """Messages published, also while nobody listens."""
@@ -92,7 +94,7 @@ class Publisher:
         """Sends one message, also when nobody is in the picture. Never blocks."""
         self._thread = self._thread or threading.get_ident()
         assert self._thread == threading.get_ident(), "publish() was called from two threads"
-        stamp = Stamp(self.session, self.sent, time.monotonic_ns(), time.time_ns())
+        stamp = Stamp(self.session, self.sent, time.monotonic_ns(), self._clocks)
         self._send(encode_estimate(estimate, info, stamp))
         self.sent += 1
 

@@ -137,7 +137,7 @@ class Recorder:
 
     def _record(self, frame: ViewFrame) -> None:
         picture = self._renderer.compose(frame)
-        time_s = frame.estimate.media_time_s
+        time_s = frame.estimate.frame.media_time_s
         if self._previous is not None and not self._every_frame:
             for _ in range(self._repeats(time_s - self._previous[0])):
                 self._write(self._previous[1])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from engines.errors import PenumbraError
-from engines.types import JOINT_NAMES, Body, Estimate, Hypotheses, Landmarks, Person, Roi
+from engines.types import JOINT_NAMES, Body, Estimate, FrameInfo, Hypotheses, Landmarks, Person, Roi
 from realtime import archive as archive_module
 from realtime.archive import Archive, assemble, main, record_dtype, recover
 from tests.support.paths import ROOT
@@ -40,7 +40,7 @@ def make_person(seed: int, k: int) -> Person:
 
 def make_estimate(index: int, k: int, found: bool = True) -> Estimate:
     person = make_person(index, k) if found else None
-    return Estimate(3 * index, 10 * index, 20 * index, index / 30.0, 0, person)
+    return Estimate(FrameInfo(3 * index, 10 * index, index / 30.0), person)
 
 
 def load(path: Path) -> dict[str, np.ndarray]:
@@ -69,7 +69,7 @@ def test_returns_what_went_in(tmp_path):
         "body_pose": (69,), "betas": (10,), "transl": (3,), "landmarks": (33, 3),
     }  # fmt: skip
     np.testing.assert_array_equal(data["frame"], [0, 3, 6, 9, 12])
-    np.testing.assert_array_equal(data["t"], [e.media_time_s for e in estimates])
+    np.testing.assert_array_equal(data["t"], [e.frame.media_time_s for e in estimates])
     np.testing.assert_array_equal(data["found"], [True, True, False, True, True])
     for i, estimate in enumerate(estimates):
         if (person := estimate.person) is None:

@@ -42,7 +42,7 @@ def pipeline(body: BodyModel, frame: Frame) -> Iterator[Pipeline]:
 
 @pytest.fixture(scope="module")
 def person(pipeline: Pipeline, frame: Frame) -> Person:
-    found = pipeline(frame, 0).person
+    found = pipeline(frame).person
     assert found is not None
     return found
 
@@ -106,7 +106,7 @@ def test_an_assumed_camera_widens_the_distance_only(
     guessing = Pipeline(
         pipeline.tracker, pipeline.sampler, body, assumed, pipeline.calibration, smoother
     )
-    known, guessed = pipeline(frame, 0).person, guessing(frame, 0).person
+    known, guessed = pipeline(frame).person, guessing(frame).person
     assert known is not None and guessed is not None and not from_fov(size).calibrated
     assert guessed.distance_std > known.distance_std
     # Tracking moves the crop by a fraction of a pixel between two looks at one frame.
@@ -136,7 +136,7 @@ def test_the_same_noise_gives_the_same_bodies_again(pipeline: Pipeline, person: 
 def test_the_mesh_is_the_best_estimate_and_its_spread_follows_the_joints(
     pipeline: Pipeline, frame: Frame, body: BodyModel
 ) -> None:
-    person = pipeline(frame, 0).person
+    person = pipeline(frame).person
     assert person is not None
     mesh = pipeline.mesh(person)
     rotvec = np.concatenate([person.best.global_orient, person.best.body_pose]).reshape(24, 3)
@@ -150,5 +150,6 @@ def test_the_mesh_is_the_best_estimate_and_its_spread_follows_the_joints(
 def test_nobody_in_an_empty_picture(pipeline: Pipeline, frame: Frame) -> None:
     pipeline.tracker.reset()
     empty = dataclasses.replace(frame, image=np.full_like(frame.image, 127))
-    estimate = pipeline(empty, 3)
-    assert estimate.person is None and estimate.dropped == 3 and estimate.frame_id == frame.frame_id
+    estimate = pipeline(dataclasses.replace(empty, info=dataclasses.replace(empty.info, dropped=3)))
+    assert estimate.person is None and estimate.frame.dropped == 3
+    assert estimate.frame.frame_id == frame.info.frame_id

@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from engines.types import Body, Estimate, Hypotheses, Landmarks, Person, Roi
+from engines.types import Body, Estimate, FrameInfo, Hypotheses, Landmarks, Person, Roi
 from realtime.stream import wire
 from realtime.stream.encode import Stamp, StreamInfo, encode_estimate
+from realtime.timing import ClockPair
 
-STAMP = Stamp("0" * 32, 7, 11, 12)
+STAMP = Stamp("0" * 32, 7, 1_011, ClockPair(1_700_000_000_000_000_000))
 INFO = StreamInfo(
     "camera 0", (640, 480), np.array([[600.0, 0, 320], [0, 601, 240], [0, 0, 1]]), False, "openvino"
 )
@@ -46,7 +47,7 @@ def make_estimate(frame_id: int = 0, count: int = 5, seed: int = 0) -> Estimate:
         joint_visible=rng.uniform(size=24),
         track_id=2,
     )
-    return Estimate(frame_id, 1_000, 1_700_000_000_000_000_000, 0.5, 3, person)
+    return Estimate(FrameInfo(frame_id, 1_000, 0.5, dropped=3), person)
 
 
 def encoded(**changes: object) -> bytes:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from engines.errors import PenumbraError
+from engines.types import FrameInfo
 from realtime.capture import capture as capture_module
 from realtime.capture.capture import CaptureThread, frames
 from realtime.capture.frame import Frame, LatestSlot
@@ -22,7 +23,7 @@ WAIT_S = 30.0  # only ever reached when the test fails
 
 
 def make_frame(index: int, media_time_s: float = 0.0) -> Frame:
-    return Frame(IMAGE, index, time.monotonic_ns(), time.time_ns(), media_time_s)
+    return Frame(IMAGE, FrameInfo(index, time.monotonic_ns(), media_time_s))
 
 
 class SteppedSource:
@@ -104,8 +105,8 @@ def test_slow_reader_gets_the_newest_and_counts_the_rest_exactly():
         produce(source, slot, burst)
         frame = slot.get(WAIT_S)
         assert frame is not None
-        seen.append(frame.frame_id)
-        assert slot.dropped == lost
+        seen.append(frame.info.frame_id)
+        assert slot.dropped == frame.info.dropped == lost
     source.permits.release()  # the end
     assert slot.get(WAIT_S) is None
     assert seen == [0, 5, 6, 12]
@@ -118,8 +119,9 @@ def test_free_running_reader_accounts_for_every_frame():
     source.permits.release(5001)
     seen, dropped = [], -1
     with frames(source) as stream:
-        for frame, dropped in stream:  # noqa: B007
-            seen.append(frame.frame_id)
+        for frame in stream:
+            seen.append(frame.info.frame_id)
+            dropped = frame.info.dropped
     assert seen[-1] == 4999
     assert seen == sorted(set(seen))
     assert len(seen) + dropped == 5000
@@ -133,7 +135,7 @@ def test_every_frame_drops_nothing_and_uses_no_thread():
     source.permits.release(51)
     with frames(source, every_frame=True) as stream:
         assert not capture_threads()
-        assert [(frame.frame_id, dropped) for frame, dropped in stream] == [
+        assert [(frame.info.frame_id, frame.info.dropped) for frame in stream] == [
             (i, 0) for i in range(50)
         ]
     assert source.closed.is_set()
@@ -155,8 +157,8 @@ def test_error_of_the_source_reaches_the_reader_after_the_last_frame(every_frame
     source.permits.release(4)
     seen = []
     with pytest.raises(type(error), match=str(error)), frames(source, every_frame) as stream:
-        for frame, _ in stream:
-            seen.append(frame.frame_id)
+        for frame in stream:
+            seen.append(frame.info.frame_id)
     assert seen[-1] == 2
     assert source.closed.is_set()
 
@@ -165,7 +167,7 @@ def test_leaving_early_ends_the_thread_and_closes_the_source():
     source = SteppedSource(total=100)
     source.permits.release(1)
     with frames(source) as stream:
-        assert next(stream)[0].frame_id == 0  # the thread now waits inside read()
+        assert next(stream).info.frame_id == 0  # the thread now waits inside read()
     assert source.closed.is_set()
     assert not capture_threads()
 
@@ -210,12 +212,11 @@ def test_recording_is_paced_by_its_time_stamps(monkeypatch, media_s, decode_s, d
     monkeypatch.setattr(capture_module, "time", clock)
     start_ns, got_s = clock.now_ns, []
     for i, media_time_s in enumerate(media_s):
-        frame = Frame(IMAGE, i, clock.now_ns, clock.now_ns + 77, media_time_s)
+        frame = Frame(IMAGE, FrameInfo(i, clock.now_ns, media_time_s))
         clock.wait(decode_s)
         held = pace.hold(frame, clock)  # type: ignore[arg-type]
-        assert held.t_capture_ns == clock.now_ns  # stamped when it is let go
-        assert held.t_capture_unix_ns - held.t_capture_ns == 77
-        got_s.append((held.t_capture_ns - start_ns) / 1e9)
+        assert held.info.t_capture_ns == clock.now_ns  # stamped when it is let go
+        got_s.append((held.info.t_capture_ns - start_ns) / 1e9)
     assert got_s == pytest.approx(due_s)
 
 
@@ -224,9 +225,9 @@ def test_after_a_hiccup_the_pace_is_the_same_again(monkeypatch):
     monkeypatch.setattr(capture_module, "time", clock)
     start_ns, got_s = clock.now_ns, []
     for i, decode_s in enumerate((0.0, 0.5, 0.0, 0.0)):
-        frame = Frame(IMAGE, i, clock.now_ns, 0, 0.1 * i)
+        frame = Frame(IMAGE, FrameInfo(i, clock.now_ns, 0.1 * i))
         clock.wait(decode_s)
-        got_s.append((pace.hold(frame, clock).t_capture_ns - start_ns) / 1e9)  # type: ignore[arg-type]
+        got_s.append((pace.hold(frame, clock).info.t_capture_ns - start_ns) / 1e9)  # type: ignore[arg-type]
     assert got_s == pytest.approx([0.0, 0.5, 0.6, 0.7])  # nothing is rushed to catch up
 
 
@@ -254,13 +255,13 @@ def test_slot_hands_out_the_newest_unseen_frame_once():
     slot.put(make_frame(0))
     slot.put(make_frame(1))
     frame = slot.get(0.0)
-    assert frame is not None and frame.frame_id == 1 and slot.dropped == 1
+    assert frame is not None and frame.info.frame_id == 1 and slot.dropped == 1
     with pytest.raises(TimeoutError):
         slot.get(0.0)
     slot.put(make_frame(2))
     slot.close(ValueError("broken"))
     frame = slot.get(0.0)
-    assert frame is not None and frame.frame_id == 2 and slot.dropped == 1
+    assert frame is not None and frame.info.frame_id == 2 and slot.dropped == 1
     for _ in range(2):
         with pytest.raises(ValueError, match="broken"):
             slot.get(0.0)
@@ -319,19 +320,19 @@ def test_broken_device_is_opened_again_and_frame_numbers_go_on():
     with pytest.raises(PenumbraError, match=r"lost after 5 frames .* 3 tries"):
         while (frame := source.read()) is not None:
             seen.append(frame)
-    assert [frame.frame_id for frame in seen] == [0, 1, 2, 3, 4]
+    assert [frame.info.frame_id for frame in seen] == [0, 1, 2, 3, 4]
     assert all(
-        a.t_capture_ns < b.t_capture_ns and a.media_time_s < b.media_time_s
+        a.info.t_capture_ns < b.info.t_capture_ns and a.info.media_time_s < b.info.media_time_s
         for a, b in pairwise(seen)
     )
-    assert seen[0].media_time_s == 0.0
+    assert seen[0].info.media_time_s == 0.0
     assert all(device.released for device in devices)
 
 
 def test_undecodable_pictures_are_skipped_without_reconnecting():
     source = LiveSource("fake", lambda: FakeDevice(["ok", "bad", "bad", "ok"]), FAST)  # type: ignore[arg-type,return-value]
     device = source._capture
-    assert [f.frame_id for f in (source.read(), source.read()) if f] == [0, 1]
+    assert [f.info.frame_id for f in (source.read(), source.read()) if f] == [0, 1]
     assert source._capture is device
     source.close()
 

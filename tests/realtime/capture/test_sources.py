@@ -106,14 +106,11 @@ def test_video_gives_every_frame_with_its_time(tmp_path, name, codec):
     got, error = read_all(source)
     assert error is None
     assert [number_in(frame.image) for frame in got] == list(range(40))
-    assert [frame.frame_id for frame in got] == list(range(40))
+    assert [frame.info.frame_id for frame in got] == list(range(40))
     np.testing.assert_allclose(
-        [frame.media_time_s for frame in got], np.arange(40) / 25.0, atol=1e-6
+        [frame.info.media_time_s for frame in got], np.arange(40) / 25.0, atol=1e-6
     )
-    assert all(a.t_capture_ns < b.t_capture_ns for a, b in pairwise(got))
-    assert (
-        len({frame.t_capture_unix_ns - frame.t_capture_ns for frame in got}) == 1
-    )  # one clock pair for all
+    assert all(a.info.t_capture_ns < b.info.t_capture_ns for a, b in pairwise(got))
     assert got[0].image.dtype == np.uint8 and got[0].image.shape == (SIZE[1], SIZE[0], 3)
 
 
@@ -199,7 +196,7 @@ def test_video_without_time_stamps_is_timed_by_its_frame_rate(tmp_path, caplog):
     (tmp_path / "raw.mjpeg").write_bytes(b"".join(jpegs))
     got, error = read_all(open_video(str(tmp_path / "raw.mjpeg")))
     assert error is None and [number_in(frame.image) for frame in got] == list(range(10))
-    np.testing.assert_allclose(np.diff([frame.media_time_s for frame in got]), 1 / 25)
+    np.testing.assert_allclose(np.diff([frame.info.media_time_s for frame in got]), 1 / 25)
     assert "time stamps are missing" in caplog.text
 
 
@@ -254,7 +251,7 @@ def test_folder_in_natural_order_at_a_fixed_rate(tmp_path):
     got, error = read_all(source)
     assert error is None
     assert [number_in(frame.image) for frame in got] == [0, 1, 2, 3]
-    np.testing.assert_allclose([frame.media_time_s for frame in got], [0.0, 0.2, 0.4, 0.6])
+    np.testing.assert_allclose([frame.info.media_time_s for frame in got], [0.0, 0.2, 0.4, 0.6])
 
 
 def test_an_assumed_rate_is_said(tmp_path, caplog):
@@ -479,8 +476,8 @@ def test_stream_that_dies_and_comes_back(camera, lost):
     got = [*before, *in_flight, *after, *rest]
     numbers = np.unwrap([number_in(frame.image) for frame in got], period=1 << BITS)
     assert (np.diff(numbers) > 0).all()  # nothing repeated, nothing out of order
-    assert [frame.frame_id for frame in got] == list(range(len(got)))
-    assert all(a.t_capture_ns < b.t_capture_ns for a, b in pairwise(got))
+    assert [frame.info.frame_id for frame in got] == list(range(len(got)))
+    assert all(a.info.t_capture_ns < b.info.t_capture_ns for a, b in pairwise(got))
 
 
 def test_stream_that_does_not_come_back_is_given_up(camera):

@@ -41,10 +41,13 @@ def test_every_field_survives() -> None:
     message = decode(encode_estimate(estimate, info, STAMP))
 
     assert (message.session, message.seq, message.frame_id, message.dropped) == ("0" * 32, 7, 41, 3)
-    assert (message.t_publish_mono_ns, message.t_publish_unix_ns) == (11, 12)
+    assert (message.t_publish_mono_ns, message.t_publish_unix_ns) == (
+        1_011,
+        1_700_000_000_000_001_011,
+    )
     assert (message.t_capture_mono_ns, message.t_capture_unix_ns) == (
         1_000,
-        1_700_000_000_000_000_000,
+        1_700_000_000_000_001_000,
     )
     assert (message.media_time_s, message.source, message.backend) == (0.5, "camera 0", "openvino")
     assert message.frame == {

@@ -19,6 +19,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from engines.errors import PenumbraError
+from engines.types import FrameInfo
 from realtime.stream import wire
 from realtime.stream.endpoint import is_local
 from realtime.stream.publisher import SEND_QUEUE, Publisher
@@ -136,7 +137,7 @@ def test_another_process_receives_every_message(
         publisher.publish(estimate, INFO)
         while len(reports) < publisher.sent - first - 1 - SEND_QUEUE // 2:
             reports.append(reader.report())
-    publisher.publish(replace(nobody, frame_id=END), INFO)
+    publisher.publish(replace(nobody, frame=FrameInfo(END, 0, 0.0)), INFO)
     while not reports or reports[-1][2] != END:
         reports.append(reader.report())
 
@@ -168,7 +169,7 @@ def test_a_subscriber_that_stops_reading_harms_nobody(
     assert _resident_bytes() - before < 60e6
 
     os.kill(stuck.process.pid, signal.SIGCONT)
-    end = replace(small, frame_id=END)
+    end = replace(small, frame=FrameInfo(END, 0, 0.0))
     report = (0, 0, 0, 0.0)
     while report[2] != END:  # it goes on where its queue ended, and knows what it missed
         publisher.publish(end, INFO)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,11 +15,11 @@ import pytest
 
 from engines.camera import from_fov
 from engines.errors import PenumbraError
+from engines.types import Estimate, FrameInfo
 from realtime.view import recorder as recorder_module
 from realtime.view.recorder import Recorder
 from realtime.view.renderer import Renderer
 from realtime.view.scene import Status, ViewConfig, ViewFrame
-from tests.support.example_estimate import make_estimate
 from tests.support.paths import ROOT
 
 SMALL = ViewConfig(width=640, height=360)
@@ -42,9 +41,8 @@ while True:
 def noise_frame(number: int, time_s: float | None = None) -> ViewFrame:
     """Pictures that hardly compress, so that few of them fill FFmpeg's buffer."""
     image = np.random.default_rng(number).integers(0, 255, (240, 320, 3), dtype=np.uint8)
-    estimate = replace(
-        make_estimate(number), person=None, media_time_s=number / 30 if time_s is None else time_s
-    )
+    info = FrameInfo(number, 0, number / 30 if time_s is None else time_s)
+    estimate = Estimate(info, None)
     return ViewFrame(
         image, estimate, None, None, Status("openvino", 30.0, 40.0, 0), from_fov((320, 240))
     )

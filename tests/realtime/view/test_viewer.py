@@ -96,7 +96,7 @@ def test_showing_never_waits_and_counts_what_nobody_saw() -> None:
         viewer.show(noise_frame(number))
     assert viewer.skipped == 9
     newest = viewer._take()
-    assert newest is not None and newest.estimate.frame_id == 9
+    assert newest is not None and newest.estimate.frame.frame_id == 9
     assert viewer._take() is None
 
 
