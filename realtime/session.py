@@ -24,7 +24,7 @@ from engines.flow.sampler import open_sampler
 from engines.types import Estimate
 from realtime import demo
 from realtime.archive import Archive
-from realtime.capture.capture import frames
+from realtime.capture.reader import frames
 from realtime.capture.frame import Frame
 from realtime.capture.sources import Source, open_camera, open_video
 from realtime.config import RunConfig

@@ -1,1 +1,1 @@
-"""From a device, a stream or files to frames with timestamps."""
+"""From a device, a stream or files to frames with time stamps."""

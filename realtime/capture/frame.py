@@ -1,6 +1,4 @@
-"""One picture with its time stamps, and the slot that hands the newest one from the capture thread
-to the pipeline.
-"""
+"""One image with its time stamps, and the slot that passes the newest to the pipeline."""
 
 import threading
 from dataclasses import dataclass, replace
@@ -13,7 +11,7 @@ from engines.types import FrameInfo
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a source."""
+    """One image of a source."""
 
     image: UInt8[np.ndarray, "H W 3"]
     """BGR. The consumer owns it: a source never writes into it again."""
@@ -21,32 +19,31 @@ class Frame:
 
 
 class LatestSlot:
-    """Holds one frame. A newer frame replaces one that nobody has looked at, and that loss is
-    counted.
+    """Holds one frame; a newer frame replaces one that was not taken, and that loss is counted.
 
-    So a slow reader loses frames instead of falling behind: latency never grows. One writer, one
-    reader.
+    So a slow reader loses frames instead of falling behind: latency never grows. There is one
+    writer and one reader.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._unseen: Frame | None = None
+        self._waiting: Frame | None = None
         self._dropped = 0
         self._closed = False
         self._error: BaseException | None = None
 
     @property
     def dropped(self) -> int:
-        """Frames that were replaced before the reader took them."""
+        """Number of frames that were replaced before the reader took them."""
         with self._changed:
             return self._dropped
 
     def put(self, frame: Frame) -> None:
-        """Offer a frame. Never blocks on the reader."""
+        """Offer a frame; this never blocks on the reader."""
         with self._changed:
             assert not self._closed, "put() after close()"
-            self._dropped += self._unseen is not None
-            self._unseen = frame
+            self._dropped += self._waiting is not None
+            self._waiting = frame
             self._changed.notify_all()
 
     def get(self, timeout_s: float | None = None) -> Frame | None:
@@ -54,28 +51,26 @@ class LatestSlot:
 
         Returns:
             The frame, which says how many were replaced so far, or None at the end of the stream. A
-            frame that is waiting is handed out before the end is told.
+            waiting frame comes before the end.
 
         Raises:
-            TimeoutError: nothing new came within `timeout_s`.
-            BaseException: whatever the writer passed to `close`.
+            TimeoutError: Nothing new came within `timeout_s`.
+            BaseException: Whatever the writer passed to `close`.
         """
         with self._changed:
             if not self._changed.wait_for(
-                lambda: self._unseen is not None or self._closed, timeout_s
+                lambda: self._waiting is not None or self._closed, timeout_s
             ):
                 raise TimeoutError(f"no new frame within {timeout_s} s")
-            if self._unseen is not None:
-                frame, self._unseen = self._unseen, None
+            if self._waiting is not None:
+                frame, self._waiting = self._waiting, None
                 return replace(frame, info=replace(frame.info, dropped=self._dropped))
             if self._error is not None:
                 raise self._error
             return None
 
     def close(self, error: BaseException | None = None) -> None:
-        """End the stream. The reader gets what is waiting, then `error`, or None without an
-        error.
-        """
+        """End the stream: the reader gets the waiting frame, then `error`, or None without one."""
         with self._changed:
             if not self._closed:
                 self._closed, self._error = True, error

@@ -18,36 +18,33 @@ from realtime.timing import NS_PER_S
 
 log = logging.getLogger(__name__)
 
-MAX_CORRUPT = (
-    30  # pictures in a row that arrive but cannot be decoded, before the stream counts as broken
-)
+MAX_CORRUPT = 30  # images in a row that cannot be decoded, before the stream counts as broken
 
 
 @dataclass(frozen=True)
 class Retry:
-    """How to come back after a stream breaks."""
+    """When a broken stream is opened again."""
 
     first_s: float = 1.0
     """Wait before the first try."""
     factor: float = 1.5
-    """Each wait is this much longer than the one before."""
+    """Ratio of each wait to the one before."""
     max_s: float = 10.0
     """Longest wait."""
     tries: int = 10
-    """Give up after so many tries in a row."""
+    """Number of tries in a row before the stream is given up."""
 
     def waits_s(self) -> Iterator[float]:
-        """The wait before each try."""
+        """Yield the wait before each try."""
         for attempt in range(self.tries):
             yield min(self.max_s, self.first_s * self.factor**attempt)
 
 
 class LiveSource:
-    """Reads a capture that has to be read as fast as it delivers, and opens it again when it
-    breaks.
+    """Reads a capture as fast as it delivers, and opens it again when it breaks.
 
-    While a stream is gone `read` blocks; it never hands out an old picture again. Frame numbers go
-    on after the gap.
+    While a stream is gone `read` blocks; it never returns an old image again. Frame numbers
+    continue after the gap.
     """
 
     live = True
@@ -57,18 +54,17 @@ class LiveSource:
     ) -> None:
         """
         Args:
-            name: how messages call it.
-            connect: opens the device or address, or raises PenumbraError. Called now and after each
-                break.
-            retry: how often to come back.
+            name: How messages call it.
+            connect: Opens the device or address, or raises PenumbraError. It is called now and
+                after each break.
+            retry: When it is opened again.
         """
         self.name = name
         self._connect = connect
         self._retry = retry or Retry()
         self._closing = threading.Event()
-        self._device = (
-            threading.Lock()
-        )  # a capture must not be released while another thread reads it
+        # A capture must not be released while another thread reads it.
+        self._device = threading.Lock()
         self._count = 0
         self._first_ns = 0
         capture, image = self._connect_and_probe()
@@ -77,10 +73,10 @@ class LiveSource:
         self.size = image_size(image)
 
     def read(self) -> Frame | None:
-        """The next picture, waiting for it; None once the source is closed.
+        """Wait for the next image; None once the source is closed.
 
         Raises:
-            PenumbraError: the stream broke and did not come back, or its pictures changed size.
+            PenumbraError: The stream broke and did not come back, or its images changed size.
         """
         while not self._closing.is_set():
             grabbed = self._grab()
@@ -90,9 +86,7 @@ class LiveSource:
         return None
 
     def close(self) -> None:
-        """End a wait for reconnection at once, a grab in another thread when it returns, and free
-        the device.
-        """
+        """Free the device; this ends a wait for reconnection at once, a grab when it returns."""
         self._closing.set()
         self._release()
 
@@ -103,7 +97,7 @@ class LiveSource:
         self.close()
 
     def _grab(self) -> tuple[int, UInt8[np.ndarray, "H W 3"]] | None:
-        """Middle of the grab (monotonic ns) and the picture, or None when the stream is broken."""
+        """Return the middle of the grab (monotonic ns) and the image; None from a broken stream."""
         with self._device:
             if self._capture is None:
                 return None
@@ -129,13 +123,8 @@ class LiveSource:
     def _reconnect(self) -> None:
         self._release()
         for attempt, wait_s in enumerate(self._retry.waits_s(), start=1):
-            log.warning(
-                "'%s' is lost; try %d of %d in %.1f s",
-                self.name,
-                attempt,
-                self._retry.tries,
-                wait_s,
-            )
+            tries = self._retry.tries
+            log.warning("'%s' is lost; try %d of %d in %.1f s", self.name, attempt, tries, wait_s)
             if self._closing.wait(wait_s):
                 return
             try:
@@ -145,25 +134,26 @@ class LiveSource:
                 continue
             with self._device:
                 self._capture = capture
-            if self._closing.is_set():  # close() may have looked before the new capture was there
+            if self._closing.is_set():  # close() may have come before the new capture
                 self._release()
             log.warning("'%s' is back", self.name)
             return
         raise PenumbraError(
-            f"'{self.name}' was lost after {self._count} frames and did not come back in {self._retry.tries} tries; "
-            "check the cable, the power or the network"
+            f"'{self.name}': was lost after {self._count} frames and did not come back in "
+            f"{self._retry.tries} tries; check the cable, the power or the network."
         )
 
     def _connect_and_probe(self) -> tuple[cv2.VideoCapture, UInt8[np.ndarray, "H W 3"]]:
-        """Open and take one picture, which proves that it works; being the first after a start, it
-        is not used.
+        """Open and take one image, which proves that it works.
+
+        It may be older than the connection, so it is not used.
         """
         capture = self._connect()
         ok, image = capture.read()
         if not ok:
             capture.release()
             raise PenumbraError(
-                f"'{self.name}' opens but delivers no picture; check that nothing else is using it"
+                f"'{self.name}': opens but delivers no image; check that nothing else is using it."
             )
         return capture, image
 

@@ -3,7 +3,7 @@
 A video that stops before the number of frames in its header is delivered as far as it goes. After
 the last readable frame, `read` raises when the container itself proves that bytes are missing (a
 cut download), and otherwise only warns: lossless trimming leaves headers that count frames which
-are not meant to be shown.
+are not meant to be displayed.
 """
 
 import logging
@@ -34,7 +34,7 @@ from realtime.capture.opencv_io import (
 log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
-RAW_MJPEG_SUFFIXES = (".mjpeg", ".mjpg")  # begin like a picture, but many follow
+RAW_MJPEG_SUFFIXES = (".mjpeg", ".mjpg")  # begin like an image, but many follow
 
 
 class MediaClock:
@@ -52,7 +52,7 @@ class MediaClock:
         self._last_s: float | None = None
 
     def stamp(self, container_ms: float) -> float:
-        """Media time in seconds of the next frame, for which the container says `container_ms`."""
+        """Return the media time of the next frame, seconds, from the container's time stamp."""
         stamp_s = container_ms / 1000.0
         earliest_s = -math.inf if self._last_s is None else self._last_s
         if not (math.isfinite(stamp_s) and stamp_s >= 0.0 and stamp_s > earliest_s):
@@ -64,7 +64,8 @@ class MediaClock:
     def _warn(self, stamp_s: float) -> None:
         if not self._warned:
             log.warning(
-                "'%s': time stamps are missing or do not increase at %.3f s; such frames are timed at %.4g fps",
+                "'%s': time stamps are missing or do not increase at %.3f s; "
+                "such frames are timed at %.4g fps",
                 self._name,
                 stamp_s,
                 self._fps,
@@ -73,9 +74,7 @@ class MediaClock:
 
 
 def is_cut_short(path: Path) -> bool:
-    """Whether an MP4/MOV or AVI file is shorter than its own header says. False for other
-    containers.
-    """
+    """Whether an MP4/MOV or AVI file is shorter than its header says; False for other formats."""
     length = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(12)
@@ -87,9 +86,7 @@ def is_cut_short(path: Path) -> bool:
 
 
 def _boxes_run_out(file: BinaryIO, length: int) -> bool:
-    """Walk the top-level boxes of an ISO base media file; true when one passes the end or the index
-    is missing.
-    """
+    """Whether a top-level box of an ISO media file passes the end, or the index is missing."""
     offset, kinds = 0, set()
     while offset + 8 <= length:
         file.seek(offset)
@@ -107,24 +104,21 @@ def _boxes_run_out(file: BinaryIO, length: int) -> bool:
 
 
 class VideoFile:
-    """A recording that OpenCV's FFmpeg can decode. Use `open_local` or give an already opened
-    capture.
-    """
+    """A recording that OpenCV's FFmpeg can decode, local or at an address."""
 
     live = False
 
     def __init__(self, name: str, capture: cv2.VideoCapture, cut_short: bool = False) -> None:
         """
         Args:
-            name: how messages call it.
-            capture: open; owned by this object from now on.
-            cut_short: the container is known to have lost its end.
+            name: How messages call it.
+            capture: Open; owned by this object from now on.
+            cut_short: The container is known to have lost its end.
         """
         self.name = name
         self._capture = capture
-        self._decoder = (
-            threading.Lock()
-        )  # a capture must not be released while another thread reads it
+        # A capture must not be released while another thread reads it.
+        self._decoder = threading.Lock()
         self._closed = False
         self._cut_short = cut_short
         self._announced = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
@@ -134,13 +128,12 @@ class VideoFile:
         self.fps = fps or FALLBACK_FPS
         self._media_clock = MediaClock(name, self.fps)
         self._count = 0
-        # Decoded now, so that a video without a single good frame is refused before anything else
-        # starts.
+        # Decoded now, so that a video without any readable frame is refused at once.
         self._first = self._decode()
         if self._first is None:
             capture.release()
             raise PenumbraError(
-                f"'{name}' opens as a video but has no frame that can be decoded; {_repair(cut_short)}"
+                f"'{name}': opens as a video but no frame can be decoded; {_repair(cut_short)}."
             )
         self.size = image_size(self._first)
 
@@ -149,34 +142,33 @@ class VideoFile:
         """Open a video file.
 
         Raises:
-            PenumbraError: it is missing, empty, a picture, truncated before its index, or no video
-                at all.
+            PenumbraError: It is missing, empty, an image, truncated before its index, or no video.
         """
         if not path.exists():
-            raise PenumbraError(f"video '{path}' does not exist; check the path")
+            raise PenumbraError(f"video '{path}': does not exist; check the path.")
         if not path.is_file():
             raise PenumbraError(
-                f"video '{path}' is not a file; give a video file or a folder of images"
+                f"video '{path}': is not a file; give a video file or a folder of images."
             )
         if path.stat().st_size == 0:
-            raise PenumbraError(f"video '{path}' is empty (0 bytes); copy or download it again")
+            raise PenumbraError(f"video '{path}': is empty (0 bytes); copy or download it again.")
         silence_opencv()
         if path.suffix.lower() not in RAW_MJPEG_SUFFIXES and cv2.haveImageReader(str(path)):
             raise PenumbraError(
-                f"'{path}' is a picture, not a video; put it into a folder and give the folder instead"
+                f"video '{path}': is an image; put it into a folder and give the folder instead."
             )
         cut_short = is_cut_short(path)
         capture = open_capture(str(path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
-            raise PenumbraError(f"'{path}' cannot be read as a video; {_repair(cut_short)}")
+            raise PenumbraError(f"video '{path}': cannot be read as a video; {_repair(cut_short)}.")
         return cls(str(path), capture, cut_short)
 
     def read(self) -> Frame | None:
-        """The next frame; None after the last.
+        """Return the next frame; None after the last.
 
         Raises:
-            PenumbraError: the frame has another size than the first, or the file was cut before its
-                last frame.
+            PenumbraError: The frame has another size than the first, or the file was cut before
+                its last frame.
         """
         before_ns = time.monotonic_ns()
         if self._first is not None:
@@ -195,7 +187,7 @@ class VideoFile:
         return frame
 
     def close(self) -> None:
-        """Free the file. A read in another thread ends first."""
+        """Free the file; a read in another thread ends first."""
         self._closed = True
         with self._decoder:
             self._capture.release()
@@ -215,8 +207,8 @@ class VideoFile:
         missing = self._announced - self._count
         if missing > 0 and self._cut_short:
             raise PenumbraError(
-                f"'{self.name}' is truncated: it ends after {self._count} of {self._announced} frames; "
-                "those were processed, for the rest copy or download it again"
+                f"'{self.name}': is truncated: it ends after {self._count} of {self._announced} "
+                "frames; those were processed, for the rest copy or download it again."
             )
         if missing > max(3, 0.02 * self._announced):
             log.warning(
@@ -231,15 +223,14 @@ def _repair(cut_short: bool) -> str:
 
 
 def natural_key(path: Path) -> tuple[list[str | int], str]:
-    """Sort key under which `image10` follows `image9`."""
+    """Return a sort key under which `image10` follows `image9`."""
     parts = re.split(r"(\d+)", path.name.lower())
     # split() with a group alternates text and digits, so text is only ever compared with text.
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], path.name
 
 
 class ImageFolder:
-    """The JPEG, PNG and BMP images of a folder in natural order, as a recording with a fixed frame
-    rate.
+    """The JPEG, PNG and BMP images of a folder in natural order, as a recording of a fixed rate.
 
     An image that cannot be read ends the run with an error that names it: a silent gap would shift
     every later frame.
@@ -249,7 +240,7 @@ class ImageFolder:
 
     def __init__(self, path: Path, fps: float = FALLBACK_FPS) -> None:
         if not path.is_dir():
-            raise PenumbraError(f"folder '{path}' does not exist; check the path")
+            raise PenumbraError(f"folder '{path}': does not exist; check the path.")
         assert fps > 0.0, f"fps = {fps}"
         self.name = str(path)
         self.fps = fps
@@ -258,17 +249,17 @@ class ImageFolder:
         )
         if not self._paths:
             raise PenumbraError(
-                f"folder '{path}' holds no images ({', '.join(IMAGE_SUFFIXES)}); check the path"
+                f"folder '{path}': holds no images ({', '.join(IMAGE_SUFFIXES)}); check the path."
             )
         self._next = 0
         silence_opencv()
         self.size = image_size(_read_image(self._paths[0]))
 
     def read(self) -> Frame | None:
-        """The next image; None after the last.
+        """Return the next image; None after the last.
 
         Raises:
-            PenumbraError: the image cannot be read or has another size than the first.
+            PenumbraError: The image cannot be read or has another size than the first.
         """
         if self._next == len(self._paths):
             return None
@@ -292,12 +283,13 @@ class ImageFolder:
 
 def _read_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     try:
-        # Not cv2.imread: it cannot open paths with non-ASCII characters on Windows and gives no
-        # reason for a failure.
+        # Not cv2.imread: it cannot open non-ASCII paths on Windows and gives no reason.
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise PenumbraError(f"image '{path}' cannot be opened: {error.strerror}") from error
+        raise PenumbraError(
+            f"image '{path}': cannot be opened ({error.strerror}); make it readable."
+        ) from error
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if image is None:
-        raise PenumbraError(f"image '{path}' cannot be decoded; repair or remove it")
+        raise PenumbraError(f"image '{path}': cannot be decoded; repair or remove it.")
     return image

@@ -1,10 +1,9 @@
-"""Where pictures come from: one protocol, and what opens the right kind for what the user typed.
+"""Sources of images: one protocol, and the functions that open the right kind of it.
 
-    open_camera("0"), ("HD Webcam"), ("/dev/video0")     webcam             live       cameras.py,
-    live.py
-    open_video("rtsp://..."), ("http://...")             network stream     live       live.py
-    open_video("walk.mp4")                               video file         recording  recordings.py
-    open_video("frames/")                                folder of images   recording  recordings.py
+    open_camera("0"), ("HD Webcam"), ...        webcam             live        cameras.py, live.py
+    open_video("rtsp://..."), ("http://...")    network stream     live        live.py
+    open_video("walk.mp4")                      video file         recording   recordings.py
+    open_video("frames/")                       folder of images   recording   recordings.py
 
 A live source has to be read at its own pace and is reconnected when it breaks. A recording ends,
 and can be read frame by frame. The built-in demo is another recording.
@@ -33,16 +32,16 @@ _SECRET = re.compile(r"(pass\w*|pwd|token)=[^/&;]*", re.IGNORECASE)
 
 @runtime_checkable
 class Source(Protocol):
-    """A stream of pictures of one size. Read by one thread; `close` may come from another."""
+    """A stream of images of one size; one thread reads it, `close` may come from another."""
 
     @property
     def name(self) -> str:
-        """What the user typed, without passwords."""
+        """The spec that the user gave, without passwords."""
         ...
 
     @property
     def live(self) -> bool:
-        """Frames are lost unless they are read at once."""
+        """Whether frames are lost unless they are read at once."""
         ...
 
     @property
@@ -56,11 +55,11 @@ class Source(Protocol):
         ...
 
     def read(self) -> Frame | None:
-        """The next frame; None at the end. Raises PenumbraError when the stream is at fault."""
+        """Return the next frame, None at the end; raise PenumbraError from a broken stream."""
         ...
 
     def close(self) -> None:
-        """Free the device or file. May be called again."""
+        """Free the device or file; it may be called again."""
         ...
 
     def __enter__(self) -> "Source": ...
@@ -78,28 +77,26 @@ def open_video(
     """Open a video file, a folder of images or an address.
 
     Args:
-        spec: path or address.
-        folder_fps: pictures a second of a folder, which does not say; `FALLBACK_FPS`, with a word
-            in the log, when None.
-        retry: how a live source comes back after a break.
-        network_timeout_s: limit for opening an address and for each read.
+        spec: Path or address.
+        folder_fps: Images per second of a folder; when None, `FALLBACK_FPS`, which is logged.
+        retry: When a broken live source is opened again.
+        network_timeout_s: Limit for opening an address and for each read.
 
     Raises:
-        PenumbraError: it cannot be opened; the message says why and what to do.
+        PenumbraError: It cannot be opened; the message says why and what to do.
     """
     path = Path(spec).expanduser()
     if folder_fps is not None and not (path.is_dir() and 0 < folder_fps < 1000):
         raise PenumbraError(
-            f"--fps {folder_fps:g} is for a folder of images, and between 0 and 1000; leave it out."
+            f"fps: must be between 0 and 1000, for a folder of images, not {folder_fps:g} for "
+            f"'{spec}'; leave it out."
         )
     if _ADDRESS.match(spec):
         return _open_address(spec, retry, network_timeout_s)
     if not path.is_dir():
         return VideoFile.open_local(path)
     if folder_fps is None:
-        log.info(
-            "%s: %g pictures a second are assumed; say otherwise with --fps.", spec, FALLBACK_FPS
-        )
+        log.info("%s: %g images a second are assumed; set fps otherwise.", spec, FALLBACK_FPS)
     return ImageFolder(path, folder_fps or FALLBACK_FPS)
 
 
@@ -109,14 +106,14 @@ def open_camera(
     """Open a webcam by index, name or device path.
 
     Args:
-        spec: which.
+        spec: See `find_camera`.
         size: (width, height) px to ask for; the camera's own choice when None.
-        retry: how it comes back after a break.
+        retry: When it is opened again after a break.
 
     Raises:
-        PenumbraError: it cannot be opened; the message says why and what to do.
+        PenumbraError: It cannot be opened; the message says why and what to do.
     """
-    wanted = spec  # after the first success, what finds the same camera again
+    wanted = spec  # after the first success, the spec that finds the same camera again
 
     def connect() -> cv2.VideoCapture:
         nonlocal wanted
@@ -134,7 +131,7 @@ def _open_address(address: str, retry: Retry | None, timeout_s: float) -> Source
         capture = open_capture(address, cv2.CAP_FFMPEG, timeout_s)
         if not capture.isOpened():
             raise PenumbraError(
-                f"'{name}' does not answer with a video; check address, network and password"
+                f"'{name}': does not answer with a video; check address, network and password."
             )
         return capture
 
@@ -146,13 +143,13 @@ def _open_address(address: str, retry: Retry | None, timeout_s: float) -> Source
 
 
 def _without_password(address: str) -> str:
-    """What may be shown: no user, no query, no `password=` in the path, as some cameras want it.
+    """Return an address that may be displayed: without user, query and `password=` in the path.
 
-    Passwords as people type them hold any character, so all that comes before the last @ goes, even
-    a part of the path.
+    Unescaped passwords hold any character, so everything before the last @ goes, even a part of the
+    path.
     """
     scheme, _, rest = address.partition("://")
     rest, _, query = rest.partition("?")
-    if "@" in query:  # or a password with a question mark; then nothing tells where it ends
+    if "@" in query:  # or a password with a question mark, whose end is unknown
         return f"{scheme}://..."
     return _SECRET.sub(r"\1=...", f"{scheme}://{rest.rpartition('@')[2].partition('#')[0]}")

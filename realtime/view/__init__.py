@@ -1,1 +1,1 @@
-"""What a person sees: one scene, drawn into a window or a video."""
+"""The view: one scene, drawn into a window or a video."""

@@ -1,5 +1,5 @@
-"""Writes what the window would show into a video file, from its own thread, with or without a
-display.
+"""Writes what the window would display into a video file, from its own thread, with or without one.
+
 
     with Recorder("out.mp4", renderer, fps=30.0, every_frame=False) as recorder:
         recorder.put(frame)
@@ -29,10 +29,9 @@ from realtime.view.scene import ViewFrame
 
 log = logging.getLogger(__name__)
 
-_QUEUE_LENGTH = 4  # smooths over a slow write; a longer one would only hold pictures back
-_MIN_FREE_BYTES = (
-    64 << 20
-)  # stop in good order before the disk is full: FFmpeg's writes fail without a word
+_QUEUE_LENGTH = 4  # smooths over a slow write; a longer one would only hold images back
+# Recording stops in good order before the disk is full: FFmpeg's writes fail silently.
+_MIN_FREE_BYTES = 64 << 20
 _MAX_REPEAT_S = 2.0  # a longer gap, such as a reconnecting camera, is cut out of the recording
 
 
@@ -43,10 +42,10 @@ class Recorder:
         """
         Args:
             path: File to write, `.mp4`. An existing file is replaced.
-            renderer: Composes the pictures, in the recorder's thread.
-            fps: Of the recording, frames per second.
+            renderer: Composes the images, in the recorder's thread.
+            fps: Frames per second of the recording.
             every_frame: True: `put` waits and each frame is written once. False: `put` never waits,
-                frames that come too fast are dropped and counted, and a picture is repeated until
+                frames that come too fast are dropped and counted, and an image is repeated until
                 the next one's time, so that the recording keeps the pace of the source.
 
         Raises:
@@ -57,7 +56,7 @@ class Recorder:
         self.dropped = 0
         """Frames that came while the queue was full."""
         self.written = 0
-        """Pictures in the file, repeated ones included."""
+        """Images in the file, repeated ones included."""
         self._renderer = renderer
         self._fps = fps
         self._every_frame = every_frame
@@ -66,7 +65,7 @@ class Recorder:
         self._error: Exception | None = None
         self._failed = False
         self._previous: tuple[float, UInt8[np.ndarray, "h w 3"]] | None = None
-        self._debt = 0.0  # fraction of a picture that rounding has left over
+        self._debt = 0.0  # fraction of an image that rounding has left over
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
@@ -105,8 +104,7 @@ class Recorder:
         if kind is None:
             self.close()
             return
-        # The run already ends for a reason of its own, which the user must see; ours is only
-        # logged.
+        # The run already ends for a reason that must reach the user; this one is only logged.
         try:
             self.close()
         except PenumbraError as own:
@@ -126,8 +124,9 @@ class Recorder:
             self._writer.release()
 
     def _record_or_fail(self, frame: ViewFrame) -> None:
-        """Keeps an error for the caller's thread; the loop goes on emptying the queue, so that
-        nobody blocks.
+        """Keep an error for the caller's thread.
+
+        The loop goes on emptying the queue, so that `put` never blocks for good.
         """
         try:
             self._record(frame)
@@ -136,54 +135,55 @@ class Recorder:
             self._writer.release()
 
     def _record(self, frame: ViewFrame) -> None:
-        picture = self._renderer.compose(frame)
+        image = self._renderer.compose(frame)
         time_s = frame.estimate.frame.media_time_s
         if self._previous is not None and not self._every_frame:
             for _ in range(self._repeats(time_s - self._previous[0])):
                 self._write(self._previous[1])
-        self._write(picture)
-        self._previous = (time_s, picture)
+        self._write(image)
+        self._previous = (time_s, image)
 
     def _repeats(self, elapsed_s: float) -> int:
-        """How often the previous picture has to be shown again before the next one is due."""
+        """Return how often the previous image is repeated before the next one is due."""
         due = min(max(elapsed_s, 0.0), _MAX_REPEAT_S) * self._fps + self._debt
-        shown = max(1, round(due))
-        self._debt = due - shown if elapsed_s < _MAX_REPEAT_S else 0.0
-        return shown - 1
+        count = max(1, round(due))
+        self._debt = due - count if elapsed_s < _MAX_REPEAT_S else 0.0
+        return count - 1
 
-    def _write(self, picture: UInt8[np.ndarray, "h w 3"]) -> None:
+    def _write(self, image: UInt8[np.ndarray, "h w 3"]) -> None:
         if self.written % 30 == 0 and shutil.disk_usage(self.path.parent).free < _MIN_FREE_BYTES:
             raise PenumbraError(
-                f"--record {self.path}: the disk is nearly full, so recording stopped after {self.written} pictures; "
-                "make room or record to another disk."
+                f"record: the disk of {self.path} is nearly full, so recording stopped after "
+                f"{self.written} images; make room or record to another disk."
             )
-        self._writer.write(picture)
+        self._writer.write(image)
         self.written += 1
 
 
 def _open_writer(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
-    """A writer whose file is already called `path`."""
+    """Open a writer whose file is already called `path`."""
     if path.suffix.lower() != ".mp4":
         raise PenumbraError(
-            f"--record {path}: only .mp4 can be written; give the file a name that ends in .mp4."
+            f"record: {path} does not end in .mp4, the only format that is written; rename it."
         )
     if path.is_dir():
-        raise PenumbraError(f"--record {path}: this is a folder; give the name of a file.")
-    hidden = path.with_name(f".{path.stem}.{os.getpid()}.ismv")
+        raise PenumbraError(f"record: {path} is a folder; give the name of a file.")
+    scratch = path.with_name(f".{path.stem}.{os.getpid()}.ismv")
     try:
-        hidden.touch()
+        scratch.touch()
     except OSError as error:
         raise PenumbraError(
-            f"--record {path}: cannot be written ({error.strerror}); choose a folder that exists and allows it."
+            f"record: {path} cannot be written ({error.strerror}); choose a folder that exists and "
+            "allows it."
         ) from error
     writer = cv2.VideoWriter(
-        str(hidden), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, size
+        str(scratch), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, size
     )
     if not writer.isOpened():
-        hidden.unlink()
+        scratch.unlink()
         raise PenumbraError(
-            f"--record {path}: this OpenCV cannot write MPEG-4 video; install the opencv-contrib-python wheel, "
-            "which brings FFmpeg."
+            "record: this OpenCV cannot write MPEG-4 video; install the opencv-contrib-python "
+            "wheel, which brings FFmpeg."
         )
-    os.replace(hidden, path)  # the writer holds the open file, not its name
+    os.replace(scratch, path)  # the writer holds the open file, not its name
     return writer

@@ -1,15 +1,15 @@
-"""Draws a `ViewFrame` into one picture, on any machine: no window, no GPU, no Open3D.
+"""Renders a `ViewFrame` into one image, on any machine: no window, no GPU, no Open3D.
 
     Renderer(faces, config).compose(frame) -> (height, width, 3) uint8 BGR
 
-Left the camera picture with its overlay and the legend, right the person from the side, below the
-status line. The recorder and headless previews use this; the window shows the same `Scene`,
-colours, legend and status line.
+Left the camera image with its overlay and the legend, right the person from the side, below the
+status line. The recorder uses this; the window shows the same `Scene`, colours, legend and status
+line.
 
-Why our own painter and not Open3D's offscreen renderer: recording must not depend on a graphics
+Why our own rasteriser and not Open3D's offscreen renderer: recording must not depend on a graphics
 driver (without EGL, Open3D does not fail, it ends the process), and for one mesh of some thousand
-triangles back-to-front filled triangles at twice the size, scaled down, are as clean and take a
-fraction of the time of software OpenGL.
+triangles `engines.rasterizer` at twice the size, scaled down, is as clean and takes a fraction of
+the time of software OpenGL.
 """
 
 from functools import lru_cache
@@ -47,24 +47,23 @@ STATUS_BACKGROUND = (24, 20, 18)
 MUTED = (168, 160, 154)
 STATUS_HEIGHT = 40
 LEFT_SHARE = 0.62
-"""Of the width that the camera picture gets."""
+"""The share of the width that the camera image gets."""
 LEGEND_HEIGHT = 84
 MARGIN = 12
 _SUPERSAMPLE = 2
-_LIGHT = np.array(
-    [-0.35, -0.55, -0.76]
-)  # from the surface towards the light: from above, left, behind the camera
+# From the surface towards the light, which is above, left of and behind the camera.
+_LIGHT = np.array([-0.35, -0.55, -0.76])
 
 
 class Renderer:
-    """Composes pictures of one body topology; knows nothing of time."""
+    """Composes images of one body topology; it keeps no state between frames."""
 
     def __init__(self, faces: Int[np.ndarray, "F 3"], config: ViewConfig | None = None):
         self.faces = np.ascontiguousarray(faces)
         self.config = config or ViewConfig()
 
     def compose(self, frame: ViewFrame) -> UInt8[np.ndarray, "height width 3"]:
-        """The picture of one frame, BGR."""
+        """Return the image of one frame, BGR."""
         config = self.config
         scene = build_scene(frame, config)
         canvas = _plain(config.width, config.height, BACKGROUND).copy()
@@ -80,21 +79,21 @@ class Renderer:
 def draw_left(
     frame: ViewFrame, scene: Scene | None, config: ViewConfig
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The camera picture with its overlay, fitted into its box, and the legend below."""
+    """Return the camera image with its overlay, fitted into its box, and the legend below."""
     height, width = config.height - STATUS_HEIGHT, round(config.width * LEFT_SHARE)
     canvas = _plain(width, height, BACKGROUND).copy()
     box = canvas[: height - LEGEND_HEIGHT]
     room = np.array(box.shape[:2]) - 2 * MARGIN
-    picture = draw_overlay(frame, scene, config, scale=float(np.min(room / frame.image.shape[:2])))
-    h, w = picture.shape[:2]
+    image = draw_overlay(frame, scene, config, scale=float(np.min(room / frame.image.shape[:2])))
+    h, w = image.shape[:2]
     y, x = (box.shape[0] - h) // 2, (box.shape[1] - w) // 2
-    box[y : y + h, x : x + w] = picture
+    box[y : y + h, x : x + w] = image
     canvas[height - LEGEND_HEIGHT :] = draw_legend(width, config)
     return canvas
 
 
 def status_line(status: Status) -> str:
-    """What the network runs on, how fast, how late, and what was left out."""
+    """Return what the networks run on, how fast, how late, and how many frames were dropped."""
     return (
         f"{status.backend}   |   {status.fps:.1f} fps   |   "
         f"{status.latency_ms:.0f} ms from capture to now   |   {status.dropped} dropped"
@@ -102,7 +101,7 @@ def status_line(status: Status) -> str:
 
 
 def view_intrinsics(width: int, height: int) -> Float[np.ndarray, "3 3"]:
-    """K of the virtual camera: `extent_m` fill the height at its distance of twice `extent_m`."""
+    """Return K of the virtual camera, which sees `extent_m` at twice that distance."""
     focal = 2.0 * height
     return np.array([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]])
 
@@ -110,7 +109,7 @@ def view_intrinsics(width: int, height: int) -> Float[np.ndarray, "3 3"]:
 def draw_view(
     scene: Scene | None, faces: Int[np.ndarray, "F 3"], config: ViewConfig, width: int, height: int
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The person from the virtual camera."""
+    """Return the person as the virtual camera sees them."""
     s = _SUPERSAMPLE
     if scene is None:
         return _panel_background(width, height)
@@ -121,12 +120,11 @@ def draw_view(
     draw_skeletons(canvas, skeletons, HYPOTHESIS, 0.75, width=s)
     if len(scene.vertices):
         draw_mesh(canvas, scene.vertices @ R.T + t, scene.vertex_colors, faces, K)
-        # Once more on top, fainter: a spread towards the viewer would otherwise hide inside the
-        # body.
+        # Once more on top, fainter: the body would otherwise occlude a spread towards the viewer.
         draw_skeletons(canvas, skeletons, HYPOTHESIS, 0.28, width=s)
     else:
         colors = [bgr(c) for c in scene.joint_colors]
-        draw_bones(canvas, project(scene.joints @ R.T + t, K), colors, scene.joint_guessed, 3 * s)
+        draw_bones(canvas, project(scene.joints @ R.T + t, K), colors, scene.joint_occluded, 3 * s)
     _draw_ellipsoids(canvas, scene, K)
     return cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
 
@@ -135,13 +133,13 @@ def draw_view(
 def _plain(
     width: int, height: int, color: tuple[int, int, int]
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """One colour everywhere; kept because filling is slower than copying."""
+    """Return an image of one colour; it is cached because filling is slower than copying."""
     return np.full((height, width, 3), color, np.uint8)
 
 
 @lru_cache(maxsize=4)
 def _panel_background(width: int, height: int) -> UInt8[np.ndarray, "height width 3"]:
-    """A soft pool of light behind the person."""
+    """Return a soft pool of light, the background of the person."""
     y, x = np.mgrid[0:height, 0:width]
     r2 = ((x - width / 2) / (0.75 * width)) ** 2 + ((y - 0.45 * height) / (0.7 * height)) ** 2
     glow = np.exp(-1.8 * r2)[..., None] * np.array([26.0, 23.0, 21.0])
@@ -151,7 +149,7 @@ def _panel_background(width: int, height: int) -> UInt8[np.ndarray, "height widt
 def vertex_normals(
     vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
 ) -> Float[np.ndarray, "V 3"]:
-    """Area-weighted unit normals, outward for anticlockwise faces as seen from outside."""
+    """Return area-weighted unit normals, outward for counter-clockwise faces."""
     corners = vertices[faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # (F, 3)
     flat = faces.T.ravel()
@@ -164,8 +162,11 @@ def vertex_normals(
 def shade(
     colors: Float[np.ndarray, "V 3"], normals: Float[np.ndarray, "V 3"]
 ) -> Float[np.ndarray, "V 3"]:
-    """Colours under one soft light that goes with the virtual camera; `normals` are in that
-    camera's frame.
+    """Shade colours by one soft light that is fixed to the virtual camera.
+
+    Args:
+        colors: RGB in [0, 1].
+        normals: In the virtual camera's frame.
     """
     toward_light = np.clip(normals @ (_LIGHT / np.linalg.norm(_LIGHT)), 0.0, 1.0)
     return np.clip(colors * (0.42 + 0.62 * toward_light)[:, None], 0.0, 1.0)
@@ -197,7 +198,7 @@ def draw_mesh(
 def _draw_ellipsoids(
     canvas: UInt8[np.ndarray, "H W 3"], scene: Scene, K: Float[np.ndarray, "3 3"]
 ) -> None:
-    """Outlines of the 90 % ellipsoids, lightly filled."""
+    """Draw the outlines of the 90 % ellipsoids, lightly filled."""
     R, t = scene.T_view_cam[:3, :3], scene.T_view_cam[:3, 3]
     hulls = []
     for j in scene.ellipsoid_joints:
@@ -219,17 +220,20 @@ def _draw_ellipsoids(
 def draw_text(
     canvas: UInt8[np.ndarray, "H W 3"], text: str, x: int, y: int, size: float, color: tuple
 ) -> None:
-    """Left-aligned text with its baseline at (x, y); `size` 1 is about 21 px high."""
+    """Draw left-aligned text with its baseline at (x, y); `size` 1 is about 21 px high."""
     cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, color, 1, cv2.LINE_AA)
 
 
 def text_width(text: str, size: float) -> int:
+    """Return the width of what `draw_text` draws, px."""
+
     return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0]
 
 
 def legend_ticks(config: ViewConfig) -> list[tuple[float, str]]:
-    """Four values in cm from 0 to the end of the scale, the last one open: larger values get the
-    same colour.
+    """Return four values from 0 to the end of the scale, cm, with their labels.
+
+    The last one is open-ended: larger values get the same colour.
     """
     values = [config.max_std_cm * i / 3 for i in range(4)]
     return [(v, f"{v:g}" if i < 3 else f"{v:g}+ cm") for i, v in enumerate(values)]
@@ -237,9 +241,7 @@ def legend_ticks(config: ViewConfig) -> list[tuple[float, str]]:
 
 @lru_cache(maxsize=4)
 def draw_legend(width: int, config: ViewConfig) -> UInt8[np.ndarray, "h width 3"]:
-    """The colour scale in centimetres and the meaning of the marks. It never changes, so it is
-    drawn once.
-    """
+    """Return the colour scale in centimetres and the meaning of the marks."""
     canvas = np.full((LEGEND_HEIGHT, width, 3), BACKGROUND, np.uint8)
     x0, bar = 2 * MARGIN, round(0.40 * width)
     draw_text(canvas, "standard deviation per axis", x0, 20, 0.45, MUTED)
@@ -254,7 +256,7 @@ def draw_legend(width: int, config: ViewConfig) -> UInt8[np.ndarray, "h width 3"
 
 
 def _draw_keys(canvas: UInt8[np.ndarray, "H W 3"], first: int, second: int) -> None:
-    """Two columns of marks with their meaning."""
+    """Draw two columns of marks with their meaning."""
     bone = bgr(colormap()[70] / 255.0)
     length = 40
     for y, draw, hollow in ((20, draw_line, False), (48, draw_dashed, True)):
@@ -264,8 +266,8 @@ def _draw_keys(canvas: UInt8[np.ndarray, "H W 3"], first: int, second: int) -> N
     ring = np.array(cv2.ellipse2Poly((second + length // 2, 48), (length // 2, 9), 0, 0, 360, 6))
     cv2.polylines(canvas, [ring], True, bgr(colormap()[200] / 255.0), 1, cv2.LINE_AA)
     labels = (
-        (first, 24, "seen"),
-        (first, 52, "guessed"),
+        (first, 24, "visible"),
+        (first, 52, "occluded"),
         (second, 24, "hypothesis"),
         (second, 52, "90 % ellipsoid"),
     )
@@ -274,18 +276,16 @@ def _draw_keys(canvas: UInt8[np.ndarray, "H W 3"], first: int, second: int) -> N
 
 
 def distance_lines(frame: ViewFrame) -> list[str]:
-    """The one number that the 3D view leaves out: how far away the person is, and how sure that
-    is.
-    """
+    """Return the person's distance and its standard deviation, which the 3D view leaves out."""
     person = frame.estimate.person
     if person is None:
-        return ["nobody found"]
+        return ["no person found"]
     away = float(person.best.joints[0] @ person.ray)
     return [f"{away:.2f} m away", f"standard deviation {100 * person.distance_std:.0f} cm"]
 
 
 def draw_distance(panel: UInt8[np.ndarray, "H W 3"], frame: ViewFrame) -> None:
-    """Writes `distance_lines` into the upper left corner."""
+    """Draw `distance_lines` into the upper left corner."""
     for line, y, size, color in zip(
         distance_lines(frame), (34, 56), (0.6, 0.45), (PAPER, MUTED), strict=False
     ):
@@ -293,7 +293,7 @@ def draw_distance(panel: UInt8[np.ndarray, "H W 3"], frame: ViewFrame) -> None:
 
 
 def draw_status(text: str, width: int) -> UInt8[np.ndarray, "h width 3"]:
-    """The status line."""
+    """Return the status line as an image."""
     canvas = _plain(width, STATUS_HEIGHT, STATUS_BACKGROUND).copy()
     draw_text(canvas, text, 2 * MARGIN, 26, 0.5, PAPER)
     return canvas

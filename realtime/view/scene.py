@@ -1,11 +1,11 @@
-"""What the view shows, as plain arrays: the window and the recorder draw the same `Scene`.
+"""What the view displays, as plain arrays: the window and the recorder draw the same `Scene`.
 
     ViewFrame -> build_scene -> Scene: coloured mesh, hypothesis skeletons, covariance ellipsoids
 
 Everything here is a pure function of its arguments and imports neither Open3D nor a GPU library.
-Points are in the camera frame in metres (x right, y down, z forward); the picture is BGR, as OpenCV
+Points are in the camera frame in metres (x right, y down, z forward); the image is BGR, as OpenCV
 delivers it; colours of geometry are RGB in [0, 1].
-The unknown distance to the camera is shown as a number, never as spread: see
+The uncertain distance to the camera is displayed as a number, never as spread: see
 `engines.types.JointMoments`.
 """
 
@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from engines.camera import Intrinsics
 from engines.covariance import ELLIPSOID_90, std_from_cov
@@ -23,75 +23,69 @@ from engines.types import LIMB_JOINTS, Estimate, Hypotheses, Person
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """How the view looks."""
+    """Sizes, scales and thresholds of the view."""
 
     width: int = 1280
-    """Width of the composed picture, px."""
+    """Width of the composed image, px."""
     height: int = 720
-    """Height of the composed picture, px."""
+    """Height of the composed image, px."""
     max_std_cm: float = 15.0
     """Standard deviation at the end of the colour scale, cm. Larger ones get the same colour."""
     skeletons: int = 12
-    """How many hypotheses are drawn."""
+    """Number of hypotheses that are drawn."""
     ellipsoid_min_std_cm: float = 5.0
     """A joint gets an ellipsoid when its standard deviation is above this, cm."""
     ellipsoid_joints: tuple[int, ...] = (*LIMB_JOINTS, 15)
-    """Which joints may get one: limbs and head. Those of hands, feet and spine nearly repeat their
-    neighbours'.
+    """Joints that may get an ellipsoid: limbs and head.
+
+    Those of hands, feet and spine nearly repeat their neighbours'.
     """
     visible_threshold: float = 0.5
-    """Below this probability of being visible a joint or landmark is drawn as a guess: hollow,
-    dashed.
-    """
+    """Below this probability of being visible, a joint or landmark is drawn hollow or dashed."""
     orbit_deg: float = 32.0
-    """How far the virtual camera is turned about the person, so that spread in depth becomes
-    visible.
-    """
+    """Turn of the virtual camera about the person, which makes spread in depth visible."""
     elevation_deg: float = 10.0
-    """How far the virtual camera is raised."""
+    """Angle by which the virtual camera is raised."""
     extent_m: float = 2.5
-    """Height of the world that the 3D view shows at the person, metres."""
+    """Height of the 3D view at the person, metres."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """The line below the pictures."""
+    """The numbers of the status line."""
 
     backend: str
-    """What the networks run on, for example `openvino (CPU)`."""
+    """The device and library that run the networks, for example `openvino (CPU)`."""
     fps: float
     """Results per second."""
     latency_ms: float
-    """From the middle of the grab until this result was ready."""
+    """Time from the middle of the grab until this result was ready."""
     dropped: int
-    """Frames of the source that were never looked at, since the start."""
+    """Frames of the source that were never processed, since the start."""
 
 
 @dataclass(frozen=True)
 class ViewFrame:
-    """One result as the view gets it. It owns its arrays: whoever made it must not write into them
-    afterwards.
+    """One result as the view gets it.
+
+    It owns its arrays: their maker must not write into them afterwards.
     """
 
     image: UInt8[np.ndarray, "H W 3"]
-    """The camera picture, BGR."""
+    """The camera image, BGR."""
     estimate: Estimate
     vertices: Float[np.ndarray, "V 3"] | None
-    """Live mesh of the best estimate, camera frame, metres. None when nobody is there or no mesh
-    was asked for.
-    """
+    """Decimated mesh of the best estimate, camera frame, metres; None without person or mesh."""
     vertex_std: Float[np.ndarray, "V"] | None
-    """Calibrated standard deviation of every vertex, metres, defined as in
-    `engines.covariance.std_from_cov`.
-    """
+    """Calibrated standard deviation of every vertex, metres (`engines.covariance.std_from_cov`)."""
     status: Status
     intrinsics: Intrinsics
-    """What took the picture."""
+    """The camera that took the image."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What there is to draw in 3D about one person."""
+    """Everything that is drawn in 3D about one person."""
 
     vertices: Float[np.ndarray, "V 3"]
     """Empty (V = 0) when the frame carries no mesh."""
@@ -101,49 +95,41 @@ class Scene:
     joint_cov: Float[np.ndarray, "24 3 3"]
     """Square metres."""
     joint_colors: Float[np.ndarray, "24 3"]
-    joint_guessed: np.ndarray
-    """(24,) bool: more likely hidden than seen."""
+    joint_occluded: Bool[np.ndarray, "24"]
+    """Less likely visible than `ViewConfig.visible_threshold`."""
     skeletons: Float[np.ndarray, "S 24 3"]
-    """A sample of the hypotheses, moved along the viewing ray to the distance of the best
-    estimate.
-    """
+    """A sample of the hypotheses, moved along the viewing ray to the best estimate's distance."""
     ellipsoid_joints: Int[np.ndarray, "E"]
-    """Which joints carry an ellipsoid."""
+    """Indices of the joints that carry an ellipsoid."""
     middle: Float[np.ndarray, "3"]
     """The point that the views are centred on."""
     T_view_cam: Float[np.ndarray, "4 4"]
-    """Camera frame to the virtual camera that looks at the person from the side, also x right, y
-    down, z forward.
-    """
+    """Camera frame to virtual camera, which views the person from the side; the same axes."""
 
 
 @lru_cache(maxsize=1)
 def colormap() -> UInt8[np.ndarray, "256 3"]:
-    """The colour scale, RGB: OpenCV's inferno without its near-black start, which would vanish on a
-    dark background.
+    """Return the colour scale, RGB: OpenCV's inferno without its near-black start.
 
-    Inferno is perceptually uniform and its lightness grows from end to end, so any stretch of it is
-    and does too.
+    Black would vanish on a dark background. Inferno is perceptually uniform and its lightness grows
+    from end to end, so any stretch of it is and does too.
     """
     ramp = np.linspace(0.28 * 255, 0.97 * 255, 256)
-    bgr = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[
-        :, 0
-    ].astype(np.float64)
-    lut = np.stack([np.interp(ramp, np.arange(256), bgr[:, c]) for c in (2, 1, 0)], axis=1)
+    levels = np.arange(256, dtype=np.uint8)
+    bgr = cv2.applyColorMap(levels[:, None], cv2.COLORMAP_INFERNO)[:, 0].astype(np.float64)
+    lut = np.stack([np.interp(ramp, levels, bgr[:, c]) for c in (2, 1, 0)], axis=1)
     return np.rint(lut).astype(np.uint8)
 
 
 def std_colors(std: Float[np.ndarray, "*n"], config: ViewConfig) -> Float[np.ndarray, "*n 3"]:
-    """Colour of a standard deviation in metres on the scale 0 .. `max_std_cm`, RGB in [0, 1]."""
+    """Return the colours of standard deviations in metres, RGB in [0, 1]."""
     index = np.rint(np.clip(std * 100.0 / config.max_std_cm, 0.0, 1.0) * 255.0).astype(np.intp)
     return colormap()[index] / 255.0
 
 
 @lru_cache(maxsize=1)
 def unit_rings(points: int = 48) -> tuple[Float[np.ndarray, "M 3"], Int[np.ndarray, "L 2"]]:
-    """Three great circles of a unit sphere, one across each axis: their points, and the lines
-    between them.
-    """
+    """Return the points of three great circles of a unit sphere and the lines between them."""
     angle = 2 * np.pi * np.arange(points) / points
     c, s, o = np.cos(angle), np.sin(angle), np.zeros(points)
     rings = np.concatenate([np.stack(ring, axis=1) for ring in ((o, c, s), (s, o, c), (c, s, o))])
@@ -155,10 +141,9 @@ def unit_rings(points: int = 48) -> tuple[Float[np.ndarray, "M 3"], Int[np.ndarr
 def ellipsoid_rings(
     center: Float[np.ndarray, "3"], cov: Float[np.ndarray, "3 3"]
 ) -> Float[np.ndarray, "M 3"]:
-    """`unit_rings` on the 90 % ellipsoid: points p with (p - center)^T cov^-1 (p - center) =
-    chi2_3(0.9).
+    """Return `unit_rings` on the 90 % ellipsoid, across its own axes.
 
-    The rings run across the ellipsoid's own axes.
+    Its points p satisfy (p - center)^T cov^-1 (p - center) = chi2_3(0.9).
     """
     variances, axes = np.linalg.eigh(cov)
     half_axes = np.sqrt(ELLIPSOID_90 * np.maximum(variances, 0.0))
@@ -171,11 +156,11 @@ def ellipsoid_outline(
     intrinsics: Float[np.ndarray, "3 3"],
     points: int = 72,
 ) -> Float[np.ndarray, "N 2"] | None:
-    """The ellipse, px, that the 90 % ellipsoid covers in a pinhole picture; None when it reaches
-    behind the camera.
+    """Return the ellipse, px, that the 90 % ellipsoid covers in a pinhole image.
 
-    A quadric's dual projects to the dual of its outline: C* ~ K (c c^T - chi2 cov) K^T, scaled to
-    C*_33 = 1, is [[m m^T - S, m], [m^T, 1]] with the ellipse (u - m)^T S^-1 (u - m) = 1.
+    It is None when the ellipsoid reaches behind the camera. A quadric's dual projects to the dual
+    of its outline: C* ~ K (c c^T - chi2 cov) K^T, scaled to C*_33 = 1, is
+    [[m m^T - S, m], [m^T, 1]] with the ellipse (u - m)^T S^-1 (u - m) = 1.
     """
     dual = intrinsics @ (np.outer(center, center) - ELLIPSOID_90 * cov) @ intrinsics.T
     if center[2] <= 0 or dual[2, 2] <= 0:
@@ -191,10 +176,10 @@ def ellipsoid_outline(
 def sample_skeletons(
     hypotheses: Hypotheses, person: Person, count: int
 ) -> Float[np.ndarray, "S 24 3"]:
-    """`count` hypotheses picked in proportion to their weights, at the best estimate's distance.
+    """Return `count` hypotheses in proportion to their weights, at the best estimate's distance.
 
     Systematic resampling with a fixed offset: equal weights give evenly spaced indices, the same in
-    every frame, so that a hypothesis that keeps its z keeps its place in the picture too.
+    every frame, so that a hypothesis that keeps its z keeps its place in the image too.
     """
     cumulative = np.cumsum(hypotheses.weights)
     picks = np.searchsorted(cumulative, (np.arange(count) + 0.5) / count * cumulative[-1])
@@ -205,10 +190,8 @@ def sample_skeletons(
 
 def orbit_camera(
     target: Float[np.ndarray, "3"], ray: Float[np.ndarray, "3"], config: ViewConfig
-) -> np.ndarray:
-    """T_view_cam (4, 4) of a virtual camera that circles `target`; at 0 degrees it looks along
-    `ray`.
-    """
+) -> Float[np.ndarray, "4 4"]:
+    """Return T_view_cam of a virtual camera that orbits `target`; at 0 degrees it faces `ray`."""
     right = np.cross([0.0, 1.0, 0.0], ray)
     right /= np.linalg.norm(right)
     R_front_cam = np.stack([right, np.cross(ray, right), ray])
@@ -226,9 +209,7 @@ def orbit_camera(
 def project(
     points: Float[np.ndarray, "*n 3"], intrinsics: Float[np.ndarray, "3 3"]
 ) -> Float[np.ndarray, "*n 2"]:
-    """Pinhole projection to px. Points behind the camera give nan, which no drawing function may be
-    handed.
-    """
+    """Project with a pinhole to px; points behind the camera give nan."""
     depth = np.where(points[..., 2:] > 1e-3, points[..., 2:], np.nan)
     return (points @ intrinsics.T)[..., :2] / depth
 
@@ -236,14 +217,14 @@ def project(
 def through_lens(
     points: Float[np.ndarray, "*n 3"], intrinsics: Intrinsics
 ) -> Float[np.ndarray, "*n 2"]:
-    """As `project`, with the lens of a real camera."""
+    """Project as `project` does, with the lens of a real camera."""
     ahead = points[..., 2:] > 1e-3
     uv = intrinsics.project(np.where(ahead, points, 1.0).reshape(-1, 3))
     return np.where(ahead, uv.reshape(*points.shape[:-1], 2), np.nan)
 
 
 def build_scene(frame: ViewFrame, config: ViewConfig) -> Scene | None:
-    """Everything that is drawn in 3D, or None when nobody is there."""
+    """Return everything that is drawn in 3D, or None without a person."""
     person = frame.estimate.person
     if person is None:
         return None
@@ -253,7 +234,7 @@ def build_scene(frame: ViewFrame, config: ViewConfig) -> Scene | None:
     vertices = np.zeros((0, 3)) if frame.vertices is None else frame.vertices
     vertex_std = np.zeros(len(vertices)) if frame.vertex_std is None else frame.vertex_std
     assert vertices.shape == (len(vertex_std), 3), (vertices.shape, vertex_std.shape)
-    # A hand's width above the pelvis is the middle of a person who may raise the arms.
+    # A hand's width above the pelvis is the middle of a person with raised arms.
     middle = person.best.joints[0] + np.array([0.0, -0.1, 0.0])
     return Scene(
         vertices=vertices,
@@ -261,7 +242,7 @@ def build_scene(frame: ViewFrame, config: ViewConfig) -> Scene | None:
         joints=person.best.joints,
         joint_cov=person.joint_cov,
         joint_colors=std_colors(std, config),
-        joint_guessed=person.joint_visible < config.visible_threshold,
+        joint_occluded=person.joint_visible < config.visible_threshold,
         skeletons=sample_skeletons(person.hypotheses, person, config.skeletons),
         ellipsoid_joints=uncertain,
         middle=middle,

@@ -1,5 +1,5 @@
-"""The window: the same scene, colours, legend and status line as in a recording, with a 3D view
-that can be turned.
+"""The window: the scene, colours, legend and status line of a recording, and a 3D view to turn.
+
 
     if (reason := why_no_window()) is None:
         viewer = Viewer(faces)
@@ -68,25 +68,27 @@ _TO_STAGE = np.diag([1.0, -1.0, -1.0])  # Open3D's controls take y as up
 
 @lru_cache(maxsize=1)
 def why_no_window() -> str | None:
-    """One sentence that says why no window can be opened and what to do; None when it can. Tried
-    once per process.
+    """Return why no window can be opened and what to do, or None when one can.
+
+    It is tried once per process.
     """
     linux = sys.platform.startswith("linux")
     if linux and not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
-        return "No window: there is no display (DISPLAY is not set); start from a desktop session, or add --headless."
+        return (
+            "window: there is no display (DISPLAY is not set); start from a desktop session, "
+            "or run headless."
+        )
     try:
         probe = subprocess.run(
             [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S
         )
     except subprocess.TimeoutExpired:
-        return (
-            f"No window: Open3D did not open one within {_PROBE_TIMEOUT_S:.0f} s; add --headless."
-        )
+        return f"window: Open3D did not open one within {_PROBE_TIMEOUT_S:.0f} s; run headless."
     return None if probe.returncode == 0 else explain_probe(probe.returncode, probe.stderr)
 
 
 def explain_probe(returncode: int, stderr: str) -> str:
-    """Turns what the probe left behind into a sentence."""
+    """Turn the exit status and the stderr of the probe into a sentence."""
     missing = re.search(r"(lib[\w.+-]+\.so)[\w.]*: cannot open shared object", stderr)
     if missing:
         package = _PACKAGES.get(missing[1])
@@ -95,23 +97,22 @@ def explain_probe(returncode: int, stderr: str) -> str:
             if package
             else f"install the system package that brings {missing[1]}"
         )
-        return (
-            f"No window: Open3D needs the system library {missing[1]}; {cure}, or add --headless."
-        )
+        return f"window: Open3D needs the system library {missing[1]}; {cure}, or run headless."
     if "No module named" in stderr:
-        return "No window: Open3D is not installed; pip install open3d==0.19.0, or add --headless."
+        return "window: Open3D is not installed; pip install open3d==0.19.0, or run headless."
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     last = lines[-1] if lines else f"exit status {returncode}"
     display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     return (
-        f"No window: Open3D cannot open one on display {display} ({last.rstrip('.')}); "
-        "check the display and its OpenGL driver, or add --headless."
+        f"window: Open3D cannot open one on display {display} ({last.rstrip('.')}); "
+        "check the display and its OpenGL driver, or run headless."
     )
 
 
 class Viewer:
-    """One Open3D window. `show` and `close` may be called from any thread, `run` only on the main
-    one.
+    """One Open3D window.
+
+    `show` and `close` may be called from any thread, `run` only from the main one.
     """
 
     def __init__(
@@ -127,9 +128,7 @@ class Viewer:
         self._newest: ViewFrame | None = None
         self._closing = threading.Event()
         self.closed = threading.Event()
-        """Set when the window is gone. `run` returns then too, after which `run_demo.py` stops the
-        session.
-        """
+        """Set when the window is gone and `run` returns."""
         self.skipped = 0
         """Frames that a newer one replaced before they were drawn."""
 
@@ -144,8 +143,9 @@ class Viewer:
         self._closing.set()
 
     def run(self) -> None:
-        """Open the window and keep it alive until the user or `close` closes it; only if
-        `why_no_window` gives None.
+        """Open the window and keep it alive until the user or `close` closes it.
+
+        Call it only where `why_no_window` returns None.
         """
         from open3d.visualization import gui
 
@@ -171,10 +171,10 @@ class Viewer:
 
 
 class _Stage:
-    """Everything in the window that belongs to Open3D. Lives on the main thread.
+    """Everything in the window that belongs to Open3D; it lives on the main thread.
 
-    The person stands still in the middle of the 3D view, so that the user's own view of it is kept
-    from frame to frame.
+    The person stays in the middle of the 3D view, so that the user's own view is kept from frame to
+    frame.
     """
 
     def __init__(self, app: Any, faces: Int[np.ndarray, "F 3"], config: ViewConfig, title: str):
@@ -188,29 +188,29 @@ class _Stage:
         self._view = gui.SceneWidget()
         self._view.scene = rendering.Open3DScene(self._window.renderer)
         self._view.scene.set_background(_rgba(BACKGROUND))
-        # Open3D's lights and its default tone curve would bend the colours away from the legend.
+        # Open3D's default tone curve would change the colours away from the legend's.
         grading = rendering.ColorGrading(
             rendering.ColorGrading.Quality.HIGH, rendering.ColorGrading.ToneMapping.LINEAR
         )
         self._view.scene.view.set_color_grading(grading)
         # An image widget without an image is a red field that says "Error".
-        self._picture = gui.ImageWidget(
+        self._image = gui.ImageWidget(
             o3d.geometry.Image(np.full((4, 4, 3), BACKGROUND[::-1], np.uint8))
         )
-        self._picture.background_color = gui.Color(*_rgba(BACKGROUND))
+        self._image.background_color = gui.Color(*_rgba(BACKGROUND))
         self._status, self._status_bar = _label(
-            gui, "waiting for the first picture", STATUS_BACKGROUND
+            gui, "waiting for the first frame", STATUS_BACKGROUND
         )
-        for widget in (self._picture, self._view, self._status_bar):
+        for widget in (self._image, self._view, self._status_bar):
             self._window.add_child(widget)
         self._window.set_on_layout(self._layout)
         self._materials = _materials(rendering)
 
     def draw(self, frame: ViewFrame) -> None:
-        """Show one frame."""
+        """Display one frame."""
         scene = build_scene(frame, self._config)
         left = np.ascontiguousarray(draw_left(frame, scene, self._config)[:, :, ::-1])
-        self._picture.update_image(self._o3d.geometry.Image(left))
+        self._image.update_image(self._o3d.geometry.Image(left))
         self._status.text = "   |   ".join([status_line(frame.status), *distance_lines(frame)])
         for name in self._materials:
             self._view.scene.remove_geometry(name)
@@ -221,13 +221,13 @@ class _Stage:
         self._window.post_redraw()
 
     def close(self) -> None:
-        """Let go of the window and of its GPU memory."""
+        """Free the window and its GPU memory."""
         self._view.scene.clear_geometry()
         self._window.close()
         self._app.run_one_tick()
 
     def _geometries(self, scene: Scene) -> dict[str, Any]:
-        """One geometry per kind of thing, however many there are of it."""
+        """Return one geometry of each kind, however many objects of it there are."""
         bones = np.stack([PARENTS[1:], np.arange(1, len(PARENTS))], axis=1)
         kinds = {
             "skeletons": self._lines(
@@ -267,8 +267,13 @@ class _Stage:
     def _lines(
         self, figures: np.ndarray, pairs: np.ndarray, colors: np.ndarray, scene: Scene
     ) -> Any:
-        """Figures (N, P, 3) that share the same lines (L, 2) between their points, in one colour
-        each (N, 3).
+        """Return a line set of N figures of P points that share the same L lines.
+
+        Args:
+            figures: (N, P, 3), camera frame.
+            pairs: (L, 2), the two points of each line.
+            colors: (N, 3), RGB of each figure.
+            scene: The origin of the window's frame.
         """
         o3d = self._o3d
         count, size = figures.shape[:2]
@@ -281,15 +286,13 @@ class _Stage:
         return drawn
 
     def _aim_once(self, scene: Scene) -> None:
-        """Start from the view that a recording has; from then on the camera belongs to the user."""
+        """Start from the view of a recording; from then on the camera belongs to the user."""
         if self._aimed:
             return
         self._aimed = True
         R, t = scene.T_view_cam[:3, :3], scene.T_view_cam[:3, 3]
         eye = _to_stage(-R.T @ t, scene)
-        fov_deg = float(
-            np.rad2deg(2 * np.arctan(0.25))
-        )  # the extent at twice its distance, as `view_intrinsics` has it
+        fov_deg = float(np.rad2deg(2 * np.arctan(0.25)))  # `extent_m` at twice that distance
         half = self._config.extent_m / 2
         box = self._o3d.geometry.AxisAlignedBoundingBox(np.full(3, -half), np.full(3, half))
         self._view.setup_camera(fov_deg, box, np.zeros(3))
@@ -299,13 +302,13 @@ class _Stage:
         rect, gui = self._window.content_rect, self._gui
         bar = round(STATUS_HEIGHT * self._window.scaling)
         left, body = round(rect.width * LEFT_SHARE), rect.height - bar
-        self._picture.frame = gui.Rect(rect.x, rect.y, left, body)
+        self._image.frame = gui.Rect(rect.x, rect.y, left, body)
         self._view.frame = gui.Rect(rect.x + left, rect.y, rect.width - left, body)
         self._status_bar.frame = gui.Rect(rect.x, rect.y + body, rect.width, bar)
 
 
 def _label(gui: Any, text: str, behind: tuple[int, int, int]) -> tuple[Any, Any]:
-    """A line of text, and the padded box around it that goes into the window."""
+    """Return a line of text and the padded box around it."""
     label = gui.Label(text)
     label.text_color, label.background_color = gui.Color(*_rgba(PAPER)), gui.Color(*_rgba(behind))
     box = gui.Vert(0, gui.Margins(20, 10, 20, 0))
@@ -315,26 +318,22 @@ def _label(gui: Any, text: str, behind: tuple[int, int, int]) -> tuple[Any, Any]
 
 
 def _to_stage(points: Float[np.ndarray, "*n 3"], scene: Scene) -> Float[np.ndarray, "*n 3"]:
-    """Camera frame to the window's own: centred on the person, x right, y up, z towards the
-    camera.
-    """
+    """Convert from the camera frame to the window's: person at the origin, y up, z backward."""
     return (points - scene.middle) @ _TO_STAGE
 
 
 def _rgba(bgr: tuple[int, int, int]) -> list[float]:
-    """The renderer's BGR colour as Open3D wants it."""
+    """Convert the renderer's BGR colour to Open3D's RGBA."""
     return [bgr[2] / 255.0, bgr[1] / 255.0, bgr[0] / 255.0, 1.0]
 
 
 def _linear(srgb: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
-    """Screen colours to light, IEC 61966-2-1: Open3D takes colours of geometry as light and encodes
-    what it draws.
-    """
+    """Convert sRGB to linear light (IEC 61966-2-1), in which Open3D takes colours of geometry."""
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
 def _materials(rendering: Any) -> dict[str, Any]:
-    """How each kind of thing is drawn; the keys name the geometries."""
+    """Return the material of each kind of geometry, under the geometry's name."""
     mesh, lines = rendering.MaterialRecord(), rendering.MaterialRecord()
     mesh.shader = "defaultUnlit"
     lines.shader, lines.line_width = "unlitLine", 1.0

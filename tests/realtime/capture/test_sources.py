@@ -1,4 +1,4 @@
-"""Every kind of source, and the faults that users meet, made for real: files cut in two, pictures
+"""Every kind of source, and the faults that users meet, made for real: files cut in two, images
 that call themselves videos, a camera server that dies and comes back."""
 
 import http.server
@@ -30,7 +30,7 @@ BITS = 10
 WAIT_S = 60.0  # only ever reached when the test fails
 
 
-def picture(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+def numbered_image(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     """`number` in black and white blocks, which survive any compression."""
     bits = [255 * (number >> bit & 1) for bit in range(BITS)]
     row = np.repeat(np.array(bits, np.uint8), size[0] // BITS)
@@ -38,7 +38,7 @@ def picture(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
 
 
 def number_in(image: np.ndarray) -> int:
-    """The number that `picture` drew."""
+    """The number that `numbered_image` drew."""
     blocks = image[image.shape[0] // 2, :, 1].reshape(BITS, -1).mean(axis=1)
     return sum(1 << bit for bit, level in enumerate(blocks) if level > 127)
 
@@ -47,7 +47,7 @@ def write_video(path: Path, count: int = 40, fps: float = 25.0, codec: str = "mp
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), fps, SIZE)
     assert writer.isOpened()
     for i in range(count):
-        writer.write(picture(i))
+        writer.write(numbered_image(i))
     writer.release()
     return path
 
@@ -141,10 +141,10 @@ def test_noise_is_not_a_video(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [".jpg", ".png", ".bmp"])
-def test_picture_instead_of_a_video(tmp_path, kind):
+def test_image_instead_of_a_video(tmp_path, kind):
     path = tmp_path / "photo.mp4"
-    path.write_bytes(cv2.imencode(kind, picture(1))[1].tobytes())
-    assert "is a picture" in refusal(path)
+    path.write_bytes(cv2.imencode(kind, numbered_image(1))[1].tobytes())
+    assert "is an image" in refusal(path)
 
 
 @pytest.mark.parametrize("cut_at_box", [False, True])
@@ -192,7 +192,7 @@ def test_whole_file_that_promises_more_frames_only_warns(tmp_path, caplog):
 
 
 def test_video_without_time_stamps_is_timed_by_its_frame_rate(tmp_path, caplog):
-    jpegs = [cv2.imencode(".jpg", picture(i))[1].tobytes() for i in range(10)]
+    jpegs = [cv2.imencode(".jpg", numbered_image(i))[1].tobytes() for i in range(10)]
     (tmp_path / "raw.mjpeg").write_bytes(b"".join(jpegs))
     got, error = read_all(open_video(str(tmp_path / "raw.mjpeg")))
     assert error is None and [number_in(frame.image) for frame in got] == list(range(10))
@@ -239,7 +239,7 @@ def test_bad_files_leave_stderr_clean(tmp_path):
 def write_images(folder: Path, names: list[str]) -> Path:
     folder.mkdir()
     for i, name in enumerate(names):
-        (folder / name).write_bytes(cv2.imencode(Path(name).suffix, picture(i))[1].tobytes())
+        (folder / name).write_bytes(cv2.imencode(Path(name).suffix, numbered_image(i))[1].tobytes())
     return folder
 
 
@@ -280,7 +280,7 @@ def test_unreadable_image_is_named_after_the_good_ones(tmp_path):
 
 def test_image_of_another_size_names_both_sizes(tmp_path):
     folder = write_images(tmp_path / "f", ["1.png", "2.png"])
-    (folder / "2.png").write_bytes(cv2.imencode(".png", picture(1, (320, 200)))[1].tobytes())
+    (folder / "2.png").write_bytes(cv2.imencode(".png", numbered_image(1, (320, 200)))[1].tobytes())
     got, error = read_all(open_video(str(folder)))
     assert len(got) == 1
     assert error is not None and "320x200" in str(error) and "160x96" in str(error)
@@ -346,7 +346,7 @@ def test_camera_that_does_not_open():
 
 
 class CameraServer:
-    """An MJPEG camera on loopback. It numbers its pictures and goes on counting after a restart."""
+    """An MJPEG camera on loopback. It numbers its images and goes on counting after a restart."""
 
     def __init__(self) -> None:
         self.size = SIZE
@@ -393,7 +393,7 @@ class CameraServer:
 
     def _next_part(self) -> bytes:
         self._number += 1
-        jpeg = cv2.imencode(".jpg", picture(self._number % (1 << BITS), self.size))[1].tobytes()
+        jpeg = cv2.imencode(".jpg", numbered_image(self._number % (1 << BITS), self.size))[1].tobytes()
         return b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (
             len(jpeg),
             jpeg,

@@ -1,4 +1,4 @@
-"""The recording: every picture in it, readable whatever ends the process, and refused with a
+"""The recording: every image in it, readable whatever ends the process, and refused with a
 sentence.
 """
 
@@ -39,7 +39,7 @@ while True:
 
 
 def noise_frame(number: int, time_s: float | None = None) -> ViewFrame:
-    """Pictures that hardly compress, so that few of them fill FFmpeg's buffer."""
+    """Images that hardly compress, so that few of them fill FFmpeg's buffer."""
     image = np.random.default_rng(number).integers(0, 255, (240, 320, 3), dtype=np.uint8)
     info = FrameInfo(number, 0, number / 30 if time_s is None else time_s)
     estimate = Estimate(info, None)
@@ -53,12 +53,12 @@ def small_renderer() -> Renderer:
 
 
 def read_all(path: Path) -> list[np.ndarray]:
-    capture, pictures = cv2.VideoCapture(str(path)), []
+    capture, images = cv2.VideoCapture(str(path)), []
     while True:
-        found, picture = capture.read()
+        found, image = capture.read()
         if not found:
-            return pictures
-        pictures.append(picture)
+            return images
+        images.append(image)
 
 
 def test_every_frame_is_in_the_file_with_size_and_rate(tmp_path: Path) -> None:
@@ -70,12 +70,12 @@ def test_every_frame_is_in_the_file_with_size_and_rate(tmp_path: Path) -> None:
     assert (recorder.written, recorder.dropped) == (20, 0)
     capture = cv2.VideoCapture(str(path))
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(25.0, abs=1e-3)
-    pictures = read_all(path)
-    assert len(pictures) == 20
+    images = read_all(path)
+    assert len(images) == 20
     expected = renderer.compose(noise_frame(19))
-    assert pictures[19].shape == expected.shape
+    assert images[19].shape == expected.shape
     assert (
-        np.abs(pictures[19][-40:].astype(int) - expected[-40:]).mean() < 6
+        np.abs(images[19][-40:].astype(int) - expected[-40:]).mean() < 6
     )  # the status line; noise itself is lossy
     assert [file.name for file in tmp_path.iterdir()] == ["out.mp4"]
 
@@ -94,13 +94,13 @@ def test_frames_survive_kill_minus_nine(tmp_path: Path) -> None:
     child.send_signal(signal.SIGKILL)
     child.wait()
     child.stdout.close()
-    pictures = read_all(path)
+    images = read_all(path)
     lost_at_most = (
-        256 * 1024 / (path.stat().st_size / max(len(pictures), 1)) + 15
+        256 * 1024 / (path.stat().st_size / max(len(images), 1)) + 15
     )  # the buffer, and the open fragment
-    assert len(pictures) >= written - lost_at_most
-    assert len(pictures) >= 50
-    assert pictures[0].shape == (360, 640, 3)
+    assert len(images) >= written - lost_at_most
+    assert len(images) >= 50
+    assert images[0].shape == (360, 640, 3)
 
 
 def test_what_was_recorded_is_complete_when_the_run_fails(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_live_recording_keeps_the_pace_of_the_source(tmp_path: Path) -> None:
     assert recorder.dropped == 0
     assert (
         recorder.written == 31
-    )  # the last picture is shown at 1.0 s, the 31st time of a 30 fps clock
+    )  # the last image is shown at 1.0 s, the 31st time of a 30 fps clock
 
 
 @pytest.mark.parametrize(

@@ -146,9 +146,9 @@ def test_legend_shows_the_color_of_each_of_its_ticks() -> None:
 
 
 def test_a_dot_is_centred_on_its_point() -> None:
-    picture = np.zeros((100, 100, 3), np.uint8)
-    draw_dot(picture, np.array([40.25, 60.75]), 6, (255, 255, 255), hollow=False)
-    weight = picture[..., 0].astype(float)
+    image = np.zeros((100, 100, 3), np.uint8)
+    draw_dot(image, np.array([40.25, 60.75]), 6, (255, 255, 255), hollow=False)
+    weight = image[..., 0].astype(float)
     y, x = np.mgrid[0:100, 0:100] + 0.5  # pixel centres lie half a pixel from the corner
     center = [(weight * x).sum() / weight.sum(), (weight * y).sum() / weight.sum()]
     np.testing.assert_allclose(center, [40.25, 60.75], atol=0.1)
@@ -167,7 +167,7 @@ def test_overlay_puts_a_joint_on_its_pixel_at_any_scale(body: BodyModel) -> None
 
 
 def test_overlay_follows_the_lens(body: BodyModel) -> None:
-    """A straight person in a picture that bends: OpenCV says where the head is, and behind the
+    """A straight person in an image that bends: OpenCV says where the head is, and behind the
     camera nothing is.
     """
     wide = replace(CAMERA, fx=300.0, fy=300.0, dist=(-0.28, 0.09, 1e-3, -5e-4, 0.0))
@@ -276,7 +276,7 @@ def test_an_uncertain_arm_changes_color_and_gets_an_ellipsoid(body: BodyModel) -
 
 
 @pytest.mark.parametrize("size", [(480, 640), (720, 720), (1280, 720), (2, 3)])
-def test_composition_has_its_size_whatever_the_picture(
+def test_composition_has_its_size_whatever_the_image(
     body: BodyModel, size: tuple[int, int]
 ) -> None:
     frame = standing(body)
@@ -288,8 +288,8 @@ def test_composition_has_its_size_whatever_the_picture(
         replace(frame, image=nobody.image),
         replace(nobody, vertices=None, vertex_std=None),
     ):
-        picture = renderer.compose(shown)
-        assert picture.shape == (720, 1280, 3) and picture.dtype == np.uint8
+        image = renderer.compose(shown)
+        assert image.shape == (720, 1280, 3) and image.dtype == np.uint8
 
 
 def test_a_person_behind_the_camera_is_drawn_without_complaint(body: BodyModel) -> None:

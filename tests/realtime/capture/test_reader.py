@@ -12,8 +12,8 @@ import pytest
 
 from engines.errors import PenumbraError
 from engines.types import FrameInfo
-from realtime.capture import capture as capture_module
-from realtime.capture.capture import CaptureThread, frames
+from realtime.capture import reader as reader_module
+from realtime.capture.reader import CaptureThread, frames
 from realtime.capture.frame import Frame, LatestSlot
 from realtime.capture.live import LiveSource, Retry
 from realtime.timing import ClockPair, FrameRate, StageTimer
@@ -142,7 +142,7 @@ def test_every_frame_drops_nothing_and_uses_no_thread():
 
 
 def test_a_wait_for_a_frame_that_never_comes_can_be_ended(monkeypatch):
-    monkeypatch.setattr(capture_module, "POLL_S", 0.01)
+    monkeypatch.setattr(reader_module, "POLL_S", 0.01)
     source, stop = SteppedSource(total=1), threading.Event()  # never stepped
     threading.Timer(0.05, stop.set).start()
     with frames(source, stop=stop) as stream:
@@ -208,8 +208,8 @@ class FakeClock:
     ],
 )
 def test_recording_is_paced_by_its_time_stamps(monkeypatch, media_s, decode_s, due_s):
-    clock, pace = FakeClock(), capture_module._Pace()
-    monkeypatch.setattr(capture_module, "time", clock)
+    clock, pace = FakeClock(), reader_module._Pace()
+    monkeypatch.setattr(reader_module, "time", clock)
     start_ns, got_s = clock.now_ns, []
     for i, media_time_s in enumerate(media_s):
         frame = Frame(IMAGE, FrameInfo(i, clock.now_ns, media_time_s))
@@ -221,8 +221,8 @@ def test_recording_is_paced_by_its_time_stamps(monkeypatch, media_s, decode_s, d
 
 
 def test_after_a_hiccup_the_pace_is_the_same_again(monkeypatch):
-    clock, pace = FakeClock(), capture_module._Pace()
-    monkeypatch.setattr(capture_module, "time", clock)
+    clock, pace = FakeClock(), reader_module._Pace()
+    monkeypatch.setattr(reader_module, "time", clock)
     start_ns, got_s = clock.now_ns, []
     for i, decode_s in enumerate((0.0, 0.5, 0.0, 0.0)):
         frame = Frame(IMAGE, FrameInfo(i, clock.now_ns, 0.1 * i))
@@ -239,7 +239,7 @@ def test_thread_paces_recordings_only(monkeypatch, live, expected):
         held.append(frame)
         return frame
 
-    monkeypatch.setattr(capture_module._Pace, "hold", hold)
+    monkeypatch.setattr(reader_module._Pace, "hold", hold)
     source, slot = SteppedSource(total=4, live=live), RecordingSlot()
     thread = CaptureThread(source, slot)
     thread.start()
@@ -277,7 +277,7 @@ def test_slot_close_wakes_a_waiting_reader():
 
 
 class FakeDevice:
-    """Stands in for `cv2.VideoCapture`: plays a script of pictures ("ok"), undecodable ones
+    """Stands in for `cv2.VideoCapture`: plays a script of images ("ok"), undecodable ones
     ("bad"), then breaks.
     """
 
@@ -329,7 +329,7 @@ def test_broken_device_is_opened_again_and_frame_numbers_go_on():
     assert all(device.released for device in devices)
 
 
-def test_undecodable_pictures_are_skipped_without_reconnecting():
+def test_undecodable_images_are_skipped_without_reconnecting():
     source = LiveSource("fake", lambda: FakeDevice(["ok", "bad", "bad", "ok"]), FAST)  # type: ignore[arg-type,return-value]
     device = source._capture
     assert [f.info.frame_id for f in (source.read(), source.read()) if f] == [0, 1]
@@ -337,7 +337,7 @@ def test_undecodable_pictures_are_skipped_without_reconnecting():
     source.close()
 
 
-def test_picture_size_may_not_change_across_a_reconnection():
+def test_image_size_may_not_change_across_a_reconnection():
     devices = [FakeDevice(["ok"]), FakeDevice(["ok"], size=(8, 8))]
     source = LiveSource("fake", lambda: devices.pop(0), FAST)  # type: ignore[arg-type,return-value]
     assert source.read() is not None

@@ -1,4 +1,4 @@
-"""Runs a source beside the pipeline, and hides from the pipeline whether it does.
+"""Reads a source in a thread of its own, or in the pipeline's, behind one iterator.
 
 with frames(source) as stream:
     for frame in stream:
@@ -25,9 +25,9 @@ POLL_S = 0.5
 class CaptureThread:
     """A daemon thread that owns a source and keeps the newest frame in a slot.
 
-    A live source sets its own pace. A recording is shown at the pace of its time stamps: each frame
-    is put into the slot when it is due, and is stamped with that instant, as if a camera had taken
-    it then. Whatever ends the stream, an exception included, reaches the reader through the slot.
+    A live source sets its own pace. A recording plays at the pace of its time stamps: each frame is
+    put into the slot when it is due, and is stamped with that instant, as if a camera had taken it
+    then. Whatever ends the stream, an exception included, reaches the reader through the slot.
     """
 
     def __init__(self, source: Source, slot: LatestSlot) -> None:
@@ -38,11 +38,11 @@ class CaptureThread:
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
 
     def start(self) -> None:
-        """Begin to read. Call once."""
+        """Begin to read; call it once."""
         self._thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """End the thread, free the source, and close the slot. May be called again."""
+        """End the thread, free the source, and close the slot; it may be called again."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(POLL_S)
@@ -59,9 +59,7 @@ class CaptureThread:
         error: BaseException | None = None
         try:
             self._fill_slot()
-        except (
-            BaseException
-        ) as caught:  # handed to the reader, who raises it: nobody listens in this thread
+        except BaseException as caught:  # passed to the reader, which raises it
             error = caught
         self._source.close()
         self._slot.close(error)
@@ -78,19 +76,19 @@ class CaptureThread:
 
 
 class _Pace:
-    """Lets the frames of a recording go when their media time has come."""
+    """Releases the frames of a recording when their media time has come."""
 
     def __init__(self) -> None:
         self._start_ns: int | None = None  # monotonic instant of media time zero
 
     def hold(self, frame: Frame, stopping: threading.Event) -> Frame:
-        """Wait until the frame is due; the frame, stamped with that instant."""
+        """Wait until the frame is due and stamp it with that instant."""
         media_ns = round(frame.info.media_time_s * NS_PER_S)
         now_ns = time.monotonic_ns()
         if self._start_ns is None:
             self._start_ns = now_ns - media_ns
         due_ns = self._start_ns + media_ns
-        # A hole in the time stamps would freeze the picture; it is shortened, and what follows
+        # A hole in the time stamps would stop the stream; it is shortened, and what follows
         # moves up.
         latest_ns = now_ns + round(MAX_PACE_WAIT_S * NS_PER_S)
         if due_ns > latest_ns:
@@ -107,14 +105,14 @@ class _Pace:
 def frames(
     source: Source, every_frame: bool = False, stop: threading.Event | None = None
 ) -> Iterator[Iterator[Frame]]:
-    """The frames of a source. Closes the source at the end.
+    """Iterate over the frames of a source, and close it at the end.
 
     Args:
-        source: open.
-        every_frame: read a recording frame by frame, as fast as the consumer asks, and drop
+        source: Open.
+        every_frame: Read a recording frame by frame, as fast as the consumer asks, and drop
             nothing. Otherwise a thread reads at the source's own pace and the consumer gets the
             newest frame.
-        stop: ends a wait for a frame that may never come.
+        stop: Ends a wait for a frame that may never come.
     """
     assert not (every_frame and source.live), f"{source.name} is live and cannot wait"
     if every_frame:
@@ -138,9 +136,7 @@ def _each(source: Source) -> Iterator[Frame]:
 def _newest(slot: LatestSlot, stop: threading.Event) -> Iterator[Frame]:
     while not stop.is_set():
         try:
-            frame = slot.get(
-                POLL_S
-            )  # in short turns, because an endless wait cannot be interrupted on Windows
+            frame = slot.get(POLL_S)  # not for ever: Windows cannot interrupt an endless wait
         except TimeoutError:
             continue
         if frame is None:
