@@ -9,24 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines.body import BodyModel
-from engines.camera import Intrinsics
 from engines.covariance import ELLIPSOID_90, std_from_cov
-from engines.types import NUM_JOINTS
 from realtime.view.overlay import draw_dot, draw_overlay
 from realtime.view.renderer import (
     BACKGROUND,
     LEGEND_HEIGHT,
     Renderer,
     draw_legend,
-    legend_ticks,
     draw_mesh,
+    legend_ticks,
     vertex_normals,
     view_intrinsics,
 )
 from realtime.view.scene import (
-    Status,
     ViewConfig,
-    ViewFrame,
     build_scene,
     colormap,
     ellipsoid_outline,
@@ -37,9 +33,8 @@ from realtime.view.scene import (
     through_lens,
     unit_rings,
 )
-from tests.support.example_estimate import make_estimate
+from tests.support.views import CAMERA, standing
 
-CAMERA = Intrinsics(600.0, 600.0, 320.0, 240.0, (640, 480))
 K = CAMERA.matrix
 CONFIG = ViewConfig()
 
@@ -47,35 +42,6 @@ CONFIG = ViewConfig()
 def random_cov(seed: int) -> np.ndarray:
     root = np.random.default_rng(seed).normal(size=(3, 3)) * 0.1
     return root @ root.T + 1e-4 * np.eye(3)
-
-
-def standing(body: BodyModel) -> ViewFrame:
-    """The body at rest, upright, three metres in front of the camera, with its decimated mesh."""
-    posed = body.shaped(np.zeros(10)).posed(
-        np.array([[np.pi, 0, 0]] + [[0, 0, 0]] * 23), np.array([0.0, 0, 3])
-    )
-    estimate = make_estimate()
-    assert estimate.person is not None
-    joints = posed.joints
-    person = replace(
-        estimate.person,
-        best=replace(estimate.person.best, joints=joints),
-        hypotheses=replace(estimate.person.hypotheses, joints=np.repeat(joints[None], 5, axis=0)),
-        joint_cov=np.tile(np.eye(3) * 0.01**2, (NUM_JOINTS, 1, 1)),
-        ray=joints[0] / np.linalg.norm(joints[0]),
-        joint_visible=np.ones(NUM_JOINTS),
-    )
-    vertices = posed.vertices("decimated")
-    status = Status("openvino", 30.0, 40.0, 0)
-    image = np.full((480, 640, 3), 90, np.uint8)
-    return ViewFrame(
-        image,
-        replace(estimate, person=person),
-        vertices,
-        np.full(len(vertices), 0.01),
-        status,
-        CAMERA,
-    )
 
 
 @settings(deadline=None, max_examples=30)
@@ -167,9 +133,7 @@ def test_overlay_puts_a_joint_on_its_pixel_at_any_scale(body: BodyModel) -> None
 
 
 def test_overlay_follows_the_lens(body: BodyModel) -> None:
-    """A straight person in an image that bends: OpenCV says where the head is, and behind the
-    camera nothing is.
-    """
+    """OpenCV is the oracle of the distorted head; points behind the camera have no pixel."""
     wide = replace(CAMERA, fx=300.0, fy=300.0, dist=(-0.28, 0.09, 1e-3, -5e-4, 0.0))
     frame = replace(standing(body), intrinsics=wide)
     scene = build_scene(frame, CONFIG)
@@ -247,9 +211,7 @@ def test_normals_of_the_body_point_outward(body: BodyModel) -> None:
 def test_rasterizer_lets_the_nearer_triangle_win() -> None:
     canvas = np.zeros((100, 100, 3), np.uint8)
     camera = np.array([[50.0, 0, 50], [0, 50, 50], [0, 0, 1]])
-    near = np.array(
-        [[-1.0, -1, 2], [0, 1, 2], [1, -1, 2]]
-    )  # anticlockwise for who looks along z with y down
+    near = np.array([[-1.0, -1, 2], [0, 1, 2], [1, -1, 2]])  # counter-clockwise along z with y down
     vertices = np.concatenate([near, near * [3, 3, 1] + [0, 0, 1]])
     colors = np.repeat([[1.0, 0, 0], [0, 0, 1.0]], 3, axis=0)
     for faces in ([[0, 1, 2], [3, 4, 5]], [[3, 4, 5], [0, 1, 2]]):
@@ -281,14 +243,14 @@ def test_composition_has_its_size_whatever_the_image(
 ) -> None:
     frame = standing(body)
     renderer = Renderer(body.decimated.faces)
-    nobody = replace(
+    empty = replace(
         frame, image=np.zeros((*size, 3), np.uint8), estimate=replace(frame.estimate, person=None)
     )
-    for shown in (
-        replace(frame, image=nobody.image),
-        replace(nobody, vertices=None, vertex_std=None),
+    for variant in (
+        replace(frame, image=empty.image),
+        replace(empty, vertices=None, vertex_std=None),
     ):
-        image = renderer.compose(shown)
+        image = renderer.compose(variant)
         assert image.shape == (720, 1280, 3) and image.dtype == np.uint8
 
 

@@ -1,25 +1,21 @@
 """The window: it opens where it can, says why where it cannot, and never holds the pipeline up."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
 from realtime.view.viewer import Viewer, explain_probe, why_no_window
-from tests.realtime.view.test_recorder import noise_frame
 from tests.support.paths import ROOT
-
-NO_FACES = np.zeros((0, 3), np.int32)
+from tests.support.views import NO_FACES, noise_frame, virtual_display
 
 OPEN_AND_CLOSE = """
 import sys, threading, time
 from engines.body import BodyModel
 from realtime.view import viewer as module
-from test_scene import standing
+from tests.support.views import standing
 
 reason = module.why_no_window()
 if reason is not None:
@@ -42,20 +38,8 @@ print("drawn", len(drawn))
 
 @pytest.fixture
 def display() -> Iterator[str]:
-    """A display of our own."""
-    if shutil.which("Xvfb") is None:
-        pytest.skip("Xvfb is not installed (apt install xvfb)")
-    read, write = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1400x900x24", "+extension", "GLX"]
-    server = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)
-    os.close(write)
-    with os.fdopen(read) as numbers:
-        number = numbers.readline().strip()
-    if not number:
-        pytest.skip("Xvfb does not start here")
-    yield f":{number}"
-    server.terminate()
-    server.wait()
+    with virtual_display() as name:
+        yield name
 
 
 def test_no_display_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +49,7 @@ def test_no_display_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     why_no_window.cache_clear()
     reason = why_no_window()
     why_no_window.cache_clear()
-    assert reason is not None and "DISPLAY" in reason and "--headless" in reason
+    assert reason is not None and "DISPLAY" in reason and "headless" in reason
 
 
 @pytest.mark.parametrize(
@@ -87,10 +71,10 @@ def test_no_display_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_each_failure_of_the_probe_has_its_cure(stderr: str, says: str) -> None:
     sentence = explain_probe(-11, stderr)
-    assert says in sentence and "--headless" in sentence and "\n" not in sentence
+    assert says in sentence and "headless" in sentence and "\n" not in sentence
 
 
-def test_showing_never_waits_and_counts_what_nobody_saw() -> None:
+def test_show_never_waits_and_counts_skipped_frames() -> None:
     viewer = Viewer(NO_FACES)
     for number in range(10):
         viewer.show(noise_frame(number))
