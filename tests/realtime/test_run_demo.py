@@ -340,7 +340,7 @@ def _mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
         ),
         "camera of the demo": (["--demo", "--focal", "900"], "--focal"),
         "record for model": (["--demo", "--model", str(folder / "no.json")], "no.json"),
-        "rate of a video": (["--video", video, "--fps", "6"], "--fps"),
+        "rate of a video": (["--video", video, "--fps", "6"], "fps:"),
         "rate of the demo": (["--demo", "--fps", "6"], "--fps"),
         "size of a video": (["--video", video, "--size", "640x480"], "--size"),
         "output over body": (
