@@ -2,68 +2,117 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from engines.camera import Intrinsics
+from engines.camera import Intrinsics, plausible_focal
 from engines.errors import PenumbraError
+
+MAX_BYTES = 2**20
+"""A calibration is some hundred bytes; larger files are refused before they are read."""
+MAX_SIDE = 2**16
+"""The longest side of an image, px."""
+MAX_DISTORTION = 1e4
+"""The largest magnitude of a distortion coefficient; fitted ones are rarely above 100."""
+_REMEDY = "give JSON with 'matrix' (3x3), 'size' [width, height] and optionally 'dist'"
 
 
 def load_intrinsics(path: Path, size: tuple[int, int]) -> Intrinsics:
-    """Read a calibration for pictures of `size`: JSON with `matrix` 3x3, `size` [w, h] and
-    optionally `dist`.
+    """Read a calibration for images of `size`: JSON with `matrix`, `size` and optionally `dist`.
 
     `matrix` is [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], px, with the principal point inside the
-    picture; `dist` as in `Intrinsics`. A calibration made at another resolution of the same shape
-    is scaled; another shape is refused.
+    image; `size` is [width, height], px, at most `MAX_SIDE`; `dist` as in `Intrinsics`, at most
+    `MAX_DISTORTION`. Focal lengths are bounded by `engines.camera.plausible_focal`, the file by
+    `MAX_BYTES`. A calibration made at another resolution of the same aspect ratio is scaled;
+    another aspect ratio is refused.
 
     Raises:
-        PenumbraError: if the file is missing, malformed or made for pictures of another shape.
+        PenumbraError: the file is missing, malformed, too large, or made for other images.
     """
+    data = _read_json(path)
     try:
-        data = json.loads(path.read_text())
         matrix = np.array(data["matrix"], np.float64).reshape(3, 3)
-        made_for = (int(data["size"][0]), int(data["size"][1]))
+        width, height = (int(side) for side in data["size"])
         dist = tuple(float(value) for value in data.get("dist", ()))
-    except OSError as error:
-        raise PenumbraError(f"--calib {path}: {error.strerror or error}.") from error
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise PenumbraError(f"calib {path}: is not a calibration; {_REMEDY}.") from error
+    _check_numbers(path, matrix, (width, height), dist)
+    _check_matrix(path, matrix, (width, height))
+    scale = size[0] / width
+    if abs(size[1] / height - scale) > 0.01 * scale:
         raise PenumbraError(
-            f"--calib {path} is not a calibration: expected JSON with 'matrix' (3x3), 'size' [width, height], 'dist'."
-        ) from error
-    positive = min(*made_for, matrix[0, 0], matrix[1, 1]) > 0
-    if not (positive and np.isfinite(np.append(matrix, dist)).all() and len(dist) in (0, 4, 5, 8)):
-        raise PenumbraError(
-            f"--calib {path} holds impossible numbers: 'size' and focal lengths must be positive, 'dist' empty or 4, 5 or "
-            "8 long."
-        )
-    _check_matrix(path, matrix, made_for)
-    scale = size[0] / made_for[0]
-    if abs(size[1] / made_for[1] - scale) > 0.01 * scale:
-        raise PenumbraError(
-            f"--calib {path} was made for {made_for[0]}x{made_for[1]} px, the picture has {size[0]}x{size[1]}."
+            f"calib {path}: was made for {width}x{height} px, the image has {size[0]}x{size[1]}; "
+            "calibrate at the same aspect ratio."
         )
     (fx, _, cx), (_, fy, cy) = (scale * matrix[:2]).tolist()
-    return Intrinsics(fx, fy, cx, cy, size, dist, source=path.name)
+    intrinsics = Intrinsics(fx, fy, cx, cy, size, dist, source=path.name)
+    if not np.isfinite(intrinsics.rays(_grid(size))).all():
+        raise PenumbraError(
+            f"calib {path}: 'dist' cannot be removed from all of the image; calibrate again, with "
+            "points up to the edges."
+        )
+    return intrinsics
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        if path.exists() and not path.is_file():
+            raise PenumbraError(f"calib {path}: is not a regular file; {_REMEDY}.")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise PenumbraError(f"calib {path}: {error.strerror or error}; {_REMEDY}.") from error
+    if len(content) > MAX_BYTES:
+        raise PenumbraError(f"calib {path}: is larger than {MAX_BYTES} bytes; {_REMEDY}.")
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:  # a JSON error is a ValueError
+        raise PenumbraError(f"calib {path}: is not a calibration; {_REMEDY}.") from error
+
+
+def _check_numbers(
+    path: Path, matrix: Float[np.ndarray, "3 3"], size: tuple[int, int], dist: tuple[float, ...]
+) -> None:
+    """Refuse numbers that no camera has."""
+    if not all(0 < side <= MAX_SIDE for side in size):
+        raise PenumbraError(
+            f"calib {path}: 'size' must be two numbers of pixels from 1 to {MAX_SIDE}; give the "
+            "size of the images that were calibrated."
+        )
+    if len(dist) not in (0, 4, 5, 8) or not all(abs(value) <= MAX_DISTORTION for value in dist):
+        raise PenumbraError(
+            f"calib {path}: 'dist' must be empty or 4, 5 or 8 numbers up to {MAX_DISTORTION:g}; "
+            "give OpenCV's k1, k2, p1, p2, k3, k4, k5, k6."
+        )
+    if not np.isfinite(matrix).all():
+        raise PenumbraError(
+            f"calib {path}: 'matrix' holds numbers that are not finite; calibrate again."
+        )
 
 
 def _check_matrix(path: Path, matrix: Float[np.ndarray, "3 3"], size: tuple[int, int]) -> None:
-    """Refuses what is no camera matrix for pictures of `size`, above all one that was written
-    column by column.
-    """
+    """Refuse what is no camera matrix for images of `size`."""
     (fx, _, cx), (_, fy, cy), _ = matrix
     if not np.allclose(matrix, [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], rtol=0, atol=1e-6):
-        hint = (
-            " It looks transposed, as MATLAB writes it; swap rows and columns."
-            if cx == cy == 0
-            else ""
-        )
+        hint = "swap rows and columns, MATLAB writes it transposed" if cx == cy == 0 else _REMEDY
         raise PenumbraError(
-            f"--calib {path}: 'matrix' is not [[fx, 0, cx], [0, fy, cy], [0, 0, 1]].{hint}"
+            f"calib {path}: 'matrix' is not [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]; {hint}."
+        )
+    if not (plausible_focal(fx, size) and plausible_focal(fy, size)):
+        raise PenumbraError(
+            f"calib {path}: focal lengths of {fx:g} and {fy:g} px are impossible for images of "
+            f"{size[0]}x{size[1]} px; give them in pixels of these images."
         )
     if not (0 < cx < size[0] and 0 < cy < size[1]):
         raise PenumbraError(
-            f"--calib {path}: the principal point ({cx:g}, {cy:g}) of 'matrix' lies outside of its 'size', "
-            f"{size[0]}x{size[1]} px; give both for the same pictures."
+            f"calib {path}: the principal point ({cx:g}, {cy:g}) of 'matrix' lies outside of its "
+            f"'size', {size[0]}x{size[1]} px; give both for the same images."
         )
+
+
+def _grid(size: tuple[int, int]) -> Float[np.ndarray, "81 2"]:
+    """Points all over an image, edges included, px."""
+    x, y = np.meshgrid(np.linspace(0, size[0], 9), np.linspace(0, size[1], 9))
+    return np.column_stack([x.ravel(), y.ravel()])

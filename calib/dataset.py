@@ -1,8 +1,7 @@
-"""What a model promised and what came of it, as one `.npz` of plain arrays: the food of `calib.fit`
-and `calib.report`.
+"""A model's predicted covariances and its true errors on held-out people, as one `.npz`.
 
-Who can run the model writes the file (`trainer.calibrate`); everything here is without units of its
-own: metres, square metres, probabilities.
+`trainer.calibrate` runs the model and writes the file; `calib.uncertainty` fits on one such file
+and measures on another.
 """
 
 from dataclasses import dataclass, fields
@@ -17,34 +16,32 @@ from engines.errors import PenumbraError
 
 @dataclass(frozen=True)
 class CalibrationDataset:
-    """N pictures with known truth."""
+    """Predictions and errors on N images with ground truth."""
 
     error: Float[np.ndarray, "N 24 3"]
-    """Truth minus best estimate, metres, the common distance removed from both."""
+    """Ground truth minus best estimate, metres, the common distance removed from both."""
     cov: Float[np.ndarray, "N 24 3 3"]
     """Uncalibrated covariances, square metres."""
     ray: Float[np.ndarray, "N 3"]
     """Unit viewing rays."""
     visible: Bool[np.ndarray, "N 24"]
-    """The true visibility: what the shares of seen and occluded joints are counted by."""
+    """Visibility in the ground truth, by which visible and occluded joints are told apart."""
     p_visible: Float[np.ndarray, "N 24"]
-    """The model's own probability of it, which is all that a live system knows."""
+    """The probability of it that the model predicts, which is all that a live system knows."""
     entropy: Float[np.ndarray, "N"]
-    """Of the posterior over bodies, nats."""
+    """Entropy of the posterior over bodies, nats."""
     landmark_visibility: Float[np.ndarray, "N 24"]
-    """What the landmark network said of the joint's landmark; NaN for joints that have none. A
-    baseline to beat.
-    """
+    """The landmark network's visibility of the joint, a baseline; NaN for joints without one."""
     distance_error: Float[np.ndarray, "N"]
-    """Truth minus estimate of the distance along the ray, metres."""
+    """Ground truth minus estimate of the distance along the ray, metres."""
     distance_std: Float[np.ndarray, "N"]
-    """Its uncalibrated standard deviation."""
+    """Uncalibrated standard deviation of that distance, metres."""
     data: str
-    """What pictures these are, for people to read."""
+    """What the images are, for people to read."""
 
     @property
     def size(self) -> int:
-        """N."""
+        """N, the number of images."""
         return len(self.ray)
 
     def save(self, path: Path) -> None:
@@ -62,11 +59,11 @@ class CalibrationDataset:
         """Read what `save` wrote.
 
         Args:
-            path: of the `.npz`.
-            argument: what the user called it, for the error message.
+            path: the `.npz`.
+            argument: what the caller calls the file, for error messages.
 
         Raises:
-            PenumbraError: if the file is missing, damaged, or not one of these.
+            PenumbraError: the file is missing, damaged, or not one of these.
         """
         try:
             arrays = read_npz(path, (*_SHAPES, "data"))
@@ -75,25 +72,29 @@ class CalibrationDataset:
                 raise KeyError(*sorted(missing))
         except (KeyError, ValueError) as error:
             raise PenumbraError(
-                f"{argument}: {path} is not an errors file ({error}); write one with python -m trainer.calibrate."
+                f"{argument}: {path} is not an errors file ({error}); {_REMEDY}."
             ) from error
         count = len(arrays["ray"])
-        for name, shape in _SHAPES.items():
-            array = arrays[name]
-            if array.shape != (count, *shape) or (
-                name != "landmark_visibility" and not np.isfinite(array).all()
-            ):
-                raise PenumbraError(
-                    f"{argument}: {path} has '{name}' of shape {array.shape} or with numbers that are not finite; "
-                    "write it again with python -m trainer.calibrate."
-                )
         if count == 0:
-            raise PenumbraError(f"{argument}: {path} holds no pictures; give one that does.")
+            raise PenumbraError(f"{argument}: {path} holds no images; {_REMEDY}.")
+        for name, shape in _SHAPES.items():
+            _check(arrays[name], name, (count, *shape), f"{argument}: {path}")
         wide = {
             name: a.astype(bool) if name == "visible" else a.astype(np.float64)
             for name, a in arrays.items()
         }
         return CalibrationDataset(data=data, **wide)
+
+
+def _check(array: np.ndarray, name: str, shape: tuple[int, ...], file: str) -> None:
+    if array.dtype.kind not in "fiub":
+        raise PenumbraError(f"{file} holds {name} of type {array.dtype}; {_REMEDY}.")
+    if array.shape != shape:
+        raise PenumbraError(
+            f"{file} holds {name} of shape {array.shape} where {shape} is expected; {_REMEDY}."
+        )
+    if name != "landmark_visibility" and not np.isfinite(array).all():
+        raise PenumbraError(f"{file} holds {name} with numbers that are not finite; {_REMEDY}.")
 
 
 _SHAPES = {
@@ -107,4 +108,5 @@ _SHAPES = {
     "distance_error": (),
     "distance_std": (),
 }
+_REMEDY = "write it with python -m trainer.calibrate"
 assert {*_SHAPES, "data"} == {field.name for field in fields(CalibrationDataset)}

@@ -1,9 +1,8 @@
-"""How far promised uncertainty can be trusted: coverage, calibration error, sparsification, rank
-correlation.
+"""How well predicted uncertainty matches errors: coverage, ECE, sparsification, rank correlation.
 
-`d2` is the squared Mahalanobis distance of an error, delta^T cov^-1 delta. If the promise is kept
-it has the chi-square distribution with three degrees of freedom. NumPy and SciPy, no torch; nothing
-here is needed at run time.
+`d2` is the squared Mahalanobis distance of an error, delta^T cov^-1 delta. For a normal error with
+that covariance it has the chi-square distribution with three degrees of freedom. NumPy and SciPy,
+no torch; nothing here is needed at run time.
 """
 
 from dataclasses import dataclass
@@ -12,8 +11,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import stats
 
+from calib.dataset import CalibrationDataset
+from engines.covariance import squared_mahalanobis, std_from_cov
+from engines.uncertainty import CalibrationMetrics, CovarianceCalibration
+
 LEVELS = (0.5, 0.68, 0.9, 0.95)
-"""The shares that are reported."""
+"""The nominal coverages that are reported."""
 _GRID = np.arange(1, 100) / 100
 
 
@@ -23,8 +26,8 @@ def coverage(
     """Share of errors inside the ellipsoid of each level.
 
     Args:
-        d2: at least one.
-        levels: between 0 and 1, exclusive.
+        d2: squared Mahalanobis distances, at least one.
+        levels: nominal coverages, between 0 and 1, exclusive.
     """
     ordered = np.sort(np.asarray(d2, np.float64).ravel())
     assert len(ordered) and not np.isnan(ordered[-1]), "coverage needs numbers"
@@ -32,30 +35,28 @@ def coverage(
 
 
 def expected_calibration_error(d2: Float[np.ndarray, "*B"]) -> float:
-    """Mean over the levels 0.01, 0.02, ... 0.99 of |share inside - level|: 0 is perfect, 0.5 the
-    worst.
-    """
+    """Mean over the levels 0.01, 0.02, ... 0.99 of |coverage - level|: from 0, perfect, to 0.5."""
     return float(np.abs(coverage(d2, _GRID) - _GRID).mean())
 
 
 @dataclass(frozen=True)
 class Sparsification:
-    """Mean error of what is left when the most uncertain entries are removed, over the mean error
-    of all.
+    """A sparsification curve: the mean error of what is left as uncertain entries are removed.
 
-    The first value, with nothing removed, is 1.
+    Errors are divided by the mean error of all entries, so each curve starts at 1.
     """
 
     removed: Float[np.ndarray, "P"]
     """Shares that are removed: 0, 1/P, ..."""
     by_uncertainty: Float[np.ndarray, "P"]
     oracle: Float[np.ndarray, "P"]
-    """Removed by the error itself: nothing can be better."""
+    """The curve where entries are removed by the error itself: nothing can be better."""
 
     @property
     def ause(self) -> float:
-        """Area between the two (Ilg et al., Uncertainty Estimates and Multi-Hypotheses Networks,
-        ECCV 2018); small is good.
+        """Area under the sparsification error; small is good.
+
+        Ilg et al., Uncertainty Estimates and Multi-Hypotheses Networks, ECCV 2018.
         """
         return float((self.by_uncertainty - self.oracle).mean())
 
@@ -63,15 +64,15 @@ class Sparsification:
 def sparsification(
     error: Float[np.ndarray, "N"], uncertainty: Float[np.ndarray, "N"], points: int = 100
 ) -> Sparsification:
-    """Remove entries in the order of their uncertainty, and of their error.
+    """The curves that remove entries in the order of their uncertainty, and of their error.
 
     Entries of equal uncertainty are removed in proportion, each as if it were their mean, so their
     order in the arrays does not matter.
 
     Args:
-        error: at least one, not negative, not all zero.
-        uncertainty: only its order matters; NaN is refused.
-        points: of the curve; the last one keeps a share of 1 / points.
+        error: errors, at least one, not negative, not all zero.
+        uncertainty: anything of which only the order matters; NaN is refused.
+        points: how many the curve has; the last one keeps a share of 1 / points.
     """
     error, uncertainty = np.asarray(error, np.float64), np.asarray(uncertainty, np.float64)
     assert error.shape == uncertainty.shape and error.ndim == 1 and error.sum() > 0
@@ -102,15 +103,17 @@ def spearman_within_joint(
     uncertainty: Float[np.ndarray, "N J"],
     use: Bool[np.ndarray, "N J"] | None = None,
 ) -> Float[np.ndarray, "J"]:
-    """Spearman's rank correlation over pictures, for each joint by itself.
+    """Spearman's rank correlation over images, for each joint by itself.
 
-    Pooled over joints it would be flattered by wrists having more of both than hips. NaN where it
-    is not defined: fewer than three pictures, or one side constant.
+    Pooled over joints it would be too high, because wrists have more of both than hips.
 
     Args:
-        error: of the best estimate.
-        uncertainty: what was said about it.
+        error: errors of the best estimate.
+        uncertainty: predicted uncertainties.
         use: entries that count; all when None.
+
+    Returns:
+        One correlation a joint; NaN where `spearman` is not defined.
     """
     use = np.ones(error.shape, bool) if use is None else use
     columns = ((error[rows, j], uncertainty[rows, j]) for j, rows in enumerate(use.T))
@@ -118,9 +121,83 @@ def spearman_within_joint(
 
 
 def spearman(a: Float[np.ndarray, "N"], b: Float[np.ndarray, "N"]) -> float:
-    """Spearman's rank correlation; NaN where it is not defined: fewer than three values, or one
-    side constant.
-    """
+    """Spearman's rank correlation; NaN for fewer than three values or a constant side."""
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
     return float(np.asarray(stats.spearmanr(a, b))[0])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A calibration on a dataset: the distances and curves to draw, and the metrics to store."""
+
+    d2: Float[np.ndarray, "N 24"]
+    """Squared Mahalanobis distances of the true joints under the calibrated covariances."""
+    d2_normal: Float[np.ndarray, "N 24"]
+    """The same after `CovarianceCalibration.normal_squared`: chi-square if all is well."""
+    visible: Bool[np.ndarray, "N 24"]
+    sparsification: dict[str, Sparsification]
+    """By what entries are removed: standard deviation, landmark visibility, joint."""
+    metrics: CalibrationMetrics
+
+
+def evaluate(
+    calibration: CovarianceCalibration,
+    errors: CalibrationDataset,
+    usual_error: Float[np.ndarray, "24"],
+) -> Evaluation:
+    """Apply a calibration to people whom it was not fitted on, and compare with their errors.
+
+    Args:
+        calibration: what `calib.fit.fit` returned.
+        errors: the people to measure on.
+        usual_error: mean error of each joint where the calibration was fitted, metres; the
+            uncertainty of the baseline "joint", which is the same for every image.
+    """
+    cov = calibration.apply(errors.cov, errors.ray, errors.p_visible, errors.entropy)
+    d2 = squared_mahalanobis(cov, errors.error)
+    d2_normal = calibration.normal_squared(d2, errors.p_visible)
+    error = np.linalg.norm(errors.error, axis=-1)
+    std = std_from_cov(cov)
+    use = ~np.isnan(errors.landmark_visibility)
+    uncertainties = {
+        "standard deviation": std,
+        "landmark visibility": -errors.landmark_visibility,
+        "joint": np.broadcast_to(usual_error, use.shape),
+    }
+    curves = {
+        name: sparsification(error[use], uncertainty[use])
+        for name, uncertainty in uncertainties.items()
+    }
+    visible, occluded = d2_normal[errors.visible], d2_normal[~errors.visible]
+    metrics = CalibrationMetrics(
+        data=errors.data,
+        levels=LEVELS,
+        coverage=_rounded_coverage(d2_normal),
+        coverage_visible=_rounded_coverage(visible) if len(visible) else None,
+        coverage_occluded=_rounded_coverage(occluded) if len(occluded) else None,
+        coverage_normal=_rounded_coverage(d2),
+        ece=_rounded(expected_calibration_error(d2_normal)),
+        ece_visible=_rounded(expected_calibration_error(visible)) if len(visible) else None,
+        ece_occluded=_rounded(expected_calibration_error(occluded)) if len(occluded) else None,
+        ause=_rounded(curves["standard deviation"].ause),
+        ause_landmarks=_rounded(curves["landmark visibility"].ause),
+        ause_constant=_rounded(curves["joint"].ause),
+        spearman=_rounded(np.nanmean(spearman_within_joint(error, std, use))),
+        distance=_rounded(_distance_coverage(calibration, errors)),
+    )
+    return Evaluation(d2, d2_normal, errors.visible, curves, metrics)
+
+
+def _distance_coverage(calibration: CovarianceCalibration, errors: CalibrationDataset) -> float:
+    """Share of distances inside the interval that nominally holds 90 %."""
+    std = calibration.apply_to_distance(errors.distance_std, errors.entropy)
+    return float((np.abs(errors.distance_error) <= 1.645 * std).mean())
+
+
+def _rounded_coverage(d2: np.ndarray) -> tuple[float, ...]:
+    return tuple(_rounded(share) for share in coverage(d2))
+
+
+def _rounded(value: float | np.floating) -> float:
+    return round(float(value), 4)

@@ -17,6 +17,7 @@ With V vertices, F triangles and B >= 10 shape components; L points and G triang
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ _REMEDY = "write one with `python -m engines.convert_smpl`, or leave it out for 
 
 
 def file_arrays(
-    smpl: dict[str, np.ndarray], decimation: Decimation, record: dict[str, object]
+    smpl: Mapping[str, np.ndarray], decimation: Decimation, record: Mapping[str, object]
 ) -> dict[str, np.ndarray]:
     """Everything that a body file holds.
 
@@ -65,7 +66,7 @@ def file_arrays(
         "decimated_vertex_ids": decimation.vertex_ids,
         "decimated_vertex_weights": decimation.vertex_weights,
         "decimated_f": decimation.faces,
-        "record": np.array(json.dumps(record)),
+        "record": np.array(json.dumps(dict(record))),
     }
 
 

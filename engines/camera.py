@@ -15,16 +15,18 @@ from jaxtyping import Float
 from engines.errors import PenumbraError
 
 DEFAULT_FOV_DEG = 63.0
-"""Field of view along the longer side of the picture that is assumed when nobody says better.
+"""Field of view along the longer side of the image that is assumed for an uncalibrated camera.
 
 Laptop cameras and phones lie between about 55 and 75 degrees; an error here changes the distance,
 hardly the pose.
 """
+MIN_FOCAL, MAX_FOCAL = 0.05, 1000.0
+"""Bounds of a focal length as a share of the longer side: 169 and 0.06 degrees of field of view."""
 
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """Focal lengths and principal point in px of a picture of `size` (width, height) px."""
+    """Focal lengths and principal point in px of an image of `size` (width, height) px."""
 
     fx: float
     fy: float
@@ -32,11 +34,9 @@ class Intrinsics:
     cy: float
     size: tuple[int, int]
     dist: tuple[float, ...] = ()
-    """OpenCV's k1, k2, p1, p2, k3, k4, k5, k6: all of them, the first 5 or the first 4; empty for
-    none.
-    """
+    """OpenCV's k1, k2, p1, p2, k3, k4, k5, k6: all, the first 5 or the first 4; empty for none."""
     source: str = "assumed"
-    """`assumed` (default field of view), `given` (--focal) or the calibration file's name."""
+    """`assumed` (default field of view), `given` (`from_focal`) or the calibration file's name."""
 
     @property
     def calibrated(self) -> bool:
@@ -49,40 +49,40 @@ class Intrinsics:
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
 
     def rays(self, points: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N 2"]:
-        """Take image points (px) to the plane z = 1, distortion removed."""
+        """The points of the plane z = 1 that are seen at image points (px), distortion removed."""
         flat = (np.asarray(points, np.float64) - (self.cx, self.cy)) / (self.fx, self.fy)
         if not self.dist:
             return flat
         return cv2.undistortPoints(flat[:, None], np.eye(3), np.array(self.dist))[:, 0]
 
     def project(self, points_cam: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 2"]:
-        """Project camera-frame points (m) to image px, lens distortion included; z must be
-        positive.
+        """Project camera-frame points (m) to image px, lens distortion included; z must be > 0.
 
-        Points farther from the axis than the lens model makes sense stay where it ends, in their
-        direction: its polynomials would bring feet far below the picture back into it.
+        Points farther from the axis than the lens model is valid stay at its edge, in their
+        direction: its polynomials would fold feet far below the image back into it.
         """
         points_cam = np.asarray(points_cam, np.float64)
         flat = points_cam[:, :2] / points_cam[:, 2:]
-        if self.dist:
-            radius = np.linalg.norm(flat, axis=1, keepdims=True)
-            reach = _reach(self.dist)
-            flat = np.where(radius > reach, flat * (reach / np.maximum(radius, 1e-9)), flat)
-            points = np.append(flat, np.ones_like(radius), axis=1)
-            return cv2.projectPoints(
-                points, np.zeros(3), np.zeros(3), self.matrix, np.array(self.dist)
-            )[0][:, 0]
-        return flat * (self.fx, self.fy) + (self.cx, self.cy)
+        if not self.dist:
+            return flat * (self.fx, self.fy) + (self.cx, self.cy)
+        radius = np.linalg.norm(flat, axis=1, keepdims=True)
+        limit = _valid_radius(self.dist)
+        flat = np.where(radius > limit, flat * (limit / np.maximum(radius, 1e-9)), flat)
+        points = np.append(flat, np.ones_like(radius), axis=1)
+        still, dist = np.zeros(3), np.array(self.dist)
+        return cv2.projectPoints(points, still, still, self.matrix, dist)[0][:, 0]
 
 
 @lru_cache
-def _reach(dist: tuple[float, ...]) -> float:
-    """The radius on the plane z = 1 up to which what is farther out is also seen farther out."""
+def _valid_radius(dist: tuple[float, ...]) -> float:
+    """The radius on the plane z = 1 up to which the distorted radius rises with the true one."""
     k1, k2, _, _, k3, k4, k5, k6 = (*dist, *(0.0,) * 8)[:8]
     radius = np.linspace(0.0, 10.0, 2001)
     r2 = radius**2
-    seen = radius * (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
-    turns = np.flatnonzero(np.diff(seen) <= 0)
+    distorted = (
+        radius * (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
+    )
+    turns = np.flatnonzero(np.diff(distorted) <= 0)
     return float(radius[turns[0]]) if len(turns) else math.inf
 
 
@@ -93,11 +93,20 @@ def from_fov(size: tuple[int, int], fov_deg: float = DEFAULT_FOV_DEG) -> Intrins
 
 
 def from_focal(size: tuple[int, int], focal_px: float) -> Intrinsics:
-    """A centred camera of a focal length given in px of this picture.
+    """A centred camera of a focal length given in px of this image.
 
     Raises:
-        PenumbraError: if the focal length is not a positive number.
+        PenumbraError: the focal length is not possible, see `plausible_focal`.
     """
-    if not (math.isfinite(focal_px) and focal_px > 0):
-        raise PenumbraError(f"--focal must be a positive number of pixels, not {focal_px}.")
+    if not plausible_focal(focal_px, size):
+        low, high = MIN_FOCAL * max(size), MAX_FOCAL * max(size)
+        raise PenumbraError(
+            f"focal: must be from {low:g} to {high:g} pixels for images of {size[0]}x{size[1]}, "
+            f"not {focal_px:g}; give it in pixels of these images."
+        )
     return Intrinsics(focal_px, focal_px, size[0] / 2.0, size[1] / 2.0, size, source="given")
+
+
+def plausible_focal(focal_px: float, size: tuple[int, int]) -> bool:
+    """Whether a focal length is within `MIN_FOCAL` and `MAX_FOCAL` of the longer side."""
+    return MIN_FOCAL <= focal_px / max(size) <= MAX_FOCAL

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from calib import report
 from calib.dataset import CalibrationDataset
-from calib.fit import RADII_LEVELS, fit, radii_of
+from calib.fit import RADII_LEVELS, fit, fit_radii
 from calib.metrics import LEVELS
+from calib.uncertainty import calibrate
 from engines.covariance import ELLIPSOID_90, chi_square_3
 from engines.errors import PenumbraError
 from engines.uncertainty import CalibrationMetrics, CovarianceCalibration
@@ -19,21 +19,21 @@ from tests.support.random_errors import COUNT, simulate
 ONES = np.ones((24, 2))
 
 
-def metrics(
-    fit_on: CalibrationDataset, measure_on: CalibrationDataset
+def calibrated(
+    fit_errors: CalibrationDataset, test_errors: CalibrationDataset
 ) -> tuple[CovarianceCalibration, CalibrationMetrics]:
-    calibration = report.calibrate(fit_on, measure_on)
-    assert calibration.metrics is not None
-    return calibration, calibration.metrics
+    calibration, evaluation = calibrate(fit_errors, test_errors)
+    assert calibration.metrics is evaluation.metrics
+    return calibration, evaluation.metrics
 
 
 def test_fit_recovers_known_factors() -> None:
     rng = np.random.default_rng(9)
-    truth = rng.uniform(0.6, 1.5, (24, 2)), rng.uniform(1.5, 3.0, (24, 2))
-    calibration, worth = metrics(simulate(*truth), simulate(*truth, seed=1))
+    factors = rng.uniform(0.6, 1.5, (24, 2)), rng.uniform(1.5, 3.0, (24, 2))
+    calibration, metrics = calibrated(simulate(*factors), simulate(*factors, seed=1))
     # A thousand errors a joint: the 68 % quantile of a Gaussian's size has a relative error of
     # about 3 %.
-    for found, expected in zip((calibration.visible, calibration.occluded), truth, strict=True):
+    for found, expected in zip((calibration.visible, calibration.occluded), factors, strict=True):
         np.testing.assert_allclose(found, expected, rtol=0.15)
         assert np.log(found / expected).mean() == pytest.approx(0, abs=0.02)
     assert calibration.distance == pytest.approx(1.7, rel=0.06)
@@ -41,10 +41,10 @@ def test_fit_recovers_known_factors() -> None:
         4 * math.sqrt(0.25 / (COUNT / 2 * 24 / 2)) + 0.01
     )  # of counting, and of fitting the factors
     for shares in (
-        worth.coverage,
-        worth.coverage_visible,
-        worth.coverage_occluded,
-        worth.coverage_normal,
+        metrics.coverage,
+        metrics.coverage_visible,
+        metrics.coverage_occluded,
+        metrics.coverage_normal,
     ):
         np.testing.assert_allclose(shares, LEVELS, atol=slack)
     normal = [chi_square_3(level) for level in RADII_LEVELS]
@@ -58,14 +58,14 @@ def test_heavy_tails_are_covered_at_every_level() -> None:
             sample, error=sample.error * stats.t(3).rvs((COUNT, 24, 1), random_state=seed)
         )
 
-    calibration, worth = metrics(heavy(1), heavy(2))
-    for shares in (worth.coverage_visible, worth.coverage_occluded):
+    calibration, metrics = calibrated(heavy(1), heavy(2))
+    for shares in (metrics.coverage_visible, metrics.coverage_occluded):
         np.testing.assert_allclose(shares, LEVELS, atol=0.02)
-    assert worth.ece < 0.01
+    assert metrics.ece < 0.01
     assert (
-        worth.coverage_normal[0] > 0.6
+        metrics.coverage_normal[0] > 0.6
     )  # one covariance cannot: right at 90 %, it is too wide at 50 %
-    assert worth.coverage_normal[2] == pytest.approx(0.9, abs=0.02)
+    assert metrics.coverage_normal[2] == pytest.approx(0.9, abs=0.02)
     at_90 = calibration.radii[RADII_LEVELS.index(0.9), 1:]
     np.testing.assert_allclose(at_90, ELLIPSOID_90)
 
@@ -80,17 +80,17 @@ def test_groups_are_right_although_the_model_is_unsure_which_is_which() -> None:
             - rng.uniform(0, 0.3, sample.visible.shape),
         )
 
-    _, worth = metrics(unsure(1), unsure(2))
-    for shares in (worth.coverage_visible, worth.coverage_occluded):
+    _, metrics = calibrated(unsure(1), unsure(2))
+    for shares in (metrics.coverage_visible, metrics.coverage_occluded):
         np.testing.assert_allclose(shares, LEVELS, atol=0.02)
 
 
 def test_radii_by_hand() -> None:
-    # Ten seen joints at 1, ..., 10 and ten occluded ones three times as far; the model knows which
+    # Ten visible joints at 1, ..., 10, ten occluded ones three times as far; the model knows which
     # are which.
     d2 = np.concatenate([np.arange(1.0, 11.0), 3 * np.arange(1.0, 11.0)])[:, None]
     visible = (np.arange(20) < 10)[:, None]
-    table = radii_of(d2, visible.astype(float), visible)
+    table = fit_radii(d2, visible.astype(float), visible)
     half = table[RADII_LEVELS.index(0.5)]
     np.testing.assert_allclose(
         half[1:], [math.sqrt(5 * 6), 3 * math.sqrt(5 * 6)], rtol=0.01
@@ -102,7 +102,7 @@ def test_radii_stay_bounded_where_the_model_knows_nothing() -> None:
     rng = np.random.default_rng(1)
     visible = rng.random((2000, 24)) < 0.5
     d2 = np.where(visible, 1.0, 9.0) * rng.chisquare(3, visible.shape)
-    table = radii_of(d2, np.full(visible.shape, 0.5), visible)
+    table = fit_radii(d2, np.full(visible.shape, 0.5), visible)
     pooled = np.quantile(d2, RADII_LEVELS)
     assert (np.abs(np.log(table[:, 1:] / pooled[:, None])) < 1.5).all()
     assert np.diff(table, axis=0).min() > 0
@@ -117,11 +117,11 @@ def test_a_rare_joint_takes_the_factors_of_all_joints() -> None:
     np.testing.assert_allclose(found[7], 1.3, rtol=0.1)
 
 
-def test_joints_never_seen_hidden_take_the_radii_of_the_others() -> None:
+def test_joints_that_are_never_occluded_take_the_radii_of_the_others() -> None:
     sample = simulate(2 * ONES, ONES, 1.1)
-    calibration, worth = metrics(sample, sample)
+    calibration, metrics = calibrated(sample, sample)
     np.testing.assert_allclose(calibration.radii[:, 1], calibration.radii[:, 2], rtol=1e-3)
-    assert worth.coverage_occluded is None and worth.ece_occluded is None
+    assert metrics.coverage_occluded is None and metrics.ece_occluded is None
 
 
 def test_fit_recovers_how_the_factor_grows_with_the_entropy() -> None:
@@ -134,21 +134,21 @@ def test_fit_recovers_how_the_factor_grows_with_the_entropy() -> None:
             distance_error=data.distance_error * factor,
         )
 
-    calibration, worth = metrics(grown(1), grown(2))
+    calibration, metrics = calibrated(grown(1), grown(2))
     assert calibration.entropy_factor.slope == pytest.approx(0.03, rel=0.1)
     assert calibration.entropy_factor.middle == pytest.approx(-50, abs=1)
     assert calibration.distance == pytest.approx(1.7, rel=0.06)
-    for shares in (worth.coverage_visible, worth.coverage_occluded):
+    for shares in (metrics.coverage_visible, metrics.coverage_occluded):
         np.testing.assert_allclose(shares, LEVELS, atol=0.02)
 
 
-def test_promises_never_shrink_because_a_picture_is_hard() -> None:
+def test_a_high_entropy_never_shrinks_the_covariance() -> None:
     data = simulate(ONES, ONES)
     easier = replace(data, error=data.error * np.exp(-0.03 * (data.entropy + 50))[:, None, None])
     assert fit(easier).entropy_factor.slope == 0
     assert fit(replace(data, entropy=np.full(COUNT, -50.0))).entropy_factor.slope == 0
 
 
-def test_too_few_pictures_are_refused() -> None:
-    with pytest.raises(PenumbraError, match="--fit: 60 pictures are too few"):
+def test_too_few_images_are_refused() -> None:
+    with pytest.raises(PenumbraError, match="fit: 60 images are too few"):
         fit(simulate(ONES, ONES, count=60))

@@ -29,7 +29,7 @@ def test_coverage_counts_what_lies_inside() -> None:
     assert coverage(d2, (0.999,)).tolist() == [7 / 8]
 
 
-def test_kept_promises_are_covered_as_promised() -> None:
+def test_normal_errors_have_the_nominal_coverage() -> None:
     d2 = np.square(np.random.default_rng(0).standard_normal((20_000, 3))).sum(-1)
     np.testing.assert_allclose(coverage(d2), LEVELS, atol=4 * math.sqrt(0.25 / 20_000))
     assert expected_calibration_error(d2) < 0.01

@@ -1,188 +1,150 @@
-"""What a calibration does to a covariance, and what its radii mean."""
+"""`python -m calib.uncertainty`: files in; a record, figures and a table out."""
 
 import json
-import math
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from engines.covariance import chi_square_3, squared_mahalanobis
-from engines.uncertainty import CalibrationMetrics, CovarianceCalibration, EntropyFactor
-from tests.support.random_errors import unit
+from calib.dataset import CalibrationDataset
+from calib.metrics import sparsification, spearman_within_joint
+from calib.uncertainty import UncertaintyConfig, main
+from engines.command import start
+from engines.covariance import squared_mahalanobis
+from engines.errors import PenumbraError
+from engines.uncertainty import CovarianceCalibration
+from tests.support.random_errors import simulate
 
-RADII = np.array([[0.2, 0.3, 0.1], [0.5, 1.1, 1.9], [0.9, 6.0, 9.0], [0.99, 20.0, 25.0]])
-PICTURE = EntropyFactor(0.02, -70.0, -50.0, -40.0)
-REACHED = CalibrationMetrics(
-    "others",
-    (0.5, 0.9),
-    (0.49, 0.91),
-    (0.5, 0.9),
-    None,
-    (0.6, 0.9),
-    0.01,
-    0.02,
-    None,
-    0.1,
-    0.3,
-    0.31,
-    0.6,
-    0.9,
-)
+ONES = np.ones((24, 2))
+
+
+def sample(seed: int, data: str) -> CalibrationDataset:
+    """The errors of occluded joints are four times as large."""
+    return replace(simulate(ONES, 4 * ONES, seed=seed, count=400), data=data)
+
+
+def run(*arguments: str) -> None:
+    start(main, UncertaintyConfig, arguments)
 
 
 @pytest.fixture(scope="module")
-def calibration() -> CovarianceCalibration:
-    rng = np.random.default_rng(9)
-    visible, occluded = rng.uniform(0.6, 1.5, (24, 2)), rng.uniform(1.5, 3.0, (24, 2))
-    return CovarianceCalibration(visible, occluded, PICTURE, 1.7, RADII, "simulated", REACHED)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the command was run."""
+    folder = tmp_path_factory.mktemp("uncertainty")
+    sample(1, "some people").save(folder / "val.npz")
+    sample(2, "other people").save(folder / "test.npz")
+    (folder / "flow.json").write_text(json.dumps({"file": "flow.onnx", "calibration": None}))
+    errors = f"--fit {folder}/val.npz --measure {folder}/test.npz"
+    run(*f"{errors} --record {folder}/flow.json --figures {folder}/figures".split())
+    return folder
 
 
-def test_applied_covariances_are_symmetric_and_positive_definite(
-    calibration: CovarianceCalibration,
-) -> None:
-    rng = np.random.default_rng(2)
-    root = rng.normal(0, 0.05, (24, 3, 3))
-    root[:4, :, 2] = 0  # flat ones too
-    cov = calibration.apply(
-        root @ np.swapaxes(root, 1, 2), unit(np.array([0.2, -0.1, 1.0])), rng.random(24), -45.0
+def test_the_record_gets_the_calibration_and_keeps_the_rest(folder: Path) -> None:
+    record = json.loads((folder / "flow.json").read_text())
+    assert record["file"] == "flow.onnx"
+    calibration = CovarianceCalibration.from_json(record["calibration"])
+    assert calibration.data == "some people"
+    assert calibration.metrics is not None and calibration.metrics.data == "other people"
+
+
+def test_what_is_reached_is_what_other_people_show(folder: Path) -> None:
+    calibration = CovarianceCalibration.from_json(
+        json.loads((folder / "flow.json").read_text())["calibration"]
     )
-    np.testing.assert_allclose(cov, np.swapaxes(cov, 1, 2), atol=1e-15)
-    assert np.linalg.eigvalsh(cov).min() > 1e-6
-
-
-def test_a_larger_covariance_stays_larger(calibration: CovarianceCalibration) -> None:
-    rng = np.random.default_rng(3)
-    small, more = (r @ np.swapaxes(r, 1, 2) for r in rng.normal(0, 0.05, (2, 24, 3, 3)))
-    ray, p = unit(np.array([0.2, -0.1, 1.0])), rng.random(24)
-    grown = calibration.apply(small + more, ray, p, -45.0) - calibration.apply(small, ray, p, -45.0)
-    assert np.linalg.eigvalsh(grown).min() > -1e-12
-
-
-@pytest.mark.parametrize("p_visible", [0.0, 0.5, 1.0])
-def test_factors_stretch_across_and_along_the_ray(
-    calibration: CovarianceCalibration, p_visible: float
-) -> None:
-    ray, side = np.array([0.6, 0.0, 0.8]), np.array([0.8, 0.0, -0.6])
-    cov = calibration.apply(
-        np.tile(0.09 * np.eye(3), (24, 1, 1)), ray, np.full(24, p_visible), -45.0
+    others, metrics = sample(2, "other people"), calibration.metrics
+    assert metrics is not None
+    cov = calibration.apply(others.cov, others.ray, others.p_visible, others.entropy)
+    d2 = squared_mahalanobis(cov, others.error)
+    for level, share in zip(metrics.levels, metrics.coverage_occluded or (), strict=True):
+        inside = d2 <= calibration.radius(level, others.p_visible)
+        assert share == pytest.approx(
+            inside[~others.visible].mean(), abs=1e-3
+        )  # the file has float32
+    error, use = np.linalg.norm(others.error, axis=-1), ~np.isnan(others.landmark_visibility)
+    std = np.sqrt(np.trace(cov, axis1=-2, axis2=-1) / 3)
+    assert metrics.ause == pytest.approx(sparsification(error[use], std[use]).ause, abs=1e-3)
+    by_landmark = sparsification(error[use], 1 - others.landmark_visibility[use]).ause
+    assert metrics.ause_landmarks == pytest.approx(by_landmark, abs=1e-3)
+    assert metrics.ause < metrics.ause_landmarks < metrics.ause_constant
+    assert metrics.spearman == pytest.approx(
+        np.nanmean(spearman_within_joint(error, std, use)), abs=1e-3
     )
-    factors = (
-        calibration.visible**p_visible * calibration.occluded ** (1 - p_visible) * math.exp(0.02 * 5)
-    )
-    promised = 0.09 + 0.004**2
-    np.testing.assert_allclose(
-        np.einsum("i,jik,k->j", side, cov, side), promised * factors[:, 0] ** 2
-    )
-    np.testing.assert_allclose(
-        np.einsum("i,jik,k->j", ray, cov, ray), promised * factors[:, 1] ** 2
-    )
+    assert metrics.distance == pytest.approx(0.9, abs=0.05)
 
 
-def test_a_picture_beyond_all_that_was_seen_counts_as_the_last_one(
-    calibration: CovarianceCalibration,
-) -> None:
-    assert PICTURE(-50.0) == 1
-    assert PICTURE(-10.0) == PICTURE(-40.0) == pytest.approx(math.exp(0.2))
-    assert PICTURE(-500.0) == PICTURE(-70.0) == pytest.approx(math.exp(-0.4))
-    assert calibration.apply_to_distance(0.1, -40.0) == pytest.approx(0.1 * 1.7 * math.exp(0.2))
+def test_the_figures_can_be_read_and_are_not_blank(folder: Path) -> None:
+    for name in ("reliability", "sparsification"):
+        image = cv2.imread(str(folder / "figures" / f"{name}.png"))
+        assert image.shape[0] > 400 and image.std() > 5
 
 
-def test_many_pictures_at_once_are_the_pictures_one_by_one(
-    calibration: CovarianceCalibration,
-) -> None:
-    rng = np.random.default_rng(4)
-    root = rng.normal(0, 0.05, (5, 24, 3, 3))
-    cov, ray, p = (
-        root @ np.swapaxes(root, -1, -2),
-        unit(rng.normal(size=(5, 3))),
-        rng.random((5, 24)),
-    )
-    entropy = rng.uniform(-60, -40, 5)
-    together = calibration.apply(cov, ray, p, entropy)
-    np.testing.assert_allclose(
-        together, [calibration.apply(*one) for one in zip(cov, ray, p, entropy, strict=True)]
-    )
+def test_the_table_names_every_group(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("--fit", f"{folder}/val.npz", "--measure", f"{folder}/test.npz")
+    printed = capsys.readouterr().out
+    for word in (
+        "some people",
+        "other people",
+        "visible",
+        "occluded",
+        "as if normal",
+        "AUSE",
+        "ECE",
+    ):
+        assert word in printed
 
 
-def test_radii_are_those_of_the_table_and_their_geometric_mean_between(
-    calibration: CovarianceCalibration,
-) -> None:
-    for level, seen, occluded in RADII:
-        assert calibration.radius(level, np.array(1.0)) == pytest.approx(seen)
-        assert calibration.radius(level, np.array(0.0)) == pytest.approx(occluded)
-        assert calibration.radius(level, np.array(0.5)) == pytest.approx(math.sqrt(seen * occluded))
-    # Beyond the table the ratio to chi-square's radius stays what it is at the last row.
-    assert calibration.radius(0.999, np.array(1.0)) == pytest.approx(
-        20 * chi_square_3(0.999) / chi_square_3(0.99)
-    )
-    assert calibration.radius(0.01, np.array(1.0)) == pytest.approx(
-        0.3 * chi_square_3(0.01) / chi_square_3(0.2)
-    )
-
-
-@pytest.mark.parametrize("level", [0.001, 0.2, 0.45, 0.5, 0.8, 0.9, 0.97, 0.99, 0.9999])
-def test_distances_on_the_normal_scale_invert_the_radius(
-    calibration: CovarianceCalibration, level: float
-) -> None:
-    p = np.array([[0.0, 0.3], [0.7, 1.0]])
-    np.testing.assert_allclose(
-        calibration.normal_squared(calibration.radius(level, p), p), chi_square_3(level)
-    )
-
-
-def test_distances_on_the_normal_scale_keep_their_order(calibration: CovarianceCalibration) -> None:
-    d2 = np.geomspace(1e-6, 1e4, 1000)
-    assert np.diff(calibration.normal_squared(d2, np.full(1000, 0.4))).min() > 0
-    assert calibration.normal_squared(np.zeros(1), np.ones(1)) >= 0
-
-
-def test_scaling_says_the_same_ellipsoids_otherwise(calibration: CovarianceCalibration) -> None:
-    rng = np.random.default_rng(5)
-    root, ray, p = rng.normal(0, 0.05, (24, 3, 3)), unit(np.array([0.1, 0.3, 1.0])), rng.random(24)
-    cov, delta = root @ np.swapaxes(root, 1, 2), rng.normal(0, 0.05, (24, 3))
-    scaled = calibration.scaled(1.3, 0.8)
-    before, after = (
-        squared_mahalanobis(c.apply(cov, ray, p, -50.0), delta) / c.radius(0.68, p)
-        for c in (calibration, scaled)
-    )
-    np.testing.assert_allclose(after, before)
-    np.testing.assert_allclose(scaled.visible, 1.3 * calibration.visible)
-
-
-def test_json_round_trip(calibration: CovarianceCalibration) -> None:
-    back = CovarianceCalibration.from_json(json.loads(json.dumps(calibration.to_json())))
-    for name in ("visible", "occluded", "radii"):
-        np.testing.assert_array_equal(getattr(back, name), getattr(calibration, name))
-    assert (back.entropy_factor, back.distance, back.data, back.metrics) == (
-        PICTURE,
-        1.7,
-        "simulated",
-        REACHED,
-    )
-    unmeasured = replace(calibration, metrics=None)
-    assert (
-        CovarianceCalibration.from_json(json.loads(json.dumps(unmeasured.to_json()))).metrics
-        is None
-    )
+def test_errors_survive_the_file(tmp_path: Path) -> None:
+    written = sample(3, "these")
+    written.save(tmp_path / "some.file")
+    read = CalibrationDataset.load(tmp_path / "some.file", "fit")
+    assert read.data == "these" and read.visible.dtype == bool
+    np.testing.assert_allclose(read.error, written.error, rtol=1e-6)
+    np.testing.assert_allclose(read.landmark_visibility, written.landmark_visibility, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("radii", [[0.5, 1, 1]]),
-        ("radii", [[0.5, 2, 2], [0.9, 1, 3]]),
-        ("radii", [[0.5, 2, 2], [1.0, 3, 3]]),
-        ("radii", [[0.5, 0, 1], [0.9, 1, 3]]),
-        ("visible", [[1, 1]]),
-        ("entropy_factor", {"slope": 1.0}),
-        ("metrics", {"ece": 0.1}),
-        ("radii", ...),
-    ],
+    "what", ["missing", "not a zip", "another file", "pickle", "shape", "nan", "empty"]
 )
-def test_what_is_no_calibration_is_refused(
-    calibration: CovarianceCalibration, key: str, value: object
+def test_what_is_no_errors_file_is_refused_by_name(tmp_path: Path, what: str) -> None:
+    path, good = tmp_path / "bad.npz", sample(3, "these")
+    match what:
+        case "missing":
+            pass
+        case "not a zip":
+            path.write_bytes(b"PK and so on")
+        case "another file":
+            np.savez(path, points=np.zeros(3))
+        case "pickle":
+            np.savez(path, **{k: np.array([None]) for k in vars(good)})
+        case "shape":
+            replace(good, ray=good.ray[:-1]).save(path)
+        case "nan":
+            replace(good, cov=good.cov * np.nan).save(path)
+        case "empty":
+            np.savez(path, **{k: v if isinstance(v, str) else v[:0] for k, v in vars(good).items()})
+    with pytest.raises(PenumbraError, match=r"measure: .*bad\.npz"):
+        CalibrationDataset.load(path, "measure")
+
+
+def test_user_errors_end_with_one_sentence(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    changed = calibration.to_json() | {key: value}
-    with pytest.raises((KeyError, TypeError, ValueError)):
-        CovarianceCalibration.from_json({k: v for k, v in changed.items() if v is not ...})
+    (tmp_path / "file").touch()
+    blind = sample(4, "blind")
+    replace(blind, landmark_visibility=np.full_like(blind.landmark_visibility, np.nan)).save(
+        tmp_path / "blind.npz"
+    )
+    fit, measure = ["--fit", f"{folder}/val.npz"], ["--measure", f"{folder}/test.npz"]
+    for arguments, said in (
+        ([*fit, *measure, "--record", str(tmp_path / "none.json")], "is not a model's record"),
+        (
+            [*fit, *measure, "--figures", str(tmp_path / "file" / "x")],
+            "figures: ",
+        ),
+        ([*fit, "--measure", str(tmp_path / "blind.npz")], "holds no landmark's visibility"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            run(*arguments)
+        assert end.value.code == 2 and said in capsys.readouterr().err

@@ -58,7 +58,7 @@ def test_rays_undo_project(lens: str) -> None:
 @pytest.mark.parametrize(
     "dist", [(-0.2, 0.0, 0.0, 0.0), (-0.33, 0.12, 1e-3, 0.0, -0.02), (0, 0, 0, 0, 0, -0.1, 0, 0)]
 )
-def test_what_is_far_outside_does_not_come_back_into_the_picture(dist: tuple[float, ...]) -> None:
+def test_what_is_far_outside_does_not_come_back_into_the_image(dist: tuple[float, ...]) -> None:
     K = camera.Intrinsics(600.0, 600.0, 640.0, 360.0, SIZE, dist)
     down = np.column_stack([np.zeros(60), np.linspace(0, 6, 60), np.full(60, 2 / 3)])
     v = K.project(down)[:, 1]
@@ -81,9 +81,9 @@ def test_focal_length_is_taken_as_given() -> None:
     assert (K.fx, K.fy, K.cx, K.cy, K.calibrated) == (812.5, 812.5, 640.0, 360.0, True)
 
 
-@pytest.mark.parametrize("focal", [0.0, -5.0, math.inf, math.nan])
+@pytest.mark.parametrize("focal", [0.0, -5.0, 1e-300, 1e300, math.inf, math.nan])
 def test_impossible_focal_length_is_refused(focal: float) -> None:
-    with pytest.raises(PenumbraError, match=r"--focal must be a positive number of pixels"):
+    with pytest.raises(PenumbraError, match=r"^focal: must be from 64 to 1\.28e\+06 pixels"):
         camera.from_focal(SIZE, focal)
 
 
@@ -100,7 +100,7 @@ def calibration(folder: Path, **changes: object) -> Path:
     return path
 
 
-def test_calibration_scales_with_the_picture(tmp_path: Path) -> None:
+def test_calibration_scales_with_the_image(tmp_path: Path) -> None:
     path = calibration(tmp_path)
     same, half = load_intrinsics(path, SIZE), load_intrinsics(path, (640, 360))
     assert (same.fx, same.fy, same.cx, same.cy) == (900.0, 910.0, 655.0, 340.0)
@@ -121,39 +121,39 @@ def test_calibration_without_distortion_is_a_pinhole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "size", "sentence"),
     [
-        ({"matrix": None}, SIZE, "is not a calibration: expected JSON"),
-        ({"matrix": [[1, 2], [3, 4]]}, SIZE, "is not a calibration: expected JSON"),
-        ({"size": None}, SIZE, "is not a calibration: expected JSON"),
-        ({"size": [1280]}, SIZE, "is not a calibration: expected JSON"),
-        ({"size": [0, 0]}, SIZE, "holds impossible numbers"),
-        ({"size": [math.inf, 720]}, SIZE, "is not a calibration: expected JSON"),
-        ({"dist": "none"}, SIZE, "is not a calibration: expected JSON"),
-        ({"dist": [0.1, 0.2]}, SIZE, "holds impossible numbers"),
-        ({"dist": [0.1, 0.2, 0, 0, math.nan]}, SIZE, "holds impossible numbers"),
+        ({"matrix": None}, SIZE, "is not a calibration; give JSON"),
+        ({"matrix": [[1, 2], [3, 4]]}, SIZE, "is not a calibration; give JSON"),
+        ({"size": None}, SIZE, "is not a calibration; give JSON"),
+        ({"size": [1280]}, SIZE, "is not a calibration; give JSON"),
+        ({"size": [0, 0]}, SIZE, "'size' must be"),
+        ({"size": [math.inf, 720]}, SIZE, "is not a calibration; give JSON"),
+        ({"dist": "none"}, SIZE, "is not a calibration; give JSON"),
+        ({"dist": [0.1, 0.2]}, SIZE, "'dist' must be"),
+        ({"dist": [0.1, 0.2, 0, 0, math.nan]}, SIZE, "'dist' must be"),
         (
             {"matrix": [[-900.0, 0, 655.0], [0, 910.0, 340.0], [0, 0, 1]]},
             SIZE,
-            "holds impossible numbers",
+            "focal lengths of -900 and 910 px are impossible",
         ),
         (
             {"matrix": [[math.nan, 0, 655.0], [0, 910.0, 340.0], [0, 0, 1]]},
             SIZE,
-            "holds impossible numbers",
+            "'matrix' holds numbers that are not finite",
         ),
         (
             {"matrix": [[900.0, 0, 0], [0, 910.0, 0], [655.0, 340.0, 1]]},
             SIZE,
-            r"'matrix' is not \[\[fx, 0, cx\], .* It looks transposed",
+            r"'matrix' is not \[\[fx, 0, cx\], .* transposed",
         ),
         (
             {"matrix": [[900.0, 3.0, 655.0], [0, 910.0, 340.0], [0, 0, 1]]},
             SIZE,
-            r"'matrix' is not .* 1\]\]\.$",
+            r"'matrix' is not .* 1\]\]; give JSON",
         ),
         (
             {"matrix": [[900.0, 0, 655.0], [0, 910.0, 340.0], [0, 0, 2]]},
             SIZE,
-            r"'matrix' is not .* 1\]\]\.$",
+            r"'matrix' is not .* 1\]\]; give JSON",
         ),
         (
             {"matrix": [[900.0, 0, 99999], [0, 910.0, 340.0], [0, 0, 1]]},
@@ -165,7 +165,7 @@ def test_calibration_without_distortion_is_a_pinhole(tmp_path: Path) -> None:
             SIZE,
             r"point \(655, 0\) .* lies outside",
         ),
-        ({}, (640, 480), r"made for 1280x720 px, the picture has 640x480"),
+        ({}, (640, 480), r"made for 1280x720 px, the image has 640x480"),
     ],
 )
 def test_unusable_calibration_is_refused_by_name(
@@ -173,7 +173,7 @@ def test_unusable_calibration_is_refused_by_name(
 ) -> None:
     with pytest.raises(PenumbraError, match=sentence) as caught:
         load_intrinsics(calibration(tmp_path, **changes), size)
-    assert "--calib" in str(caught.value) and str(tmp_path) in str(caught.value)
+    assert str(caught.value).startswith(f"calib {tmp_path}")
 
 
 def test_principal_point_need_not_be_in_the_middle(tmp_path: Path) -> None:
@@ -190,5 +190,5 @@ def test_file_that_is_no_calibration_is_refused(tmp_path: Path, content: str) ->
 
 
 def test_missing_calibration_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PenumbraError, match=r"--calib .*absent\.json: No such file"):
+    with pytest.raises(PenumbraError, match=r"calib .*absent\.json: No such file"):
         load_intrinsics(tmp_path / "absent.json", SIZE)

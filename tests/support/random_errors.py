@@ -1,6 +1,4 @@
-"""CalibrationDataset of a pretended model whose true standard deviation is known: the promised one
-times a factor.
-"""
+"""Errors of a simulated model whose true standard deviation is the predicted one times a factor."""
 
 import numpy as np
 
@@ -15,14 +13,14 @@ def unit(v: np.ndarray) -> np.ndarray:
 
 def simulate(
     visible_factors: np.ndarray,
-    hidden_factors: np.ndarray,
+    occluded_factors: np.ndarray,
     share_visible: np.ndarray | float = 0.5,
     seed: int = 0,
     count: int = COUNT,
 ) -> CalibrationDataset:
-    """The factors are those across and along the ray; the model knows which joints are seen.
+    """The factors are those across and along the ray; the model knows which joints are visible.
 
-    The promises are round across the ray and differ between pictures and joints.
+    Predicted covariances are round across the ray and differ between images and joints.
     """
     rng = np.random.default_rng(seed)
     ray = unit(np.column_stack([rng.normal(0, 0.3, (count, 2)), np.ones(count)]))
@@ -30,8 +28,8 @@ def simulate(
     across = np.eye(3) - along
     std = np.exp(rng.normal(np.log(0.04), 0.4, (2, count, 24, 1, 1)))
     visible = rng.random((count, 24)) < share_visible
-    factors = np.where(visible[..., None], visible_factors, hidden_factors)[..., None, None]
-    root = np.sqrt(std**2 + 0.004**2)  # the floor is part of the promise
+    factors = np.where(visible[..., None], visible_factors, occluded_factors)[..., None, None]
+    root = np.sqrt(std**2 + 0.004**2)  # the floor is part of the predicted one
     spread = factors[..., 0, :, :] * root[0] * across + factors[..., 1, :, :] * root[1] * along
     distance_std = rng.uniform(0.1, 0.5, count)
     landmarks = np.where(visible, 0.8, 0.3) + rng.uniform(-0.2, 0.2, (count, 24))
