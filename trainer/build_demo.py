@@ -19,7 +19,13 @@ from engines.errors import PenumbraError
 from engines.rotations import exp_so3, log_so3
 from trainer.command import start
 from trainer.motion.poses import Poses
-from trainer.render import rasterizer as render
+from trainer.render.clothed_body import (
+    NO_BODY,
+    ClothedMesh,
+    Rendering,
+    render_body,
+    visible_joints,
+)
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,7 @@ def build(config: DemoClipConfig) -> None:
         PenumbraError: if there are no poses, or the clip cannot be written.
     """
     stage, body = Stage(config), BodyModel.load()
-    figure = render.figure(body.full.v_template, body.full.faces, body.full.weights)
+    figure = ClothedMesh.of(body.full.v_template, body.full.faces, body.full.weights)
     rotvec, pelvis = motion(config, stage)
     shaped = body.shaped(np.zeros(10))
     behind = cv2.resize(room(config, stage), None, fx=2, fy=2)
@@ -160,16 +166,14 @@ def build(config: DemoClipConfig) -> None:
         square = _paint(figure, vertices, 2 * stage.to_image(vertices), behind, config)
         for quad, colour in things(config):
             cv2.fillPoly(square.image, [stage.polygon(quad, 2)], colour, cv2.LINE_AA)
-            cv2.fillPoly(square.part, [stage.polygon(quad, 2)], [render.NOBODY])
+            cv2.fillPoly(square.part, [stage.polygon(quad, 2)], [NO_BODY])
         frame = cv2.resize(
             square.image[: behind.shape[0]], config.size, interpolation=cv2.INTER_AREA
         )
         noise = np.random.default_rng(len(joints)).normal(0, 1.5, frame.shape)
         writer.write(np.clip(frame + noise, 0, 255).astype(np.uint8))
-        square.part[behind.shape[0] :] = render.NOBODY
-        visible.append(
-            render.visible_joints(square.part, 2 * stage.to_image(posed.joints), reach=8)
-        )
+        square.part[behind.shape[0] :] = NO_BODY
+        visible.append(visible_joints(square.part, 2 * stage.to_image(posed.joints), reach=8))
         joints.append(posed.joints)
     writer.release()
     np.savez_compressed(
@@ -181,19 +185,19 @@ def build(config: DemoClipConfig) -> None:
 
 
 def _paint(
-    figure: render.Figure,
+    figure: ClothedMesh,
     vertices: Float[np.ndarray, "V 3"],
     pixels: Float[np.ndarray, "V 2"],
     behind: UInt8[np.ndarray, "h w 3"],
     config: DemoClipConfig,
-) -> render.Rendering:
+) -> Rendering:
     """Paint on a square canvas, which is what the painter knows; the same clothes in every
     frame.
     """
     side = max(behind.shape[:2])
     canvas = np.zeros((side, side, 3), np.uint8)
     canvas[: behind.shape[0], : behind.shape[1]] = behind
-    return render.paint(figure, vertices, pixels, side, canvas, np.random.default_rng(config.seed))
+    return render_body(figure, vertices, pixels, canvas, np.random.default_rng(config.seed))
 
 
 if __name__ == "__main__":

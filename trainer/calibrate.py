@@ -24,7 +24,7 @@ from engines.flow.sampler import noise
 from trainer.command import start
 from trainer.data.augment import JOINT_OF_LANDMARK, RawRecords
 from trainer.data.samples import Batch, encode, read
-from trainer.evaluation.metrics import live_moments
+from trainer.evaluation.metrics import published_moments
 from trainer.export_onnx import load_flow
 from trainer.model.flow import PoseFlow
 from trainer.model.kinematics import Skeleton, view_joints
@@ -87,7 +87,7 @@ def _errors(
     context = flow.encode(batch.features, batch.map.float())
     bodies, log_q = flow.sample(context, z[None].expand(batch.size, -1, -1))
     joints = view_joints(skeleton, batch.R_anchor, batch.half, bodies).double()
-    cov = live_moments(joints).cov
+    cov = published_moments(joints).cov
     ray = torch.nn.functional.normalize(joints[:, 0, 0], dim=-1)
     far = ((batch.joints[:, 0] - joints[:, 0, 0]) * ray).sum(-1)
     far_std = (joints[:, :, 0] * ray[:, None]).sum(-1).std(-1, correction=0)

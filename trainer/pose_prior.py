@@ -31,8 +31,8 @@ from torch import Tensor
 from engines.errors import PenumbraError
 from engines.types import JOINT_NAMES
 from trainer.command import start
-from trainer.mocap import mirror_pose
 from trainer.model import so3
+from trainer.motion.anatomy import mirror_pose
 from trainer.motion.poses import SPLITS, Poses
 
 ASSET = Path(__file__).parent / "assets" / "pose_prior.safetensors"

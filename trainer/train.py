@@ -34,6 +34,7 @@ from trainer.data.noise import with_noise
 from trainer.data.pool import Pool
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch, encode, read
+from trainer.data.unlabelled import load_video
 from trainer.evaluation.logger import TrainingLogger
 from trainer.evaluation.score import Scores
 from trainer.methods.method import Losses, Priors
@@ -41,7 +42,6 @@ from trainer.methods.registry import build
 from trainer.pose_prior import PosePrior
 from trainer.runs import folder
 from trainer.runs.config import TrainConfig, differences
-from trainer.video_pairs import load_video
 
 log = logging.getLogger(__name__)
 

@@ -83,7 +83,7 @@ def pairs(count: int, seed: int, body: BodyModel, with_map: bool = False) -> dat
 
 
 def unlabelled(raw: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What `trainer.video_pairs` would have stored: the same without any truth."""
+    """What `trainer.video_landmarks` would have stored: the same without any truth."""
     truth = {"rotvec", "betas", "pelvis", "joint_visible", "crop"}
     return {key: value for key, value in raw.items() if key not in truth}
 

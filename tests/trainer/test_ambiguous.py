@@ -11,12 +11,12 @@ from engines.body import BodyModel
 from engines.types import JOINT_NAMES
 from tests.support.random_pairs import records
 from trainer import ambiguous
-from trainer.ambiguous import AMBIGUOUS, CLEAR, AmbiguousConfig
+from trainer.ambiguous import AmbiguousConfig
 from trainer.data.augment import JOINT_OF_LANDMARK, RawRecords, joints_in_camera
 from trainer.data.exact import exact
+from trainer.data.rendered_shards import ShardConfig
 from trainer.data.samples import encode
-from trainer.render.scenes import CROPS
-from trainer.synthesize import SynthesizeConfig
+from trainer.render.scenes import AMBIGUOUS, CLEAR, CROPS
 
 MARKS = list(JOINT_OF_LANDMARK)
 LEFT_ARM = [JOINT_NAMES.index(name) for name in ("left_elbow", "left_wrist", "left_hand")]
@@ -113,14 +113,14 @@ def test_next_to_nothing_seen_is_no_trouble(raw: RawRecords, body: BodyModel) ->
 def test_scenes_are_of_test_subjects_as_they_were_recorded(
     clear: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[SynthesizeConfig] = []
-    monkeypatch.setattr(ambiguous, "synthesize", asked.append)
+    asked: list[ShardConfig] = []
+    monkeypatch.setattr(ambiguous, "write_shards", asked.append)
     ambiguous.main(AmbiguousConfig(out=Path("there"), seed=5, clear=clear))
     (config,) = asked
     assert (config.split, config.seed, config.out) == ("test", 5, Path("there"))
     scene = config.scene
-    assert scene.swap_upper == scene.jitter_rad == 0  # poses nobody has tampered with
+    assert scene.swap_upper == scene.jitter_rad == 0  # poses as recorded
     assert sum(scene.crops) == pytest.approx(1) and len(scene.crops) == len(CROPS)
-    assert scene.things == (not clear) and scene == (CLEAR if clear else AMBIGUOUS)
+    assert scene.occluders == (not clear) and scene == (CLEAR if clear else AMBIGUOUS)
     assert (scene.crops[0] == 1) == clear
     assert dataclasses.asdict(config)["shards"] == AmbiguousConfig().shards

@@ -14,9 +14,10 @@ from engines.errors import PenumbraError
 from engines.rotations import exp_so3, geodesic_angle
 from engines.types import JOINT_NAMES, NUM_BETAS, PARENTS
 from tests.support.paths import SHARED
-from trainer.mocap import MIRRORED_JOINTS, Motion, load_clip, mirror_pose, plausible
+from trainer.motion.anatomy import MIRRORED_JOINTS, mirror_pose, plausible
 from trainer.motion.asf_amc import METRES_PER_UNIT, read_amc, read_asf
 from trainer.motion.bvh import read_bvh
+from trainer.motion.clip import Motion, load_clip
 from trainer.motion.recording import Recording
 
 CMU = SHARED / "data" / "mocap" / "cmu"

@@ -27,12 +27,12 @@ from trainer.data.augment import RawRecords
 from trainer.data.noise import NoiseConfig, with_noise
 from trainer.data.pool import Pool
 from trainer.data.rng import StepRng
+from trainer.data.unlabelled import load_video
 from trainer.methods.mhentropy import MHEntropy, MHEntropyConfig
 from trainer.methods.registry import MethodConfigs
 from trainer.runs import folder as runs
 from trainer.runs.config import TrainConfig
 from trainer.train import Training, rate
-from trainer.video_pairs import load_video
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from engines.blazepose.landmarker import SIDE as CROP
 from engines.body import BodyModel, joints_only
 from engines.rotations import exp_so3, log_so3
-from trainer.mocap import MIRRORED_JOINTS, mirror_pose
+from trainer.motion.anatomy import MIRRORED_JOINTS, mirror_pose
 
 # fmt: off
 MIRRORED_LANDMARKS = (0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15, 18, 17, 20, 19, 22, 21, 24, 23, 26, 25,

@@ -15,7 +15,7 @@ _TRUTH, _CENTER, _SAMPLE = (255, 255, 255), (80, 200, 80), (200, 140, 60)
 
 
 @torch.no_grad()
-def samples_against_truth(
+def hypotheses_figure(
     method: Method, batch: Batch, count: int = 20, seed: int = 0
 ) -> UInt8[np.ndarray, "H W 3"]:
     """One row a picture of the batch: as the camera sees it, and from the side. BGR.

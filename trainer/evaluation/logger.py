@@ -8,7 +8,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from trainer.data.samples import Batch
-from trainer.evaluation.figures import samples_against_truth
+from trainer.evaluation.figures import hypotheses_figure
 from trainer.evaluation.score import Scores, score
 from trainer.methods.method import Losses, Method
 
@@ -34,7 +34,7 @@ class TrainingLogger:
         for name, value in dataclasses.asdict(scores).items():
             if value is not None:
                 self._writer.add_scalar(f"val/{name}", value, step)
-        picture = samples_against_truth(
+        picture = hypotheses_figure(
             method, self._val.rows(torch.arange(min(_PICTURES, self._val.size)))
         )
         self._writer.add_image(

@@ -13,9 +13,9 @@ from trainer.data.samples import Batch
 from trainer.evaluation.metrics import (
     best_of,
     contains,
-    live_moments,
     mpjpe,
     pa_mpjpe,
+    published_moments,
     same_distance,
 )
 from trainer.methods.method import Method
@@ -83,7 +83,7 @@ def _score(method: Method, batch: Batch, rng: StepRng) -> dict[str, Tensor]:
     limbs, truth = joints[:, :, LIMB_JOINTS], batch.joints[:, LIMB_JOINTS]
     centered = truth - batch.joints[:, :1]
     pa = 1000 * pa_mpjpe(limbs, truth[:, None].expand_as(limbs))
-    mean, cov = live_moments(joints)
+    mean, cov = published_moments(joints)
     error = same_distance(batch.joints[:, None], joints[:, 0])[:, 0] - joints[:, 0]
     inside = contains(cov, error)[:, LIMB_JOINTS].float()
     std = 1000 * (cov.diagonal(dim1=-2, dim2=-1).mean(-1)).sqrt()[:, LIMB_JOINTS]

@@ -1,1 +1,1 @@
-"""Random people in front of random cameras, and pictures of them."""
+"""Random people in front of random cameras, and rendered images of them."""

@@ -1,7 +1,6 @@
-"""Random people in front of random cameras: CMU poses on the default body, with exact truth.
+"""Random people in front of random cameras: recorded poses on a body, with exact ground truth.
 
-A scene is drawn in numbers only; `trainer.synthesize` paints it and shows it to the landmark
-network.
+A scene is numbers only; `trainer.render.crops` renders it.
 """
 
 from dataclasses import dataclass
@@ -16,16 +15,22 @@ UPPER_BODY = (12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23)
 """Joints above the spine: neck, collars and what hangs on them."""
 
 WHOLE = "whole"
-_LEGS, _ARMS, _HEAD = (1, 2, 4, 5, 7, 8, 10, 11), (16, 17, 18, 19, 20, 21, 22, 23), (12, 15)
+_LEGS = (1, 2, 4, 5, 7, 8, 10, 11)
+_ARMS = (16, 17, 18, 19, 20, 21, 22, 23)
+_HEAD = (12, 15)
 CROPS = {
     WHOLE: tuple(range(24)),
     "legs": _ARMS + _HEAD,
     "arms and head": _LEGS,
     "arms": _LEGS + _HEAD,
 }
-"""What a crop takes away, and the joints that it keeps. "arms" is what ambiguous H36M calls "head":
-its code deletes arms.
-"""
+"""What a crop of the image takes away, and the joints that it keeps. "arms" is what ambiguous H36M
+calls "head": its code deletes arms."""
+
+_IMAGE_SIZES = ((1280, 720), (640, 480), (720, 1280), (720, 720))
+_IMAGE_SIZE_SHARES = (0.45, 0.25, 0.2, 0.1)
+_EXTENT_M = (1.2, 1.9)
+"""Width and height that a whole person takes up."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class SceneConfig:
     """Ranges that scenes are drawn from."""
 
     fov_deg: tuple[float, float] = (42.0, 82.0)
-    """Field of view along the picture's longer side."""
+    """Field of view along the image's longer side."""
     distance_m: tuple[float, float] = (1.3, 7.0)
     elevation_deg: tuple[float, float] = (-15.0, 40.0)
     """How far the camera looks down."""
@@ -44,31 +49,45 @@ class SceneConfig:
     jitter_rad: float = 0.06
     """Standard deviation of a small random rotation that is added to every body joint."""
     truncate: float = 0.3
-    """How often the picture's border may cut the person."""
+    """How often the image's border may cut the person."""
     crops: tuple[float, float, float, float] = (0.85, 0.06, 0.05, 0.04)
-    """How often each of `CROPS` is cut out of the picture."""
-    things: bool = True
-    """Whether things may stand in front."""
+    """How often each of `CROPS` is cut out of the image."""
+    occluders: bool = True
+    """Whether occluders may stand in front."""
+
+
+AMBIGUOUS = SceneConfig(swap_upper=0.0, jitter_rad=0.0, truncate=0.0, crops=(0.1, 0.3, 0.3, 0.3))
+"""The benchmark *ambiguous CMU*, see `trainer.ambiguous`."""
+CLEAR = SceneConfig(
+    swap_upper=0.0, jitter_rad=0.0, truncate=0.0, crops=(1.0, 0.0, 0.0, 0.0), occluders=False
+)
+"""The same people without crops and occluders."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A person and a camera. Rotations are axis-angle; lengths metres; the picture is `size` px."""
+    """A person and a camera whose principal point is the middle of its image."""
 
     rotvec: Float[np.ndarray, "24 3"]
-    """Row 0: orientation in the camera frame."""
+    """Axis-angle, radians; row 0 is the orientation in the camera frame."""
     betas: Float[np.ndarray, "10"]
     pelvis: Float[np.ndarray, "3"]
-    """Camera frame."""
+    """Camera frame, metres."""
     focal: float
+    """Px."""
     size: tuple[int, int]
+    """Width and height of the image, px."""
     crop: str = WHOLE
-    """Which of `CROPS` was cut out of the picture."""
-    things: bool = True
-    """Whether things may stand in front."""
+    """Which of `CROPS` is cut out of the image."""
+    occluders: bool = True
+    """Whether occluders may stand in front."""
+
+    def to_image(self, points_cam: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 2"]:
+        """Project points of the camera frame (m) to image px."""
+        return points_cam[:, :2] / points_cam[:, 2:] * self.focal + np.array(self.size) / 2
 
 
-def draw(
+def draw_scene(
     poses: Float[np.ndarray, "N 24 3"],
     clip: Int[np.ndarray, "N"],
     config: SceneConfig,
@@ -80,53 +99,52 @@ def draw(
         poses: SMPL axis-angle poses; row 0 in a y-up world.
         clip: which clip each pose is from, sorted.
         config: ranges.
-        rng: the only source of chance.
+        rng: all that is random comes from it.
     """
-    pose = _pick(poses, clip, rng).copy()
+    pose = _draw_pose(poses, clip, rng).copy()
     if rng.random() < config.swap_upper:
-        pose[list(UPPER_BODY)] = _pick(poses, clip, rng)[list(UPPER_BODY)]
+        pose[list(UPPER_BODY)] = _draw_pose(poses, clip, rng)[list(UPPER_BODY)]
     pose[1:] = log_so3(exp_so3(pose[1:]) @ exp_so3(rng.normal(0, config.jitter_rad, (23, 3))))
-    pose[0] = log_so3(_camera_from_world(config, rng) @ exp_so3(pose[0]))
-    size = ((1280, 720), (640, 480), (720, 1280), (720, 720))[
-        rng.choice(4, p=[0.45, 0.25, 0.2, 0.1])
-    ]
+    pose[0] = log_so3(_draw_camera_from_world(config, rng) @ exp_so3(pose[0]))
+    size = _IMAGE_SIZES[rng.choice(len(_IMAGE_SIZES), p=_IMAGE_SIZE_SHARES)]
     focal = max(size) / (2 * np.tan(np.radians(rng.uniform(*config.fov_deg)) / 2))
-    crop = rng.choice(list(CROPS), p=config.crops)
-    pelvis = _place(size, focal, config, rng)
-    return Scene(
-        pose, rng.normal(0, 1, NUM_BETAS), pelvis, float(focal), size, str(crop), config.things
-    )
+    crop = str(rng.choice(list(CROPS), p=config.crops))
+    pelvis = _draw_pelvis(size, focal, config, rng)
+    betas = rng.normal(0, 1, NUM_BETAS)
+    return Scene(pose, betas, pelvis, float(focal), size, crop, config.occluders)
 
 
-def window(scene: Scene, joints_px: Float[np.ndarray, "24 2"]) -> Float[np.ndarray, "4"]:
-    """The part of the picture that is there: left, top, right, bottom, px.
+def crop_window(scene: Scene, joints_px: Float[np.ndarray, "24 2"]) -> Float[np.ndarray, "4"]:
+    """Find the part of the image that the scene's crop leaves: left, top, right, bottom, px.
 
     A crop is the tight square about the joints that it keeps, as in ambiguous H36M (Biggs et al.,
-    3D Multi-bodies, 2020), so other joints are hidden only where they really fall outside it.
+    3D Multi-bodies, 2020), so other joints are occluded only where they really fall outside it.
     """
     right, bottom = scene.size
     if scene.crop == WHOLE:
         return np.array([0.0, 0.0, right, bottom])
     kept = joints_px[list(CROPS[scene.crop])]
-    middle, half = (kept.min(0) + kept.max(0)) / 2, np.ptp(kept, axis=0).max() / 2
-    low, high = np.maximum(middle - half, 0.0), np.minimum(middle + half, [right, bottom])
+    middle = (kept.min(0) + kept.max(0)) / 2
+    half_side = np.ptp(kept, axis=0).max() / 2
+    low = np.maximum(middle - half_side, 0.0)
+    high = np.minimum(middle + half_side, [right, bottom])
     return np.concatenate([low, high])
 
 
-def _pick(
+def _draw_pose(
     poses: Float[np.ndarray, "N 24 3"], clip: Int[np.ndarray, "N"], rng: np.random.Generator
-) -> np.ndarray:
-    first, last = clip[0], clip[-1]
+) -> Float[np.ndarray, "24 3"]:
     start, stop = 0, 0
-    while start == stop:  # clips of another split are missing between first and last
-        start, stop = np.searchsorted(clip, rng.integers(first, last + 1) + np.array([0, 1]))
+    while start == stop:  # clips of another split are missing between the first and the last
+        number = rng.integers(clip[0], clip[-1] + 1)
+        start, stop = np.searchsorted(clip, number + np.array([0, 1]))
     return poses[rng.integers(start, stop)]
 
 
-def _camera_from_world(config: SceneConfig, rng: np.random.Generator) -> Float[np.ndarray, "3 3"]:
-    """A y-up world turned at random about its axis, then seen by a camera that looks down and rolls
-    a little.
-    """
+def _draw_camera_from_world(
+    config: SceneConfig, rng: np.random.Generator
+) -> Float[np.ndarray, "3 3"]:
+    """Turn a y-up world at random about its axis, before a camera that looks down and rolls."""
     yaw = exp_so3(np.array([0.0, rng.uniform(-np.pi, np.pi), 0.0]))
     flip = np.diag([1.0, -1.0, -1.0])  # y up, z backwards  ->  y down, z forwards
     low, high = np.radians(config.elevation_deg)
@@ -135,19 +153,22 @@ def _camera_from_world(config: SceneConfig, rng: np.random.Generator) -> Float[n
     return roll @ down @ flip @ yaw
 
 
-def _place(
+def _draw_pelvis(
     size: tuple[int, int], focal: float, config: SceneConfig, rng: np.random.Generator
 ) -> Float[np.ndarray, "3"]:
-    """Put the pelvis where a person of 1.7 m mostly fits, or, sometimes, where the border cuts."""
+    """Put the pelvis (m) where a whole person mostly fits, or, sometimes, the border cuts."""
     width, height = size
+    wide, tall = _EXTENT_M
     z = np.exp(rng.uniform(*np.log(config.distance_m)))
     if rng.random() >= config.truncate:
-        z = max(z, 1.25 * focal * 1.9 / height)
-        z = min(z, 0.95 * max(config.distance_m[1], 1.25 * focal * 1.9 / height))
-        slack_x, slack_y = (
-            max(0.0, (side - focal * tall / z) / 2) for side, tall in ((width, 1.2), (height, 1.9))
-        )
-        x, y = rng.uniform(-slack_x, slack_x), rng.uniform(-slack_y, slack_y) + 0.05 * focal / z
+        nearest = 1.25 * focal * tall / height
+        z = max(z, nearest)
+        z = min(z, 0.95 * max(config.distance_m[1], nearest))
+        slack_x = max(0.0, (width - focal * wide / z) / 2)
+        slack_y = max(0.0, (height - focal * tall / z) / 2)
+        x = rng.uniform(-slack_x, slack_x)
+        y = rng.uniform(-slack_y, slack_y) + 0.05 * focal / z
     else:
-        x, y = rng.uniform(-0.5, 0.5) * width, rng.uniform(-0.35, 0.75) * height
+        x = rng.uniform(-0.5, 0.5) * width
+        y = rng.uniform(-0.35, 0.75) * height
     return np.array([x * z / focal, y * z / focal, z])

@@ -34,7 +34,7 @@ class TrainConfig:
     start: Path | None = None
     """A run whose averaged weights this one starts from."""
     weak: Path | None = None
-    """Folder of `trainer.video_pairs`: unlabelled real video, whose visible 2D landmarks supervise
+    """Folder of `trainer.video_landmarks`: unlabelled real video, whose visible 2D landmarks supervise
     as under `2d-vis`.
     """
     weak_batch: int = 64

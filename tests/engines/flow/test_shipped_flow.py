@@ -11,11 +11,10 @@ import torch
 from calib.metrics import spearman
 from engines.body import BodyModel
 from engines.flow.sampler import open_sampler
-from trainer.ambiguous import AMBIGUOUS
+from trainer.data.rendered import SampleRenderer
 from trainer.data.samples import encode
 from trainer.pose_prior import PosePrior
-from trainer.render.scenes import draw
-from trainer.synthesize import SceneRenderer
+from trainer.render.scenes import AMBIGUOUS, draw_scene
 
 PICTURES = 200
 
@@ -37,9 +36,9 @@ def told(body: BodyModel) -> Told:
     poses = np.concatenate(
         [np.zeros((500, 1, 3)), PosePrior.load().sample(500, generator).numpy()], 1
     )
-    painter, records = SceneRenderer.open(body), []
+    renderer, records = SampleRenderer.open(body), []
     while len(records) < PICTURES:
-        record = painter.pair(draw(poses, np.arange(500), AMBIGUOUS, rng), rng)
+        record = renderer.sample(draw_scene(poses, np.arange(500), AMBIGUOUS, rng), rng)
         if record is not None:
             records.append(record)
     raw = {key: np.stack([record[key] for record in records]) for key in records[0]}

@@ -21,7 +21,7 @@ from trainer.data.augment import (
     perturb,
 )
 from trainer.data.samples import encode
-from trainer.mocap import MIRRORED_JOINTS
+from trainer.motion.anatomy import MIRRORED_JOINTS
 
 MARKS = list(JOINT_OF_LANDMARK)
 

@@ -1,4 +1,4 @@
-"""Dataset pictures as pairs: fits against exact projections, and a painted picture that goes all
+"""Dataset pictures as pairs: fits against exact projections, and a rendered picture that goes all
 the way round.
 """
 
@@ -18,13 +18,14 @@ from engines.flow.features import LIMBS
 from engines.types import JOINT_NAMES, LIMB_JOINTS, Landmarks, Roi
 from trainer.data import samples as data
 from trainer.data.augment import JOINT_OF_LANDMARK, mirror
+from trainer.data.rendered import SampleRenderer
 from trainer.datasets.open import open_dataset
 from trainer.datasets.people import People, no_smpl
 from trainer.datasets.pictures import Looked, look
 from trainer.datasets.placing import centred, fit_box, fit_translation
 from trainer.datasets.skeletons import BODY_25, SPIN_24
-from trainer.render import rasterizer as render
-from trainer.synthesize import SceneRenderer
+from trainer.render.clothed_body import render_body
+from trainer.render.surroundings import random_background
 
 SIZE = 512
 WIDE = Intrinsics(900.0, 950.0, 600.0, 400.0, (1280, 720))
@@ -157,7 +158,7 @@ def test_pairs_use_the_true_camera_although_they_store_a_centred_one(
     np.testing.assert_allclose(crop[:, :2] / crop[:, 2:], direct, atol=0.05)
 
 
-def test_what_is_recorded_has_the_painters_form(
+def test_what_is_recorded_has_the_form_of_rendered_ones(
     shaken: tuple[People, np.ndarray], body: BodyModel
 ) -> None:
     looked, mirage = seen(*shaken, [0.9, 0.9])
@@ -320,12 +321,12 @@ def test_pictures_that_cannot_be_read_are_named(
 
 
 @pytest.fixture(scope="module")
-def painter(body: BodyModel) -> SceneRenderer:
-    return SceneRenderer.open(body)
+def renderer(body: BodyModel) -> SampleRenderer:
+    return SampleRenderer.open(body)
 
 
-def test_a_painted_picture_goes_through_the_file_and_the_real_network(
-    painter: SceneRenderer, body: BodyModel, tmp_path: Path
+def test_a_rendered_image_goes_through_the_file_and_the_real_network(
+    renderer: SampleRenderer, body: BodyModel, tmp_path: Path
 ) -> None:
     """A JPEG and a file in ProHMR's form go in; landmarks near the true joints, and the true
     pelvis, come out.
@@ -337,15 +338,10 @@ def test_a_painted_picture_goes_through_the_file_and_the_real_network(
     for i, pose in enumerate(poses):
         posed = body.shaped(np.zeros(10)).posed(pose, pelvis - body.rest_joints(np.zeros(10))[0])
         vertices = posed.vertices("decimated")
-        painting = render.paint(
-            painter.figure,
-            vertices,
-            camera.project(vertices),
-            SIZE,
-            render.background(SIZE, rng),
-            rng,
-        )
-        assert cv2.imwrite(str(tmp_path / f"{i}.jpg"), painting.image)
+        background = random_background(SIZE, rng)
+        pixels = camera.project(vertices)
+        rendering = render_body(renderer.renderer.mesh, vertices, pixels, background, rng)
+        assert cv2.imwrite(str(tmp_path / f"{i}.jpg"), rendering.image)
         px = camera.project(posed.joints)
         for k, name in enumerate(BODY_25):
             if name in JOINT_NAMES:
@@ -353,7 +349,7 @@ def test_a_painted_picture_goes_through_the_file_and_the_real_network(
     found = np.where(keypoints[..., 2:] > 0, keypoints[..., :2], np.nan)
     low, high = np.nanmin(found, 1), np.nanmax(found, 1)
     np.savez(
-        tmp_path / "painted.npz",
+        tmp_path / "rendered.npz",
         imgname=np.array(["0.jpg", "1.jpg"]),
         center=(low + high) / 2,
         scale=1.2 * (high - low).max(1),
@@ -363,9 +359,9 @@ def test_a_painted_picture_goes_through_the_file_and_the_real_network(
         has_betas=np.ones(2),
         body_keypoints_2d=keypoints,
     )
-    people = open_dataset("prohmr", tmp_path, "painted")
-    assert isinstance(painter.landmarker, Landmarker)
-    looked = look(people, painter.landmarker)
+    people = open_dataset("prohmr", tmp_path, "rendered")
+    assert isinstance(renderer.landmarker, Landmarker)
+    looked = look(people, renderer.landmarker)
     assert looked.placed == ("keypoints",) * 2 and looked.unseen == 0
     np.testing.assert_allclose(looked.raw["pelvis"], np.tile(pelvis, (2, 1)), atol=1e-3)
     pairs = data.encode(looked.raw, body, with_map=True)

@@ -16,7 +16,7 @@ from tests.support.random_pairs import (
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
 from trainer.evaluation import figures as pictures
-from trainer.evaluation.figures import samples_against_truth
+from trainer.evaluation.figures import hypotheses_figure
 from trainer.methods.hmr import HMR, HMRConfig
 from trainer.methods.method import Samples
 from trainer.model.bodies import Bodies
@@ -62,7 +62,7 @@ def sample(body: BodyModel) -> Batch:
 
 def test_truth_is_drawn_where_the_crop_shows_it(sample: Batch, body: BodyModel) -> None:
     method = Elsewhere("3d", priors(body), HMRConfig(), TINY_ENCODER)
-    picture = samples_against_truth(method, sample, count=2)
+    picture = hypotheses_figure(method, sample, count=2)
     assert picture.shape == (3 * 256, 2 * 256, 3) and picture.dtype == np.uint8
     for i, joints in enumerate(in_crop(sample)):
         front = picture[256 * i : 256 * (i + 1), :256]
@@ -85,9 +85,9 @@ def test_a_hidden_joint_is_a_ring(sample: Batch, body: BodyModel) -> None:
     for seen in (0.0, 1.0):
         visible = sample.visible.clone()
         visible[:, hand] = seen
-        read_frames[seen] = samples_against_truth(
-            method, sample._replace(visible=visible), count=1
-        )[:256, :256]
+        read_frames[seen] = hypotheses_figure(method, sample._replace(visible=visible), count=1)[
+            :256, :256
+        ]
     x, y = in_crop(sample)[0, hand].round().astype(int)
     patch = (slice(y - 2, y + 3), slice(x - 2, x + 3))
     assert (read_frames[1.0][patch] == WHITE).all() and not (read_frames[0.0][patch] == WHITE).all()
@@ -97,15 +97,15 @@ def test_hypotheses_have_their_own_colours_and_truth_lies_on_top(
     sample: Batch, body: BodyModel
 ) -> None:
     flow = mhentropy(body, random_flow(0))
-    picture = samples_against_truth(flow, sample, count=8)
+    picture = hypotheses_figure(flow, sample, count=8)
     colours = {tuple(int(c) for c in colour) for colour in picture.reshape(-1, 3)}
     assert {pictures._TRUTH, pictures._CENTER, pictures._SAMPLE} <= colours
-    np.testing.assert_array_equal(samples_against_truth(flow, sample, count=8), picture)
+    np.testing.assert_array_equal(hypotheses_figure(flow, sample, count=8), picture)
     # Where the estimate is the truth, the truth hides it.
-    perfect = samples_against_truth(
+    perfect = hypotheses_figure(
         Truth("3d", priors(body), HMRConfig(), TINY_ENCODER), sample, count=3
     )
-    alone = samples_against_truth(
+    alone = hypotheses_figure(
         Elsewhere("3d", priors(body), HMRConfig(), TINY_ENCODER), sample, count=3
     )
     np.testing.assert_array_equal((perfect == WHITE).all(-1), (alone == WHITE).all(-1))
@@ -128,4 +128,4 @@ def test_pairs_with_stored_maps_are_drawn(body: BodyModel) -> None:
     method = mhentropy(body, random_flow(0, encoder=TINY_MAP_ENCODER))
     sample = pairs(2, 1, body, with_map=True)
     assert sample.map.dtype == torch.float16
-    assert samples_against_truth(method, sample, count=2).shape == (512, 512, 3)
+    assert hypotheses_figure(method, sample, count=2).shape == (512, 512, 3)

@@ -12,7 +12,7 @@ from engines.body import BodyModel
 from engines.flow.features import NUM_FEATURES
 from tests.support.random_pairs import TINY, TINY_ENCODER, mhentropy, pairs, priors
 from trainer.data.samples import Batch
-from trainer.evaluation.metrics import live_moments
+from trainer.evaluation.metrics import published_moments
 from trainer.evaluation.score import Scores, score
 from trainer.methods.hmr import HMR, HMRConfig
 from trainer.methods.mhentropy import MHEntropy
@@ -136,7 +136,7 @@ def test_moments_are_those_of_bodies_at_one_distance() -> None:
     ray = center / center.norm()
     far = torch.randn(2, 500, 1, 1, generator=generator, dtype=torch.float64)
     far[:, 0] = 0
-    mean, cov = live_moments(shape + center + far * ray)
+    mean, cov = published_moments(shape + center + far * ray)
     torch.testing.assert_close(mean, (shape + center).mean(1))
     for j in (1, 17):
         torch.testing.assert_close(cov[1, j], torch.cov(shape[1, :, j].T, correction=0))

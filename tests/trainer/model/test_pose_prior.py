@@ -13,7 +13,8 @@ from scipy.spatial.transform import Rotation
 from engines.errors import PenumbraError
 from engines.types import JOINT_NAMES
 from tests.support.paths import SHARED
-from trainer.mocap import load_clip, mirror_pose, plausible
+from trainer.motion.anatomy import mirror_pose, plausible
+from trainer.motion.clip import load_clip
 from trainer.pose_prior import ASSET, COVARIANCE_FLOOR, PosePrior, PriorConfig, distinct_poses, fit
 
 CMU = SHARED / "data" / "mocap" / "cmu"

@@ -4,27 +4,34 @@ import numpy as np
 import pytest
 
 from engines.rotations import exp_so3, geodesic_angle
-from trainer.render import scenes
-from trainer.render.scenes import CROPS, UPPER_BODY, Scene, SceneConfig, window
+from trainer.render.scenes import (
+    CROPS,
+    UPPER_BODY,
+    Scene,
+    SceneConfig,
+    _draw_pose,
+    crop_window,
+    draw_scene,
+)
 
 
 def draws(poses: tuple[np.ndarray, np.ndarray], count: int, **changes: float) -> list[Scene]:
     rng = np.random.default_rng(1)
-    return [scenes.draw(*poses, SceneConfig(**changes), rng) for _ in range(count)]
+    return [draw_scene(*poses, SceneConfig(**changes), rng) for _ in range(count)]
 
 
-def test_everybody_stands_in_front_of_the_camera_and_upright(
+def test_people_stand_in_front_of_the_camera_and_upright(
     poses: tuple[np.ndarray, np.ndarray],
 ) -> None:
-    everybody = draws(poses, 200)
+    people = draws(poses, 200)
     up = np.array(
-        [exp_so3(scene.rotvec[0])[:, 1] for scene in everybody]
+        [exp_so3(scene.rotvec[0])[:, 1] for scene in people]
     )  # the body's y axis in the camera frame
     tilt = np.degrees(np.arccos(-up[:, 1]))
     assert tilt.max() < 60 and np.median(tilt) < 20
-    pelvis = np.array([scene.pelvis for scene in everybody])
+    pelvis = np.array([scene.pelvis for scene in people])
     assert pelvis[:, 2].min() > 1.2
-    front = np.array([exp_so3(scene.rotvec[0])[:, 2] for scene in everybody])
+    front = np.array([exp_so3(scene.rotvec[0])[:, 2] for scene in people])
     assert 0.3 < (front[:, 2] < 0).mean() < 0.7  # half of them look away
 
 
@@ -67,14 +74,15 @@ def test_clips_are_equally_likely_whatever_their_length(
     poses: tuple[np.ndarray, np.ndarray],
 ) -> None:
     rng = np.random.default_rng(0)
-    picked = [scenes._pick(poses[0], poses[1], rng) for _ in range(400)]
+    picked = [_draw_pose(poses[0], poses[1], rng) for _ in range(400)]
     short = np.mean([(np.abs(poses[0][390:] - pose).max((1, 2)) == 0).any() for pose in picked])
     assert short == pytest.approx(0.5, abs=0.1)
 
 
 def person_px() -> np.ndarray:
-    """Joints of somebody upright in a 640 by 480 picture: legs below y = 240, arms at both sides, a
-    head.
+    """Joints of a person upright in a 640 by 480 image.
+
+    Legs are below y = 240, arms at both sides, the head on top.
     """
     px = np.full((24, 2), (320.0, 240.0))
     px[[1, 4, 7, 10]] = [(300, 250), (300, 330), (300, 400), (300, 420)]
@@ -107,27 +115,27 @@ def test_a_crop_is_the_tight_square_about_what_it_keeps(
     crop: str, expected: tuple[float, ...]
 ) -> None:
     scene = Scene(np.zeros((24, 3)), np.zeros(10), np.zeros(3), 500.0, (640, 480), crop)
-    there = window(scene, person_px())
-    np.testing.assert_allclose(there, expected)
+    window = crop_window(scene, person_px())
+    np.testing.assert_allclose(window, expected)
     kept = person_px()[list(CROPS[crop])]
-    assert (kept >= there[:2]).all() and (kept <= there[2:]).all()
+    assert (kept >= window[:2]).all() and (kept <= window[2:]).all()
 
 
 @pytest.mark.parametrize("crop", CROPS)
-def test_no_window_reaches_beyond_the_picture(crop: str) -> None:
+def test_no_window_reaches_beyond_the_image(crop: str) -> None:
     rng = np.random.default_rng(0)
     scene = Scene(np.zeros((24, 3)), np.zeros(10), np.zeros(3), 500.0, (640, 480), crop)
     for _ in range(30):
-        left, top, right, bottom = window(scene, rng.normal((320, 240), 200, (24, 2)))
+        left, top, right, bottom = crop_window(scene, rng.normal((320, 240), 200, (24, 2)))
         assert left >= 0 and top >= 0 and right <= 640 and bottom <= 480
 
 
-def test_crops_and_things_are_drawn_as_often_as_asked(poses: tuple[np.ndarray, np.ndarray]) -> None:
+def test_crops_and_occluders_are_drawn_as_often_as_asked(
+    poses: tuple[np.ndarray, np.ndarray],
+) -> None:
     rng = np.random.default_rng(0)
-    config = SceneConfig(crops=(0.1, 0.2, 0.3, 0.4), things=False)
-    everybody = [scenes.draw(*poses, config, rng) for _ in range(600)]
+    config = SceneConfig(crops=(0.1, 0.2, 0.3, 0.4), occluders=False)
+    people = [draw_scene(*poses, config, rng) for _ in range(600)]
     for crop, share in zip(CROPS, config.crops, strict=True):
-        assert np.mean([scene.crop == crop for scene in everybody]) == pytest.approx(
-            share, abs=0.06
-        )
-    assert not any(scene.things for scene in everybody)
+        assert np.mean([scene.crop == crop for scene in people]) == pytest.approx(share, abs=0.06)
+    assert not any(scene.occluders for scene in people)

@@ -39,8 +39,8 @@ from trainer.evaluation.metrics.uncertainty import (
     energy_score,
     error_rates,
     gaussian_nll,
-    live_moments,
     operating_point,
+    published_moments,
     sample_moments,
 )
 
@@ -60,7 +60,6 @@ __all__ = [
     "gaussian_nll",
     "group_mean",
     "joint_errors",
-    "live_moments",
     "mpjpe",
     "operating_point",
     "pa_joint_errors",
@@ -69,6 +68,7 @@ __all__ = [
     "pixel_errors",
     "pjd",
     "procrustes",
+    "published_moments",
     "pve",
     "quantise",
     "rd",

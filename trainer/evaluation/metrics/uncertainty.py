@@ -53,7 +53,7 @@ def sample_moments(joints: Float[Tensor, "B N J 3"]) -> Moments:
     return Moments(mean, torch.einsum("bnja,bnjc->bjac", offset, offset) / (joints.shape[1] - 1))
 
 
-def live_moments(joints: Float[Tensor, "B N J 3"]) -> Moments:
+def published_moments(joints: Float[Tensor, "B N J 3"]) -> Moments:
     """What the live system publishes before calibration (`engines.flow.statistics`): all hypotheses
     at the best estimate's distance, number 0 among them, the sum divided by N."""
     mean, cov = sample_moments(same_distance(joints, joints[:, 0]))

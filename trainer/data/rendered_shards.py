@@ -1,0 +1,115 @@
+"""Files of rendered samples: one shard is one `.npz` of `SHARD` samples.
+
+A shard's number decides what it draws, so a run that was killed goes on where it stopped, and any
+number of processes gives the same data. `made.json` beside the shards says what they were made of;
+shards of something else are not added.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from engines.body import BodyModel
+from engines.errors import PenumbraError
+from trainer.data.rendered import SampleRenderer
+from trainer.motion.poses import SPLITS, Poses, Split
+from trainer.render.scenes import SceneConfig, draw_scene
+
+SHARD = 500
+"""Samples in a file."""
+
+
+@dataclass(frozen=True)
+class ShardConfig:
+    """What to make, and where."""
+
+    poses: Path = Path("runs/poses.npz")
+    """Made by `python -m trainer.mocap`."""
+    out: Path = Path("runs/pairs")
+    split: Split = "train"
+    shards: int = 10
+    processes: int = 2
+    seed: int = 0
+    body: Path | None = None
+    """Of `engines.convert_smpl`; the default body when None."""
+    scene: SceneConfig = field(default_factory=SceneConfig)
+
+
+def write_shards(config: ShardConfig) -> None:
+    """Make all shards of a split.
+
+    Raises:
+        PenumbraError: there are no poses, a number is too small, or the folder holds shards of
+            something else.
+    """
+    for name in ("shards", "processes"):
+        if (number := getattr(config, name)) < 1:
+            raise PenumbraError(f"{name}: must be at least 1, not {number}; ask for more.")
+    _check_folder(config)
+    jobs = [(config, index) for index in range(config.shards)]
+    with multiprocessing.get_context("spawn").Pool(config.processes) as pool:
+        done = pool.imap_unordered(_write_job, jobs)
+        for _ in tqdm(done, total=len(jobs), unit="shard", desc=config.split):
+            pass
+
+
+def write_shard(config: ShardConfig, index: int) -> None:
+    """Make shard `index` unless it is there."""
+    path = config.out / config.split / f"{index:05d}.npz"
+    if path.exists():
+        return
+    poses, clip = Poses.load(config.poses).of(config.split)
+    renderer = _renderer(config.body)
+    rng = np.random.default_rng([config.seed, SPLITS.index(config.split), index])
+    records: list[dict[str, np.ndarray]] = []
+    while len(records) < SHARD:
+        record = renderer.sample(draw_scene(poses, clip, config.scene, rng), rng)
+        if record is not None:
+            records.append(record)
+    stacked = {key: np.stack([record[key] for record in records]) for key in records[0]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.tmp")
+    with partial.open("wb") as file:
+        np.savez(file, body=np.array(renderer.body.name), **stacked)
+    partial.replace(path)
+
+
+def _write_job(job: tuple[ShardConfig, int]) -> None:
+    write_shard(*job)
+
+
+@cache
+def _renderer(body: Path | None) -> SampleRenderer:
+    """Open this process's renderer."""
+    cv2.setNumThreads(1)
+    return SampleRenderer.open(BodyModel.load(body))
+
+
+def _check_folder(config: ShardConfig) -> None:
+    """Write down what the shards are made of, or compare with what was written."""
+    Poses.load(config.poses)
+    made = {
+        "seed": config.seed,
+        "body": BodyModel.load(config.body).name,
+        "poses": hashlib.sha256(config.poses.read_bytes()).hexdigest(),
+        "scene": json.loads(json.dumps(asdict(config.scene))),
+    }
+    folder = config.out / config.split
+    record = folder / "made.json"
+    if not any(folder.glob("*.npz")):
+        folder.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps(made, indent=2) + "\n")
+        return
+    before = json.loads(record.read_text()) if record.exists() else {}
+    if different := [name for name, value in made.items() if before.get(name) != value]:
+        raise PenumbraError(
+            f"out: {folder} holds shards with another {', '.join(different)}; name another folder."
+        )
