@@ -7,9 +7,9 @@ to: outlines, shading, clothes, hair and eyes. Colours are BGR, 0..255.
 from dataclasses import dataclass
 
 import numpy as np
-from engines.rasterizer import fill_triangles, visible_faces
 from jaxtyping import Bool, Float, Int, UInt8
 
+from engines.rasterizer import fill_triangles, visible_faces
 from engines.types import JOINT_NAMES, PARENTS
 
 NO_BODY = 255
