@@ -21,14 +21,13 @@ from engines.camera import Intrinsics
 from engines.errors import PenumbraError
 from engines.flow.model import FlowModel
 from engines.flow.sampler import open_sampler
-from engines.types import Estimate
 from realtime import demo
 from realtime.archive import Archive
 from realtime.capture.reader import frames
 from realtime.capture.frame import Frame
 from realtime.capture.sources import Source, open_camera, open_video
 from realtime.config import RunConfig
-from realtime.pipeline import MIN_DRAWN, Pipeline
+from realtime.pipeline import MIN_SAMPLES, Pipeline, Result
 from realtime.smoothing import Smoother, SmoothingConfig
 from realtime.stream.encode import MAX_HYPOTHESES, StreamInfo, describe
 from realtime.stream.publisher import Publisher
@@ -85,7 +84,7 @@ class Session:
         )
         body, model = BodyModel.load(config.body), FlowModel.load(config.model)
         self.body = body
-        sampler = open_sampler(body, max(config.hypotheses, MIN_DRAWN), config.backend, model)
+        sampler = open_sampler(body, max(config.hypotheses, MIN_SAMPLES), config.backend, model)
         smoother = Smoother(body, SmoothingConfig(enabled=config.smooth))
         tracker = open_tracker(config.backend)
         self.pipeline = Pipeline(
@@ -127,8 +126,9 @@ class Session:
         try:
             with frames(self.source, self.config.every_frame, self._stop) as stream:
                 for frame in stream:
-                    last = self.pipeline(frame)
-                    self.deliver(frame, last, show)
+                    result = self.pipeline(frame)
+                    last = result.estimate
+                    self.deliver(frame, result, show)
                     count += 1
                     if self._stop.is_set() or count == self.config.max_frames:
                         break
@@ -155,10 +155,10 @@ class Session:
         return "; ".join(parts) or None
 
     def deliver(
-        self, frame: Frame, estimate: Estimate, show: Callable[[ViewFrame], None] | None
+        self, frame: Frame, result: Result, show: Callable[[ViewFrame], None] | None
     ) -> None:
-        """Pass one estimate to everyone who asked for it."""
-        timer = self.pipeline.timer
+        """Pass one result to everyone who asked for it."""
+        estimate, timer = result.estimate, self.pipeline.timer
         if self.publisher is not None:
             with timer.stage("publish"):
                 self.publisher.publish(estimate, self._info)
@@ -175,7 +175,7 @@ class Session:
         status = Status(
             self.pipeline.backend, self._rate.fps, latency_ns / NS_PER_MS, estimate.frame.dropped
         )
-        mesh = self.pipeline.mesh(estimate.person) if estimate.person else None
+        mesh = self.pipeline.mesh(result)
         vertices, std = (mesh.vertices, mesh.std) if mesh else (None, None)
         view = ViewFrame(frame.image, estimate, vertices, std, status, self.intrinsics)
         if self.recorder is not None:

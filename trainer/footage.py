@@ -156,15 +156,17 @@ class Looker:
     def __init__(self, model: FlowModel, body: BodyModel, num_hypotheses: int) -> None:
         """Open the model."""
         self._sampler = open_sampler(body, num_hypotheses, model=model)
-        self._recalibrate = Recalibrator(skeleton_of(body), self._sampler.joints)
+        self._recalibrate = Recalibrator(
+            skeleton_of(body), num_hypotheses, self._sampler.engine.device
+        )
         self._calibration = model.calibration
 
     def __call__(self, landmarks: Landmarks, intrinsics: Intrinsics) -> Look:
         """One frame of one view."""
         samples = self._sampler(landmarks, intrinsics)
         moments = joint_moments(samples.hypotheses)
-        bodies, cov, _ = self._recalibrate.calibrated(samples, moments, self._calibration)
-        return Look(landmarks, bodies, cov, samples.joint_visible)
+        posed, cov, _ = self._recalibrate.calibrated(samples, moments, self._calibration)
+        return Look(landmarks, posed.hypotheses, cov, samples.joint_visible)
 
 
 def triangulate(

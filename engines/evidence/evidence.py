@@ -14,13 +14,13 @@ all the weight: then the best body may still be good, but the spread is worth no
 `min_effective` softens the evidence.
 """
 
-from dataclasses import fields
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from engines.errors import PenumbraError
+from engines.hypotheses import body_of, take, with_weights
 from engines.kernels.moments import weighted_moments_reference
 from engines.types import Body, Hypotheses, JointMoments
 
@@ -78,7 +78,7 @@ def reweight(hypotheses: Hypotheses, *evidence: Evidence, min_effective: float =
                 "metres) or give it a larger tolerance."
             )
     weights = _tempered(prior, log_likelihood, min_effective)
-    return _with_weights(hypotheses, weights)
+    return with_weights(hypotheses, weights)
 
 
 def effective_sample_size(hypotheses: Hypotheses) -> float:
@@ -98,20 +98,12 @@ def select(hypotheses: Hypotheses, k: int) -> Hypotheses:
     if not 1 <= k <= count:
         raise PenumbraError(f"k must be between 1 and the {count} hypotheses, not {k}.")
     chosen = take(hypotheses, np.argsort(-hypotheses.weights, kind="stable")[:k])
-    return _with_weights(chosen, np.asarray(chosen.weights, np.float64))
+    return with_weights(chosen, np.asarray(chosen.weights, np.float64))
 
 
 def best(hypotheses: Hypotheses) -> Body:
     """The heaviest hypothesis, the first of equals: with equal weights the flow's centre."""
-    index = int(np.argmax(hypotheses.weights))
-    rotvec = hypotheses.rotvec[index].astype(float)
-    return Body(
-        rotvec[0],
-        rotvec[1:].reshape(-1),
-        hypotheses.betas[index].astype(float),
-        hypotheses.transl[index].astype(float),
-        hypotheses.joints[index].astype(float),
-    )
+    return body_of(hypotheses, int(np.argmax(hypotheses.weights)))
 
 
 def posterior_moments(hypotheses: Hypotheses) -> JointMoments:
@@ -133,19 +125,6 @@ def posterior_moments(hypotheses: Hypotheses) -> JointMoments:
     return JointMoments(
         moments.mean + farther * moments.ray, moments.cov, float(moments.distance[1]), moments.ray
     )
-
-
-def take(hypotheses: Hypotheses, index: Int[np.ndarray, "M"]) -> Hypotheses:
-    """Some of the hypotheses, their weights as they were (so they may not sum to one)."""
-    return Hypotheses(
-        **{field.name: getattr(hypotheses, field.name)[index] for field in fields(hypotheses)}
-    )
-
-
-def _with_weights(hypotheses: Hypotheses, weights: Float[np.ndarray, "K"]) -> Hypotheses:
-    kept = {field.name: getattr(hypotheses, field.name) for field in fields(hypotheses)}
-    kept["weights"] = (weights / weights.sum()).astype(hypotheses.weights.dtype)
-    return Hypotheses(**kept)
 
 
 def _log(weights: Float[np.ndarray, "K"]) -> Float[np.ndarray, "K"]:

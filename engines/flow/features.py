@@ -22,9 +22,8 @@ LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP = 11, 12, 23, 24
 TORSO = (LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP)
 LIMBS = tuple(LIMB_LANDMARKS)
 REACH_M = 1.0
-"""Half of the box that `VirtualCamera.half_size` describes, metres, on an average person: turns a size
-in rays into a distance.
-"""
+"""`VirtualCamera.half_size` of an average person at a distance of 1 m: a person of half size h is
+about `REACH_M` / h metres away."""
 NUM_FEATURES = NUM_LANDMARKS * (2 + 1 + 1 + 1 + 1 + 3) + 3
 
 

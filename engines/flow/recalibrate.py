@@ -1,33 +1,27 @@
-"""Move hypotheses so that their joints have the covariance that a calibration asks for, and stay
-bodies.
+"""Move hypotheses until their joints have calibrated covariances, and keep them bodies.
 
-A calibration changes covariances; hypotheses drawn before it would say something else than the
-ellipsoids beside them. Moving joints would tear bodies apart, so what is moved are the bodies' own
-coordinates, relative to the best estimate (number 0):
+A calibration changes the covariance C_j of each joint to C*_j. Moving joints one by one would tear
+bodies apart, so their parameters move, in coordinates relative to the best estimate (k = 0):
 
-    omega = (log(R_0j^T R_kj) for each joint j, betas_k - betas_0, pelvis_k - pelvis_0 across the
-    ray)
+    omega_k = (log(R_0j^T R_kj) for each joint j,  betas_k - betas_0,  p_k - p_0)    (85 numbers)
 
-1. For each joint the least motion that turns the present covariance C into the wanted one C* is the
-symmetric linear map
-   T = C^-1/2 (C^1/2 C* C^1/2)^1/2 C^-1/2 (optimal transport between Gaussians: Olkin and
-   Pukelsheim, 1982). It asks the joint at a deviation d from the best estimate to move by (T - I)
-   d.
-2. All joints of a body ask at once, and omega can only follow as far as bones allow. With J the
-Jacobian of the joints at the
-   best estimate and W the variances of omega among the hypotheses, the answer of ridge regression
-   is
+with the pelvis p projected across the viewing ray. Three steps:
 
-       omega += W J^T (J W J^T + RIDGE I)^-1 (T - I) d
+1. Target displacements. The least displacement that turns C_j into C*_j is the symmetric linear map
+   T_j = C^-1/2 (C^1/2 C* C^1/2)^1/2 C^-1/2, the optimal transport between two Gaussians (Olkin and
+   Pukelsheim, 1982). A joint at the deviation d_kj = x_kj - x_0j is to move by (T_j - I) d_kj.
+2. Ridge regression. With J = dx / domega at the best estimate and W = diag(var_k omega_k), the
+   parameters follow all the joints of a body at once, those that vary most moving most:
 
-   so coordinates that vary already move most.
-3. Forward kinematics again. Joints move on arcs, bones keep their lengths, and the ridge holds
-back; `BOLDNESS` makes up for
-   it on average. A second round would halve the median error of 5 % and double the time; the
-   largest errors are bodies that would need longer arms, and stay.
+       omega_k += W J^T (J W J^T + RIDGE I)^-1 OVER_RELAXATION (T - I) d_k
 
-The distance along the ray, which is kept apart everywhere, is scaled by itself. Number 0 does not
-move, weights stay, and `log_q` remains the density of the draw that a body was made from.
+3. Forward kinematics. Joints move on arcs and bones keep their lengths, so the targets are not
+   quite reached; over-relaxation makes up for that on average. A second round would halve the
+   median error of 5 % and double the time; the largest errors belong to bodies that would need
+   longer arms.
+
+The distance along the ray, kept apart everywhere, is scaled by itself. Hypothesis 0 does not move,
+weights stay, and `log_q` remains the density of the sample that a body was made from.
 """
 
 from typing import NamedTuple
@@ -35,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from engines.flow.sampler import FlowOutput
+from engines.flow.sampler import FlowOutput, PosedHypotheses
 from engines.flow.statistics import entropy
 from engines.kernels import JointPlan, Skeleton
 from engines.rotations import exp_so3
@@ -43,60 +37,58 @@ from engines.types import NUM_BETAS, NUM_JOINTS, Hypotheses, JointMoments
 from engines.uncertainty import CovarianceCalibration
 
 RIDGE = 3e-4
-"""Square metres: the larger, the less a body is bent for what only one joint asks for."""
-BOLDNESS = 1.2
-"""By how much more is asked for than wanted."""
+"""Square metres; the larger, the less a body bends for a single joint."""
+OVER_RELAXATION = 1.2
+"""Factor on the target displacements."""
 _MAX_CHANGE = 1.5
-"""Of |T - I|: joints that hardly vary cannot be made to vary at will."""
-_SMALLEST = 1e-6
-"""(1 mm)^2, added to covariances: where the hypotheses agree there is nothing to stretch."""
+"""Limit of |T - I| (Frobenius): joints that hardly vary cannot be made to vary at will."""
+_WIDENING = 1e-6
+"""(1 mm)^2, added to covariances, which may vanish."""
 _ROTATIONS = 3 * NUM_JOINTS
-_UNTURNED = np.eye(3, dtype=np.float32)
+_IDENTITY = np.eye(3, dtype=np.float32)
 _LEVI_CIVITA = np.zeros((3, 3, 3))
 _LEVI_CIVITA[[0, 1, 2], [1, 2, 0], [2, 0, 1]] = 1.0
 _LEVI_CIVITA[[0, 2, 1], [2, 1, 0], [1, 0, 2]] = -1.0
 
 
 class Calibrated(NamedTuple):
-    """What users get of the draws."""
+    """A posterior whose hypotheses and covariances agree."""
 
-    hypotheses: Hypotheses
+    posed: PosedHypotheses
     cov: Float[np.ndarray, "24 3 3"]
     """Of the joints, the common distance removed, camera frame, square metres."""
     distance_std: float
-    """Of the person's distance along the ray, metres."""
+    """Standard deviation of the person's distance along the ray, metres."""
 
 
 class Recalibrator:
-    """Overwrites the buffers of the plan that it is given; one thread at a time."""
+    """Recalibrates K hypotheses of one body model; one thread at a time."""
 
-    def __init__(self, skeleton: Skeleton, joints: JointPlan) -> None:
-        """Prepare.
+    def __init__(self, skeleton: Skeleton, num_hypotheses: int, device: str = "cpu") -> None:
+        """Allocate.
 
         Args:
-            skeleton: of the body.
-            joints: for this skeleton and the right number of hypotheses; afterwards it holds the
-                moved bodies.
+            skeleton: of the body model.
+            num_hypotheses: K.
+            device: of the forward kinematics, "cpu" or "cuda:N".
         """
-        self._joints = joints
+        self._forward_kinematics = JointPlan(skeleton, num_hypotheses, device)
         self._parents = skeleton.parents
-        self._above = _ancestors(skeleton.parents)
+        self._is_ancestor = _ancestors(skeleton.parents)
         shapedirs = skeleton.J_shapedirs.astype(np.float64)
         self._bone_shapedirs = shapedirs - shapedirs[np.maximum(skeleton.parents, 0)]
 
     def calibrated(
         self, samples: FlowOutput, moments: JointMoments, calibration: CovarianceCalibration | None
     ) -> Calibrated:
-        """Covariances and hypotheses as they should have been drawn; unchanged without a
-        calibration.
-        """
-        hypotheses, cov = samples.hypotheses, moments.cov.astype(float)
+        """Apply a calibration to samples and their moments; None leaves them as they are."""
+        cov = moments.cov.astype(float)
         if calibration is None:
-            return Calibrated(hypotheses, cov, moments.distance_std)
-        nats = entropy(hypotheses)
+            return Calibrated(samples.posed, cov, moments.distance_std)
+        nats = entropy(samples.hypotheses)
         cov = calibration.apply(cov, moments.ray.astype(float), samples.joint_visible, nats)
         distance_std = float(calibration.apply_to_distance(moments.distance_std, nats))
-        return Calibrated(self(hypotheses, moments, cov, distance_std), cov, distance_std)
+        return Calibrated(self(samples.hypotheses, moments, cov, distance_std), cov, distance_std)
 
     def __call__(
         self,
@@ -104,45 +96,41 @@ class Recalibrator:
         moments: JointMoments,
         cov: Float[np.ndarray, "24 3 3"],
         distance_std: float,
-    ) -> Hypotheses:
+    ) -> PosedHypotheses:
         """Move the bodies.
 
         Args:
-            hypotheses: as many as the plan has.
-            moments: theirs.
-            cov: that the joints are to have, the common distance removed, camera frame, square
-                metres.
-            distance_std: that the pelvis' distance along the ray is to have, metres.
+            hypotheses: K bodies.
+            moments: of their joints.
+            cov: wanted of the joints, the common distance removed, camera frame, square metres.
+            distance_std: wanted of the pelvis' distance along the ray, metres.
         """
-        chart = _Chart(hypotheses, moments.ray.astype(np.float64))
-        change = BOLDNESS * limited_change(least_motion(moments.cov.astype(np.float64), cov))
-        wishes = _deviations(hypotheses.joints, chart.ray, change)
-        omega = chart.omega + self._gain(hypotheses, chart) @ wishes
-        distance = scaled_distances(chart.distance, hypotheses.weights, distance_std)
-        bodies = chart.bodies(omega, distance)
-        posed = self._joints(bodies.rotvec, _UNTURNED, bodies.betas, bodies.pelvis)
-        moved = Hypotheses(
-            bodies.rotvec,
-            bodies.betas,
-            posed.transl,
-            posed.joints,
-            hypotheses.log_q,
-            hypotheses.weights,
-        )
-        for name in ("rotvec", "betas", "transl", "joints"):
-            getattr(moved, name)[0] = getattr(hypotheses, name)[
-                0
-            ]  # which only rounding has touched
-        return moved
+        around_best = _Coordinates(hypotheses, moments.ray.astype(np.float64))
+        T = transport_map(moments.cov.astype(np.float64), cov)
+        deviations = _deviations(hypotheses.joints, around_best.ray)  # (24, 3, K)
+        displacements = OVER_RELAXATION * limited_change(T) @ deviations
+        gain = self._gain(hypotheses, around_best)  # (D, 72)
+        omega = around_best.omega + gain @ displacements.reshape(_ROTATIONS, -1)
+        distance = scaled_distances(around_best.distance, hypotheses.weights, distance_std)
+        return self._posed(around_best.parameters(omega, distance), hypotheses)
 
-    def _gain(self, hypotheses: Hypotheses, chart: "_Chart") -> Float[np.ndarray, "D 72"]:
-        """How omega answers to wishes of the joints."""
-        joints, rotvec = (
-            hypotheses.joints[0].astype(np.float64),
-            hypotheses.rotvec[0].astype(np.float64),
-        )
-        J, omega = self._jacobian(joints, rotvec, chart.across), chart.omega
+    def _posed(self, parameters: "_Parameters", before: Hypotheses) -> PosedHypotheses:
+        """Pose the moved bodies; number 0 keeps its numbers to the last digit."""
+        rotvec, betas, pelvis = parameters
+        posed = self._forward_kinematics(rotvec, _IDENTITY, betas, pelvis)
+        moved = Hypotheses(rotvec, betas, posed.transl, posed.joints, before.log_q, before.weights)
+        for name in ("rotvec", "betas", "transl", "joints"):
+            getattr(moved, name)[0] = getattr(before, name)[0]
+        return PosedHypotheses(moved, posed.T_cam_rest)
+
+    def _gain(
+        self, hypotheses: Hypotheses, around_best: "_Coordinates"
+    ) -> Float[np.ndarray, "D 72"]:
+        """Return W J^T (J W J^T + RIDGE I)^-1: displacements of the joints to changes of omega."""
+        joints = hypotheses.joints[0].astype(np.float64)
+        rotvec = hypotheses.rotvec[0].astype(np.float64)
         weights = hypotheses.weights.astype(np.float64)
+        J, omega = self._jacobian(joints, rotvec, around_best.across), around_best.omega
         variance = (omega - (omega @ weights)[:, None]) ** 2 @ weights
         JW = J * variance
         return np.linalg.solve(JW @ J.T + RIDGE * np.eye(_ROTATIONS), JW).T
@@ -153,46 +141,45 @@ class Recalibrator:
         rotvec: Float[np.ndarray, "24 3"],
         across: Float[np.ndarray, "3 3"],
     ) -> Float[np.ndarray, "72 D"]:
-        """Of the best estimate's joints (24 x 3) with respect to omega.
+        """Differentiate the best estimate's joints (24 x 3) with respect to omega.
 
-        A turn by e about the axes of joint a, R_a e, moves a joint x_j below it by R_a e x (x_j -
-        x_a).
+        A small rotation e in the axes of joint a, R_a e in the camera frame, moves each joint x_j
+        below it by R_a e x (x_j - x_a).
         """
         R = exp_so3(rotvec)
         for j, parent in enumerate(self._parents):
             if parent >= 0:
                 R[j] = R[parent] @ R[j]
-        lever = (x - x[:, None]) * self._above.T[..., None]  # (24 turned, 24 moved, 3)
-        turn = np.tensordot(R, _LEVI_CIVITA, (1, 1))  # (24 turned, 3 axes, 3 moved, 3 of lever)
-        turned = lever @ turn.reshape(NUM_JOINTS, 9, 3).swapaxes(1, 2)
-        turned = (
-            turned.reshape(NUM_JOINTS, NUM_JOINTS, 3, 3)
-            .transpose(1, 3, 2, 0)
-            .reshape(_ROTATIONS, _ROTATIONS)
-        )
+        lever = (x - x[:, None]) * self._is_ancestor.T[..., None]  # (24 a, 24 j, 3)
+        cross = np.tensordot(R, _LEVI_CIVITA, (1, 1))  # (24 a, 3 of e, 3 of x_j, 3 of lever)
+        by_rotation = lever @ cross.reshape(NUM_JOINTS, 9, 3).swapaxes(1, 2)
+        by_rotation = by_rotation.reshape(NUM_JOINTS, NUM_JOINTS, 3, 3).transpose(1, 3, 2, 0)
         bones = R[np.maximum(self._parents, 0)] @ self._bone_shapedirs  # zero for the root
-        shape = np.tensordot(self._above + np.eye(NUM_JOINTS), bones, 1).reshape(
-            _ROTATIONS, NUM_BETAS
+        by_shape = np.tensordot(self._is_ancestor + np.eye(NUM_JOINTS), bones, 1)
+        blocks = (
+            by_rotation.reshape(_ROTATIONS, _ROTATIONS),
+            by_shape.reshape(_ROTATIONS, NUM_BETAS),
+            np.tile(across, (NUM_JOINTS, 1)),
         )
-        return np.concatenate([turned, shape, np.tile(across, (NUM_JOINTS, 1))], 1)
+        return np.concatenate(blocks, 1)
 
 
-def least_motion(
-    cov: Float[np.ndarray, "*B 3 3"], wanted: Float[np.ndarray, "*B 3 3"]
+def transport_map(
+    cov: Float[np.ndarray, "*B 3 3"], target: Float[np.ndarray, "*B 3 3"]
 ) -> Float[np.ndarray, "*B 3 3"]:
-    """The symmetric positive T with T cov T = wanted, both widened by a millimetre.
+    """Return the symmetric positive T with T cov T = target, both widened by a millimetre.
 
-    With cov = L L^T and M = L^T wanted L it is L^-T M^1/2 L^-1.
+    With cov = L L^T and M = L^T target L it is L^-T M^1/2 L^-1.
     """
-    widen = _SMALLEST * np.eye(3)
-    L = np.linalg.cholesky(cov + widen)
-    values, vectors = np.linalg.eigh(L.swapaxes(-1, -2) @ (wanted + widen) @ L)
-    half = np.linalg.inv(L).swapaxes(-1, -2) @ vectors
-    return (half * np.sqrt(np.maximum(values, 0.0))[..., None, :]) @ half.swapaxes(-1, -2)
+    widening = _WIDENING * np.eye(3)
+    L = np.linalg.cholesky(cov + widening)
+    values, vectors = np.linalg.eigh(L.swapaxes(-1, -2) @ (target + widening) @ L)
+    basis = np.linalg.inv(L).swapaxes(-1, -2) @ vectors
+    return (basis * np.sqrt(np.maximum(values, 0.0))[..., None, :]) @ basis.swapaxes(-1, -2)
 
 
 def limited_change(T: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 3 3"]:
-    """T - I, shortened where it asks for too much at once."""
+    """Return T - I, scaled down to the norm `_MAX_CHANGE` where it is larger."""
     change = T - np.eye(3)
     size = np.sqrt((change**2).sum((-2, -1), keepdims=True))
     return change * np.minimum(1.0, _MAX_CHANGE / np.maximum(size, 1e-9))
@@ -201,94 +188,94 @@ def limited_change(T: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 3 3"
 def scaled_distances(
     distance: Float[np.ndarray, "K"], weights: Float[np.ndarray, "K"], std: float
 ) -> Float[np.ndarray, "K"]:
-    """Distances with another standard deviation: ratios to number 0, which stays, to a power, so
-    none becomes negative.
+    """Return distances with the standard deviation `std`, all of them positive.
+
+    Each becomes d_0 (d_k / d_0)^power; the power that gives `std` is found by iteration.
     """
     log_ratio = np.log(distance / distance[0])
     power, scaled = 1.0, distance
     for _ in range(6):
-        now = np.sqrt(weights @ (scaled - weights @ scaled) ** 2)
-        if now < 1e-6:
+        present_std = np.sqrt(weights @ (scaled - weights @ scaled) ** 2)
+        if present_std < 1e-6:
             break
-        power *= std / now
+        power *= std / present_std
         scaled = distance[0] * np.exp(power * log_ratio)
     return scaled
 
 
 def _deviations(
-    joints: Float[np.ndarray, "K 24 3"],
-    ray: Float[np.ndarray, "3"],
-    maps: Float[np.ndarray, "24 3 3"],
-) -> Float[np.ndarray, "72 K"]:
-    """Each joint's deviation from the best estimate, the common distance removed, through its
-    map.
-    """
-    away = np.ascontiguousarray((joints - joints[0]).transpose(1, 2, 0), np.float64)
-    away -= ray[:, None] * (ray @ away[0])
-    return (maps @ away).reshape(_ROTATIONS, -1)
+    joints: Float[np.ndarray, "K 24 3"], ray: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "24 3 K"]:
+    """Return each joint's deviation from the best estimate, the common distance removed."""
+    deviations = np.ascontiguousarray((joints - joints[0]).transpose(1, 2, 0), np.float64)
+    deviations -= ray[:, None] * (ray @ deviations[0])
+    return deviations
 
 
 def _ancestors(parents: tuple[int, ...]) -> Bool[np.ndarray, "24 24"]:
-    """Entry (j, a): whether joint a is above joint j."""
-    above = np.zeros((len(parents), len(parents)), bool)
+    """Return the table whose entry (j, a) says whether joint a is an ancestor of joint j."""
+    ancestors = np.zeros((len(parents), len(parents)), bool)
     for j, parent in enumerate(parents):
         if parent >= 0:
-            above[j] = above[parent]
-            above[j, parent] = True
-    return above
+            ancestors[j] = ancestors[parent]
+            ancestors[j, parent] = True
+    return ancestors
 
 
-class _Bodies(NamedTuple):
-    """What `JointPlan` takes."""
+class _Parameters(NamedTuple):
+    """Inputs of the forward kinematics."""
 
     rotvec: Float[np.ndarray, "K 24 3"]
     betas: Float[np.ndarray, "K 10"]
     pelvis: Float[np.ndarray, "K 3"]
 
 
-class _Chart:
-    """Bodies as coordinates relative to hypothesis 0: a column each, first 3 x 24 rotations, then
-    shape, then place.
-    """
+class _Coordinates:
+    """Bodies as coordinates around hypothesis 0, one column each (see `omega_k` above)."""
 
     omega: Float[np.ndarray, "D K"]
     distance: Float[np.ndarray, "K"]
+    """Of the pelvis along the ray, metres."""
+    across: Float[np.ndarray, "3 3"]
+    """Projection across the ray."""
 
     def __init__(self, hypotheses: Hypotheses, ray: Float[np.ndarray, "3"]) -> None:
         pelvis = hypotheses.joints[:, 0].astype(np.float64)
         self.ray = ray
         self.across = np.eye(3) - np.outer(ray, ray)
         self.distance = pelvis @ ray
-        self._betas, self._place = hypotheses.betas[0][:, None], (self.across @ pelvis[0])[:, None]
+        self._betas = hypotheses.betas[0][:, None]
+        self._pelvis = (self.across @ pelvis[0])[:, None]
         w, v = _quaternion(np.ascontiguousarray(hypotheses.rotvec.T))
-        self._w, self._v = w[:, :1].copy(), v[..., :1].copy()
-        turned = _rotvec(*_product(self._w, -self._v, w, v)).reshape(_ROTATIONS, -1)
+        self._w = w[:, :1].copy()
+        self._v = v[..., :1].copy()
+        relative = _rotvec(*_product(self._w, -self._v, w, v)).reshape(_ROTATIONS, -1)
         self.omega = np.concatenate(
-            [turned, hypotheses.betas.T - self._betas, self.across @ pelvis.T - self._place],
+            [relative, hypotheses.betas.T - self._betas, self.across @ pelvis.T - self._pelvis],
             dtype=np.float64,
         )
 
-    def bodies(self, omega: Float[np.ndarray, "D K"], distance: Float[np.ndarray, "K"]) -> _Bodies:
-        """Back, with other distances."""
-        turned = omega[:_ROTATIONS].reshape(3, NUM_JOINTS, -1).astype(np.float32)
-        rotvec = _rotvec(*_product(self._w, self._v, *_quaternion(turned)))
+    def parameters(
+        self, omega: Float[np.ndarray, "D K"], distance: Float[np.ndarray, "K"]
+    ) -> _Parameters:
+        """Return the bodies at `omega`, their pelvises at `distance` along the ray."""
+        relative = omega[:_ROTATIONS].reshape(3, NUM_JOINTS, -1).astype(np.float32)
+        rotvec = _rotvec(*_product(self._w, self._v, *_quaternion(relative)))
         betas = self._betas + omega[_ROTATIONS:-3]
-        pelvis = self._place + self.across @ omega[-3:] + self.ray[:, None] * distance
-        return _Bodies(
-            *(np.ascontiguousarray(part.T, np.float32) for part in (rotvec, betas, pelvis))
-        )
+        pelvis = self._pelvis + self.across @ omega[-3:] + self.ray[:, None] * distance
+        parts = (np.ascontiguousarray(part.T, np.float32) for part in (rotvec, betas, pelvis))
+        return _Parameters(*parts)
 
 
-# Below the first axis holds x, y, z, so that every operation runs along memory.
+# Quaternions (w, v). The first axis of v holds x, y, z, so every operation runs along memory.
 
 
 def _quaternion(
     rotvec: Float[np.ndarray, "3 *B"],
 ) -> tuple[Float[np.ndarray, "*B"], Float[np.ndarray, "3 *B"]]:
-    """Scalar and vector part."""
-    half = np.float32(0.5) * np.sqrt(_dot(rotvec, rotvec))
-    sine_ratio = np.sin(half) / np.maximum(half, np.float32(1e-12))
-    return np.cos(half), (np.float32(0.5) * sine_ratio) * rotvec
+    half_angle = np.float32(0.5) * np.sqrt(_dot(rotvec, rotvec))
+    sine_ratio = np.sin(half_angle) / np.maximum(half_angle, np.float32(1e-12))
+    return np.cos(half_angle), (np.float32(0.5) * sine_ratio) * rotvec
 
 
 def _product(
@@ -297,7 +284,7 @@ def _product(
     w2: Float[np.ndarray, "*B"],
     v2: Float[np.ndarray, "3 *B"],
 ) -> tuple[Float[np.ndarray, "*B"], Float[np.ndarray, "3 *B"]]:
-    """First turn by (w2, v2), then by (w, v)."""
+    """Return the rotation by (w2, v2), then by (w, v)."""
     vector = w * v2 + w2 * v
     for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
         vector[i] += v[j] * v2[k] - v[k] * v2[j]
@@ -305,7 +292,7 @@ def _product(
 
 
 def _rotvec(w: Float[np.ndarray, "*B"], v: Float[np.ndarray, "3 *B"]) -> Float[np.ndarray, "3 *B"]:
-    """The shorter way round."""
+    """Return the rotation vector of at most half a turn."""
     sine = np.sqrt(_dot(v, v))
     angle = np.float32(2.0) * np.arctan2(sine, np.abs(w))
     tiny = sine < 1e-7  # where angle / sine is 2

@@ -1,12 +1,13 @@
 """Landmarks to hypotheses: the trained flow, then forward kinematics.
 
-    Landmarks -> landmark_features -> flow engine (noise z is an input) -> JointPlan -> Hypotheses
+    Landmarks -> features (1, F) -> flow(features, z) -> rotvec, betas, camera -> PosedHypotheses
 
-The noise is drawn once from a fixed seed and kept, so hypothesis k is the same kind of guess in
-every frame: what moves between frames is the posterior, not the dice. z of hypothesis 0 is zero:
-the flow's centre, the best estimate.
+The noise z (K, D) is drawn once from a fixed seed and kept: hypothesis k comes from the same z in
+every frame, so what changes between frames is the posterior alone. z of hypothesis 0 is zero: the
+flow's centre, which is the best estimate.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,27 +30,41 @@ MAP = "map"
 
 
 @dataclass(frozen=True)
-class FlowOutput:
-    """What the sampler returns for one person in one frame."""
+class PosedHypotheses:
+    """Hypotheses and their bone transforms, with which a mesh can be skinned."""
 
     hypotheses: Hypotheses
+    T_cam_rest: Float[np.ndarray, "K 24 3 4"]
+    """[R_j | t_j] of each bone, from the shaped body at rest to the camera."""
+
+
+@dataclass(frozen=True)
+class FlowOutput:
+    """The posterior of one person in one frame."""
+
+    posed: PosedHypotheses
     joint_visible: Float[np.ndarray, "24"]
-    """Probability that each joint is seen."""
+    """Probability that each joint is visible."""
+
+    @property
+    def hypotheses(self) -> Hypotheses:
+        """The samples without their bone transforms."""
+        return self.posed.hypotheses
 
 
 class Sampler:
-    """Draws K bodies for a person, the kernels where the network runs. Owns its buffers; one thread
-    at a time.
-    """
+    """Draws K bodies for a person. Its buffers are allocated once, for one thread at a time."""
 
     def __init__(self, engine: Engine, body: BodyModel, num_hypotheses: int) -> None:
+        """Prepare an engine that `open_sampler` opened; the kernels run on its device."""
         self.engine = engine
-        self.joints = JointPlan(skeleton_of(body), num_hypotheses, engine.device)
-        engine.inputs["z"][...] = noise(num_hypotheses)
+        self.num_hypotheses = num_hypotheses
+        self._forward_kinematics = JointPlan(skeleton_of(body), num_hypotheses, engine.device)
         self._weights = np.full(num_hypotheses, 1.0 / num_hypotheses, np.float32)
+        engine.inputs["z"][...] = noise(num_hypotheses)
 
     def __call__(self, landmarks: Landmarks, intrinsics: Intrinsics) -> FlowOutput:
-        """Draw. The arrays in the result are its own."""
+        """Draw the hypotheses. The arrays of the result are the caller's."""
         features, view = features_of(landmarks, intrinsics)
         self.engine.inputs["features"][0] = features
         if MAP in self.engine.inputs:
@@ -58,11 +73,13 @@ class Sampler:
             )
             self.engine.inputs[MAP][0] = landmarks.map
         self.engine.run()
-        out = self.engine.outputs
-        R_left = (view.R_cam_view @ view.R_view_anchor).astype(np.float32)
-        posed = self.joints(
-            out["rotvec"], R_left, out["betas"], pelvis_in_camera(out["camera"], view)
-        )
+        return self._pose(self.engine.outputs, view)
+
+    def _pose(self, out: Mapping[str, np.ndarray], view: VirtualCamera) -> FlowOutput:
+        """Bring the flow's bodies from the view to the camera frame, and pose them."""
+        R_cam_anchor = (view.R_cam_view @ view.R_view_anchor).astype(np.float32)
+        pelvis = pelvis_in_camera(out["camera"], view)
+        posed = self._forward_kinematics(out["rotvec"], R_cam_anchor, out["betas"], pelvis)
         rotvec = out["rotvec"].copy()
         rotvec[:, 0] = log_so3(posed.R_root)
         hypotheses = Hypotheses(
@@ -73,11 +90,12 @@ class Sampler:
             out["log_q"].copy(),
             self._weights.copy(),
         )
-        return FlowOutput(hypotheses, out["visible"].astype(np.float64))
+        visible = out["visible"].astype(np.float64)
+        return FlowOutput(PosedHypotheses(hypotheses, posed.T_cam_rest), visible)
 
 
 def noise(count: int) -> Float[np.ndarray, "K D"]:
-    """What every frame's hypotheses are made from; number 0 is zero."""
+    """Draw the noise that the hypotheses of every frame are made from; number 0 is zero."""
     z = np.random.default_rng(NOISE_SEED).standard_normal((count, DIM), np.float32)
     z[0] = 0.0
     return z
@@ -86,7 +104,7 @@ def noise(count: int) -> Float[np.ndarray, "K D"]:
 def features_of(
     landmarks: Landmarks, intrinsics: Intrinsics
 ) -> tuple[Float[np.ndarray, "F"], VirtualCamera]:
-    """A person's landmarks as the flow's input."""
+    """Encode a person's landmarks as the flow's input."""
     size = np.array(intrinsics.size)
     inside = ((landmarks.points >= 0) & (landmarks.points < size)).all(-1)
     rays, depth = intrinsics.rays(landmarks.points), landmarks.depth / intrinsics.fx
@@ -98,8 +116,10 @@ def features_of(
 def pelvis_in_camera(
     camera: Float[np.ndarray, "K 3"], view: VirtualCamera
 ) -> Float[np.ndarray, "K 3"]:
-    """The flow's camera numbers as a point of the camera frame, metres: the inverse of
-    `trainer.model.kinematics`' encoding.
+    """Decode the flow's camera numbers (u, v, s) as the pelvis in the camera frame, metres.
+
+    With h the person's half size on the plane z = 1 of the view, the distance is
+    z = `REACH_M` / h * exp(s), and the pelvis lies at (u h z, v h z, z) in the view.
     """
     z = REACH_M / view.half_size * np.exp(camera[:, 2])
     pelvis = np.column_stack([camera[:, :2] * (view.half_size * z)[:, None], z])
@@ -107,7 +127,7 @@ def pelvis_in_camera(
 
 
 def skeleton_of(body: BodyModel) -> Skeleton:
-    """The joints-only part of a body, as the kernels take it."""
+    """Return the joints of a body at rest, as the kernels take them."""
     return Skeleton(body.J_template.astype(np.float32), body.J_shapedirs.astype(np.float32))
 
 
@@ -117,15 +137,19 @@ def open_sampler(
     backend: str = "auto",
     model: FlowModel | None = None,
 ) -> Sampler:
-    """The shipped flow (or `model`) for a body.
+    """Open a flow for a body.
+
+    Args:
+        body: that the flow was trained on.
+        num_hypotheses: K.
+        backend: see `engines.backends.engine.open_engine`.
+        model: the shipped one when None.
 
     Raises:
         PenumbraError: if K is below 1, or the model was trained on another body.
     """
     if num_hypotheses < 1:
-        raise PenumbraError(
-            f"hypotheses: must be at least 1, not {num_hypotheses}; ask for at least one."
-        )
+        raise PenumbraError(f"hypotheses: must be at least 1, not {num_hypotheses}; ask for more.")
     model = model or FlowModel.load()
     model.check_body(body)
     shapes = {"features": (1, NUM_FEATURES), "z": (num_hypotheses, DIM)}

@@ -56,7 +56,8 @@ class Skeleton:
             not 0 <= p < j for j, p in enumerate(self.parents) if j > 0
         ):
             raise ValueError(
-                "parents must start with -1 and name, for every other joint, one that comes before it"
+                "parents: must start with -1 and give every other joint one that comes before it; "
+                "reorder the joints."
             )
 
 
@@ -199,18 +200,17 @@ def pose_joints_kernel(
 class JointPlan:
     """The fused operation for one skeleton and a fixed K, with every buffer allocated once.
 
-    The other plans take their inputs from here without a copy. For a CUDA graph: fill the input
-    buffers, capture `launch`, then change inputs in place (`rotvec.write`, or
-    `wp.to_torch(plan.rotvec.array)`) and replay.
+    For a CUDA graph: fill the input buffers, capture `launch`, then change inputs in place
+    (`rotvec.write`, or `wp.to_torch(plan.rotvec.array)`) and replay.
     """
 
-    def __init__(self, skeleton: Skeleton, num_hypotheses: int, device: str = "cpu"):
+    def __init__(self, skeleton: Skeleton, num_hypotheses: int, device: str = "cpu") -> None:
         if num_hypotheses < 1:
-            raise ValueError(f"num_hypotheses must be at least 1, got {num_hypotheses}")
+            raise ValueError(
+                f"num_hypotheses: must be at least 1, not {num_hypotheses}; ask for more."
+            )
         opened = open_device(device)
         K, J = num_hypotheses, len(skeleton.parents)
-        self.num_hypotheses = K
-        self.device = device
         self.rotvec = Buffer("rotvec", (K, J), wp.vec3, opened)
         self.R_left = Buffer("R_left", (1,), wp.mat33, opened)
         self.betas = Buffer("betas", (K, NUM_BETAS), wp.float32, opened)

@@ -1,5 +1,4 @@
-"""What every kernel needs around it: a quiet start of Warp, the choice of the device, buffers, and
-checks by name.
+"""Around the kernels: Warp's start, the choice of the device, buffers, and checks by name.
 
 A `Buffer` is one array that the host and the device both see. On the CPU both are the same memory.
 On CUDA the host side is pinned memory and `write` / `read` copy; a kernel chain that stays on the
@@ -32,7 +31,8 @@ def open_device(device: str) -> wp.Device:
     known = {str(found): found for found in wp.get_devices()}
     if device not in known:
         raise PenumbraError(
-            f"device={device!r} is not available to the kernels on this machine; choose from {', '.join(known)}."
+            f"device: {device!r} is not available to the kernels on this machine; choose one of "
+            f"{', '.join(known)}."
         )
     return known[device]
 
@@ -54,8 +54,9 @@ def record(
     *,
     block_dim: int,
 ) -> wp.Launch:
-    """Compile or load the kernel and bind its arguments once; `.launch()` then costs about 7
-    microseconds of Python.
+    """Compile or load the kernel and bind its arguments once.
+
+    `.launch()` on the result then costs about 7 microseconds of Python.
     """
     command = wp.launch(
         kernel, dim, inputs, outputs, device=device, block_dim=block_dim, record_cmd=True
@@ -66,8 +67,7 @@ def record(
 
 @contextmanager
 def _without_line(unwanted: bytes) -> Iterator[None]:
-    """Pass on everything that native code writes to stderr meanwhile, except lines that contain
-    `unwanted`.
+    """Filter from stderr the lines that contain `unwanted`, native code's included.
 
     Warp prints that line from C++ on every machine without a GPU and has no switch for it.
     """
@@ -93,8 +93,7 @@ def check_array(
     *,
     contiguous: bool = True,
 ) -> None:
-    """Refuse, by the argument's name, an array that a kernel would read wrongly or only after a
-    hidden conversion.
+    """Refuse, by its name, an array that a kernel would misread or that needs a conversion.
 
     Args:
         name: what the message calls it.
@@ -107,13 +106,15 @@ def check_array(
         ValueError: wrong type, dtype, shape or memory order.
     """
     if not isinstance(value, np.ndarray):
-        raise ValueError(f"{name} must be a NumPy array, got {type(value).__name__}")
+        raise ValueError(f"{name}: must be a NumPy array, not a {type(value).__name__}.")
     if value.dtype != dtype:
-        raise ValueError(f"{name} must be {np.dtype(dtype).name}, got {value.dtype.name}")
+        raise ValueError(
+            f"{name}: must be {np.dtype(dtype).name}, not {value.dtype.name}; convert it."
+        )
     if value.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, got {value.shape}")
+        raise ValueError(f"{name}: must have shape {shape}, not {value.shape}.")
     if contiguous and not value.flags.c_contiguous:
-        raise ValueError(f"{name} must be contiguous, got strides {value.strides}")
+        raise ValueError(f"{name}: must be contiguous, its strides are {value.strides}; copy it.")
 
 
 def check_weights(weights: np.ndarray) -> None:
@@ -125,7 +126,7 @@ def check_weights(weights: np.ndarray) -> None:
     total = float(weights.sum())
     if not (np.isfinite(total) and total > 0.0 and float(weights.min()) >= 0.0):
         raise ValueError(
-            f"weights must be finite, non-negative and not all zero, got a sum of {total}"
+            f"weights: must be finite, non-negative and not all zero; their sum is {total}."
         )
 
 

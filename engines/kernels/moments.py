@@ -117,24 +117,12 @@ class MomentPlan:
         num_hypotheses: K.
         num_points: J.
         device: "cpu" or "cuda:N".
-        points: a buffer that another plan fills, for example `JointPlan.joints`; without it the
-            plan owns one.
     """
 
-    def __init__(
-        self,
-        num_hypotheses: int,
-        num_points: int,
-        device: str = "cpu",
-        points: Buffer | None = None,
-    ):
+    def __init__(self, num_hypotheses: int, num_points: int, device: str = "cpu") -> None:
         opened = open_device(device)
         K, J = num_hypotheses, num_points
-        self.points = points if points is not None else Buffer("points", (K, J), wp.vec3, opened)
-        if self.points.shape != (K, J, 3) or self.points.array.device != opened:
-            raise ValueError(
-                f"points must be a buffer of shape {(K, J, 3)} on {device}, got {self.points.shape}"
-            )
+        self.points = Buffer("points", (K, J), wp.vec3, opened)
         self.weights = Buffer("weights", (K,), wp.float32, opened)
         self.mean = Buffer("mean", (J,), wp.vec3, opened)
         self.cov = Buffer("cov", (J,), wp.mat33, opened)
@@ -149,16 +137,10 @@ class MomentPlan:
         self._command.launch()
 
     def __call__(
-        self, points: Float[np.ndarray, "K J 3"] | None, weights: Float[np.ndarray, "K"]
+        self, points: Float[np.ndarray, "K J 3"], weights: Float[np.ndarray, "K"]
     ) -> Moments:
-        """Bring the inputs in, run, and return the results; see `weighted_moments_reference`.
-
-        Args:
-            points: None where another plan has already filled the points on the device.
-            weights: as in the reference.
-        """
-        if points is not None:
-            self.points.write(points)
+        """Bring the inputs in, run, and return the results; see `weighted_moments_reference`."""
+        self.points.write(points)
         self.weights.write(weights)
         check_weights(weights)
         self.launch()

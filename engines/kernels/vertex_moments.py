@@ -28,7 +28,7 @@ import numpy as np
 import warp as wp
 from jaxtyping import Float, Int
 
-from engines.kernels.joints import JointPlan, mat34
+from engines.kernels.joints import mat34
 from engines.kernels.launch import Buffer, check_array, check_weights, open_device, record
 from engines.kernels.moments import gain
 from engines.types import NUM_BETAS
@@ -126,9 +126,9 @@ def skinned_moments_kernel(
     bone_weights: wp.array2d(dtype=wp.float32),  # (V, S)
     bone_counts: wp.array(dtype=wp.int32),  # (V,)
     # inputs
-    betas: wp.array2d(dtype=wp.float32),  # (at least K, 10)
-    T_cam_rest: wp.array2d(dtype=mat34),  # (at least K, J)
-    pelvis: wp.array(dtype=wp.vec3),  # (at least K,)
+    betas: wp.array2d(dtype=wp.float32),  # (K, 10)
+    T_cam_rest: wp.array2d(dtype=mat34),  # (K, J)
+    pelvis: wp.array(dtype=wp.vec3),  # (K,)
     weights: wp.array(dtype=wp.float32),  # (K,)
     # outputs
     mean_out: wp.array(dtype=wp.vec3),  # (V,)
@@ -178,37 +178,16 @@ class VertexPlan:
 
     Args:
         mesh: the decimated mesh.
-        num_hypotheses: K; with `source` it may be fewer than the source's, and the first K are
-            used.
+        num_hypotheses: K.
         device: "cpu" or "cuda:N".
-        source: reads betas, bones and pelvis where this plan leaves them, on the device; without it
-            the plan owns them.
     """
 
-    def __init__(
-        self,
-        mesh: SkinnedMesh,
-        num_hypotheses: int,
-        device: str = "cpu",
-        source: JointPlan | None = None,
-    ):
+    def __init__(self, mesh: SkinnedMesh, num_hypotheses: int, device: str = "cpu") -> None:
         opened = open_device(device)
         V, K = len(mesh.v_template), num_hypotheses
-        if source is not None and (source.num_hypotheses < K or source.device != device):
-            raise ValueError(
-                f"source must hold at least {K} hypotheses on {device}, got {source.num_hypotheses} on {source.device}"
-            )
-        self._owns_inputs = source is None
-        if source is None:
-            self.betas = Buffer("betas", (K, NUM_BETAS), wp.float32, opened)
-            self.T_cam_rest = Buffer("T_cam_rest", (K, mesh.weights.shape[1]), mat34, opened)
-            self.pelvis = Buffer("pelvis", (K,), wp.vec3, opened)
-        else:
-            self.betas, self.T_cam_rest, self.pelvis = (
-                source.betas,
-                source.T_cam_rest,
-                source.pelvis,
-            )
+        self.betas = Buffer("betas", (K, NUM_BETAS), wp.float32, opened)
+        self.T_cam_rest = Buffer("T_cam_rest", (K, mesh.weights.shape[1]), mat34, opened)
+        self.pelvis = Buffer("pelvis", (K,), wp.vec3, opened)
         self.weights = Buffer("weights", (K,), wp.float32, opened)
         self.mean = Buffer("mean", (V,), wp.vec3, opened)
         self.cov = Buffer("cov", (V,), vec6, opened)
@@ -235,13 +214,6 @@ class VertexPlan:
         """Run on what the buffers hold, on the current stream; copies nothing."""
         self._command.launch()
 
-    def from_source(self, weights: Float[np.ndarray, "K"]) -> VertexMoments:
-        """The moments of what `source` has just posed."""
-        self.weights.write(weights)
-        check_weights(weights)
-        self.launch()
-        return VertexMoments(self.mean.read(), self.cov.read(), self.std.read())
-
     def __call__(
         self,
         betas: Float[np.ndarray, "K 10"],
@@ -250,8 +222,10 @@ class VertexPlan:
         weights: Float[np.ndarray, "K"],
     ) -> VertexMoments:
         """Bring the inputs in, run, and return the results; see `skinned_moments_reference`."""
-        assert self._owns_inputs, "a plan with a source would overwrite it; call from_source"
         self.betas.write(betas)
         self.T_cam_rest.write(T_cam_rest)
         self.pelvis.write(pelvis)
-        return self.from_source(weights)
+        self.weights.write(weights)
+        check_weights(weights)
+        self.launch()
+        return VertexMoments(self.mean.read(), self.cov.read(), self.std.read())

@@ -52,18 +52,18 @@ def main(device: str) -> None:
 
     start = time.perf_counter()
     posing = kernels.JointPlan(skeleton, K, device)
-    joint_moments = kernels.MomentPlan(K, len(model.J_template), device, points=posing.joints)
-    vertex_moments = kernels.VertexPlan(mesh, K, device, source=posing)
-    vertex_half = kernels.VertexPlan(mesh, K // 2, device, source=posing)
+    joint_moments = kernels.MomentPlan(K, len(model.J_template), device)
+    vertex_moments = kernels.VertexPlan(mesh, K, device)
+    vertex_half = kernels.VertexPlan(mesh, K // 2, device)
     posed = posing(**inputs)
-    joint_moments(None, weights)
-    vertex_moments.from_source(weights)
-    start_up = {"import_s": IMPORTED - START, "plans_and_first_call_s": time.perf_counter() - start}
     skin_inputs = (inputs["betas"], posed.T_cam_rest, inputs["pelvis"], weights)
+    half_of_them = tuple(array[: K // 2] for array in skin_inputs)
+    joint_moments(posed.joints, weights)
+    vertex_moments(*skin_inputs)
+    start_up = {"import_s": IMPORTED - START, "plans_and_first_call_s": time.perf_counter() - start}
 
     def step() -> None:
-        posing(**inputs)
-        joint_moments(None, weights)
+        joint_moments(posing(**inputs).joints, weights)
 
     rows = {
         "joints, reference": median_ms(
@@ -73,15 +73,13 @@ def main(device: str) -> None:
         "moments, reference": median_ms(
             lambda: kernels.weighted_moments_reference(posed.joints, weights), 50
         ),
-        "moments": median_ms(lambda: joint_moments(None, weights), 300),
+        "moments": median_ms(lambda: joint_moments(posed.joints, weights), 300),
         "joints and moments (one frame)": median_ms(step, 300),
         "vertices, reference": median_ms(
             lambda: kernels.skinned_moments_reference(*skin_inputs, mesh), 3
         ),
-        "vertices": median_ms(lambda: vertex_moments.from_source(weights), 50),
-        f"vertices, first {K // 2}": median_ms(
-            lambda: vertex_half.from_source(weights[: K // 2]), 50
-        ),
+        "vertices": median_ms(lambda: vertex_moments(*skin_inputs), 50),
+        f"vertices, first {K // 2}": median_ms(lambda: vertex_half(*half_of_them), 50),
     }
     if device != "cpu":
         rows["all three, captured graph"] = captured_ms(

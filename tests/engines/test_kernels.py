@@ -295,24 +295,6 @@ def test_sparse_bones_keep_every_weight() -> None:
     np.testing.assert_array_equal(dense, mesh.weights)
 
 
-def test_chained_plans_give_what_single_plans_give() -> None:
-    rng = np.random.default_rng(8)
-    skeleton, mesh, inputs = random_skeleton(rng), random_mesh(rng), pose_inputs(rng, 30)
-    weights = hypothesis_weights(rng, 30, "uneven")
-    posing = kernels.JointPlan(skeleton, 30)
-    joints = kernels.MomentPlan(30, 24, points=posing.joints)
-    skin = kernels.VertexPlan(mesh, 12, source=posing)
-    single_joints, single_skin = kernels.MomentPlan(30, 24), kernels.VertexPlan(mesh, 12)
-    for _ in range(2):  # the second time with other inputs in the same buffers
-        posed = posing(**inputs)
-        assert_close(joints(None, weights), single_joints(posed.joints, weights))
-        first = [
-            a[:12].copy() for a in (inputs["betas"], posed.T_cam_rest, inputs["pelvis"], weights)
-        ]
-        assert_close(skin.from_source(weights[:12]), single_skin(*first))
-        inputs = pose_inputs(rng, 30)
-
-
 def test_results_belong_to_the_caller() -> None:
     rng = np.random.default_rng(9)
     skeleton, inputs = random_skeleton(rng), pose_inputs(rng, 4)
@@ -359,11 +341,6 @@ def test_bad_constants_and_plans_are_refused() -> None:
         replace(mesh, shapedirs=mesh.shapedirs[..., :4])
     with pytest.raises(ValueError, match="num_hypotheses"):
         kernels.JointPlan(skeleton, 0)
-    posing = kernels.JointPlan(skeleton, 5)
-    with pytest.raises(ValueError, match="source"):
-        kernels.VertexPlan(mesh, 6, source=posing)
-    with pytest.raises(ValueError, match="points"):
-        kernels.MomentPlan(6, 24, points=posing.joints)
     with pytest.raises(PenumbraError, match="cuda:99"):
         kernels.JointPlan(skeleton, 5, device="cuda:99")
 
@@ -371,7 +348,8 @@ def test_bad_constants_and_plans_are_refused() -> None:
 def test_start_is_silent_and_needs_neither_torch_nor_mediapipe() -> None:
     code = (
         "import sys; from engines.kernels.launch import open_device; open_device('cpu');"
-        "import engines.kernels, engines.flow.statistics; assert not {'torch', 'mediapipe'} & set(sys.modules)"
+        "import engines.kernels, engines.flow.statistics;"
+        "assert not {'torch', 'mediapipe'} & set(sys.modules)"
     )
     root = ROOT
     done = subprocess.run(
@@ -447,12 +425,13 @@ def test_captured_graph_replays_on_inputs_changed_in_place(cuda: str) -> None:
     rng = np.random.default_rng(12)
     skeleton, mesh = random_skeleton(rng), random_mesh(rng)
     posing = kernels.JointPlan(skeleton, 100, device=cuda)
-    joints = kernels.MomentPlan(100, 24, device=cuda, points=posing.joints)
-    skin = kernels.VertexPlan(mesh, 100, device=cuda, source=posing)
+    joints = kernels.MomentPlan(100, 24, device=cuda)
+    skin = kernels.VertexPlan(mesh, 100, device=cuda)
     weights = hypothesis_weights(rng, 100, "uneven")
-    posing(**pose_inputs(rng, 100))
-    joints(None, weights)
-    skin.from_source(weights)
+    inputs = pose_inputs(rng, 100)
+    posed = posing(**inputs)
+    joints(posed.joints, weights)
+    skin(inputs["betas"], posed.T_cam_rest, inputs["pelvis"], weights)
     with wp.ScopedStream(wp.Stream(cuda)), wp.ScopedCapture(device=cuda) as capture:
         posing.launch()
         joints.launch()
@@ -462,12 +441,16 @@ def test_captured_graph_replays_on_inputs_changed_in_place(cuda: str) -> None:
     posing.R_left.write(inputs["R_left"][None])
     posing.betas.write(inputs["betas"])
     posing.pelvis.write(inputs["pelvis"])
+    truth = kernels.pose_joints_reference(**widened(inputs), skeleton=skeleton)
+    joints.points.write(truth.joints.astype(np.float32))
+    skin.betas.write(inputs["betas"])
+    skin.T_cam_rest.write(truth.T_cam_rest.astype(np.float32))
+    skin.pelvis.write(inputs["pelvis"])
     wp.synchronize_device(cuda)
     used = wp.get_mempool_used_mem_current(cuda)
     wp.capture_launch(capture.graph)
     wp.synchronize_device(cuda)
     assert wp.get_mempool_used_mem_current(cuda) == used  # a replay allocates nothing
-    truth = kernels.pose_joints_reference(**widened(inputs), skeleton=skeleton)
     np.testing.assert_allclose(posing.joints.read(), truth.joints, atol=POSITION)
     moments = kernels.weighted_moments_reference(truth.joints, weights.astype(np.float64))
     np.testing.assert_allclose(joints.cov.read(), moments.cov, atol=COVARIANCE)

@@ -1,5 +1,6 @@
 """One frame in, one estimate out: each published number against its own definition."""
 
+import copy
 import dataclasses
 from collections.abc import Iterator
 
@@ -42,7 +43,7 @@ def pipeline(body: BodyModel, frame: Frame) -> Iterator[Pipeline]:
 
 @pytest.fixture(scope="module")
 def person(pipeline: Pipeline, frame: Frame) -> Person:
-    found = pipeline(frame).person
+    found = pipeline(frame).estimate.person
     assert found is not None
     return found
 
@@ -106,7 +107,7 @@ def test_an_assumed_camera_widens_the_distance_only(
     guessing = Pipeline(
         pipeline.tracker, pipeline.sampler, body, assumed, pipeline.calibration, smoother
     )
-    known, guessed = pipeline(frame).person, guessing(frame).person
+    known, guessed = (one(frame).estimate.person for one in (pipeline, guessing))
     assert known is not None and guessed is not None and not from_fov(size).calibrated
     assert guessed.distance_std > known.distance_std
     # Tracking moves the crop by a fraction of a pixel between two looks at one frame.
@@ -136,9 +137,9 @@ def test_the_same_noise_gives_the_same_bodies_again(pipeline: Pipeline, person: 
 def test_the_mesh_is_the_best_estimate_and_its_spread_follows_the_joints(
     pipeline: Pipeline, frame: Frame, body: BodyModel
 ) -> None:
-    person = pipeline(frame).person
-    assert person is not None
-    mesh = pipeline.mesh(person)
+    result = pipeline(frame)
+    person, mesh = result.estimate.person, pipeline.mesh(result)
+    assert person is not None and mesh is not None
     rotvec = np.concatenate([person.best.global_orient, person.best.body_pose]).reshape(24, 3)
     posed = body.shaped(person.best.betas).posed(rotvec, person.best.transl)
     expected = posed.vertices("decimated")
@@ -147,9 +148,31 @@ def test_the_mesh_is_the_best_estimate_and_its_spread_follows_the_joints(
     assert mesh.std.min() > 0 and np.corrcoef(mesh.std, by_joint)[0, 1] > 0.5
 
 
+def test_an_estimate_of_another_person_leaves_the_first_as_it_is(
+    pipeline: Pipeline, frame: Frame
+) -> None:
+    mirrored = dataclasses.replace(frame, image=np.ascontiguousarray(frame.image[:, ::-1]))
+    pipeline.tracker.reset()
+    first = pipeline(frame)
+    at_once = pipeline.mesh(first)
+    kept = copy.deepcopy(first.estimate.person)
+    pipeline.tracker.reset()
+    second = pipeline(mirrored)
+    of_second, of_first = pipeline.mesh(second), pipeline.mesh(first)
+    assert at_once is not None and of_first is not None and of_second is not None
+    np.testing.assert_array_equal(of_first.std, at_once.std)
+    np.testing.assert_array_equal(of_first.vertices, at_once.vertices)
+    assert np.abs(of_second.vertices - of_first.vertices).max() > 0.05
+    assert kept is not None and first.estimate.person is not None
+    for name, value in vars(kept.hypotheses).items():
+        np.testing.assert_array_equal(getattr(first.estimate.person.hypotheses, name), value)
+
+
 def test_nobody_in_an_empty_picture(pipeline: Pipeline, frame: Frame) -> None:
     pipeline.tracker.reset()
     empty = dataclasses.replace(frame, image=np.full_like(frame.image, 127))
-    estimate = pipeline(dataclasses.replace(empty, info=dataclasses.replace(empty.info, dropped=3)))
+    result = pipeline(dataclasses.replace(empty, info=dataclasses.replace(empty.info, dropped=3)))
+    estimate = result.estimate
+    assert result.posed is None and pipeline.mesh(result) is None
     assert estimate.person is None and estimate.frame.dropped == 3
     assert estimate.frame.frame_id == frame.info.frame_id

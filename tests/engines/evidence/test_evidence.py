@@ -13,9 +13,9 @@ from engines.evidence.evidence import (
     posterior_moments,
     reweight,
     select,
-    take,
 )
 from engines.flow.statistics import joint_moments
+from engines.hypotheses import take
 from engines.types import Hypotheses
 
 

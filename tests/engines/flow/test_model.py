@@ -67,7 +67,7 @@ def test_a_graph_and_a_record_that_do_not_belong_together_are_refused(
 def test_a_damaged_record_is_refused(model: FlowModel, tmp_path: Path, text: bytes) -> None:
     graph = stored(tmp_path, model)
     graph.with_suffix(".json").write_bytes(text)
-    with pytest.raises(PenumbraError, match="model: .*is no JSON.*; export"):
+    with pytest.raises(PenumbraError, match=r"model: .*is no JSON.*; export"):
         FlowModel.load(graph)
 
 
@@ -95,7 +95,7 @@ NAN = [[float("nan")] * 3] * 24
 def test_joints_that_are_no_points_are_refused(
     model: FlowModel, tmp_path: Path, joints: Any
 ) -> None:
-    with pytest.raises(PenumbraError, match="model: J_template of .* is not 24 finite points"):
+    with pytest.raises(PenumbraError, match=r"model: J_template of .* is not 24 finite points"):
         FlowModel.load(stored(tmp_path, model, J_template=joints))
 
 

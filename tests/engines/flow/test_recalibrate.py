@@ -10,10 +10,14 @@ from scipy import linalg
 
 from engines.body import BodyModel, joints_only
 from engines.covariance import std_from_cov
-from engines.flow.recalibrate import Recalibrator, least_motion, limited_change, scaled_distances
-from engines.flow.sampler import skeleton_of
+from engines.flow.recalibrate import (
+    Recalibrator,
+    limited_change,
+    scaled_distances,
+    transport_map,
+)
+from engines.flow.sampler import PosedHypotheses, skeleton_of
 from engines.flow.statistics import joint_moments
-from engines.kernels import JointPlan
 from engines.rotations import exp_so3, geodesic_angle, log_so3
 from engines.types import PARENTS, Hypotheses
 from tests.support.random_hypotheses import FACING, around
@@ -23,8 +27,7 @@ K = 100
 
 @pytest.fixture(scope="module")
 def recalibrate(body: BodyModel) -> Recalibrator:
-    skeleton = skeleton_of(body)
-    return Recalibrator(skeleton, JointPlan(skeleton, K))
+    return Recalibrator(skeleton_of(body), K)
 
 
 def draws(body: BodyModel, seed: int, pose_std: float = 0.15) -> Hypotheses:
@@ -58,7 +61,8 @@ def test_the_covariance_becomes_what_is_asked_for(
     moments = joint_moments(before)
     D = asked(seed, 0.7, 1.5)
     cov = D @ moments.cov @ D
-    after = joint_moments(recalibrate(before, moments, cov, 1.3 * moments.distance_std))
+    moved = recalibrate(before, moments, cov, 1.3 * moments.distance_std).hypotheses
+    after = joint_moments(moved)
     error = np.abs(std_from_cov(after.cov) / std_from_cov(cov) - 1)[1:]
     assert np.median(error) < 0.06 and error.max() < 0.2
     whole = np.linalg.norm(after.cov - cov, axis=(1, 2)) / np.linalg.norm(cov, axis=(1, 2))
@@ -69,7 +73,8 @@ def test_the_covariance_becomes_what_is_asked_for(
 def test_what_is_right_already_stays(recalibrate: Recalibrator, body: BodyModel) -> None:
     before = draws(body, 1)
     moments = joint_moments(before)
-    after = recalibrate(before, moments, moments.cov.astype(float), moments.distance_std)
+    posed = recalibrate(before, moments, moments.cov.astype(float), moments.distance_std)
+    after = posed.hypotheses
     np.testing.assert_allclose(after.joints, before.joints, atol=1e-4)
     assert geodesic_angle(exp_so3(after.rotvec), exp_so3(before.rotvec)).max() < 2e-3
     np.testing.assert_allclose(after.betas, before.betas, atol=1e-4)
@@ -82,7 +87,7 @@ def test_hypotheses_remain_bodies_and_the_best_estimate_remains(
     weights = np.random.default_rng(0).dirichlet(np.ones(K)).astype(np.float32)
     before = replace(before, weights=weights)
     moments = joint_moments(before)
-    after = recalibrate(before, moments, 2.0 * moments.cov, 0.5)
+    after = recalibrate(before, moments, 2.0 * moments.cov, 0.5).hypotheses
     np.testing.assert_allclose(
         joints_only(body, after.rotvec, after.betas, after.transl), after.joints, atol=1e-4
     )
@@ -121,7 +126,7 @@ def test_the_jacobian_is_that_of_forward_kinematics(
 def test_the_least_motion_is_the_symmetric_map_between_the_covariances() -> None:
     rng = np.random.default_rng(4)
     A, B = (r @ r.swapaxes(1, 2) + 1e-3 * np.eye(3) for r in rng.normal(0, 0.1, (2, 6, 3, 3)))
-    T = least_motion(A, B)
+    T = transport_map(A, B)
     widen = 1e-6 * np.eye(3)
     np.testing.assert_allclose(T @ (A + widen) @ T, B + widen, atol=1e-9)
     np.testing.assert_allclose(T, T.swapaxes(1, 2), atol=1e-9)
@@ -133,7 +138,7 @@ def test_the_least_motion_is_the_symmetric_map_between_the_covariances() -> None
 
 
 def test_a_joint_without_spread_is_not_thrown_about() -> None:
-    T = least_motion(np.zeros((1, 3, 3)), 0.04 * np.eye(3)[None])
+    T = transport_map(np.zeros((1, 3, 3)), 0.04 * np.eye(3)[None])
     assert np.linalg.norm(T[0]) > 100
     assert np.linalg.norm(limited_change(T)[0]) == pytest.approx(1.5)
     gentle = np.diag([1.1, 0.9, 1.0])[None]
@@ -150,11 +155,32 @@ def test_distances_get_their_spread_and_stay_in_front() -> None:
 
 
 def test_one_hypothesis_is_left_alone(body: BodyModel) -> None:
-    skeleton, many = skeleton_of(body), draws(body, 6)
+    many = draws(body, 6)
     alone = Hypotheses(*(part[:1] for part in vars(many).values()))
     alone = replace(alone, weights=np.ones(1, np.float32))
     moments = joint_moments(alone)
-    after = Recalibrator(skeleton, JointPlan(skeleton, 1))(
+    after = Recalibrator(skeleton_of(body), 1)(
         alone, moments, np.tile(0.01 * np.eye(3), (24, 1, 1)), 0.3
     )
-    np.testing.assert_array_equal(after.joints, alone.joints)
+    np.testing.assert_array_equal(after.hypotheses.joints, alone.joints)
+
+
+def test_what_was_recalibrated_before_leaves_no_trace(
+    recalibrate: Recalibrator, body: BodyModel
+) -> None:
+    def moved(recalibrator: Recalibrator, one: Hypotheses) -> PosedHypotheses:
+        moments = joint_moments(one)
+        return recalibrator(one, moments, 1.5 * moments.cov, 2.0 * moments.distance_std)
+
+    someone, another = draws(body, 7), draws(body, 8)
+    before = moved(recalibrate, someone)
+    kept = before.T_cam_rest.copy(), before.hypotheses.joints.copy()
+    after = moved(recalibrate, another)
+    alone = moved(Recalibrator(skeleton_of(body), K), another)
+    for name in ("rotvec", "betas", "transl", "joints"):
+        np.testing.assert_array_equal(
+            getattr(after.hypotheses, name), getattr(alone.hypotheses, name)
+        )
+    np.testing.assert_array_equal(after.T_cam_rest, alone.T_cam_rest)
+    np.testing.assert_array_equal(before.T_cam_rest, kept[0])
+    np.testing.assert_array_equal(before.hypotheses.joints, kept[1])
