@@ -6,7 +6,6 @@ agree with the other backends. The compiled network is kept in a cache, from whi
 loads it.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,8 +13,7 @@ import numpy as np
 import openvino
 
 from engines.backends.engine import Shapes, open_dimension
-from engines.blazepose.models import cache_folder
-from engines.errors import PenumbraError
+from engines.cache import writable_folder
 
 
 class OpenvinoEngine:
@@ -67,25 +65,8 @@ def open_here(model: Path, shapes: Shapes, device: str, num_threads: int | None)
     config = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",
-        "CACHE_DIR": str(_compiled_cache()),
+        "CACHE_DIR": str(writable_folder("openvino")),
     }
     if num_threads is not None:
         config["INFERENCE_NUM_THREADS"] = str(num_threads)
     return OpenvinoEngine(core.compile_model(network, "CPU", config))
-
-
-def _compiled_cache() -> Path:
-    folder = cache_folder() / "openvino"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(folder) from error
-    if not os.access(folder, os.W_OK):
-        raise _unwritable(folder)
-    return folder
-
-
-def _unwritable(folder: Path) -> PenumbraError:
-    return PenumbraError(
-        f"PENUMBRA_CACHE: cannot write to {folder}; name a folder that can be written to."
-    )

@@ -9,17 +9,18 @@ an old translation.
 
 import hashlib
 import importlib.util
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 
+from engines.cache import cache_folder, write_atomically
 from engines.errors import PenumbraError
 
 IMPORTER_VERSION = 1
 """Raise it when `tflite_import` or the outputs below change what they write."""
+MIN_SCORE = 0.5
+"""Score from which on either network's person counts as found, as in MediaPipe."""
 _SCHEMA = "tasks/metadata/schema_py_generated.py"
 
 
@@ -99,16 +100,10 @@ def import_once(
             import_tflite,
         )  # It needs onnx, which later runs do without.
 
-        _write_atomically(
+        write_atomically(
             path, import_tflite(data, load_schema(), outputs, inner).SerializeToString()
         )
     return path
-
-
-def cache_folder() -> Path:
-    """`$PENUMBRA_CACHE`, or `~/.cache/penumbra`."""
-    chosen = os.environ.get("PENUMBRA_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "penumbra"
 
 
 def load_schema() -> ModuleType:
@@ -137,20 +132,3 @@ def _in_mediapipe(relative: str) -> Path:
             f"The installed mediapipe has no {relative}; get it with pip install mediapipe==0.10.21."
         )
     return path
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Two processes may import at once, and a kill may come in the middle: a reader sees a whole
-    file or none.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=path.stem, suffix=".part", delete=False
-        ) as file:
-            file.write(content)
-        os.replace(file.name, path)
-    except OSError as error:
-        raise PenumbraError(
-            f"PENUMBRA_CACHE: cannot write {path} ({error.strerror}); name a folder that can be written to."
-        ) from error

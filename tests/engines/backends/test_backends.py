@@ -179,7 +179,7 @@ def test_cache_that_cannot_be_written_or_is_damaged(
     assert_agrees(dict(engine.outputs), dict(oracle.outputs))
     (tmp_path / "a_file").touch()
     monkeypatch.setenv("PENUMBRA_CACHE", str(tmp_path / "a_file" / "cache"))
-    with pytest.raises(PenumbraError, match=r"PENUMBRA_CACHE: cannot write to .*; name a folder"):
+    with pytest.raises(PenumbraError, match=r"PENUMBRA_CACHE: cannot write .*; name a folder"):
         open_engine(model, "openvino")
 
 
