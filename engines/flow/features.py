@@ -11,7 +11,9 @@ Everything is batched over leading dimensions; coordinates on the plane z = 1 ar
 (`engines.camera`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -24,7 +26,29 @@ LIMBS = tuple(LIMB_LANDMARKS)
 REACH_M = 1.0
 """`VirtualCamera.half_size` of an average person at a distance of 1 m: a person of half size h is
 about `REACH_M` / h metres away."""
-NUM_FEATURES = NUM_LANDMARKS * (2 + 1 + 1 + 1 + 1 + 3) + 3
+
+
+def _layout(widths: Mapping[str, int]) -> dict[str, slice]:
+    """Return where each part of the feature vector lies, given the parts' widths in order."""
+    ends = list(accumulate(widths.values()))
+    starts = [end - width for end, width in zip(ends, widths.values(), strict=True)]
+    return {name: slice(*ends) for name, *ends in zip(widths, starts, ends, strict=True)}
+
+
+LAYOUT = _layout(
+    {
+        "points": 2 * NUM_LANDMARKS,  # x, y on the plane z = 1 of the view, in half sizes
+        "depth": NUM_LANDMARKS,  # in half sizes
+        "visibility": NUM_LANDMARKS,  # this and the next two in [-1, 1]
+        "presence": NUM_LANDMARKS,
+        "inside": NUM_LANDMARKS,
+        "world": 3 * NUM_LANDMARKS,  # metres
+        "center": 2,  # the torso's ray in the camera
+        "log_half_size": 1,
+    }
+)
+"""Part of the feature vector to its place; within a part the landmark changes slowest."""
+NUM_FEATURES = sum(part.stop - part.start for part in LAYOUT.values())
 
 
 @dataclass(frozen=True)
@@ -71,17 +95,18 @@ def landmark_features(
     flat = homogeneous[..., :2] / np.maximum(homogeneous[..., 2:], 1e-3)
     half_size = 2.0 * np.sqrt((flat[..., LIMBS, :] ** 2).sum(-1).mean(-1)) + 1e-6
     batch = rays.shape[:-2]
-    parts = (
-        (flat / half_size[..., None, None]).reshape(*batch, -1),
-        depth / half_size[..., None],
-        2.0 * visibility - 1.0,
-        2.0 * presence - 1.0,
-        2.0 * inside - 1.0,
-        world.reshape(*batch, -1),
-        center,
-        np.log(half_size)[..., None],
-    )
-    features = np.concatenate(parts, -1).clip(-8.0, 8.0).astype(np.float32)
+    parts = {
+        "points": (flat / half_size[..., None, None]).reshape(*batch, -1),
+        "depth": depth / half_size[..., None],
+        "visibility": 2.0 * visibility - 1.0,
+        "presence": 2.0 * presence - 1.0,
+        "inside": 2.0 * inside - 1.0,
+        "world": world.reshape(*batch, -1),
+        "center": center,
+        "log_half_size": np.log(half_size)[..., None],
+    }
+    features = np.concatenate([parts[name] for name in LAYOUT], -1)
+    features = features.clip(-8.0, 8.0).astype(np.float32)
     return features, VirtualCamera(R_cam_view, half_size, _torso_axes(world))
 
 

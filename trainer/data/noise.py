@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engines.flow.features import LAYOUT, NUM_FEATURES
 from trainer.data.rng import StepRng
 
 
@@ -25,14 +26,15 @@ def with_noise(features: Tensor, config: NoiseConfig, rng: StepRng) -> Tensor:
     """Perturb features (their order is `engines.flow.features.landmark_features`'s); each picture
     has its own strength.
     """
-    widths = (
-        (66, config.points),
-        (33, config.depth),
-        (66, config.confidence),
-        (33, 0.0),
-        (99, config.world),
-        (3, 0.0),
-    )
-    std = torch.cat([torch.full((width,), value) for width, value in widths]).to(features.device)
+    std = torch.zeros(NUM_FEATURES)
+    for part, value in (
+        ("points", config.points),
+        ("depth", config.depth),
+        ("visibility", config.confidence),
+        ("presence", config.confidence),
+        ("world", config.world),
+    ):
+        std[LAYOUT[part]] = value
+    std = std.to(features.device)
     count = len(features)
     return features + 2 * rng.uniform(count, 1) * std * rng.normal(count, features.shape[1])

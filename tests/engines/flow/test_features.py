@@ -10,8 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from engines.body import BodyModel
 from engines.camera import Intrinsics
-from engines.flow import features
-from engines.flow.features import NUM_FEATURES, TORSO, VirtualCamera, landmark_features
+from engines.flow.features import LAYOUT, NUM_FEATURES, TORSO, VirtualCamera, landmark_features
 from engines.flow.sampler import features_of
 from engines.types import Landmarks, Roi
 from tests.support.random_pairs import records
@@ -20,9 +19,10 @@ from trainer.data import samples as data
 MIDDLE = np.array([-0.3, 0.1, 3.0])
 """Where `person` stands."""
 AHEAD = np.array([0.0, 0.0, 1.0])
-POINTS = slice(0, 66)
-WORLD = slice(66 + 4 * 33, 66 + 4 * 33 + 99)
-CENTER, LOG_HALF_SIZE = slice(NUM_FEATURES - 3, NUM_FEATURES - 1), NUM_FEATURES - 1
+POINTS = LAYOUT["points"]
+WORLD = LAYOUT["world"]
+CENTER = LAYOUT["center"]
+LOG_HALF_SIZE = LAYOUT["log_half_size"].start
 
 
 def person(seed: int = 0) -> np.ndarray:
@@ -57,8 +57,8 @@ def test_the_vector_has_the_stated_parts() -> None:
         marks, visibility=visibility, presence=presence, inside=np.arange(33) % 2 == 0
     )
     assert vector.shape == (NUM_FEATURES,) and vector.dtype == np.float32
-    np.testing.assert_allclose(vector[99:132], 2 * visibility - 1, atol=1e-6)
-    np.testing.assert_allclose(vector[132:165], 2 * presence - 1, atol=1e-6)
+    np.testing.assert_allclose(vector[LAYOUT["visibility"]], 2 * visibility - 1, atol=1e-6)
+    np.testing.assert_allclose(vector[LAYOUT["presence"]], 2 * presence - 1, atol=1e-6)
     assert vector[165:198].tolist() == [1.0, -1.0] * 16 + [1.0]
     np.testing.assert_allclose(vector[WORLD], (marks - marks[23:25].mean(0)).ravel(), atol=1e-6)
     np.testing.assert_allclose(
@@ -109,7 +109,7 @@ def test_a_torso_in_one_point_makes_panning_invisible() -> None:
     before, view = seen(marks, world)
     for degrees in (-20.0, 10.0, 30.0):
         pan = Rotation.from_euler("y", degrees, degrees=True).as_matrix()
-        after, panned = seen(marks @ pan.T, world, depth=before[66:99] * view.half_size)
+        after, panned = seen(marks @ pan.T, world, depth=before[LAYOUT["depth"]] * view.half_size)
         np.testing.assert_allclose(panned.R_cam_view, pan @ view.R_cam_view, atol=1e-12)
         np.testing.assert_allclose(np.delete(after, CENTER), np.delete(before, CENTER), atol=2e-6)
         assert abs(after[CENTER] - before[CENTER]).max() > 0.1
@@ -215,9 +215,16 @@ def test_trainer_and_live_system_see_the_same(body: BodyModel, tmp_path: Path) -
         assert view.half_size == pytest.approx(trained.half[i].item(), rel=1e-6)
 
 
+def test_the_layout_is_the_one_that_the_shipped_flow_was_trained_with() -> None:
+    starts = [LAYOUT[name].start for name in LAYOUT]
+    assert " ".join(LAYOUT) == (
+        "points depth visibility presence inside world center log_half_size"
+    )
+    assert starts == [0, 66, 99, 132, 165, 198, 297, 299] and NUM_FEATURES == 300
+
+
 def test_features_say_who_is_outside_the_picture() -> None:
     inside = np.zeros((2, 33), bool)
     inside[0] = True
     vectors = [seen(person(), inside=row)[0] for row in inside]
     assert (vectors[0] != vectors[1]).sum() == 33
-    assert features.NUM_FEATURES == 33 * 9 + 3
