@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from engines.backends.engine import Engine, open_engine
-from engines.blazepose.models import detector_model
+from engines.blazepose.models import MIN_SCORE, detector_model
 from engines.blazepose.roi import apply_affine, crop_to_image, cut, roi_from_points, write_planes
 from engines.types import Roi
 
@@ -36,7 +36,7 @@ def anchor_centers() -> Float[np.ndarray, "2254 2"]:
 class Detector:
     """Call it with a picture. Its buffers are made once, so one detector belongs to one thread."""
 
-    def __init__(self, engine: Engine, min_score: float = 0.5) -> None:
+    def __init__(self, engine: Engine, min_score: float = MIN_SCORE) -> None:
         """Take a network made by `engines.blazepose.models.detector_model`; nobody is seen below
         `min_score`.
         """

@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 
 from engines.blazepose.detector import Detector, open_detector
 from engines.blazepose.landmarker import Landmarker, open_landmarker
+from engines.blazepose.models import MIN_SCORE
 from engines.blazepose.roi import steady
 from engines.types import Landmarks, Roi
 
@@ -31,7 +32,9 @@ class PoseTracker:
     thread.
     """
 
-    def __init__(self, detector: Detector, landmarker: Landmarker, min_score: float = 0.5) -> None:
+    def __init__(
+        self, detector: Detector, landmarker: Landmarker, min_score: float = MIN_SCORE
+    ) -> None:
         """Take the two networks; below `min_score` the landmarker's "there is somebody" is not
         believed.
         """

@@ -13,15 +13,13 @@ from jaxtyping import Float, UInt8
 from engines.backends.engine import open_engine
 from engines.blazepose.landmarker import SIDE as CROP
 from engines.blazepose.landmarker import Landmarker
-from engines.blazepose.models import landmarker_model
+from engines.blazepose.models import MIN_SCORE, landmarker_model
 from engines.body import BodyModel
 from engines.types import Landmarks, Roi
 from trainer.data.samples import landmark_record
 from trainer.render.crops import SceneCrop, SceneRenderer
 from trainer.render.scenes import CROPS, Scene
 
-MIN_SCORE = 0.5
-"""Of the landmark network; the live system drops a person below it as well."""
 _WHOLE_CROP = Roi(np.array([CROP / 2, CROP / 2]), CROP, 0.0)
 
 

@@ -36,6 +36,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from tqdm import tqdm
 
 from engines.blazepose.landmarker import SIDE, Landmarker
+from engines.blazepose.models import MIN_SCORE
 from engines.blazepose.roi import MARGIN, apply_affine, image_to_crop
 from engines.body import BodyModel, joints_only
 from engines.camera import Intrinsics, from_fov
@@ -51,8 +52,6 @@ CONFIDENT = 0.6
 """Of a keypoint that counts as seen, as in HuManiFlow's evaluation on 3DPW (Sengupta et al.,
 2023).
 """
-MIN_SCORE = 0.5
-"""Below it the landmark network sees nobody; the same in the live system."""
 _AS_GOOD = 0.05
 """A second look may be this much less certain than the first: its region is the better one."""
 Placed = Literal["given", "keypoints", "box"]
