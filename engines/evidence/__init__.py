@@ -1,6 +1,5 @@
-"""Outside evidence about a body: choose and reweight hypotheses by what the picture that they came
-from cannot know.
+"""Evidence from outside the image: weigh hypotheses by what their own image cannot tell.
 
-evidence.py (the interface, and what is done with it), second_view.py (another camera), surfaces.py
-(floors and objects, on the points of skin.py), density.py (the flow's own opinion).
+evidence.py (the interface, and what is done with it), second_view.py (another camera), contact.py
+(floors and objects), surfaces.py (signed distances to them).
 """

@@ -1,10 +1,6 @@
-"""Known surfaces as evidence: bodies do not sink into floors and objects, feet stand, hands hold.
+"""Signed distances to known surfaces: planes, and objects given by points with normals.
 
-    floor = Plane.through(point, up)                              # camera frame, metres
-    skin, soles = Skin.of(body), Skin.of(body, ("left_foot", "left_ankle"))
-    posterior = reweight(hypotheses, NonPenetration(floor, skin), Contact(floor, soles))
-
-A plane in metres also says how far away the person is, which one camera hardly knows. Needs SciPy.
+Needs SciPy. Evidence from them: `engines.evidence.contact`.
 """
 
 from dataclasses import dataclass
@@ -16,11 +12,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import KDTree
 
 from engines.errors import PenumbraError
-from engines.evidence.skin import BodyPoints
-from engines.types import Hypotheses
 
-TOLERANCE_M = 0.02
-"""Skin gives way, floors are measured and bodies are modelled no better than this."""
 _NEIGHBOURS = 8
 
 
@@ -33,7 +25,7 @@ class Surface(Protocol):
         ...
 
     def depth(self, points: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B"]:
-        """max(0, -height), for which fewer points need a closer look."""
+        """max(0, -height), which is cheaper to compute."""
         ...
 
 
@@ -42,28 +34,25 @@ class Plane:
     """The half-space normal . x < offset is solid: a floor, a wall, a table top."""
 
     normal: Float[np.ndarray, "3"]
-    """Unit vector out of the solid, camera frame (y down: the floor of a level camera has (0, -1,
-    0)).
-    """
+    """Unit vector out of the solid, camera frame: (0, -1, 0) for the floor of a level camera."""
     offset: float
     """Metres."""
 
     def __post_init__(self) -> None:
-        if np.shape(self.normal) != (3,) or not np.isclose(
-            np.linalg.norm(self.normal), 1.0, atol=1e-4
-        ):
+        unit = np.shape(self.normal) == (3,) and abs(np.linalg.norm(self.normal) - 1.0) < 1e-4
+        if not unit:
             raise PenumbraError(
-                f"Plane's normal must be a vector of three numbers and length 1, not {self.normal}."
+                f"normal: must be three numbers and of length 1, not {self.normal}; normalise it."
             )
         if not np.isfinite(self.offset):
-            raise PenumbraError(f"Plane's offset must be a number of metres, not {self.offset}.")
+            raise PenumbraError(f"offset: must be a finite number of metres, not {self.offset}.")
 
     @staticmethod
     def through(point: Float[np.ndarray, "3"], normal: Float[np.ndarray, "3"]) -> "Plane":
         """The plane through a point; the normal may have any length but zero."""
         length = float(np.linalg.norm(normal))
         if not (np.isfinite(length) and length > 0):
-            raise PenumbraError(f"Plane.through needs a normal that is not zero, not {normal}.")
+            raise PenumbraError(f"normal: must not be zero or infinite, not {normal}.")
         unit = np.asarray(normal, np.float64) / length
         return Plane(unit, float(unit @ np.asarray(point, np.float64)))
 
@@ -93,18 +82,17 @@ class Solid:
 
     def __post_init__(self) -> None:
         shape = np.shape(self.points)
-        if (
-            len(shape) != 2
-            or shape[1:] != (3,)
-            or shape[0] < _NEIGHBOURS
-            or np.shape(self.normals) != shape
-        ):
+        if len(shape) != 2 or shape[1] != 3 or shape[0] < _NEIGHBOURS:
             raise PenumbraError(
-                f"Solid needs at least {_NEIGHBOURS} points (M, 3) and as many normals, not {shape} and "
-                f"{np.shape(self.normals)}."
+                f"points: must have shape (M, 3) with at least {_NEIGHBOURS} points, not {shape}; "
+                "sample the surface more densely."
+            )
+        if np.shape(self.normals) != shape:
+            raise PenumbraError(
+                f"normals: must be as many as points, {shape}, not {np.shape(self.normals)}."
             )
         if not np.allclose(np.linalg.norm(self.normals, axis=1), 1.0, atol=1e-3):
-            raise PenumbraError("Solid's normals must have length 1 and point out of the object.")
+            raise PenumbraError("normals: must have length 1; normalise them, out of the object.")
 
     @staticmethod
     def from_mesh(
@@ -113,8 +101,13 @@ class Solid:
         spacing_m: float = 0.01,
         seed: int = 0,
     ) -> "Solid":
-        """Sample a closed mesh whose triangles turn counter-clockwise seen from outside, about
-        `spacing_m` apart.
+        """Sample the surface of a closed mesh.
+
+        Args:
+            vertices: metres, the first camera's frame.
+            faces: triangles, counter-clockwise as seen from outside.
+            spacing_m: about how far apart the samples are, metres.
+            seed: of the sampling.
 
         Raises:
             PenumbraError: the mesh has no area or `spacing_m` is not above zero.
@@ -124,16 +117,16 @@ class Solid:
         double = np.linalg.norm(cross, axis=1)
         if not (spacing_m > 0 and double.sum() > 0):
             raise PenumbraError(
-                f"Solid.from_mesh needs a mesh with area and spacing_m above 0, not {spacing_m}."
+                f"spacing_m: must be above 0, and the mesh must have an area, not {spacing_m} for "
+                f"{len(faces)} triangles; check the mesh."
             )
         count = max(_NEIGHBOURS, int(np.ceil(double.sum() / 2 / spacing_m**2)))
         rng = np.random.default_rng(seed)
         chosen = rng.choice(len(faces), count, p=double / double.sum())
         u, v = rng.random((2, count, 1))
-        u, v = (
-            np.where(u + v > 1, 1 - u, u),
-            np.where(u + v > 1, 1 - v, v),
-        )  # fold the square into the triangle
+        outside = u + v > 1  # the other half of the parallelogram: folded back into the triangle
+        u = np.where(outside, 1 - u, u)
+        v = np.where(outside, 1 - v, v)
         points = a[chosen] + u * (b - a)[chosen] + v * (c - a)[chosen]
         return Solid(points, cross[chosen] / double[chosen, None])
 
@@ -142,12 +135,12 @@ class Solid:
         return KDTree(self.points)
 
     @cached_property
-    def _reach(self) -> float:
-        """How far out tangent planes are trusted, metres: the usual extent of a neighbourhood."""
+    def _tangent_range(self) -> float:
+        """How far out tangent planes are used, metres: the usual extent of a neighbourhood."""
         return float(np.median(self._tree.query(self.points, _NEIGHBOURS)[0][:, -1]))
 
     def height(self, points: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B"]:
-        """See the class."""
+        """Signed distance as the class defines it, metres."""
         flat = np.asarray(points, np.float64).reshape(-1, 3)
         close, height = self._close(flat), np.empty(len(flat))
         height[~close] = self._tree.query(flat[~close])[0]
@@ -162,14 +155,14 @@ class Solid:
         return depth.reshape(points.shape[:-1])
 
     def _close(self, points: Float[np.ndarray, "N 3"]) -> Bool[np.ndarray, "N"]:
-        """Whether the side is in question: a point outside this box is outside the object."""
+        """Whether a point may be inside: outside of the box it cannot."""
         low, high = self._box
         return ((points >= low) & (points <= high)).all(-1)
 
     @cached_property
     def _box(self) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
         """Corners of the box beyond which no tangent plane is needed."""
-        return self.points.min(0) - self._reach, self.points.max(0) + self._reach
+        return self.points.min(0) - self._tangent_range, self.points.max(0) + self._tangent_range
 
     def _height_close(self, points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N"]:
         distance, index = self._tree.query(points, _NEIGHBOURS)
@@ -178,94 +171,4 @@ class Solid:
         offset = points[:, None, :] - self.points[index]
         tangent = (share * (offset * self.normals[index]).sum(-1)).sum(-1)
         nearest = distance[:, 0]
-        return np.where(nearest > self._reach, np.copysign(nearest, tangent), tangent)
-
-
-@dataclass(frozen=True)
-class NonPenetration:
-    """No point of the body is inside: -1/2 (depth of the deepest point / tolerance)^2, zero where
-    none is.
-
-    The deepest point and not the sum over all: points of one body sink together, and are no
-    independent evidence.
-    """
-
-    surface: Surface
-    body: BodyPoints
-    tolerance_m: float = TOLERANCE_M
-
-    def __post_init__(self) -> None:
-        _check_tolerance(self.tolerance_m)
-
-    def log_likelihood(self, hypotheses: Hypotheses) -> Float[np.ndarray, "K"]:
-        """Nats."""
-        depth = self.surface.depth(self.body.points(hypotheses)).max(-1)
-        return -0.5 * (depth / self.tolerance_m) ** 2
-
-
-@dataclass(frozen=True)
-class Contact:
-    """Every part of `body` touches: a normal distribution of its clearance, which is the height of
-    its lowest point.
-
-    A part that hangs above the surface and one that is inside are equally wrong.
-    """
-
-    surface: Surface
-    body: BodyPoints
-    tolerance_m: float = TOLERANCE_M
-    """Standard deviation of the clearance of each part."""
-
-    def __post_init__(self) -> None:
-        _check_tolerance(self.tolerance_m)
-
-    def log_likelihood(self, hypotheses: Hypotheses) -> Float[np.ndarray, "K"]:
-        """Nats."""
-        height = self.surface.height(self.body.points(hypotheses))
-        clearance = np.stack(
-            [height[:, self.body.part == part].min(-1) for part in np.unique(self.body.part)], -1
-        )
-        return -0.5 * ((clearance / self.tolerance_m) ** 2).sum(-1)
-
-
-@dataclass(frozen=True)
-class Grasp:
-    """The points of `body` and a patch of an object lie on each other: -chamfer distance /
-    tolerance.
-
-    MHEntropy's hand-object selection with joints for `body` (its release computes this distance and
-    does not use it). `patch` should be what is held and not the whole object, because each of its
-    points asks for a point of the body.
-    """
-
-    patch: Float[np.ndarray, "M 3"]
-    """First camera's frame, metres."""
-    body: BodyPoints
-    tolerance_m: float = TOLERANCE_M
-
-    def __post_init__(self) -> None:
-        _check_tolerance(self.tolerance_m)
-        if np.ndim(self.patch) != 2 or np.shape(self.patch)[1] != 3 or not len(self.patch):
-            raise PenumbraError(
-                f"Grasp's patch must hold points (M, 3), not {np.shape(self.patch)}."
-            )
-
-    def log_likelihood(self, hypotheses: Hypotheses) -> Float[np.ndarray, "K"]:
-        """Nats."""
-        return -chamfer(self.body.points(hypotheses), self.patch) / self.tolerance_m
-
-
-def chamfer(
-    bodies: Float[np.ndarray, "K N 3"], patch: Float[np.ndarray, "M 3"]
-) -> Float[np.ndarray, "K"]:
-    """Symmetric chamfer distance, metres: the mean distance of each set's points to the other's
-    nearest, both summed.
-    """
-    to_patch = KDTree(patch).query(bodies)[0].mean(-1)
-    to_body = [KDTree(points).query(patch)[0].mean() for points in bodies]
-    return to_patch + np.array(to_body)
-
-
-def _check_tolerance(tolerance_m: float) -> None:
-    if not tolerance_m > 0:
-        raise PenumbraError(f"tolerance_m must be above 0, not {tolerance_m}.")
+        return np.where(nearest > self._tangent_range, np.copysign(nearest, tangent), tangent)

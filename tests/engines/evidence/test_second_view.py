@@ -1,4 +1,4 @@
-"""A second camera says how deep things are; landmarks that it does not see say nothing."""
+"""A second camera determines depth; landmarks that it cannot see have no effect."""
 
 from dataclasses import replace
 
@@ -27,10 +27,10 @@ def from_the_side(angle: float = 1.2) -> np.ndarray:
     return T
 
 
-def seen(
+def second_view(
     joints: np.ndarray, T: np.ndarray, noise_px: float = 0.0, visibility: float = 0.95
 ) -> SecondView:
-    """What the second camera sees of true joints (24, 3)."""
+    """The second camera's view of true joints (24, 3)."""
     points = np.full((33, 2), -1e3)
     in_second = joints[JOINTS] @ T[:3, :3].T + T[:3, 3]
     points[LANDMARKS] = CAMERA.project(in_second) + np.random.default_rng(0).normal(
@@ -45,9 +45,7 @@ def test_landmarks_and_joints_agree_with_the_trainer() -> None:
 
 
 def test_the_likelihood_by_hand() -> None:
-    """One landmark counts: 30 px right of where the joint is seen, b = 10 px, visibility 0.8, 1280
-    x 720 px.
-    """
+    """One landmark counts, 30 px off; b = 10 px, visibility 0.8, 1280 x 720 px."""
     camera = Intrinsics(1000, 1000, 640, 360, (1280, 720))
     points = np.full((33, 2), -1.0)
     points[15] = (670, 360)
@@ -77,18 +75,18 @@ def test_the_truth_is_likeliest_through_a_distorting_lens(body: BodyModel) -> No
     draws, truth = around(body, 200, seed=0)
     joints = draws.joints.copy()
     joints[77] = truth
-    values = seen(truth, from_the_side()).log_likelihood(replace(draws, joints=joints))
+    values = second_view(truth, from_the_side()).log_likelihood(replace(draws, joints=joints))
     assert values.argmax() == 77
 
 
 def test_a_second_view_improves_depth_and_pose(body: BodyModel) -> None:
-    """Over twelve people: the weighted mean against the plain mean, in absolute depth and with the
-    pelvises together.
-    """
+    """Weighted against plain mean over twelve people, in depth and relative to the pelvis."""
     depth, pose = np.zeros((12, 2)), np.zeros((12, 2))
     for seed in range(12):
         draws, truth = around(body, 400, seed)
-        posterior = reweight(draws, seen(truth, from_the_side(), noise_px=3), min_effective=4)
+        posterior = reweight(
+            draws, second_view(truth, from_the_side(), noise_px=3), min_effective=4
+        )
         for column, hypotheses in enumerate((draws, posterior)):
             mean = posterior_moments(hypotheses).mean
             depth[seed, column] = np.abs(mean - truth)[:, 2].mean()
@@ -99,14 +97,14 @@ def test_a_second_view_improves_depth_and_pose(body: BodyModel) -> None:
     assert pose[:, 1].mean() < pose[:, 0].mean()
 
 
-def test_hidden_landmarks_and_those_outside_say_nothing(body: BodyModel) -> None:
+def test_occluded_landmarks_and_those_outside_have_no_effect(body: BodyModel) -> None:
     draws, truth = around(body, 20, seed=1)
-    view = seen(truth, from_the_side())
-    hidden = view.visibility.copy()
-    hidden[16] = 0.0
+    view = second_view(truth, from_the_side())
+    occluded = view.visibility.copy()
+    occluded[16] = 0.0
     elsewhere = view.points.copy()
     elsewhere[16] = (300, 300)
-    a = replace(view, visibility=hidden)
+    a = replace(view, visibility=occluded)
     b = replace(
         a, points=elsewhere, scale=a.scale_px / replace(a, points=elsewhere).scale_px * a.scale
     )
@@ -118,7 +116,7 @@ def test_hidden_landmarks_and_those_outside_say_nothing(body: BodyModel) -> None
 def test_one_wrong_landmark_does_not_decide(body: BodyModel) -> None:
     """The truth keeps beating a body that is bent towards a landmark which is far off."""
     draws, truth = around(body, 2, seed=2)
-    view = seen(truth, from_the_side())
+    view = second_view(truth, from_the_side())
     points = view.points.copy()
     points[16] = (5, 5)
     near = np.stack([truth, truth + np.array([0.0, 0.0, 0.15])])
@@ -133,5 +131,7 @@ def test_wrong_arguments_are_named() -> None:
             SecondView(points, ones, CAMERA, T)
     with pytest.raises(PenumbraError, match="scale"):
         SecondView(points, ones, CAMERA, np.eye(4), scale=0)
-    with pytest.raises(PenumbraError, match="33"):
+    with pytest.raises(PenumbraError, match=r"visibility: .*33"):
+        SecondView(points, ones[:17], CAMERA, np.eye(4))
+    with pytest.raises(PenumbraError, match=r"points: .*33"):
         SecondView(points[:17], ones, CAMERA, np.eye(4))

@@ -8,9 +8,17 @@ from scipy.spatial.distance import cdist
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
+from engines.evidence.contact import (
+    BodyJoints,
+    Contact,
+    Grasp,
+    NonPenetration,
+    BodySurface,
+    chamfer,
+    joint_ids,
+)
 from engines.evidence.evidence import best, reweight
-from engines.evidence.skin import BareJoints, Skin, joint_ids
-from engines.evidence.surfaces import Contact, Grasp, NonPenetration, Plane, Solid, chamfer
+from engines.evidence.surfaces import Plane, Solid
 from engines.rotations import log_so3
 from engines.types import Hypotheses
 from tests.support.random_hypotheses import FACING, around, hypotheses_of_poses
@@ -52,13 +60,13 @@ def test_plane_height_by_hand() -> None:
 def test_a_floor_kills_those_below_it(body: BodyModel) -> None:
     people = standing(body, [0.0, -0.005, -0.1, 0.1])
     floor = Plane.through(np.array([0.0, lowest(body, people), 3.0]), np.array([0.0, -1.0, 0.0]))
-    free = reweight(people, NonPenetration(floor, Skin.of(body)))
+    free = reweight(people, NonPenetration(floor, BodySurface.of(body)))
     assert free.weights[2] < 1e-4  # 10 cm under the floor
     assert free.weights[1] > 0.9 * free.weights[0]  # half a centimetre is within the tolerance
     assert free.weights[3] == pytest.approx(
         free.weights[0], rel=0.02
     )  # in the air is not in the floor
-    stand = reweight(people, Contact(floor, Skin.of(body, SOLES), tolerance_m=0.03))
+    stand = reweight(people, Contact(floor, BodySurface.of(body, SOLES), tolerance_m=0.03))
     assert stand.weights[3] < 1e-3 and stand.weights[2] < 1e-3
     assert stand.weights[:2].sum() > 0.998
 
@@ -75,7 +83,7 @@ def test_a_floor_tells_the_distance(body: BodyModel) -> None:
         body, np.repeat(true.rotvec, 5, 0), pelvis + np.array([0.0, 0.15, 0.0]) * (factors - 1)
     )
     floor = Plane.through(np.array([0.0, ground, 3.0]), np.array([0.0, -1.0, 0.0]))
-    assert best(reweight(people, Contact(floor, Skin.of(body, SOLES)))).joints[
+    assert best(reweight(people, Contact(floor, BodySurface.of(body, SOLES)))).joints[
         0, 2
     ] == pytest.approx(3.0)
 
@@ -87,7 +95,7 @@ def test_the_thinned_skin_finds_the_deepest_point(body: BodyModel, seed: int) ->
     """
     draws, _ = around(body, 6, seed, pose_std=0.4)
     full = body.shaped(draws.betas).posed(draws.rotvec, draws.transl).vertices("full")
-    thin = Skin.of(body, count=500).points(draws)
+    thin = BodySurface.of(body, count=500).points(draws)
     normals = np.random.default_rng(seed).normal(size=(40, 3))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     missed = (thin @ normals.T).min(1) - (full @ normals.T).min(1)  # (K, 40), metres
@@ -97,13 +105,13 @@ def test_the_thinned_skin_finds_the_deepest_point(body: BodyModel, seed: int) ->
 
 def test_parts_are_where_their_joints_are(body: BodyModel) -> None:
     draws, _ = around(body, 3, seed=3)
-    skin = Skin.of(body, ("left_hand", "right_foot"), count=60)
+    skin = BodySurface.of(body, ("left_hand", "right_foot"), count=60)
     assert set(skin.part) == {22, 11}
     points = skin.points(draws)
     for joint in (22, 11):
         away = np.linalg.norm(points[:, skin.part == joint] - draws.joints[:, None, joint], axis=-1)
         assert away.max() < 0.25
-    np.testing.assert_array_equal(BareJoints.of(("head",)).points(draws)[:, 0], draws.joints[:, 15])
+    np.testing.assert_array_equal(BodyJoints.of(("head",)).points(draws)[:, 0], draws.joints[:, 15])
     np.testing.assert_array_equal(joint_ids(("pelvis", "head")), [0, 15])
 
 
@@ -138,14 +146,14 @@ def test_the_object_chooses_who_touches_it(body: BodyModel) -> None:
     rotvec = np.zeros((4, 24, 3))
     rotvec[:, 0], rotvec[:, 16] = log_so3(FACING), arms
     people = hypotheses_of_poses(body, rotvec, np.tile([0.0, 0.0, 3.0], (4, 1)))
-    hand = Skin.of(body, ("left_hand",))
+    hand = BodySurface.of(body, ("left_hand",))
     tips = hand.points(people)[2]
     tip = tips[tips[:, 0].argmax()]  # a T-pose that faces the camera has its left hand at large x
     vertices, faces = box((float(tip[0]) + 0.1, float(tip[1]), float(tip[2])), 0.2)
     cup = Solid.from_mesh(vertices, faces)
-    touching = reweight(people, Contact(cup, hand), NonPenetration(cup, Skin.of(body)))
+    touching = reweight(people, Contact(cup, hand), NonPenetration(cup, BodySurface.of(body)))
     assert touching.weights[2] > 0.99
-    held = reweight(people, Grasp(tips, BareJoints.of(("left_hand", "left_wrist"))))
+    held = reweight(people, Grasp(tips, BodyJoints.of(("left_hand", "left_wrist"))))
     assert held.weights.argmax() == 2
 
 
@@ -157,7 +165,7 @@ def test_chamfer_against_all_pairs() -> None:
 
 
 def test_wrong_arguments_are_named(body: BodyModel) -> None:
-    floor, joints = Plane(np.array([0.0, -1.0, 0.0]), -1.0), BareJoints.of()
+    floor, joints = Plane(np.array([0.0, -1.0, 0.0]), -1.0), BodyJoints.of()
     for build in (lambda: NonPenetration(floor, joints, 0.0), lambda: Contact(floor, joints, -1.0)):
         with pytest.raises(PenumbraError, match="tolerance_m"):
             build()
@@ -166,9 +174,9 @@ def test_wrong_arguments_are_named(body: BodyModel) -> None:
     with pytest.raises(PenumbraError, match="zero"):
         Plane.through(np.zeros(3), np.zeros(3))
     with pytest.raises(PenumbraError, match="left_thumb"):
-        Skin.of(body, ("left_thumb",))
+        BodySurface.of(body, ("left_thumb",))
     with pytest.raises(PenumbraError, match="count"):
-        Skin.of(body, count=0)
+        BodySurface.of(body, count=0)
     with pytest.raises(PenumbraError, match="length 1"):
         Solid(np.zeros((10, 3)), np.zeros((10, 3)))
     with pytest.raises(PenumbraError, match="at least 8"):

@@ -7,10 +7,9 @@ import pytest
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from engines.evidence.density import TopDensity
-from engines.evidence.evidence import best, reweight
-from engines.evidence.skin import Skin
-from engines.evidence.surfaces import NonPenetration, Plane
+from engines.evidence.contact import NonPenetration, BodySurface
+from engines.evidence.evidence import TopDensity, best, reweight
+from engines.evidence.surfaces import Plane
 from realtime.stream.decode import decode
 from realtime.stream.encode import encode_estimate
 from realtime.stream.publisher import Publisher
@@ -42,7 +41,7 @@ def test_an_older_publisher_sends_no_density() -> None:
     old = decode(pack(header | {"version": [1, 1]}, bytes(data)))
     received = hypotheses_of(old.people[0])
     assert np.isnan(received.log_q).all() and np.isfinite(received.joints).all()
-    with pytest.raises(PenumbraError, match=r"from version 1\.2 of the stream on"):
+    with pytest.raises(PenumbraError, match=r"version 1\.2 of the stream"):
         reweight(received, TopDensity(2))
 
 
@@ -66,7 +65,7 @@ def test_a_published_message_is_reweighted_by_a_floor(body: BodyModel) -> None:
             except TimeoutError:
                 continue
     assert message is not None
-    received, skin = hypotheses_of(message.people[0]), Skin.of(body)
+    received, skin = hypotheses_of(message.people[0]), BodySurface.of(body)
     lowest = skin.points(draws)[..., 1].max(1)
     floor = Plane.through(np.array([0.0, np.median(lowest), 3.0]), np.array([0.0, -1.0, 0.0]))
     posterior = reweight(received, NonPenetration(floor, skin, tolerance_m=0.005))
