@@ -1,1 +1,1 @@
-"""What runs a network: one protocol (`engine.py`), one file a backend."""
+"""Inference engines: one protocol (`engine.py`), and one file for each backend."""

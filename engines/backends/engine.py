@@ -1,5 +1,4 @@
-"""What runs a network: one small protocol, and `open_engine`, the only place where a backend is
-chosen.
+"""Inference engines: a small protocol, and `open_engine`, where the backend is chosen.
 
 An engine owns fixed host arrays. The caller writes into `inputs` in place, calls `run()`, and reads
 `outputs`; the arrays are allocated once and stay the same objects for the life of the engine:
@@ -21,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -34,20 +34,16 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @runtime_checkable
 class Engine(Protocol):
-    """A network that is ready to run. Not thread-safe: one engine belongs to one thread at a
-    time.
-    """
+    """A network that is ready to run, by one thread at a time."""
 
     @property
     def backend(self) -> str:
-        """What runs the network, for people to read: "openvino CPU", "onnxruntime CPU", "torch cuda
-        NVIDIA L4".
-        """
+        """Name of backend and device: "openvino CPU", "torch cuda NVIDIA L4"."""
         ...
 
     @property
     def device(self) -> str:
-        """Where it runs, as the kernels name it: "cpu" or "cuda:0"."""
+        """Device in the kernels' spelling: "cpu" or "cuda:0"."""
         ...
 
     @property
@@ -67,29 +63,29 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Backend:
-    """Where a backend lives and what a user installs to get it."""
+    """Module of a backend, and what a user installs to get it."""
 
     module: str
-    """Our module, which offers `open_<name>_engine`; imported only when the backend is used."""
+    """Module of this folder with its `open_here`, imported only when the backend is used."""
     packages: tuple[str, ...]
     """Import names that must be found."""
     install: str
-    """The command that brings them."""
+    """The command that installs them."""
     needs_cuda: bool = False
 
 
+_TORCH = "pip install -e '.[torch]'"
 # fmt: off
 BACKENDS: dict[str, Backend] = {
-    "tensorrt": Backend("engines.backends.tensorrt_engine", ("tensorrt", "cuda"), "pip install -e '.[trt]'", True),
-    "torch-cuda": Backend("engines.backends.torch_engine", ("torch", "onnx"), "pip install -e '.[torch]'", True),
-    "openvino": Backend("engines.backends.openvino_engine", ("openvino",), "pip install openvino"),
-    "onnxruntime": Backend("engines.backends.onnxruntime_engine", ("onnxruntime",), "pip install onnxruntime"),
-    "torch": Backend("engines.backends.torch_engine", ("torch", "onnx"), "pip install -e '.[torch]'"),
+    "tensorrt": Backend("tensorrt_engine", ("tensorrt", "cuda"), "pip install -e '.[trt]'", True),
+    "torch-cuda": Backend("torch_engine", ("torch", "onnx"), _TORCH, True),
+    "openvino": Backend("openvino_engine", ("openvino",), "pip install openvino"),
+    "onnxruntime": Backend("onnxruntime_engine", ("onnxruntime",), "pip install onnxruntime"),
+    "torch": Backend("torch_engine", ("torch", "onnx"), _TORCH),
 }
 # fmt: on
-"""In the order in which `auto` prefers them. It never takes "torch": on a CPU the two before it are
-faster.
-"""
+"""Backends in the order in which `auto` prefers them. `auto` never takes "torch": on a CPU the two
+before it are faster."""
 
 
 def open_engine(
@@ -102,18 +98,18 @@ def open_engine(
     """Make the network in `model` ready to run on `backend`.
 
     Args:
-        model: An ONNX file.
-        backend: A key of `BACKENDS`, or "auto" to take the fastest that works here. A named backend
+        model: an ONNX file.
+        backend: a key of `BACKENDS`, or "auto" to take the fastest that works here. A named backend
             is used or refused, never replaced by another.
-        shapes: Full shapes of the inputs whose shape the file leaves open, e.g. `{"z": (100, 85)}`.
+        shapes: full shapes of the inputs whose shape the file leaves open, e.g. `{"z": (100, 85)}`.
         num_threads: CPU threads for one run; None leaves it to the backend. Ignored by the GPU
             backends.
 
     Raises:
-        PenumbraError: The file or the backend is not there, or a dimension stays open.
+        PenumbraError: if the file or the backend is not there, or a dimension stays open.
     """
     if not model.is_file():
-        raise PenumbraError(f"model: there is no file {model}.")
+        raise PenumbraError(f"model: there is no file {model}; name an ONNX file.")
     shapes = dict(shapes or {})
     if backend != "auto":
         return _open(model, backend, shapes, num_threads)
@@ -124,8 +120,9 @@ def open_engine(
 
 
 def why_unavailable(name: str) -> str | None:
-    """The sentence that says how to get backend `name`, or None where it can be used. Imports
-    nothing heavy.
+    """Return the sentence that says how to get backend `name`, or None where it can be used.
+
+    It imports nothing heavy.
     """
     spec = BACKENDS[name]
     missing = [package for package in spec.packages if find_spec(package) is None]
@@ -134,14 +131,15 @@ def why_unavailable(name: str) -> str | None:
             f"backend: '{name}' needs the Python package {missing[0]}; get it with {spec.install}."
         )
     if spec.needs_cuda and cuda_device_count() == 0:
-        return f"backend: '{name}' needs an NVIDIA GPU and its driver, and none answers here; use openvino on a CPU."
+        return (
+            f"backend: '{name}' needs an NVIDIA GPU and its driver, and none answers here; use "
+            "openvino on a CPU."
+        )
     return None
 
 
 def cuda_device_count() -> int:
-    """Number of CUDA devices, asked of the driver itself, which is much cheaper than importing
-    torch to ask.
-    """
+    """Count the CUDA devices by asking the driver, which is much faster than importing torch."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -153,7 +151,7 @@ def cuda_device_count() -> int:
 
 
 def open_dimension(model: Path, name: str) -> PenumbraError:
-    """What to raise when the file and `shapes` together leave a dimension of input `name` open."""
+    """Return the error for an input `name` whose shape neither the file nor `shapes` gives."""
     return PenumbraError(
         f"shapes: {model.name} leaves a dimension of its input '{name}' open; give its full shape."
     )
@@ -167,7 +165,7 @@ def _open(model: Path, backend: str, shapes: Shapes, num_threads: int | None) ->
     refusal = why_unavailable(backend)
     if refusal:
         raise PenumbraError(refusal)
-    module = importlib.import_module(BACKENDS[backend].module)
+    module = _module_of(backend)
     return module.open_here(
         model,
         shapes,
@@ -176,8 +174,12 @@ def _open(model: Path, backend: str, shapes: Shapes, num_threads: int | None) ->
     )
 
 
+def _module_of(backend: str) -> ModuleType:
+    return importlib.import_module(f"engines.backends.{BACKENDS[backend].module}")
+
+
 def _choose(model: Path, shapes: Shapes) -> tuple[str, str]:
-    """The backend that `auto` takes for `model`, and why, for the log."""
+    """Return the backend that `auto` takes for `model`, and why, for the log."""
     passed_over: list[str] = []
     for name in BACKENDS:
         if name == "torch":
@@ -191,9 +193,7 @@ def _choose(model: Path, shapes: Shapes) -> tuple[str, str]:
 
 
 def _why_not_for(name: str, model: Path, shapes: Shapes) -> str | None:
-    """What only the backend's own library can tell: is there a plan for this model, was torch built
-    for CUDA?
-    """
+    """Ask the backend's own library: is there a plan for this model, has torch CUDA?"""
     if not BACKENDS[name].needs_cuda:
         return None
-    return importlib.import_module(BACKENDS[name].module).why_not(model, shapes)
+    return _module_of(name).why_not(model, shapes)

@@ -1,5 +1,4 @@
-"""Networks on the CPU through ONNX Runtime: runs wherever Python runs, and is what the others are
-compared with.
+"""ONNX Runtime on the CPU: the portable backend, and the reference for the others.
 
 Inputs and outputs are bound to the engine's own arrays once, so a run copies nothing and allocates
 no output.
@@ -30,9 +29,7 @@ class OnnxruntimeEngine:
     def __init__(
         self, session: onnxruntime.InferenceSession, inputs: Mapping[str, np.ndarray]
     ) -> None:
-        """Run once on the arrays `inputs` to learn the outputs' shapes, then bind both sides for
-        good.
-        """
+        """Run once on `inputs` to learn the outputs' shapes, then bind both sides."""
         self._session = session
         names = [output.name for output in session.get_outputs()]
         self.inputs = inputs
@@ -57,9 +54,7 @@ def open_here(
     """See `engines.backends.engine.open_engine`."""
     assert device == "cpu", device
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = (
-        3  # Its warnings speak of the graph optimiser, not of anything that a user did.
-    )
+    options.log_severity_level = 3  # the warnings are about its graph optimiser
     if num_threads is not None:
         options.intra_op_num_threads = num_threads
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

@@ -1,9 +1,8 @@
-"""Networks on the CPU through OpenVINO: the default where there is no GPU.
+"""OpenVINO on the CPU: the default backend where there is no GPU.
 
-The network reads and writes the engine's own arrays: OpenVINO's tensors share their memory, nothing
-is copied. It computes in float32 also where the processor offers bfloat16, so that its results
-agree with the other backends. The compiled network is kept in a cache, from which the next start
-loads it.
+The engine's arrays are OpenVINO's tensors, which share their memory, so nothing is copied. It
+computes in float32 also where the processor offers bfloat16, so that its results agree with the
+other backends. The compiled network is cached for the next start.
 """
 
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ class OpenvinoEngine:
     device = "cpu"
 
     def __init__(self, compiled: openvino.CompiledModel) -> None:
-        """Bind fresh arrays to every input and output of a network whose shapes are all known."""
+        """Bind arrays to every input and output; all shapes must be known."""
         self._request = compiled.create_infer_request()
         self.inputs: Mapping[str, np.ndarray] = {
             port.get_any_name(): self._bind(port) for port in compiled.inputs
@@ -39,8 +38,7 @@ class OpenvinoEngine:
 
     def run(self) -> None:
         """Compute `outputs` from `inputs`."""
-        # `infer` of the Python class would copy every output; waiting for an asynchronous start
-        # does not.
+        # `infer` of the Python class copies every output; an asynchronous start does not.
         self._request.start_async()
         self._request.wait()
 

@@ -1,4 +1,4 @@
-"""Built TensorRT plans: what they are called, what is known about them, and whether one fits.
+"""TensorRT plans on disk: names, manifests, and the choice of the one that fits.
 
 A plan runs only on the TensorRT version and GPU model that it was built for, with the shapes that
 it was built for. So its name says which, a JSON manifest lies beside it, and a plan that does not
@@ -19,12 +19,12 @@ log = logging.getLogger(__name__)
 
 BUILT = Path(__file__).parents[1] / "built"
 PRECISIONS = ("fp16", "fp32")
-"""In the order in which they are looked for: who built fp16 wants it."""
+"""Precisions in order of preference."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a plan is bound to."""
+    """Software and GPU that a plan is bound to."""
 
     tensorrt: str
     """Full version, e.g. "10.16.1.11"."""
@@ -36,7 +36,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is known about one plan."""
+    """Facts about one plan, stored beside it."""
 
     onnx: str
     """Name of the ONNX file that it was built from."""
@@ -54,7 +54,7 @@ class Manifest:
 
 
 def plan_path(model: Path, machine: Machine, precision: str, folder: Path = BUILT) -> Path:
-    """Where the plan for `model` belongs: `flow-1a2b3c4d-trt10.16-sm89-fp16.plan`."""
+    """Return the path of a plan for `model`: `flow-1a2b3c4d-trt10.16-sm89-fp16.plan`."""
     release = ".".join(machine.tensorrt.split(".")[:2])
     return (
         folder
@@ -65,11 +65,10 @@ def plan_path(model: Path, machine: Machine, precision: str, folder: Path = BUIL
 def find_plan(
     model: Path, machine: Machine, shapes: Mapping[str, tuple[int, ...]], folder: Path = BUILT
 ) -> tuple[Path, Manifest]:
-    """The first plan, in the order of `PRECISIONS`, that runs `model` on `machine` with inputs of
-    `shapes`.
+    """Find the first plan, in the order of `PRECISIONS`, that fits model, machine and shapes.
 
     Raises:
-        PenumbraError: There is none, or those that are there were built for something else.
+        PenumbraError: if there is none, or those that are there were built for something else.
     """
     rebuild = f"build one with python -m trainer.export_trt --onnx {model}"
     refused: list[str] = []
@@ -106,7 +105,7 @@ def write_plan(path: Path, plan: bytes, manifest: Manifest) -> None:
 
 
 def read_manifest(plan: Path) -> Manifest | None:
-    """The manifest beside `plan`; None where it is missing or broken."""
+    """Read the manifest beside `plan`; None where it is missing or broken."""
     try:
         facts = json.loads(manifest_path(plan).read_text())
         shapes = {name: tuple(shape) for name, shape in facts.pop("shapes").items()}
@@ -116,19 +115,19 @@ def read_manifest(plan: Path) -> Manifest | None:
 
 
 def manifest_path(plan: Path) -> Path:
-    """Beside the plan, under the same name."""
+    """Return the path of the manifest beside `plan`."""
     return plan.with_suffix(".json")
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _mismatch(
     manifest: Manifest, model: Path, machine: Machine, shapes: Mapping[str, tuple[int, ...]]
 ) -> str | None:
-    """What speaks against a plan whose name fits. The name holds only part of each of these."""
+    """Return why a plan whose name fits cannot be used; the name holds part of each fact only."""
     if manifest.onnx_sha256 != file_sha256(model):
         return f"was built from another {manifest.onnx}"
     if manifest.machine.tensorrt != machine.tensorrt:
@@ -137,5 +136,5 @@ def _mismatch(
         return f"was built for {manifest.machine.gpu}, and here is {machine.gpu}"
     for name, shape in shapes.items():
         if name in manifest.shapes and manifest.shapes[name] != tuple(shape):
-            return f"takes {name} of shape {manifest.shapes[name]}, not {tuple(shape)} (see --hypotheses)"
+            return f"takes {name} of shape {manifest.shapes[name]}, not {tuple(shape)}"
     return None

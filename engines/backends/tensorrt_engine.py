@@ -1,4 +1,4 @@
-"""Networks on an NVIDIA GPU through TensorRT 10.x and 11.x.
+"""TensorRT 10.x and 11.x on an NVIDIA GPU.
 
 NOT YET RUN ON HARDWARE: where this was written there was neither a GPU nor TensorRT. It follows
 NVIDIA's documentation (docs.nvidia.com/deeplearning/tensorrt, Python API, ICudaEngine and
@@ -49,7 +49,8 @@ class TensorrtEngine:
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise PenumbraError(
-                "backend: TensorRT refused the plan; build it again with python -m trainer.export_trt."
+                "backend: TensorRT refused the plan; build it again with python -m "
+                "trainer.export_trt."
             )
         self.backend = f"tensorrt {trt.__version__} {precision} {this_machine().gpu}"
         self._engine, self._context = engine, engine.create_execution_context()
@@ -106,19 +107,19 @@ class TensorrtEngine:
 
 
 def allocate(shape: tuple[int, ...], dtype: np.dtype) -> Buffer:
-    """Page-locked host memory and device memory for one array, zeros on the host."""
+    """Allocate page-locked host memory, zeroed, and device memory for one array."""
     nbytes = int(np.prod(shape)) * dtype.itemsize
     address = checked(cudart.cudaMallocHost(nbytes))
-    raw = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(int(address)))
-    raw[:] = 0
-    return Buffer(raw.view(dtype).reshape(shape), int(checked(cudart.cudaMalloc(nbytes))))
+    host = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(int(address)))
+    host[:] = 0
+    return Buffer(host.view(dtype).reshape(shape), int(checked(cudart.cudaMalloc(nbytes))))
 
 
 def checked(result: tuple[Any, ...]) -> Any:
-    """The value of a `cudart` call, which returns its status first.
+    """Return the value of a `cudart` call, whose first result is its status.
 
     Raises:
-        RuntimeError: The call failed.
+        RuntimeError: if the call failed.
     """
     status, *values = result
     if status != cudart.cudaError_t.cudaSuccess:
@@ -127,7 +128,7 @@ def checked(result: tuple[Any, ...]) -> Any:
 
 
 def this_machine() -> Machine:
-    """TensorRT's version and the first GPU, which is the one we use."""
+    """Return TensorRT's version and the first GPU, the one that is used."""
     attribute = cudart.cudaDeviceAttr
     major = checked(cudart.cudaDeviceGetAttribute(attribute.cudaDevAttrComputeCapabilityMajor, 0))
     minor = checked(cudart.cudaDeviceGetAttribute(attribute.cudaDevAttrComputeCapabilityMinor, 0))
@@ -138,7 +139,7 @@ def this_machine() -> Machine:
 
 
 def why_not(model: Path, shapes: Shapes) -> str | None:
-    """Why `auto` should pass TensorRT over for this model; None where there is a plan that fits."""
+    """Return why `auto` passes TensorRT over for this model; None where a plan fits."""
     try:
         find_plan(model, this_machine(), shapes)
     except PenumbraError as error:
@@ -151,5 +152,5 @@ def open_here(model: Path, shapes: Shapes, device: str, num_threads: int | None)
     assert device == "cuda", device
     path, manifest = find_plan(model, this_machine(), shapes)
     engine = TensorrtEngine(path.read_bytes(), manifest.precision)
-    engine.run()  # The first run finishes TensorRT's lazy set-up, so that the first frame need not wait for it.
+    engine.run()  # finishes TensorRT's lazy set-up before the first frame
     return engine

@@ -34,9 +34,7 @@ class Step:
     run: Callable[..., Tensor]
     attributes: Mapping[str, Any]
     arguments: tuple[Any, ...]
-    """One per input of the node: a name to look up, or the constant itself (see
-    `TorchGraph._bind`).
-    """
+    """One for each input of the node: a `Name` to look up, or the constant itself."""
     output: str
 
 
@@ -63,7 +61,8 @@ class TorchGraph:
         )
         if opset < OLDEST_OPSET:
             raise PenumbraError(
-                f"model: {model.name} uses ONNX opset {opset}; export it with {OLDEST_OPSET} or newer."
+                f"model: {model.name} uses ONNX opset {opset}; export it with {OLDEST_OPSET} or "
+                "newer."
             )
         self._model, self._device = model, device
         self._constants = {
@@ -112,7 +111,7 @@ class TorchGraph:
                 self._steps.append(step)
 
     def _bind(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Step:
-        """Look up what is constant now, and leave the rest to be looked up at run time."""
+        """Resolve a node's constants now, and its other inputs to names for run time."""
         if node.domain not in ("", "ai.onnx") or node.op_type not in OPS:
             raise self._refuse(node, f"operator {node.op_type}")
         if len(node.output) > 1:
@@ -135,8 +134,8 @@ class TorchGraph:
     def _refuse(self, node: onnx.NodeProto, what: str) -> PenumbraError:
         name = node.name or ", ".join(node.output)
         return PenumbraError(
-            f"backend: torch cannot run {self._model.name}: {what} (node {name}) is not in engines/torch_ops.py; "
-            "use openvino or onnxruntime."
+            f"backend: torch cannot run {self._model.name}: {what} (node {name}) is not in "
+            "engines/backends/torch_ops.py; use openvino or onnxruntime."
         )
 
 
@@ -174,9 +173,7 @@ class TorchCudaEngine:
     device = "cuda:0"
 
     def __init__(self, graph: TorchGraph) -> None:
-        """Run twice to let the libraries choose their kernels, capture, and compare the capture
-        with a plain run.
-        """
+        """Warm up, capture, and compare the capture with a plain run."""
         self.backend = f"torch cuda {torch.cuda.get_device_name()}"
         self._graph = graph
         self._stream = torch.cuda.Stream()
@@ -185,8 +182,7 @@ class TorchCudaEngine:
         with torch.inference_mode(), torch.cuda.stream(self._stream), _exact_float32():
             for _ in range(WARM_UP_RUNS):
                 graph.run()
-            # Other threads of ours may call CUDA during the capture; only this thread's calls are
-            # to be judged.
+            # Other threads may call CUDA during the capture; only this thread's calls belong to it.
             with torch.cuda.graph(
                 self._captured, stream=self._stream, capture_error_mode="thread_local"
             ):
@@ -231,20 +227,19 @@ class TorchCudaEngine:
 
 
 def why_not(model: Path, shapes: Shapes) -> str | None:
-    """Why `auto` should pass torch on CUDA over; None where it works."""
+    """Return why `auto` passes torch on CUDA over; None where it works."""
     return None if torch.cuda.is_available() else "this build of torch has no CUDA"
 
 
 def open_here(
     model: Path, shapes: Shapes, device: str, num_threads: int | None
 ) -> TorchCpuEngine | TorchCudaEngine:
-    """See `engines.backends.engine.open_engine`. `num_threads` is torch's own setting and holds for
-    the whole process.
-    """
+    """See `engines.backends.engine.open_engine`; `num_threads` holds for the whole process."""
     if device == "cuda":
         if not torch.cuda.is_available():
             raise PenumbraError(
-                "backend: 'torch-cuda' needs a torch that was built for CUDA; see pytorch.org/get-started."
+                "backend: 'torch-cuda' needs a torch that was built for CUDA; see "
+                "pytorch.org/get-started."
             )
         with torch.inference_mode(), _exact_float32():
             graph = TorchGraph(model, shapes, "cuda")

@@ -1,10 +1,10 @@
 """The ONNX operators that our networks use, in torch: a table from operator name to a function.
 
 A function takes the node's attributes and its inputs, in ONNX's order, and returns the only output.
-Inputs that steer rather than flow (a shape, axes, pads) are listed in `Op.host`: they are
-constants, and arrive as lists of Python numbers, so that nothing in a run waits for the GPU. The
-meaning of every operator is that of ONNX opset 13 to 21: https://onnx.ai/onnx/operators. What our
-networks do not ask of it is refused.
+Inputs that are parameters rather than data (a shape, axes, pads) are listed in `Op.host`: they are
+constants, passed as lists of Python numbers, so that a run never waits for the GPU. Each operator
+means what it does in ONNX opset 13 to 21 (https://onnx.ai/onnx/operators); variants that our
+networks do not use are refused.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,14 +21,14 @@ Attributes = Mapping[str, Any]
 # ONNX's numbers for element types (onnx.TensorProto.DataType).
 # fmt: off
 DTYPES: dict[int, torch.dtype] = {
-    1: torch.float32, 2: torch.uint8, 3: torch.int8, 5: torch.int16, 6: torch.int32, 7: torch.int64, 9: torch.bool,
-    10: torch.float16, 11: torch.float64, 16: torch.bfloat16,
+    1: torch.float32, 2: torch.uint8, 3: torch.int8, 5: torch.int16, 6: torch.int32, 7: torch.int64,
+    9: torch.bool, 10: torch.float16, 11: torch.float64, 16: torch.bfloat16,
 }
 # fmt: on
 
 
 class UnsupportedError(Exception):
-    """A node asks for something that its function below does not do. The message says what."""
+    """Raised for a variant of an operator that is not implemented; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,14 @@ def _single(function: Callable[[Tensor], Tensor]) -> Op:
     return Op(lambda attributes, x: function(x))
 
 
-# ---- convolution, pooling, pictures
-# ---------------------------------------------------------------------------------
+# Convolution, pooling, images
 
 
 def _pad_both_sides(x: Tensor, pads: Sequence[int], value: float) -> tuple[Tensor, list[int]]:
-    """Torch pads both sides alike; pad here what differs. Returns the tensor and the padding that
-    is left to do.
+    """Pad here where the two sides differ, which torch's layers cannot do.
+
+    Returns:
+        The tensor, and the symmetric padding that is left to do.
     """
     rank = len(pads) // 2
     begin, end = list(pads[:rank]), list(pads[rank:])
@@ -140,8 +141,7 @@ def _pad(
     return F.pad(x, _torch_pads(pads), value=value[0] if value else 0.0)
 
 
-# ---- dense layers, normalisation
-# ------------------------------------------------------------------------------------
+# Dense layers, normalisation
 
 
 def _gemm(attributes: Attributes, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
@@ -176,8 +176,7 @@ def _reduce_sum(attributes: Attributes, x: Tensor, axes: list[int] | None = None
     return x.sum(axes or None, keepdim=bool(attributes.get("keepdims", 1)))
 
 
-# ---- shapes and choices
-# ---------------------------------------------------------------------------------------------
+# Shapes and selection
 
 
 def _constant_of_shape(attributes: Attributes, shape: list[int]) -> Tensor:
@@ -216,9 +215,7 @@ def _slice(
     axes, steps = axes or list(range(len(starts))), steps or [1] * len(starts)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         positions = range(*slice(start, end, step).indices(x.shape[axis]))
-        if (
-            step < 0
-        ):  # Torch has no negative steps: cut the same elements out forwards, then turn them round.
+        if step < 0:  # torch has no negative steps: select the same elements forwards, then flip
             positions = positions[::-1]
         x = x[
             (slice(None),) * (axis % x.ndim)

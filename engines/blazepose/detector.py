@@ -1,10 +1,10 @@
-"""Picture to the square around the most certain person in it: BlazePose's detector.
+"""Image to the region of interest around its most certain person: BlazePose's detector.
 
-The network is an SSD. It sees the whole picture, shrunk and padded to 224 by 224 pixels, and
-returns for each of 2254 anchors a score (a logit) and twelve numbers in pixels of that crop,
-relative to the anchor's centre: the face's box as (x, y, width, height) and four points as (x, y).
-Points 0 and 1, the middle of the hips and a point on the circle around the body, define the region
-that the landmarker looks at. Facts from mediapipe's `pose_detection_cpu.pbtxt`.
+The network is a single-shot detector (SSD). Its input is the whole image, scaled and padded to 224
+by 224 px. For each of 2254 anchors it returns a score (a logit) and twelve numbers in px of that
+crop, relative to the anchor's centre: the face's box as (x, y, width, height) and four points as
+(x, y). Points 0 and 1, the middle of the hips and a point on the circle around the body, define the
+landmarker's region of interest. Facts from mediapipe's `pose_detection_cpu.pbtxt`.
 """
 
 import cv2
@@ -19,12 +19,11 @@ from engines.types import Roi
 SIDE = 224
 _STRIDES_AND_ANCHORS = ((8, 2), (16, 2), (32, 6))
 _SAME_PERSON_IOU = 0.3
+"""Overlap from which on two detections count as one person."""
 
 
 def anchor_centers() -> Float[np.ndarray, "2254 2"]:
-    """Centres of the anchors, crop px: the cells of three grids, row by row, each repeated for its
-    several anchors.
-    """
+    """Return the anchors' centres, crop px: three grids, row by row, each cell several times."""
     grids = []
     for stride, anchors in _STRIDES_AND_ANCHORS:
         ticks = (np.arange(SIDE // stride, dtype=np.float32) + 0.5) * stride
@@ -34,11 +33,14 @@ def anchor_centers() -> Float[np.ndarray, "2254 2"]:
 
 
 class Detector:
-    """Call it with a picture. Its buffers are made once, so one detector belongs to one thread."""
+    """Finds a person in an image. Its buffers are allocated once, for one thread at a time."""
 
     def __init__(self, engine: Engine, min_score: float = MIN_SCORE) -> None:
-        """Take a network made by `engines.blazepose.models.detector_model`; nobody is seen below
-        `min_score`.
+        """Take a network and a threshold.
+
+        Args:
+            engine: that runs `engines.blazepose.models.detector_model`.
+            min_score: probability below which a detection is dropped.
         """
         self.engine = engine
         self.min_score = min_score
@@ -46,9 +48,7 @@ class Detector:
         self._crop = np.zeros((SIDE, SIDE, 3), np.uint8)
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> Roi | None:
-        """The region around the most certain person in a BGR picture, or None when nobody is
-        there.
-        """
+        """Return the region around the most certain person of a BGR image, or None."""
         height, width = image.shape[:2]
         whole = Roi(np.array([width / 2, height / 2]), float(max(height, width)), 0.0)
         to_image = crop_to_image(whole, SIDE)
@@ -64,26 +64,28 @@ class Detector:
         return roi_from_points(center, rim)
 
     def _best_points(
-        self, raw: Float[np.ndarray, "n 12"], logits: Float[np.ndarray, "n"]
+        self, boxes: Float[np.ndarray, "n 12"], logits: Float[np.ndarray, "n"]
     ) -> Float[np.ndarray, "4 2"] | None:
-        """The best person's four points, crop px: the mean over all detections of that person,
-        weighted by score.
+        """Return the best person's four points, crop px, or None.
+
+        They are the mean over all detections of that person, weighted by their scores (weighted
+        non-maximum suppression).
         """
         scores = 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -100.0, 100.0)))
         found = np.flatnonzero(scores >= self.min_score)
         if len(found) == 0:
             return None
         found = found[np.argsort(-scores[found])]
-        anchors, raw = self._anchors[found], raw[found]
-        same = _iou_with_first(raw[:, :2] + anchors, raw[:, 2:4]) > _SAME_PERSON_IOU
-        points = raw[:, 4:].reshape(-1, 4, 2) + anchors[:, None]
+        anchors, boxes = self._anchors[found], boxes[found]
+        same = _iou_with_first(boxes[:, :2] + anchors, boxes[:, 2:4]) > _SAME_PERSON_IOU
+        points = boxes[:, 4:].reshape(-1, 4, 2) + anchors[:, None]
         return np.average(points[same], axis=0, weights=scores[found][same])
 
 
 def _iou_with_first(
     centers: Float[np.ndarray, "n 2"], sizes: Float[np.ndarray, "n 2"]
 ) -> Float[np.ndarray, "n"]:
-    """Intersection over union of every box with box 0."""
+    """Return the intersection over union of every box with box 0."""
     low, high = centers - sizes / 2, centers + sizes / 2
     overlap = np.clip(np.minimum(high, high[0]) - np.maximum(low, low[0]), 0.0, None).prod(-1)
     areas = sizes.prod(-1)
@@ -91,5 +93,5 @@ def _iou_with_first(
 
 
 def open_detector(backend: str = "auto") -> Detector:
-    """A detector whose network runs on `backend`."""
+    """Open a detector whose network runs on `backend`."""
     return Detector(open_engine(detector_model(), backend))

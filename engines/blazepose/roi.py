@@ -1,5 +1,4 @@
-"""The rotated square that a network looks at: made from two points, cut out of a picture, mapped
-back.
+"""The rotated square that a network is given: made from two points, sampled, and mapped back.
 
 Crop coordinates run from 0 to `side` in pixels of the crop, x right, y down, origin at the corner
 (not at the centre) of the first pixel, like image coordinates. With rotation r the crop's axes seen
@@ -17,21 +16,20 @@ from jaxtyping import Float, UInt8
 from engines.types import Roi
 
 MARGIN = 1.25
-"""BlazePose was trained on squares this much larger than the circle that its two alignment points
-span.
-"""
+"""Side of BlazePose's training crops in diameters of the circle that its two alignment points
+span."""
 
 
 def roi_from_points(
     center: Float[np.ndarray, "2"], rim: Float[np.ndarray, "2"], margin: float = MARGIN
 ) -> Roi:
-    """The square around a circle, turned so that `rim` lies straight above `center`.
+    """Return the square around a circle, rotated so that `rim` lies straight above `center`.
 
     Args:
-        center: Middle of the hips, image px.
-        rim: A point on the circle around the whole person, above the head of one who stands
-            upright, image px.
-        margin: How much larger the square is than the circle's diameter.
+        center: middle of the hips, image px.
+        rim: point on the circle around the whole person, above the head of an upright one, image
+            px.
+        margin: side of the square in diameters of the circle.
     """
     dx, dy = float(rim[0] - center[0]), float(rim[1] - center[1])
     return Roi(
@@ -42,12 +40,12 @@ def roi_from_points(
 
 
 def steady(previous: Roi, new: Roi, band: float = 0.1) -> Roi:
-    """Follow `new` from `previous`, fast where it moved much and slowly where it only trembles.
+    """Low-pass filter a region whose cut-off rises with its motion.
 
-    The crop and what the network sees in it feed back on each other, and undamped they oscillate.
-    With the movement m, the largest of shift / size, relative growth and turn in radians, the part
-    m / (m + band) of it is made. Measured on a recording of a signing person, this halves the
-    landmarks' acceleration, and the tracker loses nobody by it.
+    The landmarks depend on the crop and the next crop on the landmarks; undamped, this loop
+    oscillates. With the motion m, the largest of shift / size, relative growth and rotation in
+    radians, the share m / (m + band) of it is followed. On a recording of a signing person this
+    halves the landmarks' acceleration and loses no track.
     """
     turn = math.remainder(new.rotation - previous.rotation, 2 * math.pi)
     shift, growth = new.center - previous.center, new.size - previous.size
@@ -58,7 +56,7 @@ def steady(previous: Roi, new: Roi, band: float = 0.1) -> Roi:
 
 
 def crop_to_image(roi: Roi, side: float) -> Float[np.ndarray, "2 3"]:
-    """The affine map from crop px to image px for a crop of `side` by `side` pixels."""
+    """Return the affine map from crop px to image px, for a crop of `side` by `side` px."""
     scale = roi.size / side
     cos, sin = scale * math.cos(roi.rotation), scale * math.sin(roi.rotation)
     linear = np.array([[cos, -sin], [sin, cos]])
@@ -67,14 +65,14 @@ def crop_to_image(roi: Roi, side: float) -> Float[np.ndarray, "2 3"]:
 
 
 def image_to_crop(roi: Roi, side: float) -> Float[np.ndarray, "2 3"]:
-    """The inverse of `crop_to_image`."""
+    """Return the inverse of `crop_to_image`."""
     return cv2.invertAffineTransform(crop_to_image(roi, side))
 
 
 def apply_affine(
     matrix: Float[np.ndarray, "2 3"], points: Float[np.ndarray, "*n 2"]
 ) -> Float[np.ndarray, "*n 2"]:
-    """Map points."""
+    """Apply an affine map to points."""
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
@@ -84,16 +82,15 @@ def cut(
     out: UInt8[np.ndarray, "s s 3"],
     border: int = cv2.BORDER_REPLICATE,
 ) -> None:
-    """Fill `out` with what the picture shows under it, interpolated linearly.
+    """Sample a crop from an image with bilinear interpolation.
 
     Args:
-        image: The picture.
-        crop_to_image_px: Where each point of the crop lies in the picture.
-        out: The crop, overwritten.
-        border: What lies outside the picture, one of OpenCV's BORDER_ codes.
+        image: source.
+        crop_to_image_px: affine map from px of the crop to px of the image.
+        out: the crop, overwritten.
+        border: extrapolation outside the image, one of OpenCV's BORDER_ codes.
     """
-    # OpenCV counts from the centres of the pixels and we count from their corners: half a pixel on
-    # both sides.
+    # OpenCV's origin is the centre of the first pixel, ours its corner: half a pixel on both sides.
     matrix = crop_to_image_px.copy()
     matrix[:, 2] += matrix[:, :2] @ np.array([0.5, 0.5]) - 0.5
     size = (out.shape[1], out.shape[0])
@@ -113,7 +110,7 @@ def write_planes(
     low: float = 0.0,
     high: float = 1.0,
 ) -> None:
-    """Write a BGR crop into a network's RGB input, 0..255 stretched to low..high."""
+    """Write a BGR crop to a network's RGB input, 0..255 scaled to low..high."""
     for plane in range(3):
         np.multiply(crop[:, :, 2 - plane], np.float32((high - low) / 255.0), out=out[0, plane])
     if low:

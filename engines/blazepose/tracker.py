@@ -1,12 +1,12 @@
-"""Pictures of one scene, one after another, to the landmarks of one person.
+"""Consecutive images to the landmarks of one person.
 
-The detector looks at the whole picture only when nobody is tracked. Otherwise the landmarker looks
-where the last frame's landmarks say that the person is, and when it finds nobody there the detector
-is asked about the same frame.
+While a person is tracked, the landmarker is run in the region that the last frame's landmarks
+suggest. Where it finds no person there, or none was tracked, the detector proposes a region for the
+same frame.
 
-Table legs and the like get landmarks too, often with a score above one half and nearly always
-without a torso: shoulders and hips fall together. Somebody who lies towards the camera looks like
-that as well, and is believed only where the network is all but sure.
+False detections (table legs and the like) often score above one half, but nearly always without a
+torso: shoulders and hips coincide. A person who lies towards the camera projects to the same, and
+counts only at a score close to one.
 """
 
 import numpy as np
@@ -19,62 +19,63 @@ from engines.blazepose.roi import steady
 from engines.types import Landmarks, Roi
 
 SHORT_TORSO = 0.06
-"""Of the region's side. Measured: 0.11 and more on real people, 0.05 and less on 95 % of the false
-ones.
-"""
-SURE = 0.99
-"""Score above which somebody without a torso is believed."""
+"""Length of the torso in sides of the region below which it counts as missing. Measured: 0.11 and
+more on people, 0.05 and less on 95 % of the false detections."""
+MIN_SCORE_WITHOUT_TORSO = 0.99
+"""Score from which on a person without a torso counts as found."""
 _SHOULDERS, _HIPS = (11, 12), (23, 24)
 
 
 class PoseTracker:
-    """Call it with frames in their order. One object follows one person and belongs to one
-    thread.
-    """
+    """Follows one person through the frames of a source; belongs to one thread."""
 
     def __init__(
         self, detector: Detector, landmarker: Landmarker, min_score: float = MIN_SCORE
     ) -> None:
-        """Take the two networks; below `min_score` the landmarker's "there is somebody" is not
-        believed.
+        """Take the two networks.
+
+        Args:
+            detector: proposes regions.
+            landmarker: finds the landmarks in a region.
+            min_score: of the landmarker, from which on a person counts as found.
         """
         self._detector = detector
         self._landmarker = landmarker
         self._min_score = min_score
         self._roi: Roi | None = None
         self.track_id = 0
-        """Counts people: another number is another person, as far as can be told from one frame to
-        the next.
-        """
+        """Number of the track; it changes where continuity with the previous frame is lost."""
 
     @property
     def backend(self) -> str:
-        """What runs the landmark network."""
+        """Name of what runs the landmark network."""
         return self._landmarker.engine.backend
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> Landmarks | None:
-        """The person in this BGR picture, or None."""
+        """Return the landmarks of the person in a BGR image, or None."""
         before = self._roi
-        found = self._look_at(image, before, tracked=True)
+        found = self._landmarks_in(image, before, tracked=True)
         if found is None:
-            found = self._look_at(image, self._detector(image), tracked=False)
+            found = self._landmarks_in(image, self._detector(image), tracked=False)
             if found is not None and not _same_place(before, found.roi):
                 self.track_id += 1
         return found
 
     def reset(self) -> None:
-        """Forget the person, as after a cut in the film."""
+        """Drop the track, as after a cut in a video."""
         self._roi = None
 
-    def _look_at(
+    def _landmarks_in(
         self, image: UInt8[np.ndarray, "h w 3"], roi: Roi | None, tracked: bool
     ) -> Landmarks | None:
-        """Landmarks in `roi` if somebody is there; remembers where to look next."""
+        """Return the landmarks of the person in `roi`, and set the region for the next frame."""
         self._roi = None
         if roi is None:
             return None
         landmarks, next_roi = self._landmarker(image, roi)
-        if landmarks.score < (self._min_score if _has_torso(landmarks) else SURE):
+        if landmarks.score < (
+            self._min_score if _has_torso(landmarks) else MIN_SCORE_WITHOUT_TORSO
+        ):
             return None
         self._roi = steady(roi, next_roi) if tracked else next_roi
         return landmarks
@@ -87,7 +88,7 @@ def _has_torso(landmarks: Landmarks) -> bool:
 
 
 def _same_place(before: Roi | None, now: Roi) -> bool:
-    """Whether somebody who was lost and found within a frame is where the lost one was."""
+    """Tell whether a detection continues the track that was just lost."""
     if before is None:
         return False
     moved = np.linalg.norm(now.center - before.center)
@@ -95,5 +96,5 @@ def _same_place(before: Roi | None, now: Roi) -> bool:
 
 
 def open_tracker(backend: str = "auto") -> PoseTracker:
-    """Both networks on `backend`, imported from mediapipe's wheel when this is the first use."""
+    """Open a tracker with both networks on `backend`; the first use imports them."""
     return PoseTracker(open_detector(backend), open_landmarker(backend))

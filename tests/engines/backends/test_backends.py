@@ -185,7 +185,8 @@ def test_cache_that_cannot_be_written_or_is_damaged(
 
 def test_torch_refuses_an_operator_by_name(tmp_path: Path) -> None:
     with pytest.raises(
-        PenumbraError, match=r"operator Hardmax \(node the_node\) is not in engines/torch_ops"
+        PenumbraError,
+        match=r"operator Hardmax \(node the_node\) is not in engines/backends/torch_ops",
     ):
         open_engine(one_op(tmp_path, "Hardmax", [1, 4]), "torch")
     with pytest.raises(PenumbraError, match="operator MaxPool with auto_pad"):
