@@ -1,11 +1,9 @@
-"""Hold the best estimate still while the person does: a one-euro filter on rotations, place and
-shape.
+"""Temporal smoothing of the best estimate: a one-euro filter on rotations, translation and shape.
 
-The filter is causal, and it knows time in seconds, not in frames, so a dropped frame changes
-nothing. It never touches the uncertainty, which is that of the frame alone. The rule (Casiez,
-Roussel and Vogel, CHI 2012): a low-pass filter whose cut-off frequency rises with speed, so that
-rest is calm and motion is prompt. For rotations the difference is taken on SO(3), along the
-geodesic.
+A low-pass filter whose cut-off frequency rises with speed (Casiez, Roussel and Vogel, CHI 2012)
+removes jitter at rest and adds little lag in motion. It is causal and works on time stamps in
+seconds, so dropped frames do no harm. Differences of rotations are taken on SO(3), along the
+geodesic. The uncertainty is not filtered: it is that of the frame alone.
 """
 
 import math
@@ -26,18 +24,18 @@ class SmoothingConfig:
     enabled: bool = True
     rotation_cutoff: float = 1.5
     rotation_slope: float = 1.2
-    place_cutoff: float = 1.0
-    place_slope: float = 3.0
+    translation_cutoff: float = 1.0
+    translation_slope: float = 3.0
     speed_cutoff: float = 1.0
-    """Of the low-pass filter on the speed itself."""
-    shape_seconds: float = 3.0
-    """Time constant of the shape: a body does not change."""
-    forget_after_s: float = 0.5
-    """A gap longer than this starts afresh."""
+    """Cut-off of the filter on the speed itself."""
+    shape_time_constant_s: float = 3.0
+    """Time constant of the shape, which is a constant of the person."""
+    reset_after_s: float = 0.5
+    """Gap between frames after which the filter starts afresh."""
 
 
 class Smoother:
-    """Call it with each frame's best estimate in turn."""
+    """Filters the best estimates of one person, in the order of the frames."""
 
     def __init__(self, body: BodyModel, config: SmoothingConfig | None = None) -> None:
         self.config = config or SmoothingConfig()
@@ -45,15 +43,15 @@ class Smoother:
         self._last: _State | None = None
 
     def reset(self) -> None:
-        """Forget the person."""
+        """Start afresh with the next frame."""
         self._last = None
 
     def __call__(self, best: Body, t_s: float) -> Body:
-        """The filtered body.
+        """Return the filtered body.
 
         Args:
             best: this frame's estimate.
-            t_s: when the picture was taken, seconds; must not run backwards.
+            t_s: time of the frame, seconds; the filter starts afresh where it runs backwards.
         """
         config, last = self.config, self._last
         if not config.enabled:
@@ -66,7 +64,7 @@ class Smoother:
             np.zeros(24),
             0.0,
         )
-        if last is None or not 0.0 <= t_s - last.t_s <= config.forget_after_s:
+        if last is None or not 0.0 <= t_s - last.t_s <= config.reset_after_s:
             self._last = now
             return best
         self._last = self._step(last, now)
@@ -74,16 +72,24 @@ class Smoother:
 
     def _step(self, last: "_State", now: "_State") -> "_State":
         config, dt = self.config, max(now.t_s - last.t_s, 1e-4)
-        turn = log_so3(np.swapaxes(last.R, -1, -2) @ now.R)
-        move = now.transl - last.transl
-        keep = _share(config.speed_cutoff, dt)
-        turning = last.turning + keep * (np.linalg.norm(turn, axis=-1) / dt - last.turning)
-        moving = last.moving + keep * (float(np.linalg.norm(move)) / dt - last.moving)
-        share_R = _share(config.rotation_cutoff + config.rotation_slope * turning, dt)
-        share_t = _share(config.place_cutoff + config.place_slope * moving, dt)
-        R = last.R @ exp_so3(share_R[:, None] * turn)
-        betas = last.betas + (1 - math.exp(-dt / config.shape_seconds)) * (now.betas - last.betas)
-        return _State(R, last.transl + share_t * move, betas, now.t_s, turning, moving)
+        rotation = log_so3(np.swapaxes(last.R, -1, -2) @ now.R)
+        translation = now.transl - last.transl
+        gain = _gain(config.speed_cutoff, dt)
+        angular_speed = np.linalg.norm(rotation, axis=-1) / dt
+        angular_speed = last.angular_speed + gain * (angular_speed - last.angular_speed)
+        speed = float(np.linalg.norm(translation)) / dt
+        speed = last.speed + gain * (speed - last.speed)
+        gain_R = _gain(config.rotation_cutoff + config.rotation_slope * angular_speed, dt)
+        gain_t = _gain(config.translation_cutoff + config.translation_slope * speed, dt)
+        gain_betas = 1 - math.exp(-dt / config.shape_time_constant_s)
+        return _State(
+            last.R @ exp_so3(gain_R[:, None] * rotation),
+            last.transl + gain_t * translation,
+            last.betas + gain_betas * (now.betas - last.betas),
+            now.t_s,
+            angular_speed,
+            speed,
+        )
 
     def _to_body(self, state: "_State") -> Body:
         rotvec, transl, betas = log_so3(state.R), state.transl, state.betas
@@ -97,14 +103,14 @@ class _State:
     transl: Float[np.ndarray, "3"]
     betas: Float[np.ndarray, "10"]
     t_s: float
-    turning: Float[np.ndarray, "24"]
-    """Filtered angular speed, rad/s."""
-    moving: float
-    """Filtered speed, m/s."""
+    angular_speed: Float[np.ndarray, "24"]
+    """Filtered, rad/s."""
+    speed: float
+    """Filtered, m/s."""
 
 
-def _share(cutoff_hz: float | np.ndarray, dt: float) -> np.ndarray:
-    """How much of a step a first-order low-pass filter takes in `dt` seconds."""
+def _gain(cutoff_hz: float | np.ndarray, dt: float) -> np.ndarray:
+    """Return the share of a step that a first-order low-pass filter takes in `dt` seconds."""
     r = 2 * np.pi * np.asarray(cutoff_hz) * dt
     return r / (1 + r)
 

@@ -1,16 +1,15 @@
-"""Picture and region to 33 landmarks of the person in it: BlazePose's full landmark network.
+"""Image and region of interest to 33 landmarks: BlazePose's full landmark network.
 
-The network sees a rotated square of the picture as 256 by 256 pixels and returns
+Its input is the rotated square, sampled at 256 by 256 px; its outputs are
 
 - `landmarks`: 39 times (x, y, z, visibility, presence): crop px, crop px, crop px, logit, logit;
 - `score`: the probability that there is a person;
-- `heatmap`: 64 by 64 cells over the crop with 39 logits each, one per landmark, that sharpen x and
-  y;
+- `heatmap`: 64 by 64 cells over the crop, 39 logits each, from which x and y are refined;
 - `world`: 39 times (x, y, z) in metres, origin between the hips, in the axes of the rotated crop;
 - `map`: 4 by 4 cells with 288 features each, from which its last stage makes landmarks and world.
 
-Landmarks 33 and 34 are the centre and the rim of the circle around the body: the region for the
-next frame. The other extra ones are not used. Facts from mediapipe's `pose_landmark` module.
+Landmarks 33 and 34 are the centre and the rim of the circle around the body, which give the region
+for the next frame; 35 to 38 are not used. Facts from mediapipe's `pose_landmark` module.
 """
 
 import math
@@ -28,15 +27,13 @@ SIDE = 256
 _NUM_ALL = 39
 _CENTER, _RIM = 33, 34
 _REACH = 3
-"""Cells on each side of a landmark that its heatmap is read in: a window of 7 by 7."""
+"""Half of the window of 7 by 7 cells in which a landmark's heatmap is read."""
 _MIN_PEAK = 0.5
-"""A heatmap that is nowhere this certain in the window leaves its landmark where it is."""
+"""Largest probability in the window below which a landmark is not refined."""
 
 
 class Landmarker:
-    """Call it with a picture and a region. Its buffers are made once, so one landmarker belongs to
-    one thread.
-    """
+    """Finds the landmarks in a region. Its buffers are allocated once, for one thread at a time."""
 
     def __init__(self, engine: Engine) -> None:
         """Take a network made by `engines.blazepose.models.landmarker_model`."""
@@ -44,9 +41,9 @@ class Landmarker:
         self._crop = np.zeros((SIDE, SIDE, 3), np.uint8)
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"], roi: Roi) -> tuple[Landmarks, Roi]:
-        """The landmarks in `roi` of a BGR picture, and the region to look at in the next one.
+        """Return the landmarks in `roi` of a BGR image, and the region for the next frame.
 
-        They are always given: `score` says whether anybody is there.
+        Both are given in any case; `score` is the probability that the region holds a person.
         """
         to_image = crop_to_image(roi, SIDE)
         cut(image, to_image, self._crop)
@@ -58,20 +55,18 @@ class Landmarker:
 def decode(
     outputs: Mapping[str, np.ndarray], roi: Roi, to_image: Float[np.ndarray, "2 3"]
 ) -> tuple[Landmarks, Roi]:
-    """From the network's numbers to landmarks in the picture, and the region for the next
-    picture.
-    """
-    raw = outputs["landmarks"].reshape(_NUM_ALL, 5).astype(np.float64)
-    in_crop = refine(raw[: _RIM + 1, :2], outputs["heatmap"][0])
+    """Decode the network's outputs as landmarks in the image and the region for the next frame."""
+    marks = outputs["landmarks"].reshape(_NUM_ALL, 5).astype(np.float64)
+    in_crop = refine(marks[: _RIM + 1, :2], outputs["heatmap"][0])
     in_image = apply_affine(to_image, in_crop)
-    probabilities = 1.0 / (1.0 + np.exp(-raw[:NUM_LANDMARKS, 3:]))
+    probabilities = 1.0 / (1.0 + np.exp(-marks[:NUM_LANDMARKS, 3:]))
     world = outputs["world"].reshape(_NUM_ALL, 3)[:NUM_LANDMARKS].astype(np.float64)
     landmarks = Landmarks(
         points=in_image[:NUM_LANDMARKS],
-        depth=raw[:NUM_LANDMARKS, 2] * (roi.size / SIDE),
+        depth=marks[:NUM_LANDMARKS, 2] * (roi.size / SIDE),
         visibility=probabilities[:, 0],
         presence=probabilities[:, 1],
-        world=world @ _turn(roi.rotation).T,
+        world=world @ _image_from_crop(roi.rotation).T,
         score=float(outputs["score"].item()),
         roi=roi,
         map=outputs["map"][0].copy(),
@@ -84,13 +79,12 @@ def refine(
 ) -> Float[np.ndarray, "n 2"]:
     """Move each landmark to the centre of mass of its heatmap in a window around it.
 
-    A cell's mass is the sigmoid of its logit. Only where the largest mass reaches a half; elsewhere
-    the landmark stays.
+    A cell's mass is the sigmoid of its logit. A landmark whose largest mass is below `_MIN_PEAK`
+    stays.
 
     Args:
-        points: Crop px, from 0 to `SIDE`.
-        heatmap: Logits, rows first; the last axis is the points', and it may be longer than
-            `points`.
+        points: crop px, from 0 to `SIDE`.
+        heatmap: logits, rows first; its last axis is that of the points and may be longer.
     """
     cells = heatmap.shape[0]
     scale = cells / SIDE
@@ -108,19 +102,18 @@ def refine(
     mass = np.where(inside, 1.0 / (1.0 + np.exp(-logits)), 0.0)  # (n, 7, 7)
     moved = ((middle >= 0) & (middle < cells)).all(1) & (mass.max((1, 2)) >= _MIN_PEAK)
     total = np.maximum(mass.sum((1, 2)), 1e-12)
-    # Cell c stands for crop coordinate c / scale, not for its middle: the network was trained to be
-    # read this way.
+    # Cell c is crop coordinate c / scale, not the cell's middle: the network was trained so.
     x = (mass.sum(1) * columns).sum(1) / total / scale
     y = (mass.sum(2) * rows).sum(1) / total / scale
     return np.where(moved[:, None], np.stack([x, y], -1), points)
 
 
-def _turn(rotation: float) -> Float[np.ndarray, "3 3"]:
-    """From the axes of a crop to those of the picture it was cut from."""
+def _image_from_crop(rotation: float) -> Float[np.ndarray, "3 3"]:
+    """Return the rotation from the axes of a crop to those of its image."""
     cos, sin = math.cos(rotation), math.sin(rotation)
     return np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
 
 
 def open_landmarker(backend: str = "auto") -> Landmarker:
-    """A landmarker whose network runs on `backend`."""
+    """Open a landmarker whose network runs on `backend`."""
     return Landmarker(open_engine(landmarker_model(), backend))

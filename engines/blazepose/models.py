@@ -1,10 +1,9 @@
-"""Where the networks come from: mediapipe's wheel, translated to ONNX once and kept in a cache.
+"""BlazePose's networks: TFLite files of mediapipe's wheel, translated to ONNX once and cached.
 
-mediapipe is never imported, which would take seconds and bring much that a run does not need. Its
-files are found in the package's folder, read, and translated by `engines.blazepose.tflite_import`.
-The cache lies in `$PENUMBRA_CACHE`, or in `~/.cache/penumbra`; a file there is named after the
-SHA-256 of the TFLite file and of how it is translated, so a new wheel or a new importer never meets
-an old translation.
+mediapipe is never imported, which would take seconds. Its files are found in the package's folder,
+read, and translated by `engines.blazepose.tflite_import`. A file in the cache (`engines.cache`) is
+named after the SHA-256 of the TFLite file and of how it is translated, so a new wheel or a new
+importer makes a new one.
 """
 
 import hashlib
@@ -21,6 +20,7 @@ IMPORTER_VERSION = 1
 """Raise it when `tflite_import` or the outputs below change what they write."""
 MIN_SCORE = 0.5
 """Score from which on either network's person counts as found, as in MediaPipe."""
+_INSTALL = "pip install mediapipe==0.10.21."
 _SCHEMA = "tasks/metadata/schema_py_generated.py"
 
 
@@ -44,7 +44,7 @@ DETECTOR = Network(
 )
 LANDMARKER = Network(
     "modules/pose_landmark/pose_landmark_full.tflite",
-    # Output 2, the person's silhouette, costs a quarter of the time and nobody here reads it.
+    # Output 2, the person's silhouette, costs a quarter of the time and is not used.
     {
         0: "landmarks",
         1: "score",
@@ -58,21 +58,17 @@ LANDMARKER = Network(
 
 
 def detector_model() -> Path:
-    """The pose detector as ONNX: `image` (1, 3, 224, 224) RGB in [-1, 1] to `boxes` and
-    `scores`.
-    """
+    """Return the pose detector as ONNX: `image` (1, 3, 224, 224) RGB in [-1, 1] to two outputs."""
     return import_once(tflite_path(DETECTOR), DETECTOR.outputs, DETECTOR.inner)
 
 
 def landmarker_model() -> Path:
-    """The full pose landmarker as ONNX: `image` (1, 3, 256, 256) RGB in [0, 1] to the outputs of
-    `LANDMARKER`.
-    """
+    """Return the landmarker as ONNX: `image` (1, 3, 256, 256) RGB in [0, 1] to four outputs."""
     return import_once(tflite_path(LANDMARKER), LANDMARKER.outputs, LANDMARKER.inner)
 
 
 def tflite_path(network: Network) -> Path:
-    """The network's file in the installed wheel."""
+    """Return the path of a network's file in the installed wheel."""
     return _in_mediapipe(network.file)
 
 
@@ -119,16 +115,12 @@ def load_schema() -> ModuleType:
 
 
 def _in_mediapipe(relative: str) -> Path:
-    spec = importlib.util.find_spec(
-        "mediapipe"
-    )  # Finds a top-level package without running any of it.
+    spec = importlib.util.find_spec("mediapipe")  # finds a package without running any of it
     if spec is None or not spec.submodule_search_locations:
-        raise PenumbraError(
-            "mediapipe is not installed; get it with pip install mediapipe==0.10.21."
-        )
+        raise PenumbraError("mediapipe: is not installed; get it with " + _INSTALL)
     path = Path(spec.submodule_search_locations[0]) / relative
     if not path.is_file():
         raise PenumbraError(
-            f"The installed mediapipe has no {relative}; get it with pip install mediapipe==0.10.21."
+            f"mediapipe: the installed version has no {relative}; get the right one with {_INSTALL}"
         )
     return path

@@ -1,3 +1,1 @@
-"""Landmarks to hypotheses: the flow's features, its sampler, and the recalibration of what it
-draws.
-"""
+"""Landmarks to hypotheses: features, the flow's model and sampler, statistics, recalibration."""

@@ -1,14 +1,12 @@
-"""What the flow is told about a person: landmarks as one vector, seen by a virtual camera that
-looks at the person.
+"""The flow's input: a person's landmarks as one vector, in a virtual camera aimed at the person.
 
-A person at the edge of a picture looks different from the same person in its middle, and a small
-one from a large one. So the landmarks are moved into a *view*: the camera turned until its axis
-points at the torso, coordinates divided by the size of the person. The flow works in the view;
-`VirtualCamera` takes its answers back to the camera.
+Perspective makes a person at the edge of an image differ from the same person in its middle, and a
+small person from a large one. So the landmarks are expressed in a *view*: the camera rotated until
+its axis points at the torso, coordinates divided by the size of the person. The flow works in the
+view, and `VirtualCamera` takes its output back to the camera.
 
-The trainer and the live system both call `landmark_features`, so that they cannot come to differ.
-Everything is batched over leading dimensions; coordinates on the plane z = 1 are called rays
-(`engines.camera`).
+The trainer and the live system both call `landmark_features`. Everything is batched over leading
+dimensions; coordinates on the plane z = 1 are called rays (`engines.camera`).
 """
 
 from collections.abc import Mapping
@@ -53,16 +51,15 @@ NUM_FEATURES = sum(part.stop - part.start for part in LAYOUT.values())
 
 @dataclass(frozen=True)
 class VirtualCamera:
-    """The virtual camera, and a first guess at the body's orientation in it."""
+    """A camera aimed at a person, and a first estimate of the body's orientation in it."""
 
     R_cam_view: Float[np.ndarray, "*B 3 3"]
-    """Rotates view coordinates into the camera's; both have their origin at the camera."""
+    """Rotation from the view to the camera; both have their origin at the camera."""
     half_size: Float[np.ndarray, "*B"]
     """Half the person's size on the plane z = 1 of the view."""
     R_view_anchor: Float[np.ndarray, "*B 3 3"]
-    """Body axes in the view as the torso's world landmarks suggest them; the flow predicts the
-    rotation that remains.
-    """
+    """Rotation from the body to the view by the torso's world landmarks. The flow predicts the
+    rotation that remains, in body axes."""
 
 
 def landmark_features(
@@ -78,8 +75,8 @@ def landmark_features(
     Args:
         rays: landmark positions on the plane z = 1 of the camera.
         depth: relative depth divided by the focal length, so in the same units as `rays`.
-        inside: whether the landmark lies inside the picture.
-        visibility: the landmark network's probability that it is not hidden.
+        inside: whether the landmark lies inside the image.
+        visibility: the landmark network's probability that it is not occluded.
         presence: the landmark network's probability that it is inside the crop.
         world: the landmark network's metric guess, metres.
 
@@ -111,9 +108,7 @@ def landmark_features(
 
 
 def _look_at(center: Float[np.ndarray, "*B 2"]) -> Float[np.ndarray, "*B 3 3"]:
-    """The smallest rotation that turns the z axis to the ray through `center` (Rodrigues'
-    formula).
-    """
+    """Return the smallest rotation of the z axis to the ray through `center` (Rodrigues)."""
     forward = np.concatenate([center, np.ones_like(center[..., :1])], -1)
     forward /= np.linalg.norm(forward, axis=-1, keepdims=True)
     x, y, z = np.moveaxis(forward, -1, 0)
@@ -123,7 +118,7 @@ def _look_at(center: Float[np.ndarray, "*B 2"]) -> Float[np.ndarray, "*B 3 3"]:
 
 
 def _torso_axes(world: Float[np.ndarray, "*B 33 3"]) -> Float[np.ndarray, "*B 3 3"]:
-    """Columns: the body's left, up and forward, from hips and shoulders."""
+    """Return the body's left, up and forward axes, as columns, from hips and shoulders."""
     up = world[..., TORSO[:2], :].mean(-2) - world[..., TORSO[2:], :].mean(-2)
     left = (
         world[..., LEFT_SHOULDER, :]
@@ -142,9 +137,7 @@ def _unit(
     fallback: tuple[float, float, float] | None,
     perpendicular_to: Float[np.ndarray, "*B 3"] | None = None,
 ) -> Float[np.ndarray, "*B 3"]:
-    """Normalise; where the length vanishes use `fallback`, or some vector at right angles to
-    `perpendicular_to`.
-    """
+    """Normalise; where the length vanishes, use `fallback` or a normal of `perpendicular_to`."""
     length = np.linalg.norm(vector, axis=-1, keepdims=True)
     if fallback is not None:
         other = np.broadcast_to(np.array(fallback), vector.shape)
