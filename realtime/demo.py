@@ -1,8 +1,8 @@
-"""The built-in demo: a painted clip whose truth is known, and the score of a run against it.
+"""The built-in demo: a rendered clip with its ground truth, and the score of a run against it.
 
 The clip is made by `trainer.build_demo`: a person of the default body walks as a subject of the
 test split walked, behind a counter. Distances here are in the camera frame after the pelvises have
-been put together.
+been aligned.
 """
 
 from dataclasses import dataclass
@@ -21,102 +21,117 @@ NAME = "built-in demo"
 
 
 def clip_path() -> Path:
-    """The shipped video."""
+    """Path of the shipped video."""
     with as_file(files("realtime") / "assets" / "demo.mp4") as path:
         return Path(path)
 
 
 def open_demo() -> VideoFile:
-    """The clip as a source."""
+    """Open the clip as a source."""
     video = VideoFile.open_local(clip_path())
     video.name = NAME  # not where it was installed
     return video
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What is to be seen in the clip, N frames."""
+class GroundTruth:
+    """The person in the clip, N frames."""
 
     joints: Float[np.ndarray, "N 24 3"]
+    """Camera frame, metres."""
     visible: Bool[np.ndarray, "N 24"]
     focal: float
+    """Focal length of the clip, px."""
 
     @staticmethod
-    def load() -> "Truth":
+    def load() -> "GroundTruth":
         """Read it from beside the clip."""
         with np.load(clip_path().with_suffix(".npz"), allow_pickle=False) as data:
-            return Truth(data["joints"].astype(float), data["visible"], float(data["focal"]))
+            return GroundTruth(data["joints"].astype(float), data["visible"], float(data["focal"]))
 
     def intrinsics(self, size: tuple[int, int]) -> Intrinsics:
-        """The camera that the clip was painted with."""
+        """The camera that the clip was rendered with."""
         return Intrinsics(self.focal, self.focal, size[0] / 2, size[1] / 2, size, source="demo")
 
 
-class DemoScore:
-    """Collects a run's errors over the limb joints (hips, knees, ankles, shoulders, elbows,
-    wrists).
-    """
+@dataclass(frozen=True)
+class FrameScore:
+    """Errors of one frame over L limb joints."""
 
-    def __init__(self, truth: Truth) -> None:
-        self.truth = truth
+    visible: Bool[np.ndarray, "L"]
+    center_error: Float[np.ndarray, "L"]
+    """Of the best estimate, metres."""
+    best_error: Float[np.ndarray, "L"]
+    """Of the hypothesis that is best on average, metres."""
+    std: Float[np.ndarray, "L"]
+    """Predicted standard deviation, metres."""
+    inside: Bool[np.ndarray, "L"]
+    """Whether the 90 % ellipsoid holds the true joint."""
+    reprojection: Float[np.ndarray, "L"]
+    """Mean image distance of the hypotheses, in heights of the person."""
+
+
+class DemoScore:
+    """Collects a run's errors over the limb joints: hips to ankles and shoulders to wrists."""
+
+    def __init__(self, ground_truth: GroundTruth) -> None:
+        self.ground_truth = ground_truth
         self.frames = 0
-        self._rows: list[dict[str, np.ndarray]] = []
+        self._scores: list[FrameScore] = []
 
     def add(self, estimate: Estimate) -> None:
         """Score one frame."""
         self.frames += 1
-        if estimate.person is not None and estimate.frame.frame_id < len(self.truth.joints):
-            self._rows.append(self._score(estimate.person, estimate.frame.frame_id))
+        index = estimate.frame.frame_id
+        if estimate.person is not None and index < len(self.ground_truth.joints):
+            self._scores.append(self._score(estimate.person, index))
 
-    def _score(self, person: Person, frame: int) -> dict[str, np.ndarray]:
-        limbs, truth = list(LIMB_JOINTS), self.truth.joints[frame]
-        relative = truth - truth[0]
+    def _score(self, person: Person, index: int) -> FrameScore:
+        limbs = list(LIMB_JOINTS)
+        true_joints, best = self.ground_truth.joints[index], person.best.joints
+        relative = true_joints - true_joints[0]
         samples = person.hypotheses.joints - person.hypotheses.joints[:, :1]
         distances = np.linalg.norm(samples - relative, axis=-1)[:, limbs]
-        best = distances[distances.mean(1).argmin()]
-        center = np.linalg.norm(person.best.joints - person.best.joints[0] - relative, axis=-1)[
-            limbs
-        ]
-        along = (truth[0] - person.best.joints[0]) @ person.ray
-        error = truth - along * person.ray - person.best.joints
-        return {
-            "visible": self.truth.visible[frame, limbs],
-            "center": center,
-            "best": best,
-            "inside": ellipsoid_contains(person.joint_cov, error)[limbs],
-            "std": std_from_cov(person.joint_cov)[limbs],
-            "reprojection": self._reprojection(person, frame)[limbs],
-        }
+        center = np.linalg.norm(best - best[0] - relative, axis=-1)
+        along = (true_joints[0] - best[0]) @ person.ray  # the common distance is not in the cov
+        error = true_joints - along * person.ray - best
+        return FrameScore(
+            visible=self.ground_truth.visible[index, limbs],
+            center_error=center[limbs],
+            best_error=distances[distances.mean(1).argmin()],
+            std=std_from_cov(person.joint_cov)[limbs],
+            inside=ellipsoid_contains(person.joint_cov, error)[limbs],
+            reprojection=self._reprojection(person, index)[limbs],
+        )
 
-    def _reprojection(self, person: Person, frame: int) -> Float[np.ndarray, "24"]:
-        """Mean distance of the hypotheses' joints to the truth in the picture, in heights of the
-        person.
-        """
-        samples, truth = person.hypotheses.joints, self.truth.joints[frame]
+    def _reprojection(self, person: Person, index: int) -> Float[np.ndarray, "24"]:
+        """Mean image distance of the hypotheses' joints from the true ones, in person heights."""
+        samples, true_joints = person.hypotheses.joints, self.ground_truth.joints[index]
         pixels = samples[..., :2] / samples[..., 2:]
-        true_pixels = truth[:, :2] / truth[:, 2:]
+        true_pixels = true_joints[:, :2] / true_joints[:, 2:]
         return np.linalg.norm(pixels - true_pixels, axis=-1).mean(0) / np.ptp(true_pixels[:, 1])
 
     def table(self) -> str:
-        """The score, for people to read."""
-        if not self._rows:
-            return "demo: nobody was found in any frame"
-        data = {key: np.stack([row[key] for row in self._rows]) for key in self._rows[0]}
+        """The score as a table, visible and occluded joints apart."""
+        if not self._scores:
+            return "demo: no person was found in any frame"
         lines = [
-            f"demo: a person was found in {len(self._rows)} of {self.frames} frames; 12 limb joints against the known truth",
-            f"{'':28}{'seen':>10}{'hidden':>10}",
+            f"demo: a person was found in {len(self._scores)} of {self.frames} frames; "
+            "12 limb joints against the ground truth",
+            f"{'':34}{'visible':>10}{'occluded':>10}",
         ]
-        groups = (data["visible"], ~data["visible"])
-        for name, key, scale, reduce, unit in (
-            ("error of best estimate", "center", 1000, np.mean, "mm"),
-            ("error of best hypothesis", "best", 1000, np.mean, "mm"),
+        visible = np.stack([score.visible for score in self._scores])
+        for name, field, scale, reduce, unit in (
+            ("error of best estimate", "center_error", 1000, np.mean, "mm"),
+            ("error of best hypothesis", "best_error", 1000, np.mean, "mm"),
             ("standard deviation, median", "std", 1000, np.median, "mm"),
-            ("truth in 90 % ellipsoid", "inside", 100, np.mean, "%"),
+            ("ground truth in 90 % ellipsoid", "inside", 100, np.mean, "%"),
             ("reprojection", "reprojection", 100, np.mean, "% of height"),
         ):
-            chosen = [data[key][group] for group in groups]
-            values = "".join(
-                f"{scale * reduce(part):10.1f}" if part.size else f"{'-':>10}" for part in chosen
+            values = np.stack([getattr(score, field) for score in self._scores])
+            cells = "".join(
+                f"{scale * reduce(part):10.1f}" if part.size else f"{'-':>10}"
+                for part in (values[visible], values[~visible])
             )
-            lines.append(f"{name:28}{values}  {unit}")
+            lines.append(f"{name:34}{cells}  {unit}")
         return "\n".join(lines)

@@ -35,7 +35,7 @@ def frame() -> Frame:
 def pipeline(body: BodyModel, frame: Frame) -> Iterator[Pipeline]:
     model = FlowModel.load()
     size = (frame.image.shape[1], frame.image.shape[0])
-    camera = demo.Truth.load().intrinsics(size)
+    camera = demo.GroundTruth.load().intrinsics(size)
     smoother = Smoother(body, SmoothingConfig(enabled=False))
     sampler = open_sampler(body, K, model=model)
     yield Pipeline(open_tracker(), sampler, body, camera, model.calibration, smoother)
