@@ -1,158 +1,114 @@
 """Live 3D human pose with its uncertainty, from a webcam, a file, a stream or the built-in demo.
 
-python run_demo.py --cam 0
-python run_demo.py --video walk.mp4 --headless --every-frame --out walk.npz
-python run_demo.py --demo --record demo_out.mp4
-"""
+    python run_demo.py --cam 0
+    python run_demo.py --video walk.mp4 --headless --every-frame --out walk.npz
+    python run_demo.py --demo --record demo_out.mp4
 
-import argparse
+Ctrl-C, `kill` (SIGTERM) and a closed terminal (SIGHUP) end the run in order: what was asked for is
+written and complete. The same signal again ends it at once; no frame that was archived is lost.
+
+Exit status:
+    0      the run is complete
+    2      an option, a file or a device is wrong; stderr says which and what to do
+    3      the run went on to its end, but an output failed, for example on a full disk
+    128+N  stopped by signal N: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP; the outputs are complete
+"""
+# ruff: noqa: E402
+
+from realtime.signals import StopSignals
+
+# Before the other imports, because Ctrl-C during an import would end in a traceback.
+_process_signals = StopSignals() if __name__ == "__main__" else None
+
 import logging
 import os
 import re
-import sys
 import threading
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from engines.errors import PenumbraError
-from realtime.config import RunConfig
-from realtime.stream.wire import DEFAULT_ENDPOINT
+from realtime.config import RunConfig, Size
+from realtime.console import Console, PrintableFormatter, complain, prepare_streams, printable
 
 if TYPE_CHECKING:
+    from tyro.constructors import PrimitiveConstructorSpec, PrimitiveTypeInfo
+
     from realtime.session import Outcome, Session
     from realtime.view.viewer import Viewer
 
+_ARGUMENT = re.compile(rf"^({'|'.join(field.name for field in fields(RunConfig))})(?=:)|`(\w+)`")
 
-def parse(argv: list[str] | None = None) -> RunConfig:
-    """The command line as a `RunConfig`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+
+def parse(argv: Sequence[str] | None = None) -> RunConfig:
+    """Read the command line."""
+    import tyro
+
+    registry = tyro.constructors.ConstructorRegistry()
+    registry.primitive_rule(_size_rule)
+    assert __doc__ is not None
+    return tyro.cli(
+        RunConfig, prog="run_demo.py", description=__doc__, args=argv, registry=registry
     )
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--cam", metavar="N|NAME", help="webcam by index or device name")
-    source.add_argument(
-        "--video", metavar="FILE|FOLDER|URL", help="video, folder of images, or RTSP/HTTP address"
-    )
-    source.add_argument(
-        "--demo", action="store_true", help="the built-in clip with known truth (default)"
-    )
-    add = parser.add_argument
-    add(
-        "--every-frame",
-        action="store_true",
-        help="look at every frame of a recording; default: keep its pace and drop",
-    )
-    add(
-        "--size",
-        type=_size,
+
+
+def _size_rule(argument: "PrimitiveTypeInfo") -> "PrimitiveConstructorSpec | None":
+    """How a size is written: 1280x720."""
+    from tyro.constructors import PrimitiveConstructorSpec
+
+    if argument.type != (Size | None):
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
         metavar="WxH",
-        help="px to ask of a webcam, such as 1280x720 (default: its own choice)",
-    )
-    add("--fps", type=float, help="pictures a second of a folder of images (default 30)")
-    add(
-        "--hypotheses",
-        type=int,
-        default=100,
-        metavar="K",
-        help="bodies drawn a frame (default %(default)s)",
-    )
-    add(
-        "--backend",
-        default="auto",
-        help="auto, openvino, onnxruntime, torch, torch-cuda or tensorrt (default auto)",
-    )
-    add(
-        "--focal",
-        type=float,
-        metavar="PX",
-        help="focal length; default: a field of view of 63 degrees is assumed",
-    )
-    add(
-        "--calib",
-        type=Path,
-        metavar="FILE",
-        help="camera calibration (JSON with matrix, size, dist)",
-    )
-    add(
-        "--body",
-        type=Path,
-        metavar="FILE",
-        help="body made by python -m engines.convert_smpl; default: the built-in one",
-    )
-    add(
-        "--model",
-        type=Path,
-        metavar="FILE",
-        help="flow made by python -m trainer.export_onnx; default: the built-in one",
-    )
-    add("--no-smoothing", action="store_true", help="best estimate of each frame alone")
-    add("--headless", action="store_true", help="no window")
-    add("--record", type=Path, metavar="FILE.mp4", help="record what the window shows")
-    add("--out", type=Path, metavar="OUT.npz", help="write every estimate to a file")
-    add("--endpoint", default=DEFAULT_ENDPOINT, help="where to publish (default %(default)s)")
-    add("--no-publish", action="store_true", help="publish nothing")
-    add("--allow-lan", action="store_true", help="let --endpoint be reachable from other machines")
-    add("--max-frames", type=int, metavar="N", help="stop after N frames")
-    a = parser.parse_args(argv)
-    return RunConfig(
-        source=a.cam if a.cam is not None else a.video,
-        camera=a.cam is not None,
-        size=a.size,
-        fps=a.fps,
-        every_frame=a.every_frame,
-        hypotheses=a.hypotheses,
-        backend=a.backend,
-        focal=a.focal,
-        calib=a.calib,
-        body=a.body,
-        model=a.model,
-        smooth=not a.no_smoothing,
-        headless=a.headless,
-        record=a.record,
-        out=a.out,
-        endpoint=None if a.no_publish else a.endpoint,
-        allow_lan=a.allow_lan,
-        max_frames=a.max_frames,
+        instance_from_str=lambda words: _size(words[0]),
+        is_instance=lambda value: value is None or isinstance(value, Size),
+        str_from_instance=lambda size: ["None" if size is None else f"{size.width}x{size.height}"],
     )
 
 
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if match is None or "0" in match.groups():
-        raise argparse.ArgumentTypeError(f"'{text}' is no size; write it as 1280x720")
-    return int(match[1]), int(match[2])
+def _size(text: str) -> Size:
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text, re.ASCII)
+    if match is None:
+        raise ValueError(f"'{text}' is no size; write it as 1280x720.")
+    return Size(int(match[1]), int(match[2]))
 
 
-def run(config: RunConfig) -> None:
-    """Run to the end of the source; the window, if there is one, has the main thread."""
+def run(config: RunConfig, signals: StopSignals) -> int:
+    """Run to the end of the source; the window, if there is one, has the main thread.
+
+    Returns:
+        The exit status.
+    """
     from realtime.session import Session
     from realtime.view.viewer import Viewer, why_no_window
 
-    reason = "No window: --headless." if config.headless else why_no_window()
-    with Session(config) as session:
-        print(
-            f"{session.source.name}: {config.hypotheses} hypotheses on {session.pipeline.backend}",
-            flush=True,
-        )
+    console = Console()
+    no_window = "No window: headless." if config.headless else why_no_window()
+    session = Session(config)
+    signals.stop_in_order(session.stop, session.unfinished)
+    with session:
+        backend, name = session.pipeline.backend, printable(session.source.name)
+        console.say(f"{name}: {config.hypotheses} hypotheses on {backend}")
         if session.publisher is not None:
-            print(f"publishing on {session.publisher.endpoint}", flush=True)
-        if reason is not None:
-            if not config.headless:
-                print(reason, flush=True)
-            outcome = session.run()
-        else:
+            console.say(f"publishing on {session.publisher.endpoint}")
+        if no_window is None:
             outcome = _run_with_window(session, Viewer(session.body.decimated.faces))
-    print(
-        f"{outcome.frames} frames, {outcome.fps:.1f} a second, {outcome.dropped} dropped; {outcome.timing}"
-    )
-    if outcome.left_out:
-        print(outcome.left_out)
-    if outcome.demo_table:
-        print(outcome.demo_table)
+        else:
+            if not config.headless:
+                console.say(no_window)
+            outcome = session.run()
+    signals.ignore()
+    _report(outcome, console)
+    if console.error is not None:
+        complain(f"stdout: cannot be written ({console.error.strerror}); write it elsewhere.")
+        return 3
+    return 3 if session.failed else signals.exit_status
 
 
 def _run_with_window(session: "Session", viewer: "Viewer") -> "Outcome":
-    """The pipeline in a thread, the window here; whoever ends first ends the other."""
+    """Run the pipeline in a thread and the window here; when one ends it ends the other."""
     results: list[Outcome] = []
     errors: list[BaseException] = []
 
@@ -167,7 +123,7 @@ def _run_with_window(session: "Session", viewer: "Viewer") -> "Outcome":
     thread.start()
     try:
         viewer.run()
-    finally:  # also after Ctrl-C: nothing may be closed under the thread
+    finally:  # whatever ended the window: nothing may be closed under the thread
         session.stop()
         thread.join()
     if errors:
@@ -175,35 +131,68 @@ def _run_with_window(session: "Session", viewer: "Viewer") -> "Outcome":
     return results[0]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Exit status 0, or 2 with one sentence where the user can put something right."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+def _report(outcome: "Outcome", console: Console) -> None:
+    console.say(
+        f"{outcome.frames} frames, {outcome.fps:.1f} per second, {outcome.dropped} dropped; "
+        f"{outcome.timing}"
+    )
+    for text in (outcome.left_out, outcome.demo_table):
+        if text is not None:
+            console.say(text)
+
+
+def command(argv: Sequence[str] | None, signals: StopSignals) -> int:
+    """Run as the command line says; the exit status, see the top of this file."""
+    prepare_streams()
+    _log_to_stderr()
     try:
-        run(parse(argv))
-        sys.stdout.flush()  # a reader who has gone is found out here, not when Python exits
+        status = run(parse(argv), signals)
     except PenumbraError as error:
-        print(f"run_demo.py: {error}", file=sys.stderr)
+        complain(f"run_demo.py: {with_options(str(error))}")
         return 2
     except ImportError as error:
         library = re.search(r"lib[\w.+-]+\.so[.\d]*", str(error))
         if library is None:
             raise
-        print(
+        complain(
             f"run_demo.py: the system library {library[0]} is missing; on Debian or Ubuntu: "
-            "apt-get install libgl1 libglib2.0-0.",
-            file=sys.stderr,
+            "apt-get install libgl1 libglib2.0-0."
         )
         return 2
-    except (
-        BrokenPipeError
-    ):  # `| head` has seen enough; Python would complain once more when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    return 0
+        status = 130
+    if status > 128:
+        complain("stopped")
+    return status
+
+
+def with_options(sentence: str) -> str:
+    """Write the arguments that a sentence names as options of this command.
+
+    A sentence begins with its argument (`max_frames: ...`) and quotes others in backticks.
+    """
+
+    def option(match: re.Match[str]) -> str:
+        return "--" + (match[1] or match[2]).replace("_", "-")
+
+    return _ARGUMENT.sub(option, sentence)
+
+
+def _log_to_stderr() -> None:
+    """Log each message as one line."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run as the command line says; the exit status, see the top of this file."""
+    with StopSignals() as signals:
+        return command(argv, signals)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    assert _process_signals is not None
+    # Not sys.exit: all is written, and a read that a broken device never returns from would hold
+    # up the interpreter's own end.
+    os._exit(command(None, _process_signals))

@@ -1,5 +1,5 @@
-"""Time, threads, pictures in, messages out.
+"""Time, threads, frames in, messages out.
 
-source -> capture thread -> latest-frame slot -> pipeline (perception -> flow -> moments) -> viewer,
-publisher, archive
+source -> capture thread -> latest-frame slot -> pipeline (perception -> flow -> moments)
+-> publisher, archive, recorder, viewer
 """

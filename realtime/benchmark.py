@@ -1,73 +1,96 @@
-"""How long a frame takes beside MediaPipe's own `Pose`, on the same video, in the same process,
-frame by frame in turn.
+"""How long a frame takes beside MediaPipe's own `Pose`, frame by frame in turn on the same video.
 
     python -m realtime.benchmark VIDEO [--hypotheses 100] [--frames 300]
 
 Ours is the whole loop after decoding: tracker, K hypotheses, moments, calibration, smoothing and
 publishing. Theirs is `mediapipe.solutions.pose.Pose.process` as users call it (model complexity 1),
-colour conversion included, since it wants RGB. Taking turns on every frame gives both the same
-machine. Needs no GPU.
+colour conversion included, since it wants RGB. Both run in one process and take turns on every
+frame, so they see the same machine. Needs no GPU.
 """
 
-import argparse
 import json
 import os
 import platform
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from tyro.conf import Positional
 
+from engines.command import start
 from engines.errors import PenumbraError
 from realtime.capture.frame import Frame
 from realtime.config import RunConfig
 from realtime.session import Session
 
+WARM_UP_FRAMES = 10
+"""Left out of the times, if the video is twice as long."""
 
-def compare(video: str, hypotheses: int, frames: int, backend: str) -> dict[str, Any]:
-    """Milliseconds a frame of both, and the ratio of their medians and of their sums."""
-    if frames < 1:
-        raise PenumbraError(f"--frames must be at least 1, not {frames}.")
-    config = RunConfig(
-        source=video,
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """Time a frame of ours beside one of MediaPipe's `Pose`."""
+
+    video: Positional[str]
+    """Video file, or folder of images."""
+    hypotheses: int = 100
+    """Number of bodies sampled per frame."""
+    frames: int = 300
+    """Stop after so many frames."""
+    backend: str = "auto"
+    """What runs our networks, as in `run_demo.py`."""
+
+
+def compare(config: BenchmarkConfig) -> dict[str, Any]:
+    """Milliseconds per frame of both, and the ratios of their medians and means.
+
+    Raises:
+        PenumbraError: The video cannot be read, or there is nothing to compare.
+    """
+    if config.frames < 1:
+        raise PenumbraError(f"frames: must be at least 1, not {config.frames}; ask for more.")
+    run = RunConfig(
+        video=config.video,
         every_frame=True,
-        hypotheses=hypotheses,
-        backend=backend,
+        hypotheses=config.hypotheses,
+        backend=config.backend,
         endpoint="tcp://127.0.0.1:*",
         headless=True,
     )
-    ours, theirs = [], []
+    ours_ms: list[float] = []
+    theirs_ms: list[float] = []
     process = _mediapipe()
-    with Session(config) as session:
-        while len(ours) < frames and (frame := session.source.read()) is not None:
-            ours.append(_milliseconds(_step(session), frame))
-            theirs.append(_milliseconds(process, frame))
+    with Session(run) as session:
+        while len(ours_ms) < config.frames and (frame := session.source.read()) is not None:
+            ours_ms.append(_milliseconds(_step(session), frame))
+            theirs_ms.append(_milliseconds(process, frame))
         stages = session.pipeline.timer.percentiles_ms()
-        name = session.pipeline.backend
-    warm = slice(min(10, len(ours) // 2), None)
-    a, b = np.array(ours[warm]), np.array(theirs[warm])
+        name, backend = session.source.name, session.pipeline.backend
+    warm = slice(min(WARM_UP_FRAMES, len(ours_ms) // 2), None)
+    ours, theirs = np.array(ours_ms[warm]), np.array(theirs_ms[warm])
     return {
-        "video": os.path.basename(session.source.name),
-        "frames": len(a),
-        "hypotheses": hypotheses,
-        "backend": name,
+        "video": Path(name).name,
+        "frames": len(ours),
+        "hypotheses": config.hypotheses,
+        "backend": backend,
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs",
-        "penumbra_ms": {
-            "p50": float(np.median(a)),
-            "p95": float(np.percentile(a, 95)),
-            "mean": float(a.mean()),
-        },
-        "mediapipe_ms": {
-            "p50": float(np.median(b)),
-            "p95": float(np.percentile(b, 95)),
-            "mean": float(b.mean()),
-        },
-        "ratio_of_medians": float(np.median(a) / np.median(b)),
-        "ratio_of_means": float(a.mean() / b.mean()),
+        "penumbra_ms": _summary(ours),
+        "mediapipe_ms": _summary(theirs),
+        "ratio_of_medians": float(np.median(ours) / np.median(theirs)),
+        "ratio_of_means": float(ours.mean() / theirs.mean()),
         "stages_ms": {key: round(p50, 2) for key, (p50, _) in stages.items()},
+    }
+
+
+def _summary(times_ms: np.ndarray) -> dict[str, float]:
+    return {
+        "p50": float(np.median(times_ms)),
+        "p95": float(np.percentile(times_ms, 95)),
+        "mean": float(times_ms.mean()),
     }
 
 
@@ -79,7 +102,7 @@ def _step(session: Session) -> Callable[[Frame], None]:
 
 
 def _mediapipe() -> Callable[[Frame], None]:
-    import mediapipe  # heavy, and only the rival needs it
+    import mediapipe  # heavy, and only this comparison needs it
 
     pose = mediapipe.solutions.pose.Pose(model_complexity=1)  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -90,33 +113,20 @@ def _mediapipe() -> Callable[[Frame], None]:
 
 
 def _milliseconds(step: Callable[[Frame], None], frame: Frame) -> float:
-    start = time.perf_counter()
+    start_s = time.perf_counter()
     step(frame)
-    return 1e3 * (time.perf_counter() - start)
+    return 1e3 * (time.perf_counter() - start_s)
 
 
-def main(argv: list[str] | None = None) -> int:
+def print_comparison(config: BenchmarkConfig) -> None:
     """Print the comparison as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("video")
-    parser.add_argument("--hypotheses", type=int, default=100)
-    parser.add_argument("--frames", type=int, default=300)
-    parser.add_argument("--backend", default="auto")
-    options = parser.parse_args(argv)
-    try:
-        print(
-            json.dumps(
-                compare(options.video, options.hypotheses, options.frames, options.backend),
-                indent=2,
-            )
-        )
-    except PenumbraError as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return 2
-    return 0
+    print(json.dumps(compare(config), indent=2))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    start(print_comparison, BenchmarkConfig, arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,39 +1,62 @@
-"""What a run is asked to do: one frozen dataclass, made from the command line in `run_demo.py`."""
+"""The options of a run: one frozen dataclass, whose docstrings are the help of `run_demo.py`."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from realtime.stream.wire import DEFAULT_ENDPOINT
 
 
+class Size(NamedTuple):
+    """Size of an image, px."""
+
+    width: int
+    height: int
+
+
 @dataclass(frozen=True)
 class RunConfig:
-    """One run of the live system."""
+    """One run of the live system. At most one source is given; the default is the demo."""
 
-    source: str | None = None
-    """Camera, file, folder or address (`realtime.capture.sources`); None for the built-in demo."""
-    camera: bool = False
-    """`source` is a webcam's index or name."""
-    size: tuple[int, int] | None = None
-    """(width, height) px to ask of a webcam; None for its own choice."""
-    fps: float | None = None
-    """Of a folder of images."""
+    cam: str | None = None
+    """Webcam, by index or device name."""
+    video: str | None = None
+    """Video file, folder of images, or RTSP/HTTP address."""
+    demo: bool = False
+    """The built-in clip with known ground truth (the default source)."""
     every_frame: bool = False
-    """Look at every frame of a recording instead of keeping its pace."""
+    """Process every frame of a recording, instead of keeping its pace and dropping frames."""
+    size: Size | None = None
+    """Image size to ask of a webcam, such as 1280x720; by default the webcam chooses."""
+    fps: float | None = None
+    """Frames per second of a folder of images; 30 by default."""
     hypotheses: int = 100
+    """Number of bodies sampled per frame."""
     backend: str = "auto"
+    """What runs the networks: auto, openvino, onnxruntime, torch, torch-cuda or tensorrt."""
     focal: float | None = None
-    """Focal length in px; None together with `calib` for an assumed field of view."""
+    """Focal length, px; by default a field of view of 63 degrees is assumed."""
     calib: Path | None = None
+    """Camera calibration: JSON with matrix, size and dist."""
     body: Path | None = None
-    """A body made by `engines.convert_smpl`; None for the default body."""
+    """Body made by `python -m engines.convert_smpl`; by default the built-in one."""
     model: Path | None = None
-    """A flow made by `trainer.export_onnx`; None for the shipped one."""
-    smooth: bool = True
+    """Flow made by `python -m trainer.export_onnx`; by default the built-in one."""
+    smoothing: bool = True
+    """Smooth the best estimate over time, instead of estimating each frame alone."""
     headless: bool = False
+    """Open no window."""
     record: Path | None = None
+    """MP4 file that gets what the window shows."""
     out: Path | None = None
-    endpoint: str | None = DEFAULT_ENDPOINT
-    """None publishes nothing."""
+    """NPZ file that gets every estimate."""
+    force: bool = False
+    """Replace outputs that exist already."""
+    publish: bool = True
+    """Publish the pose stream."""
+    endpoint: str = DEFAULT_ENDPOINT
+    """Where the pose stream is published."""
     allow_lan: bool = False
+    """Let the endpoint be reachable from other machines; the stream is not encrypted."""
     max_frames: int | None = None
+    """Stop after so many frames."""

@@ -1,5 +1,4 @@
-"""A run from its first frame to its last: open the parts, pass each estimate to everyone who asked
-for it.
+"""A run from its first frame to its last: open the parts, pass each estimate to all outputs.
 
 frames -> Pipeline -> publisher, archive, recorder, window, demo score
 """
@@ -7,10 +6,10 @@ frames -> Pipeline -> publisher, archive, recorder, window, demo score
 import logging
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from types import TracebackType
 
 from calib.camera import load_intrinsics
@@ -23,13 +22,14 @@ from engines.flow.model import FlowModel
 from engines.flow.sampler import open_sampler
 from realtime import demo
 from realtime.archive import Archive
-from realtime.capture.reader import frames
 from realtime.capture.frame import Frame
+from realtime.capture.reader import frames
 from realtime.capture.sources import Source, open_camera, open_video
+from realtime.checks import check
 from realtime.config import RunConfig
 from realtime.pipeline import MIN_SAMPLES, Pipeline, Result
 from realtime.smoothing import Smoother, SmoothingConfig
-from realtime.stream.encode import MAX_HYPOTHESES, StreamInfo, describe
+from realtime.stream.encode import StreamInfo, describe
 from realtime.stream.publisher import Publisher
 from realtime.timing import NS_PER_MS, FrameRate
 from realtime.view.recorder import Recorder
@@ -38,167 +38,164 @@ from realtime.view.scene import Status, ViewFrame
 
 log = logging.getLogger(__name__)
 
+Show = Callable[[ViewFrame], None]
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run can say at its end."""
+    """Summary of a run."""
 
     frames: int
     fps: float
     timing: str
     dropped: int
     left_out: str | None
-    """What a recording or a subscriber did not get, for people to read."""
+    """What the recording or a subscriber did not get, as a sentence."""
     demo_table: str | None
 
 
 class Session:
-    """Everything that is opened before the first frame. A context manager: what was written is
-    complete at its end.
+    """One run. Everything is loaded when it is made, and written to only inside `with`:
+
+    session = Session(config)
+    with session:  # opens the outputs; they are complete at the end of the block
+        outcome = session.run()
     """
 
     def __init__(self, config: RunConfig) -> None:
-        """Open all parts, the cheap ones that may refuse first.
+        """Open the source and load the models, what is cheap and may refuse first.
 
         Raises:
-            PenumbraError: one sentence about the first part that cannot do what it was asked.
+            PenumbraError: The first part that cannot do what it was asked.
         """
+        check(config)
         self.config = config
-        _check(config)
+        self.failed: set[str] = set()
+        """Outputs that did not get everything, by argument name; final after the block."""
+        self.archive: Archive | None = None
+        self.recorder: Recorder | None = None
+        self._rate = FrameRate()
+        self._stop = threading.Event()
+        self._stopped_by: str | None = None
         with ExitStack() as stack:  # what is open is closed again where a later part refuses
-            self._open(stack)
+            self._load(stack)
             self._stack = stack.pop_all()
 
-    def _open(self, stack: ExitStack) -> None:
-        config, enter = self.config, stack.enter_context
-        self.source = enter(_open_source(config))
+    def _load(self, stack: ExitStack) -> None:
+        config = self.config
+        self.source = stack.enter_context(_open_source(config))
         self.intrinsics, self.score = _open_camera_model(config, self.source)
         if config.every_frame and self.source.live:
             raise PenumbraError(
-                f"--every-frame needs a recording; {self.source.name} is live and cannot wait."
+                f"every_frame: {self.source.name} is live and cannot wait; leave it out."
             )
-        self.publisher = (
-            enter(Publisher(config.endpoint, allow_lan=config.allow_lan))
-            if config.endpoint
-            else None
-        )
-        body, model = BodyModel.load(config.body), FlowModel.load(config.model)
-        self.body = body
-        sampler = open_sampler(body, max(config.hypotheses, MIN_SAMPLES), config.backend, model)
-        smoother = Smoother(body, SmoothingConfig(enabled=config.smooth))
-        tracker = open_tracker(config.backend)
-        self.pipeline = Pipeline(
-            tracker,
-            sampler,
-            body,
-            self.intrinsics,
-            model.calibration,
-            smoother,
-            published=config.hypotheses,
-        )
-        self.renderer = Renderer(body.decimated.faces)
-        self.recorder = None
-        if config.record:
-            fps = self.source.fps or 30.0
-            self.recorder = enter(
-                Recorder(config.record, self.renderer, fps, every_frame=config.every_frame)
+        self.publisher = None
+        if config.publish:
+            self.publisher = stack.enter_context(
+                Publisher(config.endpoint, allow_lan=config.allow_lan)
             )
-        self._info = _stream_info(self.source, self.intrinsics, self.pipeline, model)
-        self.archive = (
-            enter(Archive(config.out, config.hypotheses, self._meta(model))) if config.out else None
-        )
-        self._rate = FrameRate()
-        self._stop = threading.Event()
+        self.body = BodyModel.load(config.body)
+        self.model = FlowModel.load(config.model)
+        self.pipeline = _load_pipeline(config, self.body, self.model, self.intrinsics)
+        self._info = _stream_info(self.source, self.intrinsics, self.pipeline, self.model)
 
-    def stop(self) -> None:
-        """Ask `run` to end after the frame in hand, or while it waits for one; may be called from
-        any thread.
+    def __enter__(self) -> "Session":
+        """Open the outputs.
+
+        Raises:
+            PenumbraError: One of them cannot be written; nothing that existed has been changed.
         """
-        self._stop.set()
+        with self._stack as stack:
+            self.archive = self._open_archive(stack)
+            self.recorder = self._open_recorder(stack)
+            self._stack = stack.pop_all()
+        return self
 
-    def run(self, show: Callable[[ViewFrame], None] | None = None) -> Outcome:
-        """Take frames until the source ends or `stop` is called.
+    def _open_archive(self, stack: ExitStack) -> Archive | None:
+        if self.config.out is None:
+            return None
+        archive = Archive(self.config.out, self.config.hypotheses, self._meta())
+        stack.push(partial(self._close_alone, "out", archive))
+        return archive
+
+    def _open_recorder(self, stack: ExitStack) -> Recorder | None:
+        if self.config.record is None:
+            return None
+        renderer = Renderer(self.body.decimated.faces)
+        fps, every_frame = self.source.fps or 30.0, self.config.every_frame
+        recorder = Recorder(self.config.record, renderer, fps, every_frame=every_frame)
+        stack.push(partial(self._close_alone, "record", recorder))
+        return recorder
+
+    def run(self, show: Show | None = None) -> Outcome:
+        """Process frames until the source ends or `stop` is called.
 
         Args:
-            show: gets every result with its mesh; must not wait.
+            show: Gets every result with its mesh; must not wait.
+
+        Raises:
+            PenumbraError: The source failed. What was written is complete at the end of the block.
         """
-        count, last, start = 0, None, time.perf_counter()
+        count, dropped, start = 0, 0, time.perf_counter()
         try:
             with frames(self.source, self.config.every_frame, self._stop) as stream:
                 for frame in stream:
                     result = self.pipeline(frame)
-                    last = result.estimate
                     self.deliver(frame, result, show)
+                    dropped = frame.info.dropped
                     count += 1
                     if self._stop.is_set() or count == self.config.max_frames:
                         break
-        finally:  # an archive that is cut short says as much as a whole one
+                    if self._all_outputs_failed(show):
+                        break
+        finally:  # the archive of a run that is cut short says as much as that of a whole one
             fps = count / max(time.perf_counter() - start, 1e-9)
-            if self.archive is not None:
-                stages = self.pipeline.timer.percentiles_ms()
-                timing = {
-                    "stages_ms": {k: {"p50": a, "p95": b} for k, (a, b) in stages.items()},
-                    "fps": fps,
-                }
-                self.archive.meta |= timing
+            self._describe_run(fps)
         table = self.score.table() if self.score else None
-        dropped = last.frame.dropped if last else 0
         return Outcome(count, fps, self.pipeline.timer.summary(), dropped, self._left_out(), table)
 
-    def _left_out(self) -> str | None:
-        """What somebody did not get, though the pipeline made it."""
-        pictures = self.recorder.dropped if self.recorder else 0
-        stalls = self.publisher.stalls if self.publisher else 0
-        mend = "" if self.source.live else ", which --every-frame would keep"
-        parts = [f"the recording lacks {pictures} pictures{mend}"] if pictures else []
-        parts += [f"a subscriber's queue was full {stalls} times"] if stalls else []
-        return "; ".join(parts) or None
+    def stop(self, reason: str | None = None) -> None:
+        """Ask `run` to end after the frame in hand, or while it waits for one, from any thread.
 
-    def deliver(
-        self, frame: Frame, result: Result, show: Callable[[ViewFrame], None] | None
-    ) -> None:
-        """Pass one result to everyone who asked for it."""
+        Args:
+            reason: Why it ends before the source does, for the archive: `SIGINT`.
+        """
+        self._stopped_by = reason
+        self._stop.set()
+
+    def deliver(self, frame: Frame, result: Result, show: Show | None) -> None:
+        """Pass one result to every output that still works."""
         estimate, timer = result.estimate, self.pipeline.timer
         if self.publisher is not None:
             with timer.stage("publish"):
                 self.publisher.publish(estimate, self._info)
-        if self.archive is not None:
-            with timer.stage("archive"):
+        if self.archive is not None and "out" not in self.failed:
+            with timer.stage("archive"), self._alone("out"):
                 self.archive.append(estimate)
         if self.score is not None:
             self.score.add(estimate)
         latency_ns = time.monotonic_ns() - estimate.frame.t_capture_ns
         timer.add("capture to now", latency_ns)
         self._rate.tick()
-        if show is None and self.recorder is None:
+        recorder = None if "record" in self.failed else self.recorder
+        if show is None and recorder is None:
             return
-        status = Status(
-            self.pipeline.backend, self._rate.fps, latency_ns / NS_PER_MS, estimate.frame.dropped
-        )
-        mesh = self.pipeline.mesh(result)
-        vertices, std = (mesh.vertices, mesh.std) if mesh else (None, None)
-        view = ViewFrame(frame.image, estimate, vertices, std, status, self.intrinsics)
-        if self.recorder is not None:
-            self.recorder.put(view)
+        view = self._view(frame, result, latency_ns)
+        if recorder is not None:
+            with self._alone("record"):
+                recorder.put(view)
         if show is not None:
             show(view)
 
-    def _meta(self, model: FlowModel) -> dict[str, object]:
-        """What the archive says about the run."""
-        record = {key: value for key, value in model.record.items() if key != "J_template"}
-        return {
-            "backend": self.pipeline.backend,
-            "model": record,
-            "body": self.body.name,
-            "source": self.source.name,
-            "camera_matrix": self.intrinsics.matrix.tolist(),
-            "camera_distortion": list(self.intrinsics.dist),
-            "camera": self.intrinsics.source,
-            "smoothed": self.config.smooth,
-        }
-
-    def __enter__(self) -> "Session":
-        return self
+    def unfinished(self) -> list[str]:
+        """How to get at what was written if the process ended now, one sentence for each output."""
+        archive = self.archive
+        if archive is None or archive.count == 0 or not archive.partial.exists():
+            return []
+        return [
+            f"out: the {archive.count} frames are in '{archive.partial}'; "
+            f"run python -m realtime.archive recover '{archive.partial}'."
+        ]
 
     def __exit__(
         self,
@@ -208,67 +205,107 @@ class Session:
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
+    @contextmanager
+    def _alone(self, argument: str) -> Iterator[None]:
+        """Let an output fail without the others: a full disk does not end the stream."""
+        try:
+            yield
+        except PenumbraError as error:
+            log.error("%s", error)
+            self.failed.add(argument)
 
-def _check(config: RunConfig) -> None:
-    """Refuse what cannot be asked for, before anything is opened."""
-    if config.hypotheses < 1:
-        raise PenumbraError(f"--hypotheses must be at least 1, not {config.hypotheses}.")
-    if config.endpoint is not None and config.hypotheses > MAX_HYPOTHESES:
-        raise PenumbraError(
-            f"--hypotheses {config.hypotheses}: at most {MAX_HYPOTHESES} fit into a message; draw fewer, or add --no-publish."
-        )
-    if config.max_frames is not None and config.max_frames < 1:
-        raise PenumbraError(f"--max-frames must be at least 1, not {config.max_frames}.")
-    if config.calib is not None and config.focal is not None:
-        raise PenumbraError("--focal and --calib both say what the camera is; give one of them.")
-    if config.source is None and (config.calib is not None or config.focal is not None):
-        raise PenumbraError(
-            "--focal and --calib are for your own pictures; the demo brings its own camera."
-        )
-    if config.size is not None and not config.camera:
-        raise PenumbraError("--size is for a webcam; leave it out.")
-    if config.fps is not None and (config.camera or config.source is None):
-        raise PenumbraError("--fps is for a folder of images; leave it out.")
-    _refuse_to_overwrite(config)
+    def _close_alone(
+        self,
+        argument: str,
+        output: AbstractContextManager[object],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._alone(argument):
+            output.__exit__(kind, error, trace)
 
+    def _all_outputs_failed(self, show: Show | None) -> bool:
+        """Whether nothing is left that a result could go to."""
+        asked = {name for name in ("out", "record") if getattr(self.config, name) is not None}
+        left = self.publisher is not None or show is not None or self.score is not None
+        return bool(self.failed) and self.failed == asked and not left
 
-def _refuse_to_overwrite(config: RunConfig) -> None:
-    """An output must not be an input, nor the other output."""
-    record = config.model and config.model.with_suffix(".json")
-    inputs = {
-        "--video": None if config.camera else config.source, "--calib": config.calib, "--body": config.body,
-        "--model": config.model, "the record of --model": record,
-    }  # fmt: skip
-    taken = {Path(value).resolve(): option for option, value in inputs.items() if value is not None}
-    for option, value in (("--out", config.out), ("--record", config.record)):
-        if value is None:
-            continue
-        if (path := value.resolve()) in taken:
-            raise PenumbraError(
-                f"{option} {value} is also what {taken[path]} names; choose another file."
-            )
-        taken[path] = option
+    def _view(self, frame: Frame, result: Result, latency_ns: int) -> ViewFrame:
+        """What recording and window show of one frame."""
+        mesh = self.pipeline.mesh(result)
+        vertices, std = (mesh.vertices, mesh.std) if mesh else (None, None)
+        latency_ms, dropped = latency_ns / NS_PER_MS, frame.info.dropped
+        status = Status(self.pipeline.backend, self._rate.fps, latency_ms, dropped)
+        return ViewFrame(frame.image, result.estimate, vertices, std, status, self.intrinsics)
+
+    def _left_out(self) -> str | None:
+        """What an output did not get, though the pipeline made it."""
+        dropped = self.recorder.dropped if self.recorder else 0
+        stalls = self.publisher.stalls if self.publisher else 0
+        remedy = "" if self.source.live else ", which every_frame would keep"
+        parts = [f"the recording lacks {dropped} frames{remedy}"] if dropped else []
+        parts += [f"a subscriber's queue was full {stalls} times"] if stalls else []
+        return "; ".join(parts) or None
+
+    def _meta(self) -> dict[str, object]:
+        """What the archive says about the run from its start."""
+        record = {key: value for key, value in self.model.record.items() if key != "J_template"}
+        return {
+            "backend": self.pipeline.backend,
+            "model": record,
+            "body": self.body.name,
+            "source": self.source.name,
+            "camera_matrix": self.intrinsics.matrix.tolist(),
+            "camera_distortion": list(self.intrinsics.dist),
+            "camera": self.intrinsics.source,
+            "smoothed": self.config.smoothing,
+        }
+
+    def _describe_run(self, fps: float) -> None:
+        """Add to the archive what is known only at the end."""
+        if self.archive is None:
+            return
+        stages = self.pipeline.timer.percentiles_ms()
+        self.archive.meta["stages_ms"] = {k: {"p50": a, "p95": b} for k, (a, b) in stages.items()}
+        self.archive.meta["fps"] = fps
+        if self._stopped_by is not None:
+            self.archive.meta["interrupted_by"] = self._stopped_by
 
 
 def _open_source(config: RunConfig) -> Source:
-    if config.source is None:
-        return demo.open_demo()
-    if config.camera:
-        return open_camera(config.source, size=config.size)
-    return open_video(config.source, folder_fps=config.fps)
+    if config.cam is not None:
+        return open_camera(config.cam, size=config.size)
+    if config.video is not None:
+        return open_video(config.video, folder_fps=config.fps)
+    return demo.open_demo()
 
 
 def _open_camera_model(
     config: RunConfig, source: Source
 ) -> tuple[Intrinsics, demo.DemoScore | None]:
-    if config.source is None:
-        truth = demo.Truth.load()
-        return truth.intrinsics(source.size), demo.DemoScore(truth)
+    if config.cam is None and config.video is None:
+        ground_truth = demo.GroundTruth.load()
+        return ground_truth.intrinsics(source.size), demo.DemoScore(ground_truth)
     if config.calib is not None:
         return load_intrinsics(config.calib, source.size), None
     if config.focal is not None:
         return camera.from_focal(source.size, config.focal), None
     return camera.from_fov(source.size), None
+
+
+def _load_pipeline(
+    config: RunConfig, body: BodyModel, model: FlowModel, intrinsics: Intrinsics
+) -> Pipeline:
+    return Pipeline(
+        tracker=open_tracker(config.backend),
+        sampler=open_sampler(body, max(config.hypotheses, MIN_SAMPLES), config.backend, model),
+        body=body,
+        intrinsics=intrinsics,
+        calibration=model.calibration,
+        smoother=Smoother(body, SmoothingConfig(enabled=config.smoothing)),
+        published=config.hypotheses,
+    )
 
 
 def _stream_info(

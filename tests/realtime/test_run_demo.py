@@ -115,7 +115,7 @@ def test_the_demo_says_how_wrong_it_is(capsys: pytest.CaptureFixture[str]) -> No
         "error of best estimate",
         "error of best hypothesis",
         "standard deviation",
-        "truth in 90 % ellipsoid",
+        "ground truth in 90 % ellipsoid",
     ):
         assert row in printed
 
@@ -156,7 +156,7 @@ def test_the_lens_of_a_calibration_reaches_stream_and_picture(tmp_path: Path) ->
     }
     (tmp_path / "camera.json").write_text(json.dumps(calibration))
     config = RunConfig(
-        source=str(_video(tmp_path / "grey.mp4")),
+        video=str(_video(tmp_path / "grey.mp4")),
         every_frame=True,
         calib=tmp_path / "camera.json",
         headless=True,
@@ -387,7 +387,7 @@ def test_a_mistake_ends_with_one_sentence(
 def test_a_missing_system_library_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(config: object) -> None:
+    def broken(config: object, signals: object) -> int:
         raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
 
     monkeypatch.setattr(run_demo, "run", broken)

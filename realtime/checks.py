@@ -1,0 +1,64 @@
+"""What a run refuses before anything is opened."""
+
+from collections.abc import Iterator
+
+from engines.body import DEFAULT_BODY
+from engines.errors import PenumbraError
+from realtime import demo
+from realtime.config import RunConfig
+from realtime.outputs import check_distinct
+from realtime.stream.encode import MAX_HYPOTHESES
+
+
+def check(config: RunConfig) -> None:
+    """Refuse options that are wrong or do not go together.
+
+    Raises:
+        PenumbraError: The first of them.
+    """
+    for sentence in _contradictions(config):
+        raise PenumbraError(sentence)
+    check_distinct({"out": config.out, "record": config.record}, _inputs(config))
+
+
+def _contradictions(config: RunConfig) -> Iterator[str]:
+    own_source = config.cam is not None or config.video is not None
+    if config.cam is not None and config.video is not None:
+        yield "video: is given together with `cam`; give one source."
+    if config.demo and own_source:
+        yield "demo: is given together with another source; give one source."
+    if config.hypotheses < 1:
+        yield f"hypotheses: must be at least 1, not {config.hypotheses}; ask for more."
+    if config.publish and config.hypotheses > MAX_HYPOTHESES:
+        yield (
+            f"hypotheses: at most {MAX_HYPOTHESES} fit into a message, not {config.hypotheses}; "
+            "ask for fewer, or publish nothing."
+        )
+    if config.max_frames is not None and config.max_frames < 1:
+        yield f"max_frames: must be at least 1, not {config.max_frames}; ask for more."
+    if config.focal is not None and not 0 < config.focal < float("inf"):
+        yield f"focal: must be positive, not {config.focal:g}; give it in pixels."
+    if config.calib is not None and config.focal is not None:
+        yield "focal: is given together with `calib`, which says the same; give one of them."
+    if not own_source and config.calib is not None:
+        yield "calib: is for your own images; leave it out, the demo has its own camera."
+    if not own_source and config.focal is not None:
+        yield "focal: is for your own images; leave it out, the demo has its own camera."
+    if config.size is not None and config.cam is None:
+        yield "size: is for a webcam; leave it out."
+    if config.fps is not None and config.video is None:
+        yield "fps: is for a folder of images; leave it out."
+
+
+def _inputs(config: RunConfig) -> dict[str, object]:
+    """Every file that the run reads, by what it is."""
+    model = config.model or DEFAULT_BODY.with_name("flow.onnx")
+    clip = None if config.cam or config.video else demo.clip_path()
+    return {
+        "the source": config.video or clip,
+        "the demo's ground truth": clip and clip.with_suffix(".npz"),
+        "the camera calibration": config.calib,
+        "the body": config.body or DEFAULT_BODY,
+        "the model": model,
+        "the model's record": model.with_suffix(".json"),
+    }

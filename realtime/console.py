@@ -1,0 +1,76 @@
+"""Printing for people: text from outside cannot steer the terminal, and a reader who has gone, or a
+full disk behind stdout, cannot end a run."""
+
+import contextlib
+import errno
+import io
+import logging
+import os
+import sys
+
+
+def printable(text: str) -> str:
+    """Replace what a terminal would obey or cannot show by its escape, as in `\\x1b` and `\\n`."""
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+class Console:
+    """Writes lines to stdout until that fails."""
+
+    def __init__(self) -> None:
+        self.error: OSError | None = None
+        """Why nothing more is written; a reader who has seen enough (`| head`) is no error."""
+        self._open = sys.stdout is not None
+
+    def say(self, text: str) -> None:
+        """Write a line, at once. Never raises."""
+        if not self._open:
+            return
+        try:
+            print(text, flush=True)
+        except OSError as error:
+            self._open = False
+            if error.errno not in (errno.EPIPE, errno.EIO):  # EIO: the terminal is gone
+                self.error = error
+            _send_to_null(sys.stdout.fileno())  # what is buffered would fail again at exit
+
+
+def complain(text: str) -> None:
+    """Write a printable line to stderr. Never raises."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(printable(text), file=sys.stderr, flush=True)
+
+
+class PrintableFormatter(logging.Formatter):
+    """Log messages as one printable line each."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line without a traceback."""
+        return printable(super().formatMessage(record))
+
+
+def prepare_streams() -> None:
+    """Make stdin, stdout and stderr safe to have.
+
+    A descriptor that the parent has closed (`>&-`) is opened on the null device: else the next file
+    would get its number, and libraries that print would write into it.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _send_to_null(descriptor: int) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
