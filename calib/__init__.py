@@ -1,4 +1,4 @@
-"""What is known about the camera and about our own errors.
+"""What is fitted offline: cameras, and the calibration of predicted covariances.
 
-NumPy and OpenCV at run time; fitting also needs SciPy, figures Matplotlib.
+NumPy and OpenCV where a calibration is only read; fitting one also needs SciPy, figures Matplotlib.
 """

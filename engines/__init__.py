@@ -1,3 +1,4 @@
-"""Tensors in, tensors out: whatever runs a network or a kernel. Importing it needs no GPU, torch,
-TensorRT or Open3D.
+"""Arrays in, arrays out: networks, kernels, the body, the camera.
+
+Importing it needs no GPU, torch, TensorRT or Open3D.
 """

@@ -130,7 +130,7 @@ def check_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
 
 
 def _shapes(arrays: dict[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    """The shape that each array should have, given the numbers of vertices, points and triangles."""
+    """The shape that each array should have, by the numbers of vertices, points and triangles."""
     vertices, points = len(arrays["v_template"]), len(arrays["decimated_vertex_ids"])
     return {
         "v_template": (vertices, 3),

@@ -1,4 +1,4 @@
-"""What a covariance of a point says in other words: a number in metres, six values, an ellipsoid.
+"""A point's covariance in other forms: a standard deviation, six values, an ellipsoid.
 
 Covariances are symmetric 3x3 matrices, square metres. Six values stand for one in the order xx, xy,
 xz, yy, yz, zz.
@@ -10,18 +10,18 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 ELLIPSOID_90 = 6.251389
-"""Squared Mahalanobis radius that holds 90 % of a 3-dimensional normal distribution: the upper 10 %
-critical value of chi-square with 3 degrees of freedom (NIST/SEMATECH e-Handbook of Statistical
-Methods, table 1.3.6.7.4)."""
+"""Squared Mahalanobis radius that holds 90 % of a 3-dimensional normal distribution.
+
+The upper 10 % critical value of chi-square with 3 degrees of freedom (NIST/SEMATECH e-Handbook of
+Statistical Methods, table 1.3.6.7.4).
+"""
 
 _ROWS, _COLUMNS = np.triu_indices(3)  # xx, xy, xz, yy, yz, zz
-_FLOOR = 1e-12  # (1 micrometre)^2: no joint is known better, and a covariance of zero still contains its own mean
+_FLOOR = 1e-12  # (1 micrometre)^2: a covariance of zero still contains its own mean
 
 
 def std_from_cov(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B"]:
-    """sqrt(trace / 3), metres: the standard deviation per axis if it were the same along all of
-    them.
-    """
+    """The standard deviation per axis, sqrt(trace / 3), metres."""
     return np.sqrt(np.trace(cov, axis1=-2, axis2=-1) / 3)
 
 
@@ -33,9 +33,7 @@ def six_from_cov(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 6"]:
 def squared_mahalanobis(
     cov: Float[np.ndarray, "*B 3 3"], delta: Float[np.ndarray, "*B 3"]
 ) -> Float[np.ndarray, "*B"]:
-    """delta^T cov^-1 delta in float64, with no variance counted as less than a micrometre
-    squared.
-    """
+    """delta^T cov^-1 delta in float64; variances below a micrometre squared count as that."""
     values, axes = np.linalg.eigh(np.asarray(cov, np.float64))
     along = np.einsum("...xi,...x->...i", axes, delta)
     return np.sum(along**2 / np.maximum(values, _FLOOR), axis=-1)
@@ -44,22 +42,20 @@ def squared_mahalanobis(
 def ellipsoid_contains(
     cov: Float[np.ndarray, "*B 3 3"], delta: Float[np.ndarray, "*B 3"], level: float = 0.9
 ) -> Bool[np.ndarray, "*B"]:
-    """Whether each offset lies inside the ellipsoid that holds the share `level` of a normal
-    distribution.
+    """Whether each offset lies inside the ellipsoid that holds a share of a normal distribution.
 
     Args:
-        cov: of the points.
-        delta: truth minus mean, metres.
-        level: between 0 and 1, exclusive.
+        cov: covariances, square metres.
+        delta: offsets from the mean, metres.
+        level: the share, between 0 and 1, exclusive.
     """
     return squared_mahalanobis(cov, delta) <= chi_square_3(level)
 
 
 def chi_square_3(level: float) -> float:
-    """The quantile of chi-square with 3 degrees of freedom, by bisection of its distribution
-    function
+    """The quantile of chi-square with 3 degrees of freedom.
 
-    F(x) = erf(sqrt(x/2)) - sqrt(2x/pi) exp(-x/2).
+    By bisection of its distribution function F(x) = erf(sqrt(x/2)) - sqrt(2x/pi) exp(-x/2).
     """
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must be between 0 and 1, got {level}")

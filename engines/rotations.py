@@ -8,9 +8,8 @@ column vectors; quaternions are (w, x, y, z) with w >= 0.
 import numpy as np
 from jaxtyping import Float
 
-_SMALL_ANGLE_SQUARED = (
-    1e-6  # below it two terms of the Taylor series are exact to double precision (error ~ angle^6)
-)
+_SMALL_ANGLE_SQUARED = 1e-6
+"""Below it two terms of the Taylor series are exact to double precision (error ~ angle^6)."""
 
 
 def exp_so3(rotvec: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3 3"]:
@@ -42,8 +41,9 @@ def exp_so3(rotvec: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3 3"]:
 
 
 def log_so3(matrix: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 3"]:
-    """The shortest rotation vector of a matrix, angle in [0, pi]; at exactly pi either sign of the
-    axis is right.
+    """The shortest rotation vector of a matrix, its angle in [0, pi].
+
+    At an angle of exactly pi both signs of the axis are right, and one of them is returned.
     """
     # Through the quaternion: the matrix's own trace and skew part lose all digits near pi, the
     # quaternion does not.
@@ -66,16 +66,12 @@ def matrix_to_quat_wxyz(matrix: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray
     """
     m = _floating(matrix)
     xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
-    wx, wy, wz = (
-        m[..., 2, 1] - m[..., 1, 2],
-        m[..., 0, 2] - m[..., 2, 0],
-        m[..., 1, 0] - m[..., 0, 1],
-    )
-    xy, xz, yz = (
-        m[..., 0, 1] + m[..., 1, 0],
-        m[..., 0, 2] + m[..., 2, 0],
-        m[..., 1, 2] + m[..., 2, 1],
-    )
+    wx = m[..., 2, 1] - m[..., 1, 2]
+    wy = m[..., 0, 2] - m[..., 2, 0]
+    wz = m[..., 1, 0] - m[..., 0, 1]
+    xy = m[..., 0, 1] + m[..., 1, 0]
+    xz = m[..., 0, 2] + m[..., 2, 0]
+    yz = m[..., 1, 2] + m[..., 2, 1]
     rows = np.stack(
         [
             np.stack([1 + xx + yy + zz, wx, wy, wz], -1),
@@ -103,9 +99,7 @@ def interpolate(
     b: Float[np.ndarray, "*B 3 3"],
     t: float | Float[np.ndarray, "*B"],
 ) -> Float[np.ndarray, "*B 3 3"]:
-    """The rotation at fraction `t` of the shortest way from `a` (t = 0) to `b` (t = 1), at constant
-    speed.
-    """
+    """The rotation at fraction `t` of the shortest way from `a` to `b`, at constant speed."""
     step = log_so3(np.swapaxes(a, -1, -2) @ b)
     return a @ exp_so3(step * np.asarray(t, step.dtype)[..., None])
 

@@ -1,4 +1,4 @@
-"""What travels between the stages, one frozen dataclass each, in the order of the data flow.
+"""What is passed between the stages, one frozen dataclass each, in the order of the data flow.
 
 Frames and units, used everywhere:
 - image: pixels, origin at the top-left corner of the top-left pixel, x right, y down;
@@ -15,15 +15,23 @@ from jaxtyping import Float
 
 # fmt: off
 JOINT_NAMES: tuple[str, ...] = (
-    "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
-    "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head", "left_shoulder",
-    "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hand", "right_hand",
+    "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle",
+    "right_ankle", "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar",
+    "head", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist",
+    "right_wrist", "left_hand", "right_hand",
 )
-PARENTS: tuple[int, ...] = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
-LIMB_JOINTS: tuple[int, ...] = (1, 2, 4, 5, 7, 8, 16, 17, 18, 19, 20, 21)  # hips, knees, ankles, shoulders, elbows, wrists
-LIMB_LANDMARKS: dict[int, int] = {11: 16, 12: 17, 13: 18, 14: 19, 15: 20, 16: 21, 23: 1, 24: 2, 25: 4, 26: 5, 27: 7, 28: 8}
-"""The joint that each of BlazePose's limb landmarks marks; the other 21 (face, fingers, heels,
-toes) lie on no joint.
+PARENTS: tuple[int, ...] = (
+    -1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21,
+)
+"""Parent of each joint in SMPL's tree; -1 for the root."""
+LIMB_JOINTS: tuple[int, ...] = (1, 2, 4, 5, 7, 8, 16, 17, 18, 19, 20, 21)
+"""Hips, knees, ankles, shoulders, elbows, wrists."""
+LIMB_LANDMARKS: dict[int, int] = {
+    11: 16, 12: 17, 13: 18, 14: 19, 15: 20, 16: 21, 23: 1, 24: 2, 25: 4, 26: 5, 27: 7, 28: 8,
+}
+"""The joint of each of BlazePose's limb landmarks.
+
+The other 21 landmarks (face, fingers, heels, toes) lie on no joint.
 """
 # fmt: on
 NUM_JOINTS = len(JOINT_NAMES)
@@ -42,12 +50,12 @@ class FrameInfo:
     media_time_s: float
     """Position in a recording, seconds; seconds since the first frame for a live source."""
     dropped: int = 0
-    """Frames of the source, since its start, that were overwritten before the pipeline took them."""
+    """Frames of the source so far that were overwritten before the pipeline took them."""
 
 
 @dataclass(frozen=True)
 class Roi:
-    """A rotated square in the image that a network looks at."""
+    """A rotated square in the image: the region of interest that a network is run on."""
 
     center: Float[np.ndarray, "2"]
     """Centre, image px."""
@@ -62,43 +70,32 @@ class Landmarks:
     """BlazePose's 33 landmarks of one person in one image."""
 
     points: Float[np.ndarray, "33 2"]
-    """Position, image px. Also given, as a guess, where the landmark cannot be seen or lies outside
-    the image.
-    """
+    """Image px; a guess where the landmark is occluded or outside the image."""
     depth: Float[np.ndarray, "33"]
-    """Depth relative to the middle of the hips, in image px (same scale as `points`), positive away
-    from the camera.
-    """
+    """Depth relative to the middle of the hips, image px, positive away from the camera."""
     visibility: Float[np.ndarray, "33"]
-    """The network's own probability that the landmark is in the picture and not hidden. Not
-    calibrated.
-    """
+    """The network's probability that the landmark is in the image, not occluded; uncalibrated."""
     presence: Float[np.ndarray, "33"]
-    """The network's own probability that the landmark is inside the crop. Not calibrated."""
+    """The network's probability that the landmark is inside the crop; uncalibrated."""
     world: Float[np.ndarray, "33 3"]
-    """Metric guess, metres, origin between the hips, axes parallel to the camera's (x right, y
-    down, z away).
-    """
+    """A guess in metres, origin between the hips, axes parallel to the camera's."""
     score: float
     """Probability that there is a person in the crop at all."""
     roi: Roi
-    """The crop that these were found in."""
+    """The crop that the landmarks were found in."""
     map: Float[np.ndarray, "4 4 288"] | None = None
-    """The landmark network's feature map before its last stage, rows first; None where another
-    network was used.
-    """
+    """The network's feature map before its last stage; None where it has none."""
 
 
 @dataclass(frozen=True)
 class Hypotheses:
-    """K full bodies drawn from the posterior of one person in one image. Index 0 is the flow's
-    centre (z = 0).
+    """K full bodies sampled from the posterior of one person in one image.
+
+    Index 0 is the flow's centre (z = 0).
     """
 
     rotvec: Float[np.ndarray, "K 24 3"]
-    """Axis-angle: row 0 is SMPL's `global_orient` in the camera frame, rows 1..23 are
-    `body_pose`.
-    """
+    """Axis-angle: row 0 is SMPL's `global_orient`, camera frame; rows 1..23 are `body_pose`."""
     betas: Float[np.ndarray, "K 10"]
     """SMPL shape coefficients."""
     transl: Float[np.ndarray, "K 3"]
@@ -108,19 +105,19 @@ class Hypotheses:
     log_q: Float[np.ndarray, "K"]
     """Log density of each body under the posterior (Haar measure for rotations)."""
     weights: Float[np.ndarray, "K"]
-    """Non-negative, sum to one. Equal for plain draws; post-selection changes them."""
+    """Non-negative, sum to one; equal for plain samples, unequal after reweighting."""
 
 
 @dataclass(frozen=True)
 class JointMoments:
-    """Mean and spread of every joint over the hypotheses, with the unknown distance to the camera
-    kept apart.
+    """Mean and covariance of every joint over the hypotheses, the common distance kept apart.
 
     From one camera the distance of the whole body is far less certain than its pose, and it is one
     number that all joints share. So each hypothesis is first moved along the viewing ray `ray` of
     the best estimate's pelvis until the pelvises are equally far away; `cov` is what remains. The
-    covariance in the camera frame with the distance included is `cov + distance_std**2 * outer(ray,
-    ray)`.
+    covariance in the camera frame with the distance included is
+
+        cov + distance_std**2 * outer(ray, ray)
     """
 
     mean: Float[np.ndarray, "24 3"]
@@ -135,7 +132,7 @@ class JointMoments:
 
 @dataclass(frozen=True)
 class Body:
-    """The best estimate: one body that most consumers will read and nothing else."""
+    """The best estimate: one body, which is all that most consumers read."""
 
     global_orient: Float[np.ndarray, "3"]
     body_pose: Float[np.ndarray, "69"]

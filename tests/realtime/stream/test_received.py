@@ -7,7 +7,7 @@ import pytest
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from engines.evidence.contact import NonPenetration, BodySurface
+from engines.evidence.contact import BodySurface, NonPenetration
 from engines.evidence.evidence import TopDensity, best, reweight
 from engines.evidence.surfaces import Plane
 from realtime.stream.decode import decode
