@@ -1,80 +1,94 @@
 """Writes what the window would display into a video file, from its own thread, with or without one.
 
-
     with Recorder("out.mp4", renderer, fps=30.0, every_frame=False) as recorder:
         recorder.put(frame)
 
-The file is a fragmented MP4: whatever ends the process, `kill -9` included, it stays readable but
-for the last 256 kB, which FFmpeg still holds (a second or two). An ordinary MP4 has its index at
-the end and is lost without it. OpenCV passes no options to its muxer, but it chooses the muxer by
-the file's extension, and FFmpeg's `ismv` muxer writes the same container in fragments. So the file
-is opened under that extension and gets its own name at once.
+Whatever ends the process, `kill -9` included, the file stays readable but for the last half second
+(`realtime.view.mp4`). It takes its name with the first images, so a run that fails before it has
+any changes nothing on the disk.
 """
 
 import logging
-import os
 import queue
-import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 
 from engines.errors import PenumbraError
+from realtime.outputs import open_output
+from realtime.view.encoder import Encoder
+from realtime.view.mp4 import FragmentedMp4
 from realtime.view.renderer import Renderer
 from realtime.view.scene import ViewFrame
 
 log = logging.getLogger(__name__)
 
 _QUEUE_LENGTH = 4  # smooths over a slow write; a longer one would only hold images back
-# Recording stops in good order before the disk is full: FFmpeg's writes fail silently.
-_MIN_FREE_BYTES = 64 << 20
 _MAX_REPEAT_S = 2.0  # a longer gap, such as a reconnecting camera, is cut out of the recording
 
 
 class Recorder:
-    """One video file. `put` is called by one thread."""
+    """One video file; `put` is called by one thread."""
 
-    def __init__(self, path: str | Path, renderer: Renderer, fps: float, *, every_frame: bool):
-        """
+    def __init__(
+        self,
+        path: str | Path,
+        renderer: Renderer,
+        fps: float,
+        *,
+        every_frame: bool,
+        force: bool = False,
+    ) -> None:
+        """Claim the file and start the recorder's thread.
+
         Args:
-            path: File to write, `.mp4`. An existing file is replaced.
+            path: File to write, `.mp4`.
             renderer: Composes the images, in the recorder's thread.
             fps: Frames per second of the recording.
             every_frame: True: `put` waits and each frame is written once. False: `put` never waits,
                 frames that come too fast are dropped and counted, and an image is repeated until
                 the next one's time, so that the recording keeps the pace of the source.
+            force: Replace an existing file.
 
         Raises:
-            PenumbraError: the file cannot be written.
+            PenumbraError: The file cannot be written; nothing has been changed.
         """
         assert fps > 0, f"fps={fps}"
         self.path = Path(path)
         self.dropped = 0
-        """Frames that came while the queue was full."""
+        """Number of frames that came while the queue was full."""
         self.written = 0
-        """Images in the file, repeated ones included."""
+        """Number of images in the recording, repeated ones included."""
         self._renderer = renderer
         self._fps = fps
         self._every_frame = every_frame
-        self._writer = _open_writer(self.path, fps, (renderer.config.width, renderer.config.height))
+        size = (renderer.config.width, renderer.config.height)
+        self._output = open_output(self.path, "record", ".mp4", force=force)
+        self._muxer = FragmentedMp4(self._output.file, size, fps)
+        try:
+            self._encoder = Encoder(size, fps, self._write_packet)
+        except BaseException:
+            self._output.discard()
+            raise
+        self._committed = False
         self._queue: queue.Queue[ViewFrame | None] = queue.Queue(_QUEUE_LENGTH)
         self._error: Exception | None = None
         self._failed = False
-        self._previous: tuple[float, UInt8[np.ndarray, "h w 3"]] | None = None
+        self._previous: tuple[float, UInt8[np.ndarray, "height width 3"]] | None = None
         self._debt = 0.0  # fraction of an image that rounding has left over
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
     def put(self, frame: ViewFrame) -> None:
-        """Hand a frame over.
+        """Record a frame.
 
         Raises:
-            PenumbraError: recording ended early, for example because the disk is full; what was
-                written is readable.
+            PenumbraError: Recording ended early, for example because the disk is full; what was
+                written is readable. It is raised once; later frames are ignored.
         """
         self._raise_error()
         if self._every_frame:
@@ -86,7 +100,11 @@ class Recorder:
             self.dropped += 1
 
     def close(self) -> None:
-        """Write what is waiting and finish the file. Calling it again does nothing."""
+        """Write what is waiting and finish the file; calling it again does nothing.
+
+        Raises:
+            PenumbraError: As `put`.
+        """
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
@@ -116,23 +134,32 @@ class Recorder:
             raise error
 
     def _work(self) -> None:
-        try:
-            while (frame := self._queue.get()) is not None:
-                if not self._failed:
-                    self._record_or_fail(frame)
-        finally:
-            self._writer.release()
+        while (frame := self._queue.get()) is not None:
+            if not self._failed:  # else the queue is only emptied, so that `put` never blocks
+                self._attempt(lambda frame=frame: self._record(frame))
+        self._attempt(self._finish)
+        self._output.discard()  # what is committed stays
 
-    def _record_or_fail(self, frame: ViewFrame) -> None:
-        """Keep an error for the caller's thread.
-
-        The loop goes on emptying the queue, so that `put` never blocks for good.
-        """
+    def _attempt(self, step: Callable[[], None]) -> None:
+        """Keep the first error for the caller's thread."""
         try:
-            self._record(frame)
+            step()
         except Exception as error:
-            self._failed, self._error = True, error
-            self._writer.release()
+            if not self._failed:
+                self._failed = True
+                self._error = self._explain(error) if isinstance(error, OSError) else error
+
+    def _explain(self, error: OSError) -> PenumbraError:
+        return PenumbraError(
+            f"record: '{self.path}' cannot be written on ({error.strerror}), so recording stopped "
+            f"after {self._muxer.frames} images, which are readable; make room, or record to "
+            "another disk."
+        )
+
+    def _finish(self) -> None:
+        self._encoder.close()
+        self._muxer.finish()
+        self._commit_once()
 
     def _record(self, frame: ViewFrame) -> None:
         image = self._renderer.compose(frame)
@@ -150,40 +177,20 @@ class Recorder:
         self._debt = due - count if elapsed_s < _MAX_REPEAT_S else 0.0
         return count - 1
 
-    def _write(self, image: UInt8[np.ndarray, "h w 3"]) -> None:
-        if self.written % 30 == 0 and shutil.disk_usage(self.path.parent).free < _MIN_FREE_BYTES:
-            raise PenumbraError(
-                f"record: the disk of {self.path} is nearly full, so recording stopped after "
-                f"{self.written} images; make room or record to another disk."
-            )
-        self._writer.write(image)
+    def _write(self, image: UInt8[np.ndarray, "height width 3"]) -> None:
+        self._encoder.encode(image)
         self.written += 1
 
+    def _write_packet(self, packet: bytes) -> None:
+        """Add a packet to the file; called in the encoder's thread."""
+        self._muxer.add(packet)
+        self._commit_once()
 
-def _open_writer(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
-    """Open a writer whose file is already called `path`."""
-    if path.suffix.lower() != ".mp4":
-        raise PenumbraError(
-            f"record: {path} does not end in .mp4, the only format that is written; rename it."
-        )
-    if path.is_dir():
-        raise PenumbraError(f"record: {path} is a folder; give the name of a file.")
-    scratch = path.with_name(f".{path.stem}.{os.getpid()}.ismv")
-    try:
-        scratch.touch()
-    except OSError as error:
-        raise PenumbraError(
-            f"record: {path} cannot be written ({error.strerror}); choose a folder that exists and "
-            "allows it."
-        ) from error
-    writer = cv2.VideoWriter(
-        str(scratch), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, size
-    )
-    if not writer.isOpened():
-        scratch.unlink()
-        raise PenumbraError(
-            "record: this OpenCV cannot write MPEG-4 video; install the opencv-contrib-python "
-            "wheel, which brings FFmpeg."
-        )
-    os.replace(scratch, path)  # the writer holds the open file, not its name
-    return writer
+    def _commit_once(self) -> None:
+        if self._muxer.frames and not self._committed:
+            self._committed = True
+            try:
+                self._output.commit()
+            except PenumbraError:
+                self._output.keep()  # the sentence names the scratch file
+                raise

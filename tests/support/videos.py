@@ -49,11 +49,12 @@ def write_images(folder: Path, names: list[str]) -> Path:
 
 
 def boxes(data: bytes) -> dict[bytes, bytes]:
-    """Top-level boxes of an MP4 file."""
-    found, offset = {}, 0
+    """Top-level boxes of an MP4 file, those of one kind joined."""
+    found: dict[bytes, bytes] = {}
+    offset = 0
     while offset < len(data):
         size, kind = struct.unpack(">I4s", data[offset : offset + 8])
-        found[kind] = data[offset : offset + size]
+        found[kind] = found.get(kind, b"") + data[offset : offset + size]
         offset += size
     return found
 
