@@ -1,18 +1,18 @@
-"""What a second camera is worth as evidence, on real footage: hypotheses of one view, landmarks of
-another.
+"""Measure what a second camera is worth as evidence: hypotheses of one, landmarks of another.
 
     python -m trainer.second_view --folders RECORDING [RECORDING ...]
 
-Every ordered pair of cameras of a rig: hypotheses are drawn from the first picture alone and
+Every ordered pair of cameras of a rig: hypotheses are drawn from the first image alone and
 reweighted by the landmarks of the second. The reference is triangulated from the *other* cameras,
-so that evidence and reference share no picture (they share the landmark network and its habits).
+so that evidence and reference share no image (they share the landmark network and its errors).
 Nothing is turned or scaled: errors are in the first camera's frame as they are ("absolute"), after
 the means of the scored joints are put together ("relative"), and, to compare, after Procrustes
-alignment ("aligned"). Folders as in `trainer.footage`.
+alignment ("aligned"). Folders as in `trainer.datasets.recordings`, of three cameras or more.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import permutations
 from pathlib import Path
 
@@ -29,8 +29,15 @@ from engines.evidence.second_view import SCALE, SecondView
 from engines.flow.model import FlowModel
 from engines.types import LIMB_LANDMARKS
 from trainer.command import start
+from trainer.datasets.recordings import read_recording
+from trainer.evaluation.frame_estimator import FrameEstimator, ViewEstimate, track_landmarks
 from trainer.evaluation.metrics import pa_mpjpe
-from trainer.footage import FootageConfig, Look, Looker, View, read_rig, reference, watch
+from trainer.evaluation.triangulation import (
+    RigCamera,
+    TriangulationConfig,
+    relative_pose,
+    triangulate_landmarks,
+)
 
 
 @dataclass(frozen=True)
@@ -44,82 +51,84 @@ class SecondViewConfig:
     """That it was trained for; the default body when None."""
     hypotheses: int = 100
     every: int = 4
-    """Score one instant in so many; all frames are looked at, because the landmark network
-    tracks.
-    """
+    """Score one instant in so many; all frames are read, because the landmark network tracks."""
     scale: float = SCALE
     """Of the second view's Laplace distribution, share of the person's size."""
     min_effective: float = 10.0
     """Temper the evidence until so many hypotheses are left in effect; 1 takes it at its word."""
-    min_joints: int = 5
+    triangulation: TriangulationConfig = field(default_factory=TriangulationConfig)
 
 
-def draw(view: View, tracker: PoseTracker, looker: Looker) -> list[Look | None]:
-    """Hypotheses of every frame of a view, each for itself."""
-    found = watch(view, tracker)
+def estimate_frames(
+    camera: RigCamera, tracker: PoseTracker, estimator: FrameEstimator
+) -> list[ViewEstimate | None]:
+    """Estimate every frame of a camera, each for itself; None in frames without a person."""
     return [
-        looker(landmarks, view.intrinsics) if landmarks is not None else None for landmarks in found
+        None if landmarks is None else estimator(landmarks, camera.intrinsics)
+        for landmarks in track_landmarks(camera, tracker)
     ]
 
 
-def between(first: View, second: View) -> Float[np.ndarray, "4 4"]:
-    """T_second_first of two calibrated cameras."""
-    T = np.eye(4)
-    T[:3, :3] = second.R @ first.R.T
-    T[:3, 3] = second.t - T[:3, :3] @ first.t
-    return T
-
-
-def errors(joints: Float[np.ndarray, "J 3"], truth: Float[np.ndarray, "J 3"]) -> dict[str, float]:
+def errors(joints: Float[np.ndarray, "J 3"], target: Float[np.ndarray, "J 3"]) -> dict[str, float]:
     """Mean distances, millimetres; see the module."""
-    centred = joints - joints.mean(0) + truth.mean(0)
+    centred = joints - joints.mean(0) + target.mean(0)
     return {
-        "absolute": 1000 * float(np.linalg.norm(joints - truth, axis=1).mean()),
-        "relative": 1000 * float(np.linalg.norm(centred - truth, axis=1).mean()),
-        "aligned": 1000 * pa_mpjpe(torch.tensor(joints), torch.tensor(truth)).item(),
+        "absolute": 1000 * float(np.linalg.norm(joints - target, axis=1).mean()),
+        "relative": 1000 * float(np.linalg.norm(centred - target, axis=1).mean()),
+        "aligned": 1000 * pa_mpjpe(torch.tensor(joints), torch.tensor(target)).item(),
     }
 
 
 def score(
-    first: Look,
+    first: ViewEstimate,
     evidence: SecondView,
-    truth: dict[int, Float[np.ndarray, "3"]],
+    reference: dict[int, Float[np.ndarray, "3"]],
     min_effective: float,
 ) -> dict[str, float]:
-    """Errors of one pair at one instant; `truth` by landmark, in the first camera's frame,
-    metres.
+    """Errors of one pair of cameras at one instant.
+
+    Args:
+        first: the estimate of the first camera.
+        evidence: of the second camera.
+        reference: by landmark, in the first camera's frame, metres.
+        min_effective: as in the configuration.
     """
-    target = np.stack(list(truth.values()))
-    chosen = [LIMB_LANDMARKS[landmark] for landmark in truth]
+    target = np.stack(list(reference.values()))
+    chosen = [LIMB_LANDMARKS[landmark] for landmark in reference]
     posterior = reweight(first.hypotheses, evidence, min_effective=min_effective)
     estimates = {
-        "one view, centre": first.joints,
+        "one view, best estimate": first.joints,
         "one view, mean": posterior_moments(first.hypotheses).mean,
         "two views, top": best(posterior).joints,
         "two views, mean": posterior_moments(posterior).mean,
     }
     row = {"effective": effective_sample_size(posterior)}
     for name, joints in estimates.items():
-        row |= {f"{name}: {kind}": value for kind, value in errors(joints[chosen], target).items()}
+        named = errors(joints[chosen].astype(float), target)
+        row |= {f"{name}: {kind}": value for kind, value in named.items()}
     every = [errors(joints[chosen].astype(float), target) for joints in first.hypotheses.joints]
     row |= {f"best possible: {kind}": min(one[kind] for one in every) for kind in every[0]}
     return row
 
 
 def score_instant(
-    looks: list[Look], views: list[View], config: SecondViewConfig
+    estimates: Sequence[ViewEstimate], cameras: Sequence[RigCamera], config: SecondViewConfig
 ) -> list[dict[str, float]]:
-    """All ordered pairs of one instant whose remaining cameras see enough."""
-    rows, limits = [], FootageConfig(config.folders, min_joints=config.min_joints)
-    for i, j in permutations(range(len(views)), 2):
-        others = [k for k in range(len(views)) if k not in (i, j)]
-        world = reference([looks[k] for k in others], [views[k] for k in others], limits)
-        if len(world) < config.min_joints:
+    """Score all ordered pairs of one instant whose remaining cameras agree on enough joints."""
+    rows = []
+    for i, j in permutations(range(len(cameras)), 2):
+        others = [k for k in range(len(cameras)) if k not in (i, j)]
+        world = triangulate_landmarks(
+            [estimates[k].landmarks for k in others],
+            [cameras[k] for k in others],
+            config.triangulation,
+        )
+        if len(world) < config.triangulation.min_joints:
             continue
-        truth = {landmark: views[i].R @ point + views[i].t for landmark, point in world.items()}
-        T = between(views[i], views[j])
-        evidence = SecondView.of(looks[j].landmarks, views[j].intrinsics, T, config.scale)
-        rows.append(score(looks[i], evidence, truth, config.min_effective))
+        reference = {landmark: cameras[i].to_camera(point) for landmark, point in world.items()}
+        T = relative_pose(cameras[i], cameras[j])
+        evidence = SecondView.of(estimates[j].landmarks, cameras[j].intrinsics, T, config.scale)
+        rows.append(score(estimates[i], evidence, reference, config.min_effective))
     return rows
 
 
@@ -127,25 +136,27 @@ def main(config: SecondViewConfig) -> None:
     """Print the means over all pairs and instants.
 
     Raises:
-        PenumbraError: if there is nothing to score.
+        PenumbraError: there is nothing to score.
     """
     tracker = open_tracker()
-    looker = Looker(FlowModel.load(config.model), BodyModel.load(config.body), config.hypotheses)
+    body = BodyModel.load(config.body)
+    estimator = FrameEstimator(FlowModel.load(config.model), body, config.hypotheses)
     rows: list[dict[str, float]] = []
     for folder in config.folders:
-        views, instants = read_rig(folder)
-        drawn = [draw(view, tracker, looker) for view in tqdm(views, desc=folder.name, unit="view")]
-        for frames in instants[:: config.every]:
-            looks = [
-                drawn[i][frame] if frame < len(drawn[i]) else None
-                for i, frame in sorted(frames.items())
+        recording = read_recording(folder)
+        cameras = tqdm(recording.cameras, desc=recording.name, unit="camera")
+        estimates = [estimate_frames(camera, tracker, estimator) for camera in cameras]
+        for frames in recording.instants[:: config.every]:
+            found = [
+                one[frame] for one, frame in zip(estimates, frames, strict=True) if frame < len(one)
             ]
-            there = [one for one in looks if one is not None]
-            if len(there) == len(views):
-                rows += score_instant(there, views, config)
+            complete = [one for one in found if one is not None]
+            if len(complete) == len(recording.cameras):
+                rows += score_instant(complete, recording.cameras, config)
     if not rows:
         raise PenumbraError(
-            "--folders: no instant has enough joints that the remaining views agree on."
+            "--folders: no instant has enough joints that the remaining cameras agree on; give"
+            " recordings of three cameras or more that see the whole person."
         )
     means = {key: round(float(np.mean([row[key] for row in rows])), 1) for key in rows[0]}
     print(json.dumps(means | {"pairs": len(rows)}, indent=2))
