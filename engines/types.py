@@ -83,8 +83,6 @@ class Landmarks:
     """Probability that there is a person in the crop at all."""
     roi: Roi
     """The crop that the landmarks were found in."""
-    map: Float[np.ndarray, "4 4 288"] | None = None
-    """The network's feature map before its last stage; None where it has none."""
 
 
 @dataclass(frozen=True)

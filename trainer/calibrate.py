@@ -66,7 +66,7 @@ def errors_of(
         data: what they are, for the record.
         chunk: pictures at a time.
     """
-    pairs, z = encode(raw, body, with_map=True), torch.from_numpy(noise(HYPOTHESES))
+    pairs, z = encode(raw, body), torch.from_numpy(noise(HYPOTHESES))
     chunks = torch.arange(pairs.size).split(chunk)
     columns = zip(*(_errors(flow, skeleton, pairs.rows(index), z) for index in chunks), strict=True)
     error, cov, ray, p_visible, entropy, far, far_std = (np.concatenate(parts) for parts in columns)
@@ -84,7 +84,7 @@ def _errors(
     """Error, covariance, ray, probability of being visible, entropy, and the distance's error and
     spread, in the view.
     """
-    context = flow.encode(batch.features, batch.map.float())
+    context = flow.encode(batch.features)
     bodies, log_q = flow.sample(context, z[None].expand(batch.size, -1, -1))
     joints = view_joints(skeleton, batch.R_anchor, batch.half, bodies).double()
     cov = published_moments(joints).cov

@@ -60,8 +60,7 @@ def benchmarks(
     landmark_source: LandmarkSource = "rendered",
     own_body: bool = False,
 ) -> dict[str, Batch]:
-    """The pairs of every benchmark, by name, with feature maps; all-zero ones, which count as
-    missing, where nothing was seen.
+    """The pairs of every benchmark, by name.
 
     Args:
         config: which benchmarks.
@@ -80,16 +79,15 @@ def benchmarks(
             )
         name = config.dataset if own_body else f"{config.dataset} (labels on the default body)"
         looked = _dataset(config.dataset, config, body if own_body else None)
-        return {name: encode(looked.raw, body, with_map=True, joints_cam=looked.joints_cam)}
+        return {name: encode(looked.raw, body, joints_cam=looked.joints_cam)}
     check_benchmarks(config)
     raws = {"CMU": read(config.clear, body), "ambiguous CMU": read(config.ambiguous, body)}
     if landmark_source == "exact":
         raws = {
             f"exact {name}": with_landmark_source(raw, body, landmark_source)
-            | {"map": np.zeros_like(raw["map"])}
             for name, raw in raws.items()
         }
-    return {name: encode(raw, body, with_map=True) for name, raw in raws.items()}
+    return {name: encode(raw, body) for name, raw in raws.items()}
 
 
 def check_benchmarks(config: EvaluateConfig) -> None:

@@ -3,8 +3,8 @@ made.
 
     python -m trainer.export_onnx --run runs/first
 
-The graph takes `features` (1, F), where the encoder sees it `map` (1, 4, 4, 288), and the noise `z`
-(K, D), K open, and returns `rotvec` (K, 24, 3), `betas` (K, 10), `camera` (K, 3), `log_q` (K,) and
+The graph takes `features` (1, F) and the noise `z` (K, D), K open, and returns `rotvec`
+(K, 24, 3), `betas` (K, 10), `camera` (K, 3), `log_q` (K,) and
 `visible` (24,). The noise is an input, so the same `z` gives the same bodies on every engine, and
 neighbouring frames give neighbouring bodies.
 """
@@ -29,7 +29,7 @@ from trainer.methods.mhentropy import MHEntropy
 from trainer.model.flow import DIM, PoseFlow
 from trainer.runs.folder import load_config, load_method, load_scores
 
-INPUTS = ("features", "map", "z")
+INPUTS = ("features", "z")
 OUTPUTS = ("rotvec", "betas", "camera", "log_q", "visible")
 TOLERANCE = 2e-4
 """Largest difference between torch and ONNX Runtime that is put down to float32, in rad, m or nats
@@ -52,11 +52,9 @@ class OnePicture(nn.Module):
         super().__init__()
         self.flow = flow
 
-    def forward(
-        self, features: Tensor, map: Tensor, z: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, features: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """See the module's docstring for names and shapes."""
-        context = self.flow.encode(features, map)
+        context = self.flow.encode(features)
         bodies, log_q = self.flow.sample(context, z[None])
         visible = torch.sigmoid(context.visible_logits)[0]
         return bodies.y[0], bodies.betas[0], bodies.camera[0], log_q[0], visible
@@ -85,17 +83,14 @@ def export(flow: PoseFlow, out: Path) -> float:
         RuntimeError: if that is more than rounding.
     """
     torch.manual_seed(0)
-    features, map, z = (
-        torch.randn(1, NUM_FEATURES),
-        6 * torch.rand(1, 4, 4, 288),
-        torch.randn(5, DIM),
-    )
+    features = torch.randn(1, NUM_FEATURES)
+    z = torch.randn(5, DIM)
     module = OnePicture(flow).eval()
     names = {"input_names": list(INPUTS), "output_names": list(OUTPUTS)}
     open_axes = {"z": {0: "K"}, **{name: {0: "K"} for name in OUTPUTS[:-1]}}
     torch.onnx.export(
         module,
-        (features, map, z),
+        (features, z),
         str(out),
         dynamic_axes=open_axes,
         opset_version=17,
@@ -105,9 +100,8 @@ def export(flow: PoseFlow, out: Path) -> float:
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     z = torch.randn(64, DIM)
     with torch.no_grad():
-        expected = module(features, map, z)
-    given = {"features": features.numpy(), "map": map.numpy(), "z": z.numpy()}
-    actual = session.run(None, {value.name: given[value.name] for value in session.get_inputs()})
+        expected = module(features, z)
+    actual = session.run(None, {"features": features.numpy(), "z": z.numpy()})
     scale = {"log_q": 100.0}
     worst = max(
         float(np.abs(a - e.numpy()).max()) / scale.get(name, 1.0)

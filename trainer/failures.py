@@ -62,8 +62,7 @@ def render_samples(
             records.append(rendered[0])
             images.append(rendered[1])
     stacked = {key: np.stack([record[key] for record in records]) for key in records[0]}
-    samples = encode(stacked, body, with_map=True)
-    return samples._replace(map=samples.map.float()), images
+    return encode(stacked, body), images
 
 
 @torch.no_grad()

@@ -144,7 +144,6 @@ class Training:
                 config.augment,
                 config.seed,
                 epoch,
-                config.encoder.map,
                 config.landmark_source,
             )
             self.epoch = epoch
@@ -237,9 +236,9 @@ def _check(config: TrainConfig, processes: int) -> None:
         raise PenumbraError(
             f"--weak: {config.method} cannot learn from unlabelled video; leave it out."
         )
-    if config.landmark_source == "exact" and (config.encoder.map or config.weak is not None):
+    if config.landmark_source == "exact" and config.weak is not None:
         raise PenumbraError(
-            "--landmark-source exact: there are neither feature maps nor video; leave --encoder.map and --weak out."
+            "--landmark-source exact: there is no video with exact landmarks; leave --weak out."
         )
 
 
@@ -277,8 +276,8 @@ def run(config: TrainConfig) -> Scores:
     fabric = _fabric(config)
     fabric.launch()
     body = BodyModel.load(config.body)
-    train = read(config.pairs / "train", body, config.train_shards, config.encoder.map)
-    weak = load_video(config.weak, body, config.encoder.map) if config.weak else None
+    train = read(config.pairs / "train", body, config.train_shards)
+    weak = load_video(config.weak, body) if config.weak else None
     training = Training(config, train, body, fabric, weak)
     config.run.mkdir(parents=True, exist_ok=True)
     if last.exists():
@@ -319,10 +318,8 @@ def run(config: TrainConfig) -> Scores:
 
 def _validation(config: TrainConfig, body: BodyModel) -> Batch:
     """The validation pairs that are scored during training, evenly spread."""
-    raw = with_landmark_source(
-        read(config.pairs / "val", body, with_map=config.encoder.map), body, config.landmark_source
-    )
-    val = encode(raw, body, with_map=config.encoder.map)
+    raw = with_landmark_source(read(config.pairs / "val", body), body, config.landmark_source)
+    val = encode(raw, body)
     return val.rows(torch.linspace(0, val.size - 1, min(config.evaluate_pairs, val.size)).long())
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from onnx import numpy_helper
 from torch import Tensor
 
 Attributes = Mapping[str, Any]
@@ -179,11 +178,6 @@ def _reduce_sum(attributes: Attributes, x: Tensor, axes: list[int] | None = None
 # Shapes and selection
 
 
-def _constant_of_shape(attributes: Attributes, shape: list[int]) -> Tensor:
-    _require("value" in attributes, "no value")
-    return torch.from_numpy(numpy_helper.to_array(attributes["value"]).copy()).expand(shape)
-
-
 def _reshape(attributes: Attributes, x: Tensor, shape: list[int]) -> Tensor:
     _require(not attributes.get("allowzero", 0), "allowzero")
     return x.reshape([x.shape[i] if size == 0 else size for i, size in enumerate(shape)])
@@ -191,11 +185,6 @@ def _reshape(attributes: Attributes, x: Tensor, shape: list[int]) -> Tensor:
 
 def _transpose(attributes: Attributes, x: Tensor) -> Tensor:
     return x.permute(attributes.get("perm", list(reversed(range(x.ndim)))))
-
-
-def _flatten(attributes: Attributes, x: Tensor) -> Tensor:
-    axis = attributes.get("axis", 1)
-    return x.reshape(x.shape[:axis].numel(), -1)
 
 
 def _unsqueeze(attributes: Attributes, x: Tensor, axes: list[int]) -> Tensor:
@@ -252,16 +241,12 @@ OPS: dict[str, Op] = {
     "Cast": Op(_cast),
     "Clip": Op(_clip, host=(1, 2)),
     "Concat": Op(lambda attributes, *parts: torch.cat(parts, attributes["axis"])),
-    "ConstantOfShape": Op(_constant_of_shape, host=(0,)),
     "Conv": Op(_conv),
     "DepthToSpace": Op(_depth_to_space),
     "Div": _pairwise(_div),
-    "Equal": _pairwise(torch.eq),
     "Exp": _single(torch.exp),
-    "Flatten": Op(_flatten),
     "Gather": Op(_gather),
     "Gemm": Op(_gemm),
-    "Greater": _pairwise(torch.gt),
     "Identity": _single(lambda x: x),
     "LayerNormalization": Op(_layer_norm),
     "Less": _pairwise(torch.lt),
@@ -271,7 +256,6 @@ OPS: dict[str, Op] = {
     "Mod": Op(_mod),
     "Mul": _pairwise(torch.mul),
     "Neg": _single(torch.neg),
-    "Not": _single(torch.logical_not),
     "Pad": Op(_pad, host=(1, 2, 3)),
     "ReduceSum": Op(_reduce_sum, host=(1,)),
     "Reshape": Op(_reshape, host=(1,)),

@@ -5,8 +5,7 @@ Its input is the rotated square, sampled at 256 by 256 px; its outputs are
 - `landmarks`: 39 times (x, y, z, visibility, presence): crop px, crop px, crop px, logit, logit;
 - `score`: the probability that there is a person;
 - `heatmap`: 64 by 64 cells over the crop, 39 logits each, from which x and y are refined;
-- `world`: 39 times (x, y, z) in metres, origin between the hips, in the axes of the rotated crop;
-- `map`: 4 by 4 cells with 288 features each, from which its last stage makes landmarks and world.
+- `world`: 39 times (x, y, z) in metres, origin between the hips, in the axes of the rotated crop.
 
 Landmarks 33 and 34 are the centre and the rim of the circle around the body, which give the region
 for the next frame; 35 to 38 are not used. Facts from mediapipe's `pose_landmark` module.
@@ -69,7 +68,6 @@ def decode(
         world=world @ _image_from_crop(roi.rotation).T,
         score=float(outputs["score"].item()),
         roi=roi,
-        map=outputs["map"][0].copy(),
     )
     return landmarks, roi_from_points(in_image[_CENTER], in_image[_RIM])
 

@@ -9,14 +9,14 @@ importer makes a new one.
 import hashlib
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import ModuleType
 
 from engines.cache import cache_folder, write_atomically
 from engines.errors import PenumbraError
 
-IMPORTER_VERSION = 1
+IMPORTER_VERSION = 2
 """Raise it when `tflite_import` or the outputs below change what they write."""
 MIN_SCORE = 0.5
 """Score from which on either network's person counts as found, as in MediaPipe."""
@@ -34,8 +34,6 @@ class Network:
     """Position of an output in the file to its name in the ONNX graph; what is not listed is left
     out.
     """
-    inner: Mapping[int, str] = field(default_factory=dict)
-    """Number of a tensor inside the file to its name: what the file does not give as an output."""
 
 
 DETECTOR = Network(
@@ -51,20 +49,17 @@ LANDMARKER = Network(
         3: "heatmap",
         4: "world",
     },  # (1, 195), (1, 1), (1, 64, 64, 39), (1, 117)
-    {
-        316: "map"
-    },  # (1, 4, 4, 288): what the last stage, which makes landmarks and world, starts from
 )
 
 
 def detector_model() -> Path:
     """Return the pose detector as ONNX: `image` (1, 3, 224, 224) RGB in [-1, 1] to two outputs."""
-    return import_once(tflite_path(DETECTOR), DETECTOR.outputs, DETECTOR.inner)
+    return import_once(tflite_path(DETECTOR), DETECTOR.outputs)
 
 
 def landmarker_model() -> Path:
     """Return the landmarker as ONNX: `image` (1, 3, 256, 256) RGB in [0, 1] to four outputs."""
-    return import_once(tflite_path(LANDMARKER), LANDMARKER.outputs, LANDMARKER.inner)
+    return import_once(tflite_path(LANDMARKER), LANDMARKER.outputs)
 
 
 def tflite_path(network: Network) -> Path:
@@ -75,7 +70,6 @@ def tflite_path(network: Network) -> Path:
 def import_once(
     tflite: Path,
     outputs: Mapping[int, str],
-    inner: Mapping[int, str] = MappingProxyType({}),
     cache: Path | None = None,
 ) -> Path:
     """The ONNX translation of `tflite`, made now if the cache does not have it.
@@ -83,12 +77,11 @@ def import_once(
     Args:
         tflite: A TFLite file.
         outputs: Which outputs to keep, and their names.
-        inner: Which inner tensors to keep as well, and their names.
         cache: Folder to keep it in; None means the default one.
     """
     data = tflite.read_bytes()
     key = hashlib.sha256(
-        data + repr((IMPORTER_VERSION, sorted(outputs.items()), sorted(inner.items()))).encode()
+        data + repr((IMPORTER_VERSION, sorted(outputs.items()))).encode()
     ).hexdigest()
     path = (cache or cache_folder()) / f"{tflite.stem}-{key[:16]}.onnx"
     if not path.exists():
@@ -96,9 +89,7 @@ def import_once(
             import_tflite,
         )  # It needs onnx, which later runs do without.
 
-        write_atomically(
-            path, import_tflite(data, load_schema(), outputs, inner).SerializeToString()
-        )
+        write_atomically(path, import_tflite(data, load_schema(), outputs).SerializeToString())
     return path
 
 

@@ -12,7 +12,7 @@ operator, or an option of an operator, that is not listed here is refused by nam
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType, ModuleType
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,6 @@ def import_tflite(
     data: bytes,
     schema: ModuleType,
     outputs: Mapping[int, str],
-    inner: Mapping[int, str] = MappingProxyType({}),
     input_name: str = "image",
 ) -> onnx.ModelProto:
     """Translate one TFLite network.
@@ -42,7 +41,6 @@ def import_tflite(
         schema: The module that flatbuffers generated from TFLite's schema.
         outputs: Position of an output in the file's list to its name in the ONNX graph. Outputs that are not named are
             left out, with everything that only they need.
-        inner: Number of a tensor inside the file to its name, for what the file does not list as an output.
         input_name: Name of the only input.
 
     Raises:
@@ -53,9 +51,7 @@ def import_tflite(
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
     subgraph = model.subgraphs[0]
     source = int(subgraph.inputs[0])
-    wanted = {int(subgraph.outputs[position]): name for position, name in outputs.items()} | dict(
-        inner
-    )
+    wanted = {int(subgraph.outputs[position]): name for position, name in outputs.items()}
     translation = _Translation(model, schema)
     translation.public_names[source] = input_name
     # A picture among the outputs keeps its number here: `finish` makes the channels-last form that carries the name.

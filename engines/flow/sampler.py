@@ -25,8 +25,6 @@ from engines.types import Hypotheses, Landmarks
 
 NOISE_SEED = 20231002
 DIM = 24 * 3 + 10 + 3
-MAP = "map"
-"""Input of a flow that looks at the landmark network's feature map too."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +65,6 @@ class Sampler:
         """Draw the hypotheses. The arrays of the result are the caller's."""
         features, view = features_of(landmarks, intrinsics)
         self.engine.inputs["features"][0] = features
-        if MAP in self.engine.inputs:
-            assert landmarks.map is not None, (
-                "this flow looks at the landmark network's feature map"
-            )
-            self.engine.inputs[MAP][0] = landmarks.map
         self.engine.run()
         return self._pose(self.engine.outputs, view)
 

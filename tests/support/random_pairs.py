@@ -28,7 +28,6 @@ from trainer.runs.config import TrainConfig
 
 TINY = FlowConfig(couplings=3, hidden=16)
 TINY_ENCODER = EncoderConfig(width=32, blocks=1)
-TINY_MAP_ENCODER = EncoderConfig(width=32, blocks=1, map=True)
 
 
 def records(count: int, seed: int, body: BodyModel, noise_px: float = 2.0) -> dict[str, np.ndarray]:
@@ -69,7 +68,6 @@ def records(count: int, seed: int, body: BodyModel, noise_px: float = 2.0) -> di
         "window": np.column_stack([np.zeros((count, 2)), size]).astype(np.float32),
         "crop": np.zeros(count, np.int8),
         "crop_from_image": np.stack([image_to_crop(roi, 256) for roi in rois]).astype(np.float32),
-        "map": rng.uniform(0.1, 6.0, (count, 4, 4, 288)).astype(np.float16),
         "rotvec": rotvec.astype(np.float32),
         "betas": betas,
         "pelvis": pelvis,
@@ -77,9 +75,9 @@ def records(count: int, seed: int, body: BodyModel, noise_px: float = 2.0) -> di
     }
 
 
-def pairs(count: int, seed: int, body: BodyModel, with_map: bool = False) -> data.Batch:
+def pairs(count: int, seed: int, body: BodyModel) -> data.Batch:
     """The same as a method's inputs and targets."""
-    return data.encode(records(count, seed, body), body, with_map)
+    return data.encode(records(count, seed, body), body)
 
 
 def unlabelled(raw: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -106,7 +104,7 @@ def random_flow(seed: int, spread: float = 0.3, encoder: EncoderConfig = TINY_EN
     flow = PoseFlow(TINY, encoder)
     layers = [flow.conditioner.affine, *(coupling.last for coupling in flow.couplings)]
     with torch.no_grad():
-        for layer in layers + ([flow.encoder.from_map] if encoder.map else []):
+        for layer in layers:
             layer.weight.normal_(0, spread / math.sqrt(layer.in_features))
             layer.bias.normal_(0, spread)
         flow.mean.normal_(0, 0.3)

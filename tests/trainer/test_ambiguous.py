@@ -39,7 +39,7 @@ def test_seen_landmarks_are_exact_projections(raw: RawRecords, body: BodyModel) 
     np.testing.assert_allclose(made["points"][seen], px[:, MARKS][seen], atol=1e-3)
     np.testing.assert_array_equal(made["visibility"], seen)
     np.testing.assert_array_equal(made["presence"], seen)
-    assert not made["depth"].any() and not made["world"].any() and "map" not in made
+    assert not made["depth"].any() and not made["world"].any()
     for key in ("rotvec", "betas", "pelvis", "joint_visible", "window", "size", "focal"):
         np.testing.assert_array_equal(made[key], raw[key])
 
@@ -60,7 +60,6 @@ def test_hidden_joints_leave_no_trace(raw: RawRecords, body: BodyModel) -> None:
         "world",
         "visibility",
         "presence",
-        "map",
         "crop_from_image",
     )
     other |= {key: rng.permuted(raw[key]) for key in seen_by_network}

@@ -40,12 +40,10 @@ def skeleton(body: BodyModel) -> Skeleton:
 def test_each_picture_is_what_the_live_statistics_say(
     errors: CalibrationDataset, raw: dict[str, np.ndarray], body: BodyModel
 ) -> None:
-    flow, pairs = random_flow(1), data.encode(raw, body, with_map=True)
+    flow, pairs = random_flow(1), data.encode(raw, body)
     for i in range(COUNT):
         one = pairs.rows(torch.tensor([i]))
-        bodies, log_q = flow.sample(
-            flow.encode(one.features, one.map), torch.from_numpy(noise(100))[None]
-        )
+        bodies, log_q = flow.sample(flow.encode(one.features), torch.from_numpy(noise(100))[None])
         joints = view_joints(skeleton(body), one.R_anchor, one.half, bodies)[0].double().numpy()
         moments = weighted_moments_reference(joints, np.ones(100))
         np.testing.assert_allclose(errors.cov[i], moments.cov, atol=1e-6)

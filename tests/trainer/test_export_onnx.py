@@ -19,14 +19,13 @@ from engines.flow.features import NUM_FEATURES
 from engines.flow.model import FlowModel
 from tests.support.random_pairs import (
     TINY_ENCODER,
-    TINY_MAP_ENCODER,
     mhentropy,
     priors,
     random_flow,
     stored_run,
 )
 from trainer import export_onnx
-from trainer.export_onnx import OUTPUTS, ExportConfig, OnePicture
+from trainer.export_onnx import INPUTS, OUTPUTS, ExportConfig, OnePicture
 from trainer.export_trt import FLOW
 from trainer.methods.hmr import HMR, HMRConfig
 from trainer.model.flow import DIM, PoseFlow
@@ -35,9 +34,9 @@ from trainer.runs.config import TrainConfig
 SCALE = {"log_q": 100.0}  # a sum of hundreds of terms
 
 
-@pytest.fixture(scope="module", params=[TINY_ENCODER, TINY_MAP_ENCODER], ids=["landmarks", "map"])
-def flow(request: pytest.FixtureRequest) -> PoseFlow:
-    return random_flow(seed=3, encoder=request.param)
+@pytest.fixture(scope="module")
+def flow() -> PoseFlow:
+    return random_flow(seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +61,14 @@ def test_engines_compute_what_torch_computes(
         torch, "set_num_threads", lambda count: None
     )  # it would hold for the whole process
     engine = open_engine(graph, backend, {"z": (K, DIM)}, num_threads=1)
-    assert ("map" in engine.inputs) == flow.encoder.config.map
+    assert set(engine.inputs) == set(INPUTS)
     generator = torch.Generator().manual_seed(K)
-    for strength in (6.0, 0.0):  # the second picture has no map
+    for _ in range(2):
         features = torch.randn(1, NUM_FEATURES, generator=generator)
-        map = strength * torch.rand(1, 4, 4, 288, generator=generator)
         z = torch.randn(K, DIM, generator=generator)
         with torch.no_grad():
-            expected = dict(zip(OUTPUTS, OnePicture(flow)(features, map, z), strict=True))
-        given = {"features": features, "map": map, "z": z}
+            expected = dict(zip(OUTPUTS, OnePicture(flow)(features, z), strict=True))
+        given = {"features": features, "z": z}
         for name, value in engine.inputs.items():
             value[...] = given[name]
         engine.run()
@@ -82,7 +80,7 @@ def test_engines_compute_what_torch_computes(
 
 def test_the_torch_engine_has_the_operators_of_our_networks_and_no_others(tmp_path: Path) -> None:
     flow = tmp_path / "flow.onnx"
-    export_onnx.export(random_flow(seed=3, encoder=TINY_MAP_ENCODER), flow)
+    export_onnx.export(random_flow(seed=3), flow)
     networks = [onnx.load(str(path)) for path in (detector_model(), landmarker_model(), FLOW, flow)]
     assert {node.op_type for network in networks for node in network.graph.node} == {
         "Constant",
@@ -113,7 +111,7 @@ def test_export_takes_the_averaged_weights_and_records_them(
     engine = open_engine(model.onnx, "onnxruntime", {"z": (1, DIM)})
     engine.run()
     with torch.no_grad():
-        nothing = torch.zeros(1, NUM_FEATURES), torch.zeros(1, 4, 4, 288), torch.zeros(1, DIM)
+        nothing = torch.zeros(1, NUM_FEATURES), torch.zeros(1, DIM)
         expected = OnePicture(flow)(*nothing)[0]
     np.testing.assert_allclose(engine.outputs["rotvec"], expected, atol=1e-4)
 

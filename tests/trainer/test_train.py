@@ -17,7 +17,6 @@ from engines.flow.features import NUM_FEATURES
 from tests.support.random_pairs import (
     TINY,
     TINY_ENCODER,
-    TINY_MAP_ENCODER,
     prior,
     records,
     unlabelled,
@@ -246,10 +245,8 @@ def test_unlabelled_video_supervises_beside_the_pairs(
 ) -> None:
     (tmp_path / "video").mkdir()
     np.savez(tmp_path / "video" / "a.npz", **unlabelled(records(10, 7, body)))
-    weak = load_video(tmp_path / "video", body, with_map=True)
-    config = dataclasses.replace(
-        config, weak=tmp_path / "video", weak_batch=4, encoder=TINY_MAP_ENCODER
-    )
+    weak = load_video(tmp_path / "video", body)
+    config = dataclasses.replace(config, weak=tmp_path / "video", weak_batch=4)
     gradients = []
     for weight in (0.0, 1.0, 2.0):
         chosen = dataclasses.replace(config, weak_weight=weight, clip=1e9)
@@ -284,19 +281,16 @@ def test_other_methods_refuse_video_and_batches_must_divide(
     with pytest.raises(PenumbraError, match="--batch 7 does not divide among 2 processes"):
         train._check(dataclasses.replace(config, batch=7), 2)
     with pytest.raises(
-        PenumbraError, match="--landmark-source exact: there are neither feature maps nor video"
+        PenumbraError, match="--landmark-source exact: there is no video with exact landmarks"
     ):
-        train._check(
-            dataclasses.replace(config, landmark_source="exact", encoder=TINY_MAP_ENCODER), 1
-        )
+        video = dataclasses.replace(config, landmark_source="exact", weak=Path("video"))
+        train._check(video, 1)
     with pytest.raises(PenumbraError, match="--weak-batch 5 does not divide among 2 processes"):
         train._check(dataclasses.replace(config, weak_batch=5), 2)
 
 
-def test_a_run_with_maps_trains_scores_and_loads(config: TrainConfig) -> None:
-    config = dataclasses.replace(
-        config, encoder=TINY_MAP_ENCODER, steps=2, evaluate_every=2, checkpoint_every=2
-    )
+def test_a_run_trains_scores_and_loads(config: TrainConfig) -> None:
+    config = dataclasses.replace(config, steps=2, evaluate_every=2, checkpoint_every=2)
     scores = train.run(config)
     assert scores.center_pa is not None and scores.center_pa > 0
     assert runs.load_config(config.run) == config

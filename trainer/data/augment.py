@@ -80,9 +80,7 @@ def perturb(
 
 
 def mirror(raw: RawRecords) -> RawRecords:
-    """The picture and the person in a mirror that stands upright beside them. Its feature map
-    nobody knows: it has none.
-    """
+    """The picture and the person in a mirror that stands upright beside them."""
     landmarks, joints = list(MIRRORED_LANDMARKS), list(MIRRORED_JOINTS)
     points, world = raw["points"][:, landmarks], raw["world"][:, landmarks]
     points[..., 0] = raw["size"][:, :1] - points[..., 0]
@@ -102,7 +100,7 @@ def mirror(raw: RawRecords) -> RawRecords:
         "rotvec": mirror_pose(raw["rotvec"]),
         "joint_visible": raw["joint_visible"][:, joints],
     }
-    return {key: value for key, value in raw.items() if key != "map"} | changed
+    return raw | changed
 
 
 def _mirrored_crop(

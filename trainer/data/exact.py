@@ -52,8 +52,7 @@ def exact(raw: RawRecords, body: BodyModel) -> RawRecords:
         "depth": flat,
         "world": np.zeros((*seen.shape, 3), np.float32),
     }
-    kept = {key: value for key, value in raw.items() if key != "map"}
-    return kept | changed | {"visibility": probability, "presence": probability}
+    return raw | changed | {"visibility": probability, "presence": probability}
 
 
 def _upright(

@@ -26,7 +26,6 @@ class Pool:
         config: AugmentConfig,
         seed: int,
         epoch: int,
-        with_map: bool = False,
         landmark_source: LandmarkSource = "rendered",
     ) -> None:
         """Augment and encode.
@@ -37,19 +36,13 @@ class Pool:
             config: how far truth and landmarks are moved.
             seed: of the run.
             epoch: counts how often the pool was made.
-            with_map: whether batches carry feature maps. Straight pairs are then left as they were
-                seen, because nobody knows what the map of a moved body would be; the mirrored ones,
-                moved, have none.
-            landmark_source: which landmarks; there are no maps of exact ones.
+            landmark_source: which landmarks.
         """
-        assert landmark_source == "rendered" or not with_map
         rng = np.random.default_rng([seed, epoch])
-        self._maps = torch.from_numpy(raw["map"]) if with_map else None
-        self._count = len(raw["rotvec"])
-        seen = {key: value for key, value in raw.items() if key != "map"}
-        chunks = np.array_split(np.arange(self._count), max(1, self._count // _CHUNK))
-        rows = [{key: value[chunk] for key, value in seen.items()} for chunk in chunks]
-        straight = [row if with_map else perturb(row, body, config, rng) for row in rows]
+        count = len(raw["rotvec"])
+        chunks = np.array_split(np.arange(count), max(1, count // _CHUNK))
+        rows = [{key: value[chunk] for key, value in raw.items()} for chunk in chunks]
+        straight = [perturb(row, body, config, rng) for row in rows]
         mirrored = [perturb(mirror(row), body, config, rng) for row in rows]
         encoded = [
             encode(with_landmark_source(part, body, landmark_source), body)
@@ -64,9 +57,4 @@ class Pool:
 
     def batch(self, rows: Tensor) -> Batch:
         """Some pairs, by row number below `size`."""
-        chosen = self._pairs.rows(rows)
-        if self._maps is None:
-            return chosen
-        maps = self._maps[rows % self._count].float()
-        maps[rows >= self._count] = 0.0
-        return chosen._replace(map=maps)
+        return self._pairs.rows(rows)

@@ -23,10 +23,6 @@ class Batch(NamedTuple):
     """N pairs; every field's first axis is N."""
 
     features: Tensor
-    map: Tensor
-    """(N, 4, 4, 288) the landmark network's feature map, zeros where it is missing; (N, 0) where
-    none was asked for.
-    """
     R_anchor: Tensor
     """(N, 3, 3), body axes in the view."""
     half: Tensor
@@ -74,13 +70,12 @@ def landmark_record(
     """What a stored pair says of a picture, beside the truth.
 
     Args:
-        found: by the landmark network, with its feature map.
+        found: by the landmark network.
         focal: px; the principal point is the middle of the picture.
         size: (width, height) px of the picture.
         window: left, top, right, bottom of the part of it that can be seen, px.
         crop_from_image: affine map to px of the crop that the network saw.
     """
-    assert found.map is not None
     return {
         "points": found.points.astype(np.float32),
         "depth": found.depth.astype(np.float32),
@@ -92,7 +87,6 @@ def landmark_record(
         "size": np.array(size, np.int32),
         "window": np.asarray(window, np.float32),
         "crop_from_image": crop_from_image.astype(np.float32),
-        "map": found.map.astype(np.float16),
     }
 
 
@@ -100,7 +94,6 @@ def read(
     folder: Path,
     body: BodyModel,
     shards: int | None = None,
-    with_map: bool = True,
     writer: str = "synthesize",
 ) -> RawRecords:
     """Read a split's shards as they are stored.
@@ -110,7 +103,6 @@ def read(
         body: that must be the one they were made with; shards without a name, as of unlabelled
             video, fit every body.
         shards: read only the first so many.
-        with_map: also the feature maps, which are most of a shard.
         writer: the module of the trainer that writes such shards, for the error message.
 
     Raises:
@@ -121,7 +113,7 @@ def read(
         raise PenumbraError(
             f"{folder} holds no training pairs: run python -m trainer.{writer} first."
         )
-    records = [_shard(file, with_map) for file in files]
+    records = [_shard(file) for file in files]
     for file, record in zip(files, records, strict=True):
         if (name := str(record.pop("body", body.name))) != body.name:
             raise PenumbraError(
@@ -130,9 +122,9 @@ def read(
     return {key: np.concatenate([record[key] for record in records]) for key in records[0]}
 
 
-def _shard(file: Path, with_map: bool) -> RawRecords:
+def _shard(file: Path) -> RawRecords:
     try:
-        return read_npz(file, but=() if with_map else ("map",))
+        return read_npz(file, but=("map",))  # of earlier versions; nothing reads it
     except ValueError as error:
         raise PenumbraError(
             f"{file} is no shard of pairs ({error}): delete it and make it again."
@@ -142,7 +134,6 @@ def _shard(file: Path, with_map: bool) -> RawRecords:
 def encode(
     raw: RawRecords,
     body: BodyModel,
-    with_map: bool = False,
     joints_cam: Float[np.ndarray, "N 24 3"] | None = None,
 ) -> Batch:
     """What the network said as features, the truth in the view that they define.
@@ -150,7 +141,6 @@ def encode(
     Args:
         raw: as stored.
         body: that its poses and shapes belong to.
-        with_map: also the feature maps.
         joints_cam: true joints, camera frame, metres, where they are known better than from pose
             and shape; NaN elsewhere.
     """
@@ -168,10 +158,8 @@ def encode(
     posed = joints_in_camera(raw["rotvec"], raw["betas"], raw["pelvis"], body)
     truth = posed if joints_cam is None else np.where(np.isfinite(joints_cam), joints_cam, posed)
     joints, half = _tensor(truth @ view.R_cam_view), _tensor(view.half_size)
-    maps = raw["map"] if with_map else np.zeros((len(focal), 0), np.float16)
     return Batch(
         features=torch.from_numpy(features),
-        map=torch.from_numpy(maps),
         R_anchor=_tensor(view.R_view_anchor),
         half=half,
         crop_from_view=_tensor(_homography(raw) @ view.R_cam_view),

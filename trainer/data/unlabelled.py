@@ -42,9 +42,7 @@ def track_video(video: Path, tracker: PoseTracker, every: int) -> list[dict[str,
     return records
 
 
-def load_video(
-    folder: Path, body: BodyModel, with_map: bool = False, min_visibility: float = 0.8
-) -> Batch:
+def load_video(folder: Path, body: BodyModel, min_visibility: float = 0.8) -> Batch:
     """Read video shards as samples whose 3D fields mean nothing.
 
     `target` and `visible` hold what may supervise.
@@ -52,13 +50,12 @@ def load_video(
     Args:
         folder: that `trainer.video_landmarks` wrote.
         body: of the method that is trained.
-        with_map: whether it sees feature maps.
         min_visibility: of a landmark that supervises.
 
     Raises:
         PenumbraError: there is no shard.
     """
-    records = read(folder, body, with_map=with_map, writer="video_landmarks")
+    records = read(folder, body, writer="video_landmarks")
     count = len(records["focal"])
     placeholders = {
         "rotvec": np.zeros((count, NUM_JOINTS, 3), np.float32),
@@ -66,7 +63,7 @@ def load_video(
         "pelvis": np.tile(np.array([0, 0, 3], np.float32), (count, 1)),
         "joint_visible": np.zeros((count, NUM_JOINTS), np.float32),
     }
-    samples = encode(records | placeholders, body, with_map)
+    samples = encode(records | placeholders, body)
     return samples._replace(**_supervision(records, samples, min_visibility))
 
 

@@ -79,7 +79,6 @@ def judge(method: Method, pairs: Batch, config: MeasureConfig) -> Judged:
 
 
 def _judge(method: Method, batch: Batch, rng: StepRng, count: int) -> tuple[Tensor, ...]:
-    batch = batch._replace(map=batch.map.float())
     drawn = method.draw(batch, count, rng)
     joints = method.priors.joints(batch, drawn.bodies)
     truth, limbs = batch.joints[:, None], list(LIMB_JOINTS)
@@ -113,7 +112,7 @@ def surface_error(method: Method, pairs: Batch, body: BodyModel) -> float:
     errors = []
     for rows in torch.arange(pairs.size).split(_CHUNK):
         batch = pairs.rows(rows)
-        best = method.draw(batch._replace(map=batch.map.float()), 1, StepRng(0, 0)).bodies
+        best = method.draw(batch, 1, StepRng(0, 0)).bodies
         # Both as the anchor has them: the rotation that they lack is the same, and distances do not
         # see it.
         skins = [_skin(body, bodies) for bodies in (best, batch.bodies())]

@@ -108,7 +108,7 @@ class CVAE(Method):
 
     def forward(self, batch: Batch, rng: StepRng) -> tuple[Tensor, Losses]:
         """The bound of a batch, and the same for bodies from the latent's prior."""
-        h = self.encoder(batch.features, batch.map)
+        h = self.encoder(batch.features)
         mean, log_std = self.recognition(self._recognised(batch, h))
         z = rng.normal(batch.size, 2 + self.config.samples, self.config.latent)
         z[:, 0] = 0.0
@@ -158,7 +158,7 @@ class CVAE(Method):
         """
         z = rng.normal(batch.size, count, self.config.latent)
         z[:, 0] = 0.0
-        return Samples(self.decoder(self.encoder(batch.features, batch.map), z), None)
+        return Samples(self.decoder(self.encoder(batch.features), z), None)
 
 
 def _divergence(mean: Float[Tensor, "B Z"], log_std: Float[Tensor, "B Z"]) -> Float[Tensor, "B"]:

@@ -49,7 +49,7 @@ class Regressor(nn.Module):
     def forward(self, batch: Batch) -> Bodies:
         """(B, count) bodies."""
         return bodies_from_numbers(
-            self.head(self.encoder(batch.features, batch.map)).unflatten(-1, (-1, NUMBERS))
+            self.head(self.encoder(batch.features)).unflatten(-1, (-1, NUMBERS))
         )
 
 

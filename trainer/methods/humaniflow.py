@@ -191,7 +191,7 @@ class PartsFlow(nn.Module):
 
     def encode(self, batch: Batch) -> Picture:
         """What a batch of pictures says."""
-        h = self.encoder(batch.features, batch.map)
+        h = self.encoder(batch.features)
         six, camera, betas, raw = self.heads(h).split([6, 3, NUM_BETAS, NUM_BETAS], -1)
         camera = torch.cat([camera[:, :2], 3.0 * torch.tanh(camera[:, 2:] / 3.0)], -1)
         root = rotations_from_six(six)

@@ -118,7 +118,7 @@ class MDN(Method):
 
     def encode(self, batch: Batch) -> Mixture:
         """The mixture of each picture."""
-        h = self.regressor.encoder(batch.features, batch.map)
+        h = self.regressor.encoder(batch.features)
         share = torch.sigmoid(self.scales(h).unflatten(-1, (-1, DIM)))
         centers = bodies_from_numbers(self.regressor.head(h).unflatten(-1, (-1, NUMBERS)))
         return Mixture(

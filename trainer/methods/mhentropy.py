@@ -75,7 +75,7 @@ class MHEntropy(Method):
                 learnt from it.
         """
         config = self.config
-        context = self.flow.encode(batch.features, batch.map)
+        context = self.flow.encode(batch.features)
         z = rng.normal(batch.size, 1 + config.samples, DIM)
         z[:, 0] = 0.0
         bodies, log_q = self.flow.sample(context, z)
@@ -106,9 +106,9 @@ class MHEntropy(Method):
         """Noise through the flow; number 0 is its centre."""
         z = rng.normal(batch.size, count, DIM)
         z[:, 0] = 0.0
-        bodies, log_q = self.flow.sample(self.flow.encode(batch.features, batch.map), z)
+        bodies, log_q = self.flow.sample(self.flow.encode(batch.features), z)
         return Samples(bodies, log_q)
 
     def log_prob(self, batch: Batch) -> Float[Tensor, "B"]:
         """Exact, both branches of the orientation included."""
-        return self.flow.log_prob(self.flow.encode(batch.features, batch.map), batch.bodies())[:, 0]
+        return self.flow.log_prob(self.flow.encode(batch.features), batch.bodies())[:, 0]

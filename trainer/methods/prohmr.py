@@ -218,7 +218,7 @@ class ProHMR(Method):
         """Scale the flow's layers: by true bodies under `3d`, else by the pose prior's."""
         bodies = some.bodies() if self.supervision == "3d" else self.priors.prior_bodies(some.size)
         with torch.no_grad():
-            h = self.encoder(some.features, some.map)
+            h = self.encoder(some.features)
         self.glow.normalise(h, _six(bodies).to(h))
 
     def log_volume(self, batch: Batch) -> Float[Tensor, "B"]:
@@ -230,7 +230,7 @@ class ProHMR(Method):
         `3d`.
         """
         config = self.config
-        h = self.encoder(batch.features, batch.map)
+        h = self.encoder(batch.features)
         z = rng.normal(batch.size, 1 + config.samples, SIX)
         z[:, 0] = 0.0
         six = self.glow(h, z)
@@ -268,7 +268,7 @@ class ProHMR(Method):
         """
         z = rng.normal(batch.size, count, SIX)
         z[:, 0] = 0.0
-        h = self.encoder(batch.features, batch.map)
+        h = self.encoder(batch.features)
         return Samples(self._bodies(h, self.glow(h, z)), None)
 
     def _bodies(self, h: Float[Tensor, "B W"], six: Float[Tensor, "B S 144"]) -> Bodies:

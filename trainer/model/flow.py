@@ -121,9 +121,9 @@ class PoseFlow(nn.Module):
         order = [torch.randperm(DIM, generator=generator) for _ in range(self.config.couplings)]
         self.register_buffer("permutations", torch.stack(order))
 
-    def encode(self, features: Float[Tensor, "B F"], map: Float[Tensor, "B 4 4 288"]) -> Context:
+    def encode(self, features: Float[Tensor, "B F"]) -> Context:
         """What a batch of pictures says."""
-        return self.conditioner(self.encoder(features, map))
+        return self.conditioner(self.encoder(features))
 
     def standardise(self, bodies: Bodies) -> None:
         """Take mean and spread of the flow's coordinates from a sample of bodies (B, 1, ...)."""

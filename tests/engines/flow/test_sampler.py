@@ -1,6 +1,5 @@
 """The live sampler draws what the trainer draws, and refuses models that do not fit."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,6 @@ from engines.flow.model import FlowModel
 from engines.flow.sampler import DIM, Sampler, open_sampler
 from engines.types import Landmarks, Roi
 from tests.support.random_pairs import (
-    TINY_ENCODER,
-    TINY_MAP_ENCODER,
     mhentropy,
     random_flow,
     records,
@@ -27,13 +24,12 @@ from tests.support.random_pairs import (
 from trainer import export_onnx
 from trainer.data import samples as data
 from trainer.methods.mhentropy import MHEntropy
-from trainer.model.encoder import EncoderConfig
 
 K = 9
 
 
-def trained(body: BodyModel, encoder: EncoderConfig = TINY_ENCODER) -> MHEntropy:
-    return mhentropy(body, random_flow(seed=3, encoder=encoder))
+def trained(body: BodyModel) -> MHEntropy:
+    return mhentropy(body, random_flow(seed=3))
 
 
 def exported(folder: Path, method: MHEntropy) -> FlowModel:
@@ -52,19 +48,18 @@ def landmarks(raw: dict[str, np.ndarray], i: int) -> tuple[Landmarks, Intrinsics
         raw[key][i].astype(float) for key in ("points", "depth", "visibility", "presence", "world")
     )
     focal = float(raw["focal"][i])
-    found = Landmarks(*arrays, 1.0, Roi(np.zeros(2), 1.0, 0.0), raw["map"][i].astype(np.float32))
+    found = Landmarks(*arrays, 1.0, Roi(np.zeros(2), 1.0, 0.0))
     return found, Intrinsics(focal, focal, 640.0, 360.0, (1280, 720))
 
 
-def assert_live_is_trained(
-    body: BodyModel, model: FlowModel, method: MHEntropy, with_map: bool
-) -> None:
+def test_live_hypotheses_are_the_trainers(body: BodyModel, model: FlowModel) -> None:
+    method = trained(body)
     raw = records(3, 5, body)
-    pairs = data.encode(raw, body, with_map)
+    pairs = data.encode(raw, body)
     sampler = open_sampler(body, K, "onnxruntime", model)
     z = torch.from_numpy(sampler.engine.inputs["z"].copy())
     with torch.no_grad():
-        context = method.flow.encode(pairs.features, pairs.map)
+        context = method.flow.encode(pairs.features)
         drawn, log_q = method.flow.sample(context, z[None].expand(3, -1, -1))
         in_view = method.priors.joints(pairs, drawn).numpy()
     for i in range(3):
@@ -84,23 +79,6 @@ def assert_live_is_trained(
         np.testing.assert_allclose(
             samples.joint_visible, torch.sigmoid(context.visible_logits[i]), atol=1e-4
         )
-
-
-def test_live_hypotheses_are_the_trainers(body: BodyModel, model: FlowModel) -> None:
-    assert_live_is_trained(body, model, trained(body), with_map=False)
-
-
-def test_a_flow_that_sees_the_map_is_given_it(body: BodyModel, tmp_path: Path) -> None:
-    method = trained(body, TINY_MAP_ENCODER)
-    model = exported(tmp_path, method)
-    assert_live_is_trained(body, model, method, with_map=True)
-    found, intrinsics = landmarks(records(1, 5, body), 0)
-    sampler = open_sampler(body, K, "onnxruntime", model)
-    other = replace(found, map=found.map * 0)
-    drawn = [sampler(person, intrinsics).hypotheses.joints for person in (found, other)]
-    assert np.abs(drawn[0] - drawn[1]).max() > 1e-3
-    with pytest.raises(AssertionError, match="feature map"):
-        sampler(replace(found, map=None), intrinsics)
 
 
 def test_parameters_reproduce_the_joints(body: BodyModel, model: FlowModel) -> None:

@@ -1,6 +1,5 @@
 """The pairs of an epoch: straight and mirrored, a function of seed and epoch."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -54,27 +53,6 @@ def test_a_pool_is_made_in_parts_without_losing_anybody(
     assert_same(pairs.rows(torch.arange(COUNT)), encode(raw, body), atol=1e-3)
 
 
-def test_maps_go_with_pairs_as_they_were_seen_and_mirrored_ones_have_none(
-    raw: RawRecords, body: BodyModel
-) -> None:
-    made = Pool(raw, body, AugmentConfig(), 0, 0, with_map=True)
-    straight, mirrored = (made.batch(torch.arange(COUNT) + start) for start in (0, COUNT))
-    assert_same(
-        straight._replace(map=straight.map[:0]), encode(raw, body)._replace(map=straight.map[:0])
-    )
-    np.testing.assert_array_equal(straight.map.numpy(), raw["map"].astype(np.float32))
-    assert straight.map.dtype == torch.float32 and mirrored.map.shape == straight.map.shape
-    assert (mirrored.map == 0).all()
-    moved = (mirrored.y - encode(mirror(raw), body).y).abs().amax((1, 2))
-    assert (moved > 1e-3).all()
-    # In any order, a pair keeps its own map.
-    order = torch.tensor([COUNT + 3, 5, 0, 5, 2 * COUNT - 1])
-    mixed = made.batch(order)
-    torch.testing.assert_close(mixed.map[[1, 2, 3]], straight.map[[5, 0, 5]], atol=0, rtol=0)
-    assert (mixed.map[[0, 4]] == 0).all()
-    torch.testing.assert_close(mixed.joints[0], mirrored.joints[3], atol=0, rtol=0)
-
-
 def test_exact_pairs_are_exact_after_they_were_moved(raw: RawRecords, body: BodyModel) -> None:
     """What is seen lies where the moved joint is; depths and world coordinates stay unknown."""
     pairs = everything(Pool(raw, body, AugmentConfig(), 0, 0, landmark_source="exact"))
@@ -93,8 +71,3 @@ def test_exact_pairs_are_exact_after_they_were_moved(raw: RawRecords, body: Body
     )  # the input is bounded
     assert seen.sum() > 50 and apart[seen & inside].max() < 1e-3
     assert not pairs.features[:, 66:99].any() and not pairs.features[:, 198:297].any()
-
-
-def test_without_maps_nothing_is_looked_up(raw: RawRecords, body: BodyModel) -> None:
-    blind = {key: value for key, value in raw.items() if key != "map"}
-    assert Pool(blind, body, AugmentConfig(), 0, 0).batch(torch.arange(4)).map.shape == (4, 0)

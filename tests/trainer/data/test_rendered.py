@@ -62,7 +62,6 @@ def test_landmarks_of_a_crop_are_recorded_as_the_live_landmarker_would_give_them
         "heatmap": np.full((1, 64, 64, 39), -9.0),
         "world": rng.normal(0, 0.3, (1, 117)),
         "score": np.array([0.9]),
-        "map": rng.uniform(0, 6, (1, 4, 4, 288)).astype(np.float32),
     }
     in_crop, _ = decode(outputs, UPRIGHT, crop_to_image(UPRIGHT, SIDE))
     live, _ = decode(outputs, roi, crop_to_image(roi, SIDE))
@@ -73,7 +72,6 @@ def test_landmarks_of_a_crop_are_recorded_as_the_live_landmarker_would_give_them
     for key in ("points", "depth", "world", "visibility", "presence"):
         expected = getattr(live, key)
         np.testing.assert_allclose(record[key], expected, rtol=1e-5, atol=1e-4, err_msg=key)
-    np.testing.assert_allclose(record["map"], live.map, rtol=1e-3)  # stored in half precision
     np.testing.assert_array_equal(record["window"], window)
     np.testing.assert_allclose(record["crop_from_image"], image_to_crop(roi, SIDE), rtol=1e-5)
 
@@ -90,8 +88,6 @@ def test_a_sample_records_the_scene_it_was_made_from(renderer: SampleRenderer) -
     assert record["score"] >= 0.5
     assert record["window"].tolist() == [0, 0, 1280, 720]
     assert record["crop"] == 0
-    assert record["map"].shape == (4, 4, 288) and record["map"].dtype == np.float16
-    assert np.ptp(record["map"]) > 0.1
     # What the other tests train on has this form.
     assert record.keys() == records(1, 0, renderer.body).keys()
 

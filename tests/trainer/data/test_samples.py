@@ -78,15 +78,6 @@ def test_landmarks_outside_the_window_are_not_in_the_picture(body: BodyModel) ->
     assert told.shape == (3, NUM_LANDMARKS) and 0.3 < (told > 0).mean() < 0.7
 
 
-def test_maps_are_there_where_they_were_asked_for(body: BodyModel) -> None:
-    raw = records(3, 5, body)
-    assert encode(raw, body).map.shape == (3, 0)
-    with_map = encode(raw, body, with_map=True)
-    np.testing.assert_array_equal(with_map.map.numpy(), raw["map"])
-    assert with_map.rows(torch.tensor([2])).map.shape == (1, 4, 4, 288)
-    assert with_map.size == 3 and with_map.to("cpu").size == 3
-
-
 def test_the_truth_in_the_view_is_the_truth(body: BodyModel) -> None:
     raw = records(8, 6, body)
     pairs = encode(raw, body)
@@ -132,13 +123,6 @@ def test_a_damaged_shard_is_named(body: BodyModel, tmp_path: Path) -> None:
     (tmp_path / "00001.npz").write_bytes((tmp_path / "00000.npz").read_bytes()[:1000])
     with pytest.raises(PenumbraError, match=r"00001\.npz is no shard of pairs .*: delete it"):
         data.read(tmp_path, body)
-
-
-def test_maps_are_read_only_where_they_are_wanted(body: BodyModel, tmp_path: Path) -> None:
-    np.savez(tmp_path / "00000.npz", **records(2, 0, body))
-    assert "map" in data.read(tmp_path, body) and "map" not in data.read(
-        tmp_path, body, with_map=False
-    )
 
 
 def test_the_truth_lies_where_the_joints_are_seen(body: BodyModel) -> None:

@@ -63,9 +63,7 @@ class Mirage:
         rng = np.random.default_rng(0)
         score = self.scores[len(self.regions) - 1]
         half, world = np.full(33, 0.5), rng.normal(0, 0.3, (33, 3))
-        found = Landmarks(
-            self.points, self.depth, half, half, world, score, roi, np.ones((4, 4, 288))
-        )
+        found = Landmarks(self.points, self.depth, half, half, world, score, roi)
         return found, Roi(roi.center + 5, roi.size * 1.1, 0.2)
 
 
@@ -142,7 +140,7 @@ def test_pairs_use_the_true_camera_although_they_store_a_centred_one(
     the view.
     """
     looked, mirage = seen(*shaken, [0.9, 0.95])
-    pairs = data.encode(looked.raw, body, with_map=True)
+    pairs = data.encode(looked.raw, body)
     marks = pairs.features[:, :66].unflatten(1, (33, 2))[:, list(LIMBS)].numpy()
     joints = [JOINT_OF_LANDMARK[landmark] for landmark in LIMBS]
     np.testing.assert_allclose(pairs.target[:, joints].numpy(), marks, atol=2e-4)
@@ -175,7 +173,6 @@ def test_what_is_recorded_has_the_form_of_rendered_ones(
     np.testing.assert_allclose(
         record["window"][0], [*move[:, 2], *(move[:, :2] @ WIDE.size + move[:, 2])], rtol=1e-6
     )
-    assert record["map"].shape == (1, 4, 4, 288) and record["map"].dtype == np.float16
     assert record["crop"].tolist() == [0] and record["joint_visible"].dtype == bool
     mirrored = mirror(record)
     for key, value in mirror(mirrored).items():
@@ -364,7 +361,7 @@ def test_a_rendered_image_goes_through_the_file_and_the_real_network(
     looked = look(people, renderer.landmarker)
     assert looked.placed == ("keypoints",) * 2 and looked.unseen == 0
     np.testing.assert_allclose(looked.raw["pelvis"], np.tile(pelvis, (2, 1)), atol=1e-3)
-    pairs = data.encode(looked.raw, body, with_map=True)
+    pairs = data.encode(looked.raw, body)
     marks = pairs.features[:, :66].unflatten(1, (33, 2))[:, list(LIMBS)]
     joints = [JOINT_OF_LANDMARK[landmark] for landmark in LIMBS]
     miss = (marks - pairs.target[:, joints]).norm(dim=-1) / 2
@@ -372,4 +369,4 @@ def test_a_rendered_image_goes_through_the_file_and_the_real_network(
     assert (
         pairs.y[:, 0].norm(dim=-1).max() < 0.6
     )  # the torso's world landmarks give the orientation
-    assert pairs.visible[:, list(LIMB_JOINTS)].all() and pairs.map.shape == (2, 4, 4, 288)
+    assert pairs.visible[:, list(LIMB_JOINTS)].all()

@@ -7,7 +7,6 @@ import torch
 from engines.body import BodyModel
 from tests.support.random_pairs import (
     TINY_ENCODER,
-    TINY_MAP_ENCODER,
     mhentropy,
     pairs,
     priors,
@@ -122,10 +121,3 @@ def test_from_the_side_depth_goes_to_the_right() -> None:
     np.testing.assert_allclose(
         pictures._side(points + np.array([0, 0.1, 3.0]), points[0])[5], [198, 188], atol=1e-4
     )
-
-
-def test_pairs_with_stored_maps_are_drawn(body: BodyModel) -> None:
-    method = mhentropy(body, random_flow(0, encoder=TINY_MAP_ENCODER))
-    sample = pairs(2, 1, body, with_map=True)
-    assert sample.map.dtype == torch.float16
-    assert hypotheses_figure(method, sample, count=2).shape == (512, 512, 3)

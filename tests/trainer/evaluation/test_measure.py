@@ -134,9 +134,8 @@ def board() -> Batch:
     joints[:, 0] = torch.tensor([0.0, 0.0, 4.0])
     H, half = torch.tensor([[500.0, 0, 128], [0, 500, 128], [0, 0, 1]]), torch.full((300,), 0.2)
     visible = (torch.rand(300, 24, generator=generator) < 0.7).float()
-    empty = torch.zeros(300, 0)
     return Batch(
-        features=empty, map=empty, R_anchor=torch.eye(3).expand(300, 3, 3), half=half,
+        features=torch.zeros(300, 0), R_anchor=torch.eye(3).expand(300, 3, 3), half=half,
         crop_from_view=H.expand(300, 3, 3), y=torch.zeros(300, 24, 3), betas=torch.zeros(300, 10),
         camera=torch.zeros(300, 3), joints=joints, target=project(joints[:, None], half)[:, 0], visible=visible,
     )  # fmt: skip

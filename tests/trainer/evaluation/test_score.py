@@ -37,7 +37,7 @@ class ToldFlow(PoseFlow):
         x = self._coordinates(bodies)[:, 0]
         self.shift, self.spread, self.seen = (x - self.mean) / self.std, std, seen
 
-    def look(self, features: torch.Tensor, map: torch.Tensor) -> Context:
+    def encode(self, features: torch.Tensor) -> Context:
         row = features[:, 0].long()
         shift = self.shift[row]
         injected = torch.zeros(len(row), TINY.couplings, 2, TINY.hidden)
@@ -80,7 +80,7 @@ def test_an_honest_flow_covers_nine_tenths_and_its_entropy_is_its_surprise(
     method, informed = told(many, 0.05, body)
     with torch.no_grad():  # the truth is drawn from the flow itself
         z = torch.randn(count, 1, DIM, generator=torch.Generator().manual_seed(5))
-        drawn, _ = method.flow.sample(method.flow.encode(informed.features, informed.map), z)
+        drawn, _ = method.flow.sample(method.flow.encode(informed.features), z)
         joints = method.priors.joints(informed, drawn)
     honest = informed._replace(
         y=drawn.y[:, 0], betas=drawn.betas[:, 0], camera=drawn.camera[:, 0], joints=joints[:, 0],

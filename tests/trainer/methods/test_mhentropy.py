@@ -11,7 +11,6 @@ from engines.body import BodyModel
 from tests.support.random_pairs import (
     TINY,
     TINY_ENCODER,
-    TINY_MAP_ENCODER,
     mhentropy,
     pairs,
     priors,
@@ -84,7 +83,7 @@ def test_the_terms_are_those_of_the_samples(sample: Batch, body: BodyModel) -> N
     _, terms = method(sample, StepRng(3, 5))
     z = StepRng(3, 5).normal(sample.size, 5, DIM)
     z[:, 0] = 0
-    bodies, log_q = method.flow.sample(method.flow.encode(sample.features, sample.map), z)
+    bodies, log_q = method.flow.sample(method.flow.encode(sample.features), z)
     torch.testing.assert_close(terms["negative_entropy"], log_q[:, 1:].mean())
     joints = method.priors.joints(sample, bodies)
     flat = joints[..., :2] / joints[..., 2:].clamp_min(0.1) / sample.half[:, None, None, None]
@@ -100,10 +99,9 @@ def test_the_terms_are_those_of_the_samples(sample: Batch, body: BodyModel) -> N
     torch.testing.assert_close(terms["center"], -(log_p + log_prior + log_shape)[:, 0].mean())
 
 
-@pytest.mark.parametrize("encoder", [TINY_ENCODER, TINY_MAP_ENCODER], ids=["landmarks", "map"])
-def test_the_gradient_of_the_entropy_reaches_the_encoder(body: BodyModel, encoder) -> None:
-    sample = pairs(6, 2, body, with_map=encoder.map)
-    method = mhentropy(body, random_flow(0, encoder=encoder), "2d-vis")
+def test_the_gradient_of_the_entropy_reaches_the_encoder(body: BodyModel) -> None:
+    sample = pairs(6, 2, body)
+    method = mhentropy(body, random_flow(0), "2d-vis")
     _, terms = method(sample, StepRng(0, 0))
     terms["negative_entropy"].backward()
     for name, parameter in method.flow.encoder.named_parameters():
@@ -174,9 +172,7 @@ def test_drawing_looks_at_the_picture_only(sample: Batch, body: BodyModel) -> No
     assert not torch.equal(
         method.draw(sample, 7, StepRng(1, 3)).bodies.y[:, 1:], drawn.bodies.y[:, 1:]
     )
-    center, _ = method.flow.sample(
-        method.flow.encode(sample.features, sample.map), torch.zeros(12, 1, DIM)
-    )
+    center, _ = method.flow.sample(method.flow.encode(sample.features), torch.zeros(12, 1, DIM))
     torch.testing.assert_close(drawn.bodies.y[:, :1], center.y)
 
 

@@ -168,7 +168,7 @@ def test_recognition_carries_the_truth_into_the_reconstruction(body: BodyModel) 
     method, batch = build("cvae", "3d", body), pairs(4, 3, body)
     assert isinstance(method, cvae.CVAE)
     disturbed(method).float()
-    h = method.encoder(batch.features, batch.map)
+    h = method.encoder(batch.features)
     means = [method.recognition(method._recognised(b, h))[0] for b in (batch, without_truth(batch))]
     decoded = [method.decoder(h, mean[:, None]).y for mean in means]
     assert (decoded[0] - decoded[1]).abs().max() > 1e-3
@@ -177,7 +177,7 @@ def test_recognition_carries_the_truth_into_the_reconstruction(body: BodyModel) 
 def glow_and_contexts(body: BodyModel, count: int) -> tuple[prohmr.ProHMR, Batch, Tensor]:
     method = disturbed(prohmr_method("3d", body), 0.05)
     batch = double(pairs(count, 5, body))
-    return method, batch, method.encoder(batch.features, batch.map)
+    return method, batch, method.encoder(batch.features)
 
 
 def test_glow_inverts(body: BodyModel) -> None:
@@ -211,7 +211,7 @@ def test_prohmr_gives_every_picture_the_same_volume(body: BodyModel) -> None:
         disturbed(PoseFlow(FlowConfig(couplings=2, hidden=16), ENCODER)),
         noise(4, 1, FLOW_DIM),
     )
-    _, log_q = flow.sample(flow.encode(batch.features, batch.map), noises)
+    _, log_q = flow.sample(flow.encode(batch.features), noises)
     spread = log_q[:, 0] + 0.5 * noises.square().sum((-1, -2))
     assert spread.std() > 0.1
 
@@ -227,14 +227,14 @@ def test_only_a_flow_with_changing_volume_passes_entropy_to_the_encoder(body: Bo
     )  # matrices and scales do feel it
 
     flow = disturbed(PoseFlow(FlowConfig(couplings=2, hidden=16), ENCODER))
-    _, log_q = flow.sample(flow.encode(batch.features, batch.map), noise(4, 8, FLOW_DIM))
+    _, log_q = flow.sample(flow.encode(batch.features), noise(4, 8, FLOW_DIM))
     assert max(g.abs().max() for g in gradients(-log_q.mean(), flow.encoder)) > 1e-3
 
 
 def test_normalising_gives_standard_noise_for_the_poses_shown(body: BodyModel) -> None:
     method, some = prohmr_method("3d", body), pairs(64, 1, body)
     method.prepare(some)
-    h = method.encoder(some.features, some.map)
+    h = method.encoder(some.features)
     z = method.glow.inverse(h, numbers_from_bodies(some.bodies())[..., :SIX])[:, 0]
     # The coupling next to the noise comes after the last normalisation; it is small at the start.
     assert z.mean(0).abs().max() < 0.1 and (z.std(0) - 1).abs().max() < 0.2

@@ -13,15 +13,13 @@ from trainer.model import so3
 from trainer.model.bodies import Bodies
 from trainer.model.flow import DIM, ROT, Context, PoseFlow
 
-NO_MAP = torch.zeros(1, 0)
-
 
 def randomised(seed: int = 0) -> PoseFlow:
     return random_flow(seed).double()
 
 
 def contexts(flow: PoseFlow, count: int = 3) -> Context:
-    return flow.encode(noise(count, NUM_FEATURES, seed=11), NO_MAP)
+    return flow.encode(noise(count, NUM_FEATURES, seed=11))
 
 
 def noise(*shape: int, seed: int = 1) -> torch.Tensor:
@@ -76,7 +74,7 @@ def root_only(spread: float) -> tuple[PoseFlow, Context]:
     flow = (
         PoseFlow(TINY, TINY_ENCODER).double().eval()
     )  # output layers are zero: u = z exp(log_scale)
-    context = flow.encode(torch.zeros(1, NUM_FEATURES, dtype=torch.float64), NO_MAP)
+    context = flow.encode(torch.zeros(1, NUM_FEATURES, dtype=torch.float64))
     shift, log_scale = context.shift.clone(), torch.zeros_like(context.log_scale)
     shift[:, :3] = torch.tensor(
         [0.8, -1.5, 0.6]
@@ -178,7 +176,7 @@ def test_body_joints_near_half_a_turn_have_a_finite_density() -> None:
 def test_entropy_depends_on_the_picture() -> None:
     flow = randomised()
     features = noise(4, NUM_FEATURES).requires_grad_()
-    _, log_q = flow.sample(flow.encode(features, NO_MAP), noise(1, 50, DIM).expand(4, -1, -1))
+    _, log_q = flow.sample(flow.encode(features), noise(1, 50, DIM).expand(4, -1, -1))
     mean = log_q.mean(1)
     assert mean.std() > 0.1
     mean.sum().backward()
