@@ -86,7 +86,7 @@ def _errors(
     """
     context = flow.encode(batch.features)
     bodies, log_q = flow.sample(context, z[None].expand(batch.size, -1, -1))
-    joints = view_joints(skeleton, batch.R_anchor, batch.half, bodies).double()
+    joints = view_joints(skeleton, batch.R_anchor, batch.half_size, bodies).double()
     cov = published_moments(joints).cov
     ray = torch.nn.functional.normalize(joints[:, 0, 0], dim=-1)
     far = ((batch.joints[:, 0] - joints[:, 0, 0]) * ray).sum(-1)

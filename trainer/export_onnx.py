@@ -57,7 +57,7 @@ class OnePicture(nn.Module):
         context = self.flow.encode(features)
         bodies, log_q = self.flow.sample(context, z[None])
         visible = torch.sigmoid(context.visible_logits)[0]
-        return bodies.y[0], bodies.betas[0], bodies.camera[0], log_q[0], visible
+        return bodies.rotvec[0], bodies.betas[0], bodies.camera[0], log_q[0], visible
 
 
 def load_flow(run: Path) -> PoseFlow:

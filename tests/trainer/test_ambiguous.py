@@ -68,7 +68,7 @@ def test_hidden_joints_leave_no_trace(raw: RawRecords, body: BodyModel) -> None:
     assert apart[:, LEFT_ARM].mean(0).min() > 0.1 and apart[:, RIGHT_LEG].mean(0).min() > 0.1
     torch.testing.assert_close(there.features, here.features, atol=1e-4, rtol=0)
     torch.testing.assert_close(there.R_anchor, here.R_anchor, atol=0, rtol=0)
-    torch.testing.assert_close(there.half, here.half)
+    torch.testing.assert_close(there.half_size, here.half_size)
 
 
 def test_what_is_seen_is_told(raw: RawRecords, body: BodyModel) -> None:
@@ -105,7 +105,7 @@ def test_next_to_nothing_seen_is_no_trouble(raw: RawRecords, body: BodyModel) ->
         made["points"][5:, 0, 1] < made["points"][5:, 27, 1]
     ).all()  # the head is above the feet
     pairs = encode(made, body)
-    assert torch.isfinite(pairs.features).all() and (pairs.half > 0.01).all()
+    assert torch.isfinite(pairs.features).all() and (pairs.half_size > 0.01).all()
 
 
 @pytest.mark.parametrize("clear", [False, True])

@@ -44,7 +44,9 @@ def test_each_picture_is_what_the_live_statistics_say(
     for i in range(COUNT):
         one = pairs.rows(torch.tensor([i]))
         bodies, log_q = flow.sample(flow.encode(one.features), torch.from_numpy(noise(100))[None])
-        joints = view_joints(skeleton(body), one.R_anchor, one.half, bodies)[0].double().numpy()
+        joints = (
+            view_joints(skeleton(body), one.R_anchor, one.half_size, bodies)[0].double().numpy()
+        )
         moments = weighted_moments_reference(joints, np.ones(100))
         np.testing.assert_allclose(errors.cov[i], moments.cov, atol=1e-6)
         np.testing.assert_allclose(errors.ray[i], moments.ray, atol=1e-6)

@@ -25,26 +25,26 @@ class Batch(NamedTuple):
     features: Tensor
     R_anchor: Tensor
     """(N, 3, 3), body axes in the view."""
-    half: Tensor
+    half_size: Tensor
     """(N,) size of the person on the plane z = 1."""
     crop_from_view: Tensor
     """(N, 3, 3) homography from points of the view to px of the 256 px crop that the landmark
     network saw.
     """
-    y: Tensor
+    rotvec: Tensor
     """(N, 24, 3) true rotations, row 0 relative to the anchor."""
     betas: Tensor
     camera: Tensor
     joints: Tensor
     """(N, 24, 3) true joints in the view, metres."""
     target: Tensor
-    """(N, 24, 2) the same on the plane z = 1 in units of `half`."""
+    """(N, 24, 2) the same on the plane z = 1 in units of `half_size`."""
     visible: Tensor
     """(N, 24) 1 where a joint is seen."""
 
     def bodies(self) -> Bodies:
         """The truth as one body a picture."""
-        return Bodies(self.y[:, None], self.betas[:, None], self.camera[:, None])
+        return Bodies(self.rotvec[:, None], self.betas[:, None], self.camera[:, None])
 
     def rows(self, index: Tensor) -> "Batch":
         """Some of the pairs."""
@@ -57,7 +57,7 @@ class Batch(NamedTuple):
     @property
     def size(self) -> int:
         """N."""
-        return len(self.half)
+        return len(self.half_size)
 
 
 def landmark_record(
@@ -153,21 +153,21 @@ def encode(
         rays, depth, inside, raw["visibility"], raw["presence"], raw["world"].astype(np.float64)
     )
     R_view = np.swapaxes(view.R_cam_view, -1, -2)
-    y = raw["rotvec"].astype(np.float64)
-    y[:, 0] = log_so3(np.swapaxes(view.R_view_anchor, -1, -2) @ R_view @ exp_so3(y[:, 0]))
+    rotvec = raw["rotvec"].astype(np.float64)
+    rotvec[:, 0] = log_so3(np.swapaxes(view.R_view_anchor, -1, -2) @ R_view @ exp_so3(rotvec[:, 0]))
     posed = joints_in_camera(raw["rotvec"], raw["betas"], raw["pelvis"], body)
     truth = posed if joints_cam is None else np.where(np.isfinite(joints_cam), joints_cam, posed)
-    joints, half = _tensor(truth @ view.R_cam_view), _tensor(view.half_size)
+    joints, half_size = _tensor(truth @ view.R_cam_view), _tensor(view.half_size)
     return Batch(
         features=torch.from_numpy(features),
         R_anchor=_tensor(view.R_view_anchor),
-        half=half,
+        half_size=half_size,
         crop_from_view=_tensor(_homography(raw) @ view.R_cam_view),
-        y=_tensor(y),
+        rotvec=_tensor(rotvec),
         betas=_tensor(raw["betas"]),
-        camera=camera_from_pelvis(joints[:, 0], half),
+        camera=camera_from_pelvis(joints[:, 0], half_size),
         joints=joints,
-        target=project(joints[:, None], half)[:, 0],
+        target=project(joints[:, None], half_size)[:, 0],
         visible=_tensor(raw["joint_visible"]),
     )
 

@@ -95,10 +95,10 @@ def _to_view(
     crop_from_image: Float[np.ndarray, "N 2 3"],
     samples: Batch,
 ) -> Float[np.ndarray, "N L 2"]:
-    """Map image px to the plane z = 1 of the view, in units of `half`."""
+    """Map image px to the plane z = 1 of the view, in units of `half_size`."""
     one = np.ones((*points.shape[:2], 1))
     in_crop = np.einsum("nij,nkj->nki", crop_from_image, np.concatenate([points, one], -1))
     view_from_crop = np.linalg.inv(samples.crop_from_view.double().numpy())
     in_view = np.einsum("nij,nkj->nki", view_from_crop, np.concatenate([in_crop, one], -1))
-    half = samples.half.double().numpy()[:, None, None]
-    return in_view[..., :2] / in_view[..., 2:] / half
+    half_size = samples.half_size.double().numpy()[:, None, None]
+    return in_view[..., :2] / in_view[..., 2:] / half_size

@@ -93,7 +93,7 @@ def _judge(method: Method, batch: Batch, rng: StepRng, count: int) -> tuple[Tens
         (1 - batch.visible).sum(-1),
         -drawn.log_q[:, 1:].mean(1)
         if drawn.log_q is not None
-        else torch.full_like(batch.half, torch.nan),
+        else torch.full_like(batch.half_size, torch.nan),
     )
 
 
@@ -125,7 +125,7 @@ def surface_error(method: Method, pairs: Batch, body: BodyModel) -> float:
 def _skin(body: BodyModel, bodies: Bodies) -> Float[Tensor, "B V 3"]:
     """With the pelvis at the origin."""
     shaped = body.shaped(bodies.betas[:, 0].numpy())
-    posed = shaped.posed(bodies.y[:, 0].numpy(), -shaped.rest_joints[..., 0, :])
+    posed = shaped.posed(bodies.rotvec[:, 0].numpy(), -shaped.rest_joints[..., 0, :])
     return torch.from_numpy(posed.vertices())
 
 

@@ -89,7 +89,9 @@ def _score(method: Method, batch: Batch, rng: StepRng) -> dict[str, Tensor]:
     std = 1000 * (cov.diagonal(dim1=-2, dim2=-1).mean(-1)).sqrt()[:, LIMB_JOINTS]
     seen = batch.visible[:, LIMB_JOINTS].bool()
     miss = (
-        (project(joints, batch.half) - batch.target[:, None]).norm(dim=-1).mean(1)[:, LIMB_JOINTS]
+        (project(joints, batch.half_size) - batch.target[:, None])
+        .norm(dim=-1)
+        .mean(1)[:, LIMB_JOINTS]
     )
     nan = torch.full_like(std, torch.nan)
     log_prob = method.log_prob(batch)

@@ -244,7 +244,7 @@ class PartsFlow(nn.Module):
         regressed ones are used.
         """
         count = bodies.betas.shape[1]
-        y = bodies.y[..., 1:, :].flatten(0, 1).transpose(0, 1)
+        y = bodies.rotvec[..., 1:, :].flatten(0, 1).transpose(0, 1)
         rotations = so3.exp(y).flatten(-2)
         # (23, deepest, M, 9); joints with fewer above them have zeros there, which add nothing.
         above = rotations[self.above] * self.has_above
@@ -301,7 +301,7 @@ class HuManiFlow(Method):
         pose prior.
         """
         if self.supervision == "3d":
-            self.flow.standardise(some.y[:, 1:])
+            self.flow.standardise(some.rotvec[:, 1:])
         else:
             generator = torch.Generator().manual_seed(0)
             self.flow.standardise(self.priors.prior.sample(some.size, generator))
@@ -318,7 +318,7 @@ class HuManiFlow(Method):
         joints = self.priors.joints(batch, bodies)
         if self.supervision == "2d-vis":
             return self.priors.evidence(batch, bodies, joints, config.evidence)
-        R_true = so3.exp(batch.y[:, 0])
+        R_true = so3.exp(batch.rotvec[:, 0])
         terms = Losses(
             reprojection=self.priors.reprojection(batch, joints, config.evidence).mean(),
             likelihood=losses.likelihood(self.flow.log_prob(picture, batch.bodies())[:, 0]).mean(),

@@ -63,7 +63,7 @@ class Mixture(NamedTuple):
     def offset(self, k: int, bodies: Bodies) -> Float[Tensor, "B S D"]:
         """How far S bodies are from the centre of component k, in the Gaussian's coordinates."""
         y, betas, camera = self.centers.at(k)
-        turn = so3.log(so3.exp(y).transpose(-1, -2) @ so3.exp(bodies.y))
+        turn = so3.log(so3.exp(y).transpose(-1, -2) @ so3.exp(bodies.rotvec))
         return torch.cat([turn.flatten(-2), bodies.betas - betas, bodies.camera - camera], -1)
 
     def log_prob(self, bodies: Bodies) -> Float[Tensor, "B S"]:
@@ -86,7 +86,7 @@ class Mixture(NamedTuple):
         """One body of each component named in `index`, from noise."""
         offset = z * torch.take_along_dim(self.log_scale, index[..., None], 1).exp()
         center = self.centers.pick(index)
-        y = so3.log(so3.exp(center.y) @ so3.exp(offset[..., :ROT].unflatten(-1, (-1, 3))))
+        y = so3.log(so3.exp(center.rotvec) @ so3.exp(offset[..., :ROT].unflatten(-1, (-1, 3))))
         return Bodies(
             y, center.betas + offset[..., ROT : ROT + 10], center.camera + offset[..., ROT + 10 :]
         )

@@ -102,14 +102,14 @@ class Priors(nn.Module):
 
     def joints(self, batch: Batch, bodies: Bodies) -> Float[Tensor, "B S 24 3"]:
         """Joints in the view, metres."""
-        return view_joints(self.skeleton, batch.R_anchor, batch.half, bodies)
+        return view_joints(self.skeleton, batch.R_anchor, batch.half_size, bodies)
 
     def reprojection(
         self, batch: Batch, joints: Float[Tensor, "B S 24 3"], config: EvidenceConfig
     ) -> Float[Tensor, "B"]:
         """Negative log likelihood of the visible 2D joints, mean over the bodies."""
         return losses.reprojection(
-            project(joints, batch.half), batch.target, batch.visible, config.laplace_scale
+            project(joints, batch.half_size), batch.target, batch.visible, config.laplace_scale
         )
 
     def evidence(
@@ -124,7 +124,7 @@ class Priors(nn.Module):
         """
         terms = Losses(
             reprojection=self.reprojection(batch, joints, config).mean(),
-            pose_prior=losses.pose_prior(self.prior.log_prob(bodies.y[..., 1:, :])).mean(),
+            pose_prior=losses.pose_prior(self.prior.log_prob(bodies.rotvec[..., 1:, :])).mean(),
             shape_prior=losses.shape_prior(bodies.betas).mean(),
         )
         return terms["reprojection"] + config.prior * (
@@ -139,7 +139,7 @@ class Priors(nn.Module):
         config: EvidenceConfig,
     ) -> Float[Tensor, "B S"]:
         """-log p(visible 2D | body) - log p(body) of every body, nats; `evidence` is its mean."""
-        log_p = self.prior.log_prob(bodies.y[..., 1:, :])
+        log_p = self.prior.log_prob(bodies.rotvec[..., 1:, :])
 
         def one(which: slice) -> Float[Tensor, "B"]:
             prior = losses.pose_prior(log_p[:, which]) + losses.shape_prior(bodies.betas[:, which])
@@ -151,7 +151,7 @@ class Priors(nn.Module):
         self, batch: Batch, bodies: Bodies, joints: Float[Tensor, "B 1 24 3"], config: TruthConfig
     ) -> tuple[Tensor, Losses]:
         """Distances of one body a picture to the true one, batch mean, and their parts."""
-        R, R_true = so3.exp(bodies.y[:, 0]), so3.exp(batch.y)
+        R, R_true = so3.exp(bodies.rotvec[:, 0]), so3.exp(batch.rotvec)
         terms = Losses(
             joints=losses.joint_distance(joints[:, 0], batch.joints).mean(),
             rotations=(R - R_true).square().sum((-1, -2)).mean(),

@@ -73,7 +73,7 @@ class MultiBodies(Method):
         everyone, terms = self.priors.evidence(batch, bodies, joints, config.evidence)
         best = self.one(batch, bodies, joints, self.winner(batch, bodies, joints))
         mode = self.one(
-            batch, bodies, joints, torch.zeros_like(batch.half[:, None], dtype=torch.long)
+            batch, bodies, joints, torch.zeros_like(batch.half_size[:, None], dtype=torch.long)
         )
         terms |= {"best": best, "mode": mode}
         total = config.best * best + mode
@@ -114,5 +114,5 @@ class MultiBodies(Method):
 
     def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         """Head 0, then the others in their order; more than M are the same ones again."""
-        index = torch.arange(count, device=batch.half.device) % self.config.heads
+        index = torch.arange(count, device=batch.half_size.device) % self.config.heads
         return Samples(Bodies(*(part[:, index] for part in self.regressor(batch))), None)

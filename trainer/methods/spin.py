@@ -115,9 +115,9 @@ class SPIN(Method):
 
     def _distance_to(self, fit: Bodies, batch: Batch, bodies: Bodies, joints: Tensor) -> Tensor:
         """As to the truth, with the fit in its place; a fit that is its own start pulls nowhere."""
-        y, betas, camera = (part[:, 0] for part in fit)
+        rotvec, betas, camera = (part[:, 0] for part in fit)
         taught = batch._replace(
-            y=y, betas=betas, camera=camera, joints=self.priors.joints(batch, fit)[:, 0]
+            rotvec=rotvec, betas=betas, camera=camera, joints=self.priors.joints(batch, fit)[:, 0]
         )
         return self.priors.truth(taught, bodies, joints, self.config.truth)[0]
 

@@ -2,8 +2,8 @@
 
 Rotations are relative: row 0 to the torso's axes guessed by the landmark network
 (`engines.flow.features.VirtualCamera`), rows 1..23 are SMPL's `body_pose`. The camera numbers place
-the pelvis in the view: (x, y) in units of `VirtualCamera.half`, and the log of its distance
-relative to `REACH_M / half`.
+the pelvis in the view: (x, y) in units of `VirtualCamera.half_size`, and the log of its distance
+relative to `REACH_M / half_size`.
 """
 
 from typing import NamedTuple
@@ -23,7 +23,7 @@ NUMBERS = SIX + 10 + 3
 class Bodies(NamedTuple):
     """S bodies for each of B pictures."""
 
-    y: Float[Tensor, "B S 24 3"]
+    rotvec: Float[Tensor, "B S 24 3"]
     """Rotation vectors: row 0 relative to the anchor."""
     betas: Float[Tensor, "B S 10"]
     camera: Float[Tensor, "B S 3"]
@@ -61,7 +61,7 @@ def bodies_from_numbers(numbers: Float[Tensor, "B S 157"]) -> Bodies:
 
 def numbers_from_bodies(bodies: Bodies) -> Float[Tensor, "B S 157"]:
     """The inverse of `bodies_from_numbers`."""
-    R = so3.exp(bodies.y)
+    R = so3.exp(bodies.rotvec)
     six = torch.cat([R[..., 0], R[..., 1]], -1).flatten(-2)
     far = 3.0 * torch.atanh((bodies.camera[..., 2:] / 3.0).clamp(-0.999, 0.999))
     return torch.cat([six, bodies.betas, bodies.camera[..., :2], far], -1)

@@ -159,14 +159,14 @@ class PoseFlow(nn.Module):
     def log_prob(self, context: Context, bodies: Bodies) -> Float[Tensor, "B S"]:
         """Exact log density of bodies, rotations against the Haar measure."""
         log_q = self._log_branch(context, bodies)
-        root = bodies.y[..., 0, :]
+        root = bodies.rotvec[..., 0, :]
         has_twin = (root.norm(dim=-1) > math.pi / 2 + 1e-3).any(
             -1
         )  # one pass for the pictures that need it
         if not has_twin.any():
             return log_q
         rows = has_twin.nonzero()[:, 0]
-        y = bodies.y[rows]
+        y = bodies.rotvec[rows]
         other = so3.twin(y[..., :1, :])
         exists = other[..., 0, :].norm(dim=-1) < 0.9995 * self.radius[0]
         twins = Bodies(
@@ -179,7 +179,7 @@ class PoseFlow(nn.Module):
     def _log_branch(self, context: Context, bodies: Bodies) -> Float[Tensor, "B S"]:
         z, x, log_det = self._invert(context, bodies)
         rotations = x[..., :ROT].unflatten(-1, (NUM_JOINTS, 3))
-        volume = so3.squeeze_log_det(rotations, self.radius) + so3.exp_log_det(bodies.y)
+        volume = so3.squeeze_log_det(rotations, self.radius) + so3.exp_log_det(bodies.rotvec)
         return _log_normal(z) - log_det - volume.sum(-1)
 
     def _invert(self, context: Context, bodies: Bodies) -> tuple[Tensor, Tensor, Tensor]:
@@ -202,7 +202,7 @@ class PoseFlow(nn.Module):
 
     def _coordinates(self, bodies: Bodies) -> Float[Tensor, "B S D"]:
         return torch.cat(
-            [so3.unsqueeze(bodies.y, self.radius).flatten(-2), bodies.betas, bodies.camera], -1
+            [so3.unsqueeze(bodies.rotvec, self.radius).flatten(-2), bodies.betas, bodies.camera], -1
         )
 
 

@@ -22,31 +22,35 @@ class Skeleton(NamedTuple):
 
 
 def pelvis_in_view(
-    camera: Float[Tensor, "*B 3"], half: Float[Tensor, "*B"]
+    camera: Float[Tensor, "*B 3"], half_size: Float[Tensor, "*B"]
 ) -> Float[Tensor, "*B 3"]:
-    """The pelvis (m) that the flow's camera numbers mean in a view of size `half`."""
-    z = REACH_M / half * camera[..., 2].exp()
-    return torch.cat([camera[..., :2] * (half * z)[..., None], z[..., None]], -1)
+    """The pelvis (m) that the flow's camera numbers mean in a view of size `half_size`."""
+    z = REACH_M / half_size * camera[..., 2].exp()
+    return torch.cat([camera[..., :2] * (half_size * z)[..., None], z[..., None]], -1)
 
 
 def camera_from_pelvis(
-    pelvis: Float[Tensor, "*B 3"], half: Float[Tensor, "*B"]
+    pelvis: Float[Tensor, "*B 3"], half_size: Float[Tensor, "*B"]
 ) -> Float[Tensor, "*B 3"]:
     """The inverse of `pelvis_in_view`; the pelvis must lie in front of the camera."""
     z = pelvis[..., 2]
     return torch.cat(
-        [pelvis[..., :2] / (half * z)[..., None], torch.log(z * half / REACH_M)[..., None]], -1
+        [
+            pelvis[..., :2] / (half_size * z)[..., None],
+            torch.log(z * half_size / REACH_M)[..., None],
+        ],
+        -1,
     )
 
 
 def relative_joints(
     skeleton: Skeleton,
     R_anchor: Float[Tensor, "*B 3 3"],
-    y: Float[Tensor, "*B 24 3"],
+    rotvec: Float[Tensor, "*B 24 3"],
     betas: Float[Tensor, "*B 10"],
 ) -> Float[Tensor, "*B 24 3"]:
     """Joints relative to the pelvis, metres, in the frame that `R_anchor` rotates into."""
-    R = so3.exp(y)
+    R = so3.exp(rotvec)
     rest = skeleton.J_template + torch.einsum("jci,...i->...jc", skeleton.J_shapedirs, betas)
     R_world, joints = [R_anchor @ R[..., 0, :, :]], [torch.zeros_like(rest[..., 0, :])]
     for k in range(1, NUM_JOINTS):
@@ -58,15 +62,20 @@ def relative_joints(
 
 
 def view_joints(
-    skeleton: Skeleton, R_anchor: Float[Tensor, "B 3 3"], half: Float[Tensor, "B"], bodies: Bodies
+    skeleton: Skeleton,
+    R_anchor: Float[Tensor, "B 3 3"],
+    half_size: Float[Tensor, "B"],
+    bodies: Bodies,
 ) -> Float[Tensor, "B S 24 3"]:
     """Joints in the view, metres."""
-    relative = relative_joints(skeleton, R_anchor[:, None], bodies.y, bodies.betas)
-    return relative + pelvis_in_view(bodies.camera, half[:, None])[..., None, :]
+    relative = relative_joints(skeleton, R_anchor[:, None], bodies.rotvec, bodies.betas)
+    return relative + pelvis_in_view(bodies.camera, half_size[:, None])[..., None, :]
 
 
-def project(joints: Float[Tensor, "B S J 3"], half: Float[Tensor, "B"]) -> Float[Tensor, "B S J 2"]:
-    """Joints in the view to the plane z = 1 in units of `half`; points closer than 10 cm count as
+def project(
+    joints: Float[Tensor, "B S J 3"], half_size: Float[Tensor, "B"]
+) -> Float[Tensor, "B S J 2"]:
+    """Joints in the view to the plane z = 1 in units of `half_size`; points closer than 10 cm count as
     10 cm away.
     """
-    return joints[..., :2] / joints[..., 2:].clamp_min(0.1) / half[:, None, None, None]
+    return joints[..., :2] / joints[..., 2:].clamp_min(0.1) / half_size[:, None, None, None]

@@ -92,7 +92,9 @@ def test_parts_are_where_their_joints_are(body: BodyModel) -> None:
     assert set(surface.part) == {22, 11}
     points = surface.points(draws)
     for joint in (22, 11):
-        away = np.linalg.norm(points[:, surface.part == joint] - draws.joints[:, None, joint], axis=-1)
+        away = np.linalg.norm(
+            points[:, surface.part == joint] - draws.joints[:, None, joint], axis=-1
+        )
         assert away.max() < 0.25
     np.testing.assert_array_equal(BodyJoints.of(("head",)).points(draws)[:, 0], draws.joints[:, 15])
     np.testing.assert_array_equal(joint_ids(("pelvis", "head")), [0, 15])

@@ -212,7 +212,7 @@ def test_trainer_and_live_system_see_the_same(body: BodyModel, tmp_path: Path) -
         live, view = features_of(found, Intrinsics(focal, focal, size[0] / 2, size[1] / 2, size))
         np.testing.assert_allclose(live, trained.features[i].numpy(), atol=2e-6)
         np.testing.assert_allclose(view.R_view_anchor, trained.R_anchor[i].numpy(), atol=1e-6)
-        assert view.half_size == pytest.approx(trained.half[i].item(), rel=1e-6)
+        assert view.half_size == pytest.approx(trained.half_size[i].item(), rel=1e-6)
 
 
 def test_the_layout_is_the_one_that_the_shipped_flow_was_trained_with() -> None:

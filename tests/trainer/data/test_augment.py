@@ -124,7 +124,7 @@ def test_the_mirror_image_has_mirrored_truth(body: BodyModel) -> None:
         there.joints, here.joints[:, joints] * flip, atol=0.01, rtol=0
     )  # bodies are uneven
     torch.testing.assert_close(there.target, here.target[:, joints] * flip[:2], atol=0.02, rtol=0)
-    torch.testing.assert_close(there.half, here.half)
+    torch.testing.assert_close(there.half_size, here.half_size)
     torch.testing.assert_close(there.camera, here.camera * flip, atol=1e-5, rtol=0)
     torch.testing.assert_close(there.visible, here.visible[:, joints])
     M = torch.diag(flip)

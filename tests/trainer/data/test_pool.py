@@ -42,7 +42,9 @@ def test_seed_and_epoch_decide(raw: RawRecords, body: BodyModel) -> None:
     assert_same(first, everything(Pool(raw, body, AugmentConfig(), 3, 1)))
     for seed, epoch in ((3, 2), (4, 1), (1, 3)):
         other = everything(Pool(raw, body, AugmentConfig(), seed, epoch))
-        assert ((first.y - other.y).abs().amax((1, 2)) > 1e-3).all()  # every pair is perturbed anew
+        assert (
+            (first.rotvec - other.rotvec).abs().amax((1, 2)) > 1e-3
+        ).all()  # every pair is perturbed anew
 
 
 def test_a_pool_is_made_in_parts_without_losing_anybody(

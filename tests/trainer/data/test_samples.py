@@ -86,10 +86,10 @@ def test_the_truth_in_the_view_is_the_truth(body: BodyModel) -> None:
     np.testing.assert_allclose(
         np.linalg.norm(pairs.joints, axis=-1), np.linalg.norm(joints, axis=-1), atol=1e-4
     )
-    flat = (pairs.joints[..., :2] / pairs.joints[..., 2:]) / pairs.half[:, None, None]
+    flat = (pairs.joints[..., :2] / pairs.joints[..., 2:]) / pairs.half_size[:, None, None]
     torch.testing.assert_close(pairs.target, flat, atol=1e-5, rtol=0)
     np.testing.assert_array_equal(pairs.visible.numpy(), raw["joint_visible"])
-    np.testing.assert_allclose(pairs.y[:, 1:].numpy(), raw["rotvec"][:, 1:], atol=1e-6)
+    np.testing.assert_allclose(pairs.rotvec[:, 1:].numpy(), raw["rotvec"][:, 1:], atol=1e-6)
 
 
 def test_pairs_of_another_body_are_refused(body: BodyModel, tmp_path: Path) -> None:
@@ -134,4 +134,4 @@ def test_the_truth_lies_where_the_joints_are_seen(body: BodyModel) -> None:
     )
     # The anchor is the torso: what remains of the orientation is small for somebody who stands
     # straight.
-    assert pairs.y[:, 0].norm(dim=-1).max() < 1.2
+    assert pairs.rotvec[:, 0].norm(dim=-1).max() < 1.2

@@ -74,7 +74,7 @@ def test_targets_are_the_landmarks_in_the_image(
     assert all(field.isfinite().all() for field in samples)
     # From the target through the view into the crop, and there directly from the image.
     view = torch.cat(
-        [samples.target * samples.half[:, None, None], torch.ones(5, 24, 1)], -1
+        [samples.target * samples.half_size[:, None, None], torch.ones(5, 24, 1)], -1
     ).double()
     crop = (view @ samples.crop_from_view.double().mT).numpy()
     crop = crop[..., :2] / crop[..., 2:]
@@ -128,7 +128,7 @@ def test_a_method_learns_from_video(video_shards: Path, body: BodyModel) -> None
     moved = samples._replace(
         target=samples.target + 5 * occluded,
         joints=samples.joints + 1,
-        y=samples.y + 1,
+        rotvec=samples.rotvec + 1,
         betas=samples.betas + 1,
     )
     torch.testing.assert_close(

@@ -45,7 +45,7 @@ class Clouds(Priors):
         nn.Module.__init__(self)
 
     def joints(self, batch: Batch, bodies: Bodies) -> Tensor:
-        return bodies.y
+        return bodies.rotvec
 
 
 class Around(Method):
@@ -132,12 +132,15 @@ def board() -> Batch:
     joints = 0.3 * (2 * torch.rand(300, 24, 3, generator=generator) - 1)
     joints[..., 2] = 4.0
     joints[:, 0] = torch.tensor([0.0, 0.0, 4.0])
-    H, half = torch.tensor([[500.0, 0, 128], [0, 500, 128], [0, 0, 1]]), torch.full((300,), 0.2)
+    H, half_size = (
+        torch.tensor([[500.0, 0, 128], [0, 500, 128], [0, 0, 1]]),
+        torch.full((300,), 0.2),
+    )
     visible = (torch.rand(300, 24, generator=generator) < 0.7).float()
     return Batch(
-        features=torch.zeros(300, 0), R_anchor=torch.eye(3).expand(300, 3, 3), half=half,
-        crop_from_view=H.expand(300, 3, 3), y=torch.zeros(300, 24, 3), betas=torch.zeros(300, 10),
-        camera=torch.zeros(300, 3), joints=joints, target=project(joints[:, None], half)[:, 0], visible=visible,
+        features=torch.zeros(300, 0), R_anchor=torch.eye(3).expand(300, 3, 3), half_size=half_size,
+        crop_from_view=H.expand(300, 3, 3), rotvec=torch.zeros(300, 24, 3), betas=torch.zeros(300, 10),
+        camera=torch.zeros(300, 3), joints=joints, target=project(joints[:, None], half_size)[:, 0], visible=visible,
     )  # fmt: skip
 
 
@@ -307,7 +310,7 @@ def test_surface_error_is_a_distance_of_skins_with_pelvises_together(
     assert surface_error(Truth(body), truth, body) == pytest.approx(0, abs=1e-3)
     # Turned about x by half a turn, every vertex moves by twice its distance from the x axis
     # through the pelvis.
-    y, betas = truth.y.numpy(), truth.betas.numpy()
+    y, betas = truth.rotvec.numpy(), truth.betas.numpy()
     posed = body.shaped(betas).posed(y, np.zeros(3))
     skin = posed.vertices() - posed.joints[:, :1]
     expected = 2000 * np.linalg.norm(skin[..., 1:], axis=-1).mean()

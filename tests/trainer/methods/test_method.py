@@ -37,7 +37,7 @@ def test_the_true_body_has_no_distance_to_the_truth_and_another_has(
     )  # per coefficient; summed over the camera's three
     # A quarter turn of every joint has the squared Frobenius distance 4.
     turned = bodies._replace(
-        y=so3.log(so3.exp(bodies.y) @ so3.exp(torch.tensor([torch.pi / 2, 0.0, 0.0])))
+        rotvec=so3.log(so3.exp(bodies.rotvec) @ so3.exp(torch.tensor([torch.pi / 2, 0.0, 0.0])))
     )
     _, terms = everybody.truth(sample, turned, everybody.joints(sample, bodies), config)
     assert terms["rotations"].item() == pytest.approx(4, abs=1e-3)
@@ -70,10 +70,10 @@ def test_a_regressor_starts_at_the_t_pose(body: BodyModel) -> None:
     method = HMR("3d", priors(body), HMRConfig(), TINY_ENCODER).eval()
     with torch.no_grad():
         drawn = method.draw(sample, 5, StepRng(0, 0))
-    assert drawn.log_q is None and drawn.bodies.y.shape == (4, 5, 24, 3)
-    assert drawn.bodies.y.abs().max() < 0.2 and drawn.bodies.betas.abs().max() < 0.2
+    assert drawn.log_q is None and drawn.bodies.rotvec.shape == (4, 5, 24, 3)
+    assert drawn.bodies.rotvec.abs().max() < 0.2 and drawn.bodies.betas.abs().max() < 0.2
     torch.testing.assert_close(
-        drawn.bodies.y[:, 1:], drawn.bodies.y[:, :1].expand(-1, 4, -1, -1), atol=0, rtol=0
+        drawn.bodies.rotvec[:, 1:], drawn.bodies.rotvec[:, :1].expand(-1, 4, -1, -1), atol=0, rtol=0
     )
     assert method.log_prob(sample) is None
     joints = method.priors.joints(sample, drawn.bodies)[:, 0].numpy()
@@ -89,7 +89,7 @@ def test_under_2d_vis_the_regressor_does_not_look_at_3d_truth(
     method = HMR("2d-vis", priors(body), HMRConfig(), TINY_ENCODER).eval()
     wrong = {
         name: torch.full_like(getattr(sample, name), torch.nan)
-        for name in ("y", "betas", "camera", "joints")
+        for name in ("rotvec", "betas", "camera", "joints")
     }
     (total, terms), (other, _) = (
         method(sample, StepRng(0, 0)),

@@ -22,7 +22,7 @@ from trainer.methods.method import EvidenceConfig, Supervision
 from trainer.methods.mhentropy import MHEntropy, MHEntropyConfig
 from trainer.model.flow import DIM
 
-TRUTH_3D = ("y", "betas", "camera", "joints")
+TRUTH_3D = ("rotvec", "betas", "camera", "joints")
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +86,13 @@ def test_the_terms_are_those_of_the_samples(sample: Batch, body: BodyModel) -> N
     bodies, log_q = method.flow.sample(method.flow.encode(sample.features), z)
     torch.testing.assert_close(terms["negative_entropy"], log_q[:, 1:].mean())
     joints = method.priors.joints(sample, bodies)
-    flat = joints[..., :2] / joints[..., 2:].clamp_min(0.1) / sample.half[:, None, None, None]
+    flat = joints[..., :2] / joints[..., 2:].clamp_min(0.1) / sample.half_size[:, None, None, None]
     laplace = torch.distributions.Laplace(
         sample.target[:, None], method.config.evidence.laplace_scale
     )
     log_p = (laplace.log_prob(flat).sum(-1) * sample.visible[:, None]).sum(-1)
     torch.testing.assert_close(terms["reprojection"], -log_p[:, 1:].mean())
-    log_prior = method.priors.prior.log_prob(bodies.y[..., 1:, :])
+    log_prior = method.priors.prior.log_prob(bodies.rotvec[..., 1:, :])
     log_shape = torch.distributions.Normal(0, 1).log_prob(bodies.betas).sum(-1)
     torch.testing.assert_close(terms["pose_prior"], -log_prior[:, 1:].mean())
     torch.testing.assert_close(terms["shape_prior"], -log_shape[:, 1:].mean())
@@ -167,13 +167,13 @@ def test_drawing_looks_at_the_picture_only(sample: Batch, body: BodyModel) -> No
         visible=1 - sample.visible, target=torch.zeros_like(sample.target)
     )
     again = method.draw(blind, 7, StepRng(1, 2))
-    torch.testing.assert_close(again.bodies.y, drawn.bodies.y, atol=0, rtol=0)
+    torch.testing.assert_close(again.bodies.rotvec, drawn.bodies.rotvec, atol=0, rtol=0)
     assert drawn.log_q is not None and drawn.log_q.shape == (12, 7)
     assert not torch.equal(
-        method.draw(sample, 7, StepRng(1, 3)).bodies.y[:, 1:], drawn.bodies.y[:, 1:]
+        method.draw(sample, 7, StepRng(1, 3)).bodies.rotvec[:, 1:], drawn.bodies.rotvec[:, 1:]
     )
     center, _ = method.flow.sample(method.flow.encode(sample.features), torch.zeros(12, 1, DIM))
-    torch.testing.assert_close(drawn.bodies.y[:, :1], center.y)
+    torch.testing.assert_close(drawn.bodies.rotvec[:, :1], center.rotvec)
 
 
 def test_log_prob_is_the_density_that_samples_have(sample: Batch, body: BodyModel) -> None:
@@ -182,11 +182,11 @@ def test_log_prob_is_the_density_that_samples_have(sample: Batch, body: BodyMode
         drawn = method.draw(sample, 2, StepRng(1, 2))
         second = drawn.bodies.at(1)
         claimed = sample._replace(
-            y=second.y[:, 0], betas=second.betas[:, 0], camera=second.camera[:, 0]
+            rotvec=second.rotvec[:, 0], betas=second.betas[:, 0], camera=second.camera[:, 0]
         )
         density = method.log_prob(claimed)
     assert drawn.log_q is not None
-    near = second.y[:, 0, 0].norm(dim=-1) < 1.5  # no twin of the orientation
+    near = second.rotvec[:, 0, 0].norm(dim=-1) < 1.5  # no twin of the orientation
     assert near.any()
     torch.testing.assert_close(density[near], drawn.log_q[near, 1], atol=2e-2, rtol=0)
     assert (density >= drawn.log_q[:, 1] - 2e-2).all()

@@ -78,7 +78,7 @@ def test_visible_2d_supervision_does_not_look_at_the_truth(
     method = build("2d-vis", priors)
     garbage = {
         name: torch.full_like(getattr(batch, name), torch.nan)
-        for name in ("y", "betas", "camera", "joints")
+        for name in ("rotvec", "betas", "camera", "joints")
     }
     hidden = torch.where(batch.visible[..., None] > 0, batch.target, batch.target + 3.0)
     blind = batch._replace(target=hidden, **garbage)
@@ -159,7 +159,7 @@ def test_spin_fit_explains_the_evidence_better_than_a_perturbed_start(
     torch.testing.assert_close(nats[0] - nats[1], gain, rtol=1e-3, atol=1e-2)
     assert (gain > 0.2 * nats[0].abs()).all()
     missed = [
-        (project(priors.joints(batch, bodies), batch.half)[:, 0] - batch.target)
+        (project(priors.joints(batch, bodies), batch.half_size)[:, 0] - batch.target)
         .norm(dim=-1)[batch.visible > 0]
         .mean()
         for bodies in (start, fit)
@@ -206,8 +206,10 @@ def test_mdn_density_is_that_of_torchs_mixture_over_scipys_offsets() -> None:
         for s in range(bodies_each):
             offsets, volumes = [], []
             for k in range(components):
-                center = Rotation.from_rotvec(mixture.centers.y[b, k].numpy())
-                turn = (center.inv() * Rotation.from_rotvec(bodies.y[b, s].numpy())).as_rotvec()
+                center = Rotation.from_rotvec(mixture.centers.rotvec[b, k].numpy())
+                turn = (
+                    center.inv() * Rotation.from_rotvec(bodies.rotvec[b, s].numpy())
+                ).as_rotvec()
                 rest = [(bodies[i][b, s] - mixture.centers[i][b, k]).double() for i in (1, 2)]
                 offsets.append(torch.cat([torch.from_numpy(turn).flatten(), *rest]))
                 angle = torch.from_numpy(turn).norm(dim=-1)
@@ -244,7 +246,7 @@ def test_mdn_starts_with_the_heaviest_centre_and_goes_on_by_chance(
         drawn = method.draw(batch, 2003, StepRng(0, 0))
     torch.testing.assert_close(drawn.bodies.betas[:, 0], mixture.centers.betas[:, 1])
     torch.testing.assert_close(drawn.bodies.camera[:, 0], mixture.centers.camera[:, 1])
-    R, R_center = so3.exp(drawn.bodies.y[:, 0]), so3.exp(mixture.centers.y[:, 1])
+    R, R_center = so3.exp(drawn.bodies.rotvec[:, 0]), so3.exp(mixture.centers.rotvec[:, 1])
     torch.testing.assert_close(R, R_center, rtol=0, atol=1e-4)
     assert drawn.log_q is not None
     torch.testing.assert_close(drawn.log_q, mixture.log_prob(drawn.bodies), rtol=1e-4, atol=1e-2)

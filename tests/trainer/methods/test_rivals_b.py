@@ -76,7 +76,8 @@ def without_truth(batch: Batch) -> Batch:
     """Garbage for everything that is known only with 3D truth."""
     torch.manual_seed(9)
     wrong = {
-        name: torch.randn_like(getattr(batch, name)) for name in ("y", "betas", "camera", "joints")
+        name: torch.randn_like(getattr(batch, name))
+        for name in ("rotvec", "betas", "camera", "joints")
     }
     return batch._replace(**wrong)
 
@@ -131,7 +132,9 @@ def test_number_0_is_not_random_and_draws_see_only_the_picture(name: Name, body:
     other = method.draw(batch, 3, StepRng(0, 1))
     assert [tuple(part.shape) for part in drawn.bodies] == [(4, 6, 24, 3), (4, 6, 10), (4, 6, 3)]
     torch.testing.assert_close(other.bodies.at(0), drawn.bodies.at(0))
-    assert (other.bodies.y[:, 1, 1:] - drawn.bodies.y[:, 1, 1:]).abs().amax((1, 2)).min() > 1e-3
+    assert (other.bodies.rotvec[:, 1, 1:] - drawn.bodies.rotvec[:, 1, 1:]).abs().amax(
+        (1, 2)
+    ).min() > 1e-3
     assert (drawn.log_q is None) == (name != "humaniflow")
 
 
@@ -170,7 +173,7 @@ def test_recognition_carries_the_truth_into_the_reconstruction(body: BodyModel) 
     disturbed(method).float()
     h = method.encoder(batch.features)
     means = [method.recognition(method._recognised(b, h))[0] for b in (batch, without_truth(batch))]
-    decoded = [method.decoder(h, mean[:, None]).y for mean in means]
+    decoded = [method.decoder(h, mean[:, None]).rotvec for mean in means]
     assert (decoded[0] - decoded[1]).abs().max() > 1e-3
 
 
@@ -278,7 +281,9 @@ def test_noise_of_a_joint_moves_it_and_those_below_it(body: BodyModel) -> None:
         moved = z.clone()
         moved[..., 10 + 3 * (joint - 1)] += 1.0
         after, _ = flow.sample(picture, moved)
-        changed = {k for k in range(24) if (after.y - before.y)[0, 0, k].abs().max() > 1e-9}
+        changed = {
+            k for k in range(24) if (after.rotvec - before.rotvec)[0, 0, k].abs().max() > 1e-9
+        }
         below = {joint}
         for k in range(joint + 1, 24):
             if PARENTS[k] in below:
@@ -290,7 +295,7 @@ def test_a_sample_of_the_tree_has_the_density_that_log_prob_gives_it(body: BodyM
     flow, picture = parts_and_picture(body, 3)
     bodies, log_q = flow.sample(picture, noise(3, 20, humaniflow.DIM))
     assert (
-        bodies.y[..., 1:, :].norm(dim=-1).max() < 0.999 * math.pi
+        bodies.rotvec[..., 1:, :].norm(dim=-1).max() < 0.999 * math.pi
     )  # one pre-image each: no twins to add
     torch.testing.assert_close(flow.log_prob(picture, bodies), log_q, atol=1e-6, rtol=0)
     elsewhere = bodies._replace(betas=bodies.betas + 0.1)
@@ -303,12 +308,12 @@ def test_volume_of_the_tree_matches_autograd(body: BodyModel) -> None:
 
     def coordinates(z: Tensor) -> Tensor:
         bodies, _ = flow.sample(picture, z[None, None])
-        return torch.cat([bodies.betas.flatten(), bodies.y[..., 1:, :].flatten()])
+        return torch.cat([bodies.betas.flatten(), bodies.rotvec[..., 1:, :].flatten()])
 
     jacobian = torch.autograd.functional.jacobian(coordinates, z)
     bodies, log_q = flow.sample(picture, z[None, None])
     log_normal = -0.5 * (z @ z) - 0.5 * humaniflow.DIM * math.log(2 * math.pi)
-    haar = so3.exp_log_det(bodies.y[..., 1:, :]).sum()
+    haar = so3.exp_log_det(bodies.rotvec[..., 1:, :]).sum()
     expected = log_normal - torch.linalg.slogdet(jacobian)[1] - haar
     assert log_q.item() == pytest.approx(expected.item(), abs=1e-6)
 
@@ -319,9 +324,9 @@ def test_parts_start_as_the_poses_shown(body: BodyModel) -> None:
     """
     method, some = humaniflow_method("3d", body), pairs(64, 1, body)
     method.prepare(some)
-    drawn = method.draw(some, 40, StepRng(0, 0)).bodies.y[:, 1:, 1:].flatten(0, 1)
-    torch.testing.assert_close(drawn.mean(0), some.y[:, 1:].mean(0), atol=0.05, rtol=0)
-    torch.testing.assert_close(drawn.std(0), some.y[:, 1:].std(0), atol=0.05, rtol=0)
+    drawn = method.draw(some, 40, StepRng(0, 0)).bodies.rotvec[:, 1:, 1:].flatten(0, 1)
+    torch.testing.assert_close(drawn.mean(0), some.rotvec[:, 1:].mean(0), atol=0.05, rtol=0)
+    torch.testing.assert_close(drawn.std(0), some.rotvec[:, 1:].std(0), atol=0.05, rtol=0)
 
 
 def test_more_samples_are_taken_where_configured(body: BodyModel) -> None:

@@ -28,7 +28,9 @@ def noise(*shape: int, seed: int = 1) -> torch.Tensor:
 
 def with_root(bodies: Bodies, root: torch.Tensor) -> Bodies:
     return bodies._replace(
-        y=torch.cat([root.expand(bodies.y[..., :1, :].shape), bodies.y[..., 1:, :]], -2)
+        rotvec=torch.cat(
+            [root.expand(bodies.rotvec[..., :1, :].shape), bodies.rotvec[..., 1:, :]], -2
+        )
     )
 
 
@@ -38,7 +40,7 @@ def test_inverting_a_sample_gives_the_noise() -> None:
     bodies, _ = flow.sample(context, z)
     u, x, _ = flow._invert(context, bodies)
     torch.testing.assert_close(u, z, atol=1e-6, rtol=0)
-    assert (bodies.y.norm(dim=-1) < flow.radius).all()
+    assert (bodies.rotvec.norm(dim=-1) < flow.radius).all()
     torch.testing.assert_close(x[..., ROT : ROT + 10], bodies.betas)
 
 
@@ -46,7 +48,7 @@ def test_a_sample_has_the_density_that_log_prob_gives_it() -> None:
     flow = randomised()
     context = contexts(flow)
     bodies, log_q = flow.sample(context, noise(3, 200, DIM))
-    single = bodies.y[..., 0, :].norm(dim=-1) < math.pi / 2  # no twin
+    single = bodies.rotvec[..., 0, :].norm(dim=-1) < math.pi / 2  # no twin
     assert 0.3 < single.double().mean() < 1.0
     log_prob = flow.log_prob(context, bodies)
     torch.testing.assert_close(log_prob[single], log_q[single], atol=1e-6, rtol=0)
@@ -59,12 +61,12 @@ def test_volume_matches_autograd() -> None:
 
     def coordinates(z: torch.Tensor) -> torch.Tensor:
         bodies, _ = flow.sample(context, z[None, None])
-        return torch.cat([bodies.y.flatten(), bodies.betas.flatten(), bodies.camera.flatten()])
+        return torch.cat([bodies.rotvec.flatten(), bodies.betas.flatten(), bodies.camera.flatten()])
 
     jacobian = torch.autograd.functional.jacobian(coordinates, z)
     bodies, log_q = flow.sample(context, z[None, None])
     log_normal = -0.5 * (z @ z) - 0.5 * DIM * math.log(2 * math.pi)
-    haar = so3.exp_log_det(bodies.y).sum()
+    haar = so3.exp_log_det(bodies.rotvec).sum()
     expected = log_normal - torch.linalg.slogdet(jacobian)[1] - haar
     assert log_q.item() == pytest.approx(expected.item(), abs=1e-6)
 
@@ -91,7 +93,7 @@ def rest_log_prob(flow: PoseFlow, context: Context, bodies: Bodies) -> torch.Ten
     normal = torch.distributions.Normal(
         context.shift[:, None, 3:], context.log_scale[:, None, 3:].exp()
     )
-    joints = bodies.y[..., 1:, :]
+    joints = bodies.rotvec[..., 1:, :]
     volume = so3.squeeze_log_det(
         x[..., : ROT - 3].unflatten(-1, (23, 3)), flow.radius[1:]
     ) + so3.exp_log_det(joints)
@@ -168,9 +170,9 @@ def test_body_joints_near_half_a_turn_have_a_finite_density() -> None:
     flow = randomised()
     context = contexts(flow)
     bodies, _ = flow.sample(context, noise(3, 4, DIM))
-    y = bodies.y.clone()
+    y = bodies.rotvec.clone()
     y[..., 5, :] = torch.tensor([math.pi, 0.0, 0.0])
-    assert torch.isfinite(flow.log_prob(context, bodies._replace(y=y))).all()
+    assert torch.isfinite(flow.log_prob(context, bodies._replace(rotvec=y))).all()
 
 
 def test_entropy_depends_on_the_picture() -> None:
@@ -203,7 +205,7 @@ def test_an_untrained_flow_reproduces_the_spread_it_was_standardised_on() -> Non
     )
     flow.standardise(bodies)
     x = torch.cat(
-        [so3.unsqueeze(bodies.y, flow.radius).flatten(-2), bodies.betas, bodies.camera], -1
+        [so3.unsqueeze(bodies.rotvec, flow.radius).flatten(-2), bodies.betas, bodies.camera], -1
     )[:, 0]
     torch.testing.assert_close(flow.mean, x.mean(0), check_dtype=False)
     torch.testing.assert_close(flow.std, x.std(0), check_dtype=False)
@@ -217,9 +219,9 @@ def test_sampling_is_deterministic_and_one_sample_does_not_see_another() -> None
     z[:, 0] = 0
     together, log_q = flow.sample(context, z)
     again, _ = flow.sample(context, z)
-    torch.testing.assert_close(together.y, again.y, atol=0, rtol=0)
+    torch.testing.assert_close(together.rotvec, again.rotvec, atol=0, rtol=0)
     alone, log_q_alone = flow.sample(context, z[:, :1])
-    torch.testing.assert_close(alone.y[:, 0], together.y[:, 0])
+    torch.testing.assert_close(alone.rotvec[:, 0], together.rotvec[:, 0])
     torch.testing.assert_close(log_q_alone[:, 0], log_q[:, 0])
 
 
@@ -230,6 +232,6 @@ def test_state_dict_holds_everything() -> None:
     other.load_state_dict(flow.state_dict())
     expected, log_q = flow.sample(contexts(flow), z)
     actual, log_q_actual = other.sample(contexts(other), z)
-    assert not torch.allclose(before.y, expected.y)
-    torch.testing.assert_close(actual.y, expected.y, atol=0, rtol=0)
+    assert not torch.allclose(before.rotvec, expected.rotvec)
+    torch.testing.assert_close(actual.rotvec, expected.rotvec, atol=0, rtol=0)
     torch.testing.assert_close(log_q_actual, log_q, atol=0, rtol=0)

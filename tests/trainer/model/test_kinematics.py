@@ -52,7 +52,7 @@ def test_view_joints_taken_to_the_camera_are_those_of_the_body(
         drawn,
     )
     for i in range(B):
-        rotvec, betas = drawn.y[i].double().numpy(), drawn.betas[i].numpy()
+        rotvec, betas = drawn.rotvec[i].double().numpy(), drawn.betas[i].numpy()
         R_cam_anchor = view.R_cam_view[i] @ view.R_view_anchor[i]
         rotvec[:, 0] = log_so3(R_cam_anchor @ exp_so3(rotvec[:, 0]))
         one = VirtualCamera(view.R_cam_view[i], view.half_size[i], view.R_view_anchor[i])
@@ -67,9 +67,9 @@ def test_relative_joints_have_the_pelvis_at_zero_and_bones_of_constant_length(
     body: BodyModel, drawn: Bodies
 ) -> None:
     skeleton = priors(body).skeleton
-    joints = relative_joints(skeleton, torch.eye(3).expand(B, 1, 3, 3), drawn.y, drawn.betas)
+    joints = relative_joints(skeleton, torch.eye(3).expand(B, 1, 3, 3), drawn.rotvec, drawn.betas)
     straight = relative_joints(
-        skeleton, torch.eye(3).expand(B, 1, 3, 3), torch.zeros_like(drawn.y), drawn.betas
+        skeleton, torch.eye(3).expand(B, 1, 3, 3), torch.zeros_like(drawn.rotvec), drawn.betas
     )
     assert (joints[..., 0, :] == 0).all()
     for child, parent in ((4, 1), (18, 16), (15, 12)):
@@ -79,13 +79,13 @@ def test_relative_joints_have_the_pelvis_at_zero_and_bones_of_constant_length(
 
 def test_camera_numbers_and_pelvis_are_inverse() -> None:
     rng = torch.Generator().manual_seed(0)
-    half = torch.rand(50, generator=rng, dtype=torch.float64) + 0.1
+    half_size = torch.rand(50, generator=rng, dtype=torch.float64) + 0.1
     pelvis = torch.randn(50, 3, generator=rng, dtype=torch.float64)
     pelvis[:, 2] = pelvis[:, 2].exp()
-    camera = camera_from_pelvis(pelvis, half)
-    torch.testing.assert_close(pelvis_in_view(camera, half), pelvis)
+    camera = camera_from_pelvis(pelvis, half_size)
+    torch.testing.assert_close(pelvis_in_view(camera, half_size), pelvis)
     # x, y are where the pelvis is seen, in units of half
-    torch.testing.assert_close(camera[:, :2], pelvis[:, :2] / pelvis[:, 2:] / half[:, None])
+    torch.testing.assert_close(camera[:, :2], pelvis[:, :2] / pelvis[:, 2:] / half_size[:, None])
     # a person of the usual size at the distance that its size in the picture suggests has log
     # distance zero
     assert camera_from_pelvis(torch.tensor([0.0, 0.0, 4.0]), torch.tensor(0.25)).tolist() == [
@@ -96,8 +96,8 @@ def test_camera_numbers_and_pelvis_are_inverse() -> None:
 
 
 def test_the_live_sampler_places_the_pelvis_alike(view: VirtualCamera, drawn: Bodies) -> None:
-    half = torch.tensor(view.half_size).float()
-    ours = pelvis_in_view(drawn.camera, half[:, None]).numpy() @ np.swapaxes(
+    half_size = torch.tensor(view.half_size).float()
+    ours = pelvis_in_view(drawn.camera, half_size[:, None]).numpy() @ np.swapaxes(
         view.R_cam_view, -1, -2
     )
     for i in range(B):
