@@ -23,6 +23,7 @@ from engines.flow.sampler import open_sampler
 from realtime import demo
 from realtime.archive import Archive
 from realtime.capture.frame import Frame
+from realtime.capture.opencv_io import FALLBACK_FPS
 from realtime.capture.reader import frames
 from realtime.capture.sources import Source, open_camera, open_video
 from realtime.checks import check
@@ -121,9 +122,13 @@ class Session:
     def _open_recorder(self, stack: ExitStack) -> Recorder | None:
         if self.config.record is None:
             return None
-        renderer = Renderer(self.body.decimated.faces)
-        fps, every_frame = self.source.fps or 30.0, self.config.every_frame
-        recorder = Recorder(self.config.record, renderer, fps, every_frame=every_frame)
+        recorder = Recorder(
+            self.config.record,
+            Renderer(self.body.decimated.faces),
+            self.source.fps or FALLBACK_FPS,
+            every_frame=self.config.every_frame,
+            force=self.config.force,
+        )
         stack.push(partial(self._close_alone, "record", recorder))
         return recorder
 
