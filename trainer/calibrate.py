@@ -25,7 +25,7 @@ from trainer.command import start
 from trainer.data.augment import JOINT_OF_LANDMARK, RawRecords
 from trainer.data.samples import Batch, encode, read
 from trainer.evaluation.metrics import published_moments
-from trainer.export_onnx import load_flow
+from trainer.export.onnx import load_flow
 from trainer.model.flow import PoseFlow
 from trainer.model.kinematics import Skeleton, view_joints
 from trainer.runs.folder import load_config, load_method

@@ -24,7 +24,7 @@ from torch import Tensor
 from engines.errors import PenumbraError
 from engines.flow.model import FlowModel
 from trainer.command import start
-from trainer.export_onnx import export
+from trainer.export.onnx import export
 from trainer.methods.mhentropy import MHEntropy
 from trainer.model.flow import PoseFlow
 from trainer.runs.folder import config_of, fresh_method

@@ -39,7 +39,7 @@ from trainer.evaluation.logger import TrainingLogger
 from trainer.evaluation.score import Scores
 from trainer.methods.method import Losses, Priors
 from trainer.methods.registry import build
-from trainer.pose_prior import PosePrior
+from trainer.model.pose_prior import PosePrior
 from trainer.runs import folder
 from trainer.runs.config import TrainConfig, differences
 

@@ -23,7 +23,7 @@ from trainer.methods.mhentropy import MHEntropy, MHEntropyConfig
 from trainer.methods.registry import MethodConfigs
 from trainer.model.encoder import EncoderConfig
 from trainer.model.flow import FlowConfig, PoseFlow
-from trainer.pose_prior import PosePrior
+from trainer.model.pose_prior import PosePrior
 from trainer.runs.config import TrainConfig
 
 TINY = FlowConfig(couplings=3, hidden=16)

@@ -25,7 +25,9 @@ from tests.support.random_pairs import (
     stored_run,
 )
 from trainer import export_onnx
-from trainer.export_onnx import INPUTS, OUTPUTS, ExportConfig, OnePicture
+from trainer.export import onnx as export_library
+from trainer.export.onnx import INPUTS, OUTPUTS, TOLERANCE, SingleImageFlow, export, load_flow
+from trainer.export_onnx import ExportConfig
 from trainer.export_trt import FLOW
 from trainer.methods.hmr import HMR, HMRConfig
 from trainer.model.flow import DIM, PoseFlow
@@ -42,7 +44,7 @@ def flow() -> PoseFlow:
 @pytest.fixture(scope="module")
 def graph(flow: PoseFlow, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("export") / "flow.onnx"
-    assert export_onnx.export(flow, path) < export_onnx.TOLERANCE
+    assert export(flow, path) < TOLERANCE
     return path
 
 
@@ -67,20 +69,20 @@ def test_engines_compute_what_torch_computes(
         features = torch.randn(1, NUM_FEATURES, generator=generator)
         z = torch.randn(K, DIM, generator=generator)
         with torch.no_grad():
-            expected = dict(zip(OUTPUTS, OnePicture(flow)(features, z), strict=True))
+            expected = dict(zip(OUTPUTS, SingleImageFlow(flow)(features, z), strict=True))
         given = {"features": features, "z": z}
         for name, value in engine.inputs.items():
             value[...] = given[name]
         engine.run()
         assert set(engine.outputs) == set(OUTPUTS)
         for name, value in expected.items():
-            atol = export_onnx.TOLERANCE * SCALE.get(name, 1.0)
+            atol = TOLERANCE * SCALE.get(name, 1.0)
             np.testing.assert_allclose(engine.outputs[name], value, atol=atol, rtol=0, err_msg=name)
 
 
 def test_the_torch_engine_has_the_operators_of_our_networks_and_no_others(tmp_path: Path) -> None:
     flow = tmp_path / "flow.onnx"
-    export_onnx.export(random_flow(seed=3), flow)
+    export(random_flow(seed=3), flow)
     networks = [onnx.load(str(path)) for path in (detector_model(), landmarker_model(), FLOW, flow)]
     assert {node.op_type for network in networks for node in network.graph.node} == {
         "Constant",
@@ -91,9 +93,9 @@ def test_the_torch_engine_has_the_operators_of_our_networks_and_no_others(tmp_pa
 def test_a_graph_that_differs_from_torch_is_not_accepted(
     flow: PoseFlow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export_onnx, "TOLERANCE", -1.0)
+    monkeypatch.setattr(export_library, "TOLERANCE", -1.0)
     with pytest.raises(RuntimeError, match="differs from torch"):
-        export_onnx.export(flow, tmp_path / "flow.onnx")
+        export(flow, tmp_path / "flow.onnx")
 
 
 def test_export_takes_the_averaged_weights_and_records_them(
@@ -112,7 +114,7 @@ def test_export_takes_the_averaged_weights_and_records_them(
     engine.run()
     with torch.no_grad():
         nothing = torch.zeros(1, NUM_FEATURES), torch.zeros(1, DIM)
-        expected = OnePicture(flow)(*nothing)[0]
+        expected = SingleImageFlow(flow)(*nothing)[0]
     np.testing.assert_allclose(engine.outputs["rotvec"], expected, atol=1e-4)
 
 
@@ -127,7 +129,7 @@ def test_an_export_that_fails_leaves_the_old_model(
     if broken == "unfinished":
         (tmp_path / "run" / "scores.json").unlink()
     else:
-        monkeypatch.setattr(export_onnx, "TOLERANCE", -1.0)
+        monkeypatch.setattr(export_library, "TOLERANCE", -1.0)
     with pytest.raises(
         (PenumbraError, RuntimeError), match=r"has no scores yet|differs from torch"
     ):
@@ -142,7 +144,7 @@ def test_a_flow_that_never_saw_a_landmark_network_is_not_exported(tmp_path: Path
     facts = {"starts": [{"config": dataclasses.asdict(TrainConfig(landmark_source="exact"))}]}
     (tmp_path / "config.json").write_text(json.dumps(facts, default=str))
     with pytest.raises(PenumbraError, match="learnt from exact landmarks"):
-        export_onnx.load_flow(tmp_path)
+        load_flow(tmp_path)
 
 
 def test_another_method_is_not_exported(body: BodyModel, tmp_path: Path) -> None:
@@ -158,5 +160,5 @@ def test_another_method_is_not_exported(body: BodyModel, tmp_path: Path) -> None
     )
     method = HMR("3d", priors(body), HMRConfig(), TINY_ENCODER)
     torch.save({"average": method.state_dict()}, tmp_path / "last.pt")
-    with pytest.raises(PenumbraError, match="trained HMR; the live system runs mhentropy only"):
-        export_onnx.load_flow(tmp_path)
+    with pytest.raises(PenumbraError, match="trained HMR, and the live system runs mhentropy only"):
+        load_flow(tmp_path)

@@ -19,7 +19,7 @@ from trainer.data.samples import Batch
 from trainer.model import losses, so3
 from trainer.model.bodies import Bodies
 from trainer.model.kinematics import Skeleton, project, view_joints
-from trainer.pose_prior import PosePrior
+from trainer.model.pose_prior import PosePrior
 
 Supervision = Literal["2d-vis", "3d"]
 

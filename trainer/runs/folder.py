@@ -14,7 +14,7 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from trainer.methods.method import Method, Priors
 from trainer.methods.registry import build
-from trainer.pose_prior import PosePrior
+from trainer.model.pose_prior import PosePrior
 from trainer.runs.config import TrainConfig
 from trainer.runs.git import git
 

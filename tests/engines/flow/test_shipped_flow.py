@@ -13,7 +13,7 @@ from engines.body import BodyModel
 from engines.flow.sampler import open_sampler
 from trainer.data.rendered import SampleRenderer
 from trainer.data.samples import encode
-from trainer.pose_prior import PosePrior
+from trainer.model.pose_prior import PosePrior
 from trainer.render.scenes import AMBIGUOUS, draw_scene
 
 PICTURES = 200

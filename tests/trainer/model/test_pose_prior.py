@@ -13,9 +13,10 @@ from scipy.spatial.transform import Rotation
 from engines.errors import PenumbraError
 from engines.types import JOINT_NAMES
 from tests.support.paths import SHARED
+from trainer.model.pose_prior import ASSET, PosePrior
 from trainer.motion.anatomy import mirror_pose, plausible
 from trainer.motion.clip import load_clip
-from trainer.pose_prior import ASSET, COVARIANCE_FLOOR, PosePrior, PriorConfig, distinct_poses, fit
+from trainer.pose_prior import COVARIANCE_FLOOR, PriorConfig, distinct_poses, fit
 
 CMU = SHARED / "data" / "mocap" / "cmu"
 HELD_OUT = ("07/07_01.amc", "35/35_01.bvh", "05/05_01.amc", "127/127_01.amc", "135/135_02.amc")

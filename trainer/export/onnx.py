@@ -1,0 +1,102 @@
+"""A trained flow as an ONNX graph, checked against torch.
+
+The graph takes `features` (1, F) and the noise `z` (K, D), K open, and returns `rotvec` (K, 24, 3),
+`betas` (K, 10), `camera` (K, 3), `log_q` (K,) and `visible` (24,). The noise is an input, so the
+same `z` gives the same bodies on every engine, and neighbouring frames give neighbouring bodies.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from engines.errors import PenumbraError
+from engines.flow.features import NUM_FEATURES
+from trainer.methods.mhentropy import MHEntropy
+from trainer.model.flow import DIM, PoseFlow
+from trainer.runs.folder import load_config, load_method
+
+INPUTS = ("features", "z")
+OUTPUTS = ("rotvec", "betas", "camera", "log_q", "visible")
+TOLERANCE = 2e-4
+"""Largest difference between torch and ONNX Runtime that is put down to float32: rad, metres, or
+hundreds of nats.
+"""
+_SCALE = {"log_q": 100.0}
+
+
+class SingleImageFlow(nn.Module):
+    """The flow for one image and K noise vectors."""
+
+    def __init__(self, flow: PoseFlow) -> None:
+        super().__init__()
+        self.flow = flow
+
+    def forward(
+        self, features: Float[Tensor, "1 F"], z: Float[Tensor, "K D"]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return the graph's outputs; the module's docstring has their shapes."""
+        context = self.flow.encode(features)
+        bodies, log_q = self.flow.sample(context, z[None])
+        visible = torch.sigmoid(context.visible_logits)[0]
+        return bodies.rotvec[0], bodies.betas[0], bodies.camera[0], log_q[0], visible
+
+
+def load_flow(run: Path) -> PoseFlow:
+    """Load the averaged weights of a run.
+
+    Raises:
+        PenumbraError: if the run trained another method, or learnt from exact landmarks.
+    """
+    if load_config(run).landmark_source == "exact":
+        raise PenumbraError(
+            f"run: {run} learnt from exact landmarks, which no live system has; name another run."
+        )
+    method = load_method(run)
+    if not isinstance(method, MHEntropy):
+        raise PenumbraError(
+            f"run: {run} trained {type(method).__name__}, and the live system runs mhentropy only; "
+            "name another run."
+        )
+    return method.flow
+
+
+def export(flow: PoseFlow, out: Path) -> float:
+    """Write the graph and compare it with torch on random input.
+
+    Returns:
+        The largest difference, in the units of `TOLERANCE`.
+
+    Raises:
+        RuntimeError: if the difference is more than rounding.
+    """
+    torch.manual_seed(0)
+    features = torch.randn(1, NUM_FEATURES)
+    module = SingleImageFlow(flow).eval()
+    torch.onnx.export(
+        module,
+        (features, torch.randn(5, DIM)),
+        str(out),
+        input_names=list(INPUTS),
+        output_names=list(OUTPUTS),
+        dynamic_axes={"z": {0: "K"}, **{name: {0: "K"} for name in OUTPUTS[:-1]}},
+        opset_version=17,
+        dynamo=False,
+    )
+    worst = _difference(module, out, features, torch.randn(64, DIM))
+    if worst > TOLERANCE:
+        raise RuntimeError(f"{out} differs from torch by {worst:.2e}.")
+    return worst
+
+
+@torch.no_grad()
+def _difference(module: SingleImageFlow, graph: Path, features: Tensor, z: Tensor) -> float:
+    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    actual = session.run(None, {"features": features.numpy(), "z": z.numpy()})
+    return max(
+        float(np.abs(got - expected.numpy()).max()) / _SCALE.get(name, 1.0)
+        for name, got, expected in zip(OUTPUTS, actual, module(features, z), strict=True)
+    )
