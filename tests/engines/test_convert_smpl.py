@@ -2,8 +2,6 @@
 anything.
 """
 
-import io
-import os
 import pickle
 import subprocess
 import sys
@@ -15,9 +13,10 @@ import numpy as np
 import pytest
 
 from engines.body import BodyModel
-from engines.convert_smpl import convert, main, read_smpl_pickle
+from engines.convert_smpl import ConvertConfig, convert, main
 from engines.errors import PenumbraError
 from tests.support.paths import ROOT
+from tests.support.pickle_payloads import payloads
 from tests.support.synthetic_smpl import synthetic_smpl
 
 FLOAT_KEYS = ("v_template", "shapedirs", "posedirs", "weights", "J_regressor")
@@ -137,57 +136,6 @@ def test_npz_converts_and_gives_the_same_body_as_the_pickle(tmp_path: Path) -> N
     np.testing.assert_array_equal(vertices[0], vertices[1])
 
 
-class Payload:
-    """Pickles to a call of any function with any arguments."""
-
-    def __init__(self, function: object, *args: object) -> None:
-        self.call = (function, args)
-
-    def __reduce__(self) -> tuple:
-        return self.call
-
-
-def _payloads(marker: Path) -> dict[str, bytes]:
-    command = f"touch {marker}"
-    write = f"open({str(marker)!r}, 'w')"
-    stacked = io.BytesIO()
-    pickle.dump(
-        {"v_template": np.zeros((3, 3)), "x": Payload(os.system, command)}, stacked, protocol=2
-    )
-    return {
-        "os.system": pickle.dumps(Payload(os.system, command)),
-        "inside a file": stacked.getvalue(),
-        "eval": pickle.dumps(Payload(eval, write)),
-        "exec": pickle.dumps(Payload(exec, write), protocol=0),
-        "subprocess": pickle.dumps(Payload(subprocess.check_call, ["touch", str(marker)])),
-        "getattr": pickle.dumps(Payload(getattr, "text", "upper"), protocol=2),
-        # dotted names reach through an allowed class to its attributes
-        "dotted": b"\x80\x04\x8c\x05numpy\x8c\x10ndarray.__init__\x93.",
-        "numpy's own exec": b"cnumpy.testing._private.utils\nrunstring\n(V"
-        + write.encode()
-        + b"\n(dtR.",
-        "instance opcode": b"(V" + command.encode() + b"\nios\nsystem\n.",
-        "disguised": b"ccopyreg\n_reconstructor\n(cos\nPathLike\nc__builtin__\nobject\nNtR.",
-        "another codec": b"c_codecs\nencode\n(Vx\nVrot13\ntR.",
-    }
-
-
-@pytest.mark.parametrize("name", list(_payloads(Path("x"))))
-def test_payloads_are_refused_and_do_not_run(tmp_path: Path, name: str) -> None:
-    marker, path = tmp_path / "marker", tmp_path / "evil.pkl"
-    path.write_bytes(_payloads(marker)[name])
-    with pytest.raises(PenumbraError, match="does not need"):
-        read_smpl_pickle(path)
-    assert not marker.exists()
-
-
-def test_the_payload_would_have_run(tmp_path: Path) -> None:
-    """Without this, the test above could pass because its payloads are broken."""
-    marker = tmp_path / "marker"
-    pickle.loads(_payloads(marker)["inside a file"])
-    assert marker.exists()
-
-
 def test_command_line_converts(tmp_path: Path) -> None:
     (tmp_path / "neutral.pkl").write_bytes(pickle.dumps(synthetic_smpl(), protocol=2))
     command = [
@@ -205,7 +153,7 @@ def test_command_line_converts(tmp_path: Path) -> None:
 
 def test_command_line_refuses_in_one_sentence(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
-    (tmp_path / "evil.pkl").write_bytes(_payloads(marker)["os.system"])
+    (tmp_path / "evil.pkl").write_bytes(payloads(marker)["os.system"])
     command = [
         sys.executable,
         "-m",
@@ -222,14 +170,11 @@ def test_command_line_refuses_in_one_sentence(tmp_path: Path) -> None:
     assert not marker.exists() and not (tmp_path / "o").exists()
 
 
-def test_the_input_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_input_is_never_overwritten(tmp_path: Path) -> None:
     np.savez(tmp_path / "smpl.npz", **synthetic_smpl())  # pyright: ignore[reportArgumentType]
     before = (tmp_path / "smpl.npz").read_bytes()
-    monkeypatch.setattr(
-        sys, "argv", ["convert_smpl", str(tmp_path / "smpl.npz"), "--out", str(tmp_path)]
-    )
-    with pytest.raises(SystemExit, match="2"):
-        main()
+    with pytest.raises(PenumbraError, match="would overwrite"):
+        main(ConvertConfig(tmp_path / "smpl.npz", tmp_path))
     assert (tmp_path / "smpl.npz").read_bytes() == before
 
 

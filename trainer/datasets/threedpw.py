@@ -13,7 +13,7 @@ points were found | | cam_poses | (F,4,4) | from the world to the camera |
 | cam_intrinsics | (3,3) | camera matrix, px |
 | campose_valid | P of (F,) | whether the camera was aligned for this person in this picture |
 
-A pickle is a program; `engines.convert_smpl.read_smpl_pickle` builds arrays from it and runs
+A pickle is a program; `engines.smpl_pickle.read_smpl_pickle` builds arrays from it and runs
 nothing that it brings along.
 """
 
@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from engines.convert_smpl import read_smpl_pickle
 from engines.errors import PenumbraError
 from engines.rotations import exp_so3, log_so3
+from engines.smpl_pickle import read_smpl_pickle
 from engines.types import JOINT_NAMES, NUM_BETAS
 from trainer.datasets.people import GENDERS, People
 from trainer.datasets.preprocessed import read_npz

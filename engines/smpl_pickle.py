@@ -1,0 +1,299 @@
+"""Arrays out of the pickles of SMPL and 3DPW: NumPy's, SciPy's and chumpy's objects.
+
+`engines.pickle_machine` executes the pickle, with its bounds; this module lends it functions that
+make NumPy's arrays from a checked shape, a plain numeric type and as many bytes as they need, and
+inert stand-ins for the classes of chumpy and scipy.sparse. Neither chumpy, which does not import on
+current Python, nor SciPy is needed. Every other name is refused before it is looked up.
+"""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engines.errors import PenumbraError
+from engines.pickle_machine import Function, PickleError, Placeholder, execute
+
+MAX_FILE_BYTES = 2**29
+"""The largest official file, SMPL with 300 shape components, has 250 MB."""
+MAX_DENSE_BYTES = 2**26
+"""The largest sparse matrix that is made dense; SMPL's joint regressor has 1.3 MB."""
+_NUMERIC = re.compile(r"[fiu][1248]|b1")
+
+
+def read_smpl_pickle(path: Path) -> dict[str, Any]:
+    """Load a pickle of SMPL or 3DPW without running anything that it brings along.
+
+    The file may have `MAX_FILE_BYTES`; reading it takes at most some six times its size and 100 MB.
+
+    Returns:
+        Arrays, numbers, text, lists and dictionaries of them, and stand-ins for `to_array`.
+
+    Raises:
+        PenumbraError: the file is missing, asks for anything but arrays, is too large, or is no
+            pickle of a dictionary.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise PickleError(f"is larger than {MAX_FILE_BYTES} bytes")
+        content = execute(data, _resolve)
+    except (OSError, PickleError) as error:
+        raise PenumbraError(
+            f"{path}: is not a readable SMPL pickle: it {error}; give an official file."
+        ) from error
+    if not isinstance(content, dict):
+        raise PenumbraError(
+            f"{path}: holds a {type(content).__name__}, where an SMPL file holds a dictionary; "
+            "give an official file."
+        )
+    return content
+
+
+def to_array(value: Any) -> np.ndarray:
+    """A dense array of numbers from an array or a stand-in.
+
+    Raises:
+        ValueError: there are no numbers in it, or those of a stand-in do not fit each other.
+    """
+    array = value.to_array() if isinstance(value, _StandIn) else value
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+        raise PickleError(f"holds a {type(value).__name__} where an array of numbers belongs")
+    return array
+
+
+class _DType(Placeholder):
+    """A `numpy.dtype` of plain numbers; its state adds the byte order."""
+
+    def __init__(self, code: Any, *_align_and_copy: Any) -> None:
+        if not isinstance(code, str) or not _NUMERIC.fullmatch(code):
+            raise PickleError(f"has arrays of type {str(code)[:20]!r}, which are no plain numbers")
+        self.dtype = np.dtype(code)
+
+    def finished(self) -> np.dtype:
+        if self.state is None:
+            return self.dtype
+        match self.state:
+            case (3 | 4, "<" | ">" | "|" | "=" as order, None, None, None, int(), int(), int()):
+                return self.dtype.newbyteorder(order)
+        raise PickleError("has an array type with a state that plain numbers do not have")
+
+
+class _Array(Placeholder):
+    """A `numpy.ndarray`, which comes entirely from its state."""
+
+    def __init__(self, *_class_shape_and_code: Any) -> None:
+        """The arguments are those of an empty array."""
+
+    def finished(self) -> np.ndarray:
+        match self.state:
+            case (int(), tuple() as shape, np.dtype() as dtype, bool() | int() as fortran, data):
+                return _array(shape, dtype, "F" if fortran else "C", data)
+        raise PickleError("has an array without its shape, type and data")
+
+
+class _Scalar(Placeholder):
+    """A NumPy number."""
+
+    def __init__(self, *dtype_and_data: Any) -> None:
+        self.state = dtype_and_data
+
+    def finished(self) -> np.generic:
+        match self.state:
+            case (np.dtype() as dtype, data):
+                return _array((), dtype, "C", data)[()]
+        raise PickleError("has a NumPy number without its type and data")
+
+
+def _array(shape: tuple[Any, ...], dtype: np.dtype, order: Any, data: Any) -> np.ndarray:
+    if isinstance(data, str):  # Python 2's text
+        data = data.encode("latin1")
+    if not all(type(side) is int and 0 <= side < 2**31 for side in shape) or len(shape) > 8:
+        raise PickleError("has an array of an impossible shape")
+    if not isinstance(data, bytes) or len(data) != math.prod(shape) * dtype.itemsize:
+        raise PickleError("has an array whose data do not fill its shape")
+    if not data:
+        return np.zeros(shape, dtype)
+    array = np.frombuffer(data, np.uint8 if dtype.kind == "b" else dtype)
+    array = array != 0 if dtype.kind == "b" else array.copy()
+    return array.reshape(shape, order=order)
+
+
+class _StandIn(Placeholder):
+    """Takes the place of a foreign object: holds its state and does nothing with it."""
+
+    def __init__(self, *_arguments: Any) -> None:
+        """What the pickle passes to the class is dropped."""
+
+    def to_array(self) -> np.ndarray:
+        raise NotImplementedError
+
+    def part(self, name: str) -> np.ndarray:
+        """An array of the state."""
+        return to_array(self.field(name))
+
+    def field(self, name: str) -> Any:
+        if not isinstance(self.state, dict) or name not in self.state:
+            raise PickleError(f"holds a {type(self).__name__[1:]} without {name}")
+        return self.state[name]
+
+
+class _Chumpy(_StandIn):
+    """A `chumpy.Ch` that holds an array, or a `Select` of entries of one: all that SMPL has."""
+
+    def to_array(self) -> np.ndarray:
+        if isinstance(self.state, dict) and "x" in self.state:
+            return self.part("x")
+        values, chosen = self.part("a").ravel(), self.part("idxs")
+        _check_indices(chosen, len(values))
+        selected = values[chosen]
+        return selected.reshape(self.state.get("preferred_shape", selected.shape))
+
+
+class _SparseColumns(_StandIn):
+    """A `scipy.sparse.csc_matrix`."""
+
+    def to_array(self) -> np.ndarray:
+        column = _expanded(self.part("indptr"), len(self.part("indices")))
+        return _dense(self.field("_shape"), self.part("indices"), column, self.part("data"))
+
+
+class _SparseRows(_StandIn):
+    """A `scipy.sparse.csr_matrix`."""
+
+    def to_array(self) -> np.ndarray:
+        row = _expanded(self.part("indptr"), len(self.part("indices")))
+        return _dense(self.field("_shape"), row, self.part("indices"), self.part("data"))
+
+
+class _SparseEntries(_StandIn):
+    """A `scipy.sparse.coo_matrix`; newer SciPy keeps `coords`, older `row` and `col`."""
+
+    def to_array(self) -> np.ndarray:
+        if isinstance(self.state, dict) and "coords" in self.state:
+            row, col = (to_array(part) for part in self.state["coords"])
+        else:
+            row, col = self.part("row"), self.part("col")
+        return _dense(self.field("_shape"), row, col, self.part("data"))
+
+
+def _expanded(indptr: np.ndarray, count: int) -> np.ndarray:
+    """The row (or column) of each entry, from where each row (or column) starts."""
+    if indptr.ndim != 1 or indptr.dtype.kind not in "iu" or not len(indptr):
+        raise PickleError("holds a sparse matrix whose indptr is no list of indices")
+    lengths = np.diff(indptr.astype(np.int64))
+    if indptr[0] != 0 or indptr[-1] != count or (lengths < 0).any():
+        raise PickleError("holds a sparse matrix whose indptr does not fit its entries")
+    return np.repeat(np.arange(len(lengths)), lengths)
+
+
+def _dense(shape: Any, row: np.ndarray, col: np.ndarray, data: np.ndarray) -> np.ndarray:
+    """A matrix from its entries; those of the same place are added."""
+    match shape:
+        case (int() | np.integer() as rows, int() | np.integer() as cols) if min(rows, cols) > 0:
+            rows, cols = int(rows), int(cols)
+        case _:
+            raise PickleError("holds a sparse matrix of an impossible shape")
+    if rows * cols * data.itemsize > MAX_DENSE_BYTES:
+        raise PickleError(f"holds a sparse matrix of {rows} x {cols}, which is too large")
+    if data.ndim != 1 or row.shape != data.shape or col.shape != data.shape:
+        raise PickleError("holds a sparse matrix with unequal numbers of values and indices")
+    _check_indices(row, rows)
+    _check_indices(col, cols)
+    dense = np.zeros((rows, cols), data.dtype)
+    np.add.at(dense, (row, col), data)
+    return dense
+
+
+def _check_indices(indices: np.ndarray, limit: int) -> None:
+    if indices.dtype.kind not in "iu":
+        raise PickleError(f"holds indices of type {indices.dtype}")
+    if indices.size and not 0 <= indices.min() <= indices.max() < limit:
+        raise PickleError(f"holds indices beyond {limit} entries")
+
+
+def _encode(text: Any, encoding: Any) -> bytes:
+    """`_codecs.encode`, with which Python 3 writes bytes in old protocols; latin1 only."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise PickleError(f"asks for the codec {encoding!r}, which an SMPL file does not need")
+    return text.encode("latin1")
+
+
+def _reconstructor(cls: Any, base: Any, _state: Any) -> Placeholder:
+    """`copyreg._reconstructor`, with which Python 2 makes plain objects, for stand-ins only."""
+    if cls not in _STAND_INS or base is not _OBJECT:
+        name = getattr(cls, "name", type(cls).__name__)
+        raise PickleError(f"reconstructs a {name}, which an SMPL file does not need")
+    return cls.call()
+
+
+def _ordered_dict(*arguments: Any) -> dict[Any, Any]:
+    match arguments:
+        case () | ([],):
+            return {}
+        case ([*pairs],):
+            return {key: value for key, value in pairs if isinstance(key, str)}
+    raise PickleError("makes an OrderedDict of something else than pairs")
+
+
+def _set(*arguments: Any) -> set[Any]:
+    match arguments:
+        case () | ([],):
+            return set()
+        case ([*members],) if all(isinstance(member, str | int) for member in members):
+            return set(members)
+    raise PickleError("makes a set of something else than text and numbers")
+
+
+def _never(*_arguments: Any) -> Any:
+    raise PickleError("calls a class of NumPy or Python, which an SMPL file does not need")
+
+
+_OBJECT = Function("object", _never)
+_CHUMPY = Function("chumpy", _Chumpy)
+_SPARSE = {
+    "csc_matrix": Function("csc_matrix", _SparseColumns),
+    "csr_matrix": Function("csr_matrix", _SparseRows),
+    "coo_matrix": Function("coo_matrix", _SparseEntries),
+}
+_STAND_INS = (_CHUMPY, *_SPARSE.values())
+
+
+def _functions() -> dict[tuple[str, str], Function]:
+    """What a pickle gets for the names that it may use."""
+    known = {
+        ("numpy", "ndarray"): Function("ndarray", _never),
+        ("numpy", "dtype"): Function("dtype", _DType),
+        ("collections", "OrderedDict"): Function("OrderedDict", _ordered_dict),
+        ("_codecs", "encode"): Function("encode", _encode),
+    }
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        known[module, "_reconstruct"] = Function("_reconstruct", _Array)
+        known[module, "scalar"] = Function("scalar", _Scalar)
+    for module in ("copy_reg", "copyreg"):
+        known[module, "_reconstructor"] = Function("_reconstructor", _reconstructor)
+    for module in ("__builtin__", "builtins"):
+        known[module, "object"] = _OBJECT
+        known[module, "set"] = Function("set", _set)
+    for name, function in _SPARSE.items():
+        form = name.removesuffix("_matrix")
+        for module in ("scipy.sparse", f"scipy.sparse.{form}", f"scipy.sparse._{form}"):
+            known[module, name] = function
+    return known
+
+
+_FUNCTIONS = _functions()
+
+
+def _resolve(module: str, name: str) -> Function:
+    if module.split(".")[0] == "chumpy":
+        return _CHUMPY
+    if (module, name) not in _FUNCTIONS:
+        wanted = f"{module}.{name}"[:160].encode("unicode_escape").decode()
+        raise PickleError(
+            f"asks for {wanted}, which an SMPL file does not need; it was refused and not run"
+        )
+    return _FUNCTIONS[module, name]
