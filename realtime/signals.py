@@ -37,7 +37,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         """The first one."""
-        self._stop: Callable[[], None] | None = None
+        self._stop: Callable[[str], None] | None = None
         self._unfinished: Callable[[], list[str]] = list
         self._ignored = False
         self._lock = threading.Lock()
@@ -58,12 +58,12 @@ class StopSignals:
         return 0 if self.received is None else 128 + self.received
 
     def stop_in_order(
-        self, stop: Callable[[], None], unfinished: Callable[[], list[str]] = list
+        self, stop: Callable[[str], None], unfinished: Callable[[], list[str]] = list
     ) -> None:
         """From now on the first signal calls `stop`, and only a second one ends the process.
 
         Args:
-            stop: Asks the run to end; called in another thread, returns at once.
+            stop: Asks the run to end; gets the signal's name in another thread, returns at once.
             unfinished: What to tell when the process ends before the run has: one sentence each.
         """
         with self._lock:
@@ -100,7 +100,7 @@ class StopSignals:
     def _receive(self, number: signal.Signals) -> None:
         first, self.received = self.received is None, self.received or number
         if first and self._stop is not None:
-            self._stop()
+            self._stop(number.name)
             return
         for sentence in [*self._unfinished(), "stopped"]:
             write_line(sentence)
