@@ -11,7 +11,9 @@ The 24 joints are SMPL's, in SMPL's order (`JOINT_NAMES`).
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+
+from engines.covariance import six_from_cov, std_from_cov
 
 # fmt: off
 JOINT_NAMES: tuple[str, ...] = (
@@ -84,6 +86,11 @@ class Landmarks:
     roi: Roi
     """The crop that the landmarks were found in."""
 
+    @property
+    def xyv(self) -> Float[np.ndarray, "33 3"]:
+        """x px, y px and visibility, the order of COCO's keypoints."""
+        return np.column_stack((self.points, self.visibility))
+
 
 @dataclass(frozen=True)
 class Hypotheses:
@@ -104,6 +111,16 @@ class Hypotheses:
     """Log density of each body under the posterior (Haar measure for rotations)."""
     weights: Float[np.ndarray, "K"]
     """Non-negative, sum to one; equal for plain samples, unequal after reweighting."""
+
+    @property
+    def global_orient(self) -> Float[np.ndarray, "K 3"]:
+        """SMPL's root rotation, camera frame, axis-angle."""
+        return self.rotvec[:, 0]
+
+    @property
+    def body_pose(self) -> Float[np.ndarray, "K 69"]:
+        """SMPL's 23 joint rotations, each relative to the parent, axis-angle."""
+        return self.rotvec[:, 1:].reshape(len(self.rotvec), -1)
 
 
 @dataclass(frozen=True)
@@ -142,33 +159,54 @@ class Body:
 
 @dataclass(frozen=True)
 class Person:
-    """Everything that Penumbra says about one person in one frame."""
+    """Everything that Penumbra says about one person in one frame.
+
+    `realtime.stream.message` declares what of it is published and archived.
+    """
 
     landmarks: Landmarks
     hypotheses: Hypotheses
     best: Body
-    """Filtered over time when the pipeline filters; the uncertainty is always that of this frame
-    alone.
-    """
+    """Filtered over time when the pipeline filters; the uncertainty is that of this frame alone."""
     joint_cov: Float[np.ndarray, "24 3 3"]
-    """Calibrated covariance of `best.joints`, camera frame, square metres, distance kept apart (see
-    `JointMoments`).
+    """Calibrated covariance of `best.joints` without the common distance (see `JointMoments`).
+
+    Camera frame, square metres.
     """
     distance_std: float
     """Calibrated standard deviation of the person's distance along `ray`, metres."""
     ray: Float[np.ndarray, "3"]
+    """Unit vector from the camera to the pelvis."""
     joint_visible: Float[np.ndarray, "24"]
-    """Probability that each joint is seen: inside the picture and not hidden by another object or
-    body part.
-    """
+    """Probability that the joint is inside the image and not occluded by anything."""
     track_id: int
     """Another number is another person, as far as can be told from one frame to the next."""
+
+    @property
+    def joint_std(self) -> Float[np.ndarray, "24"]:
+        """Standard deviation of each joint per axis, metres."""
+        return std_from_cov(self.joint_cov)
+
+    @property
+    def joint_cov_six(self) -> Float[np.ndarray, "24 6"]:
+        """The upper triangles of `joint_cov`: xx, xy, xz, yy, yz, zz."""
+        return six_from_cov(self.joint_cov)
+
+    @property
+    def guessed(self) -> Bool[np.ndarray, "24"]:
+        """Whether a joint is more likely occluded or outside the image than visible."""
+        return self.joint_visible < 0.5
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """One published result. `person` is None when nobody is there."""
+    """What the pipeline says about one frame."""
 
     frame: FrameInfo
-    """The frame that it was made from."""
     person: Person | None
+    """None when there is nobody."""
+
+    @property
+    def found(self) -> bool:
+        """Whether there is a person."""
+        return self.person is not None

@@ -30,7 +30,7 @@ from realtime.checks import check
 from realtime.config import RunConfig
 from realtime.pipeline import MIN_SAMPLES, Pipeline, Result
 from realtime.smoothing import Smoother, SmoothingConfig
-from realtime.stream.encode import StreamInfo, describe
+from realtime.stream.encode import StreamInfo, stream_calibration
 from realtime.stream.publisher import Publisher
 from realtime.timing import NS_PER_MS, FrameRate
 from realtime.view.recorder import Recorder
@@ -317,6 +317,6 @@ def _stream_info(
     source: Source, intrinsics: Intrinsics, pipeline: Pipeline, model: FlowModel
 ) -> StreamInfo:
     fitted = model.calibration
-    calibration = None if fitted is None else describe(model.onnx.name, fitted)
+    calibration = None if fitted is None else stream_calibration(model.onnx.name, fitted)
     K, lens, known = intrinsics.matrix, intrinsics.dist, intrinsics.calibrated
     return StreamInfo(source.name, source.size, K, known, pipeline.backend, calibration, lens)

@@ -16,9 +16,9 @@ from statistics import median
 from typing import Any
 
 from engines.errors import PenumbraError
-from realtime.stream.decode import PersonMessage, PoseMessage, StreamCalibration
 from realtime.stream.endpoint import is_local
-from realtime.stream.wire import DEFAULT_ENDPOINT, PERSON_ARRAYS, Array, VersionError
+from realtime.stream.message import PersonMessage, PoseMessage, StreamCalibration
+from realtime.stream.wire import DEFAULT_ENDPOINT, Array, VersionError
 from realtime.subscriber import Subscriber
 
 PATIENCE_S = 3.0
@@ -172,7 +172,7 @@ def as_dict(message: PoseMessage) -> dict[str, Any]:
     }
     fields["calibration"] = message.calibration and vars(message.calibration)
     fields["people"] = [
-        {key: vars(person)[key] for key in ("track_id", "score", "distance_std", *PERSON_ARRAYS)}
+        {key: value for key, value in vars(person).items() if key != "hypotheses"}
         for person in message.people
     ]
     return _plain(fields)

@@ -14,8 +14,9 @@ from types import TracebackType
 import zmq
 
 from engines.errors import PenumbraError
-from realtime.stream.decode import PoseMessage, decode
+from realtime.stream.decode import decode
 from realtime.stream.endpoint import check_endpoint
+from realtime.stream.message import PoseMessage
 from realtime.stream.wire import (
     ANY_VERSION,
     DEFAULT_ENDPOINT,

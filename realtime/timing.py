@@ -1,6 +1,4 @@
-"""Clocks: what each stage costs, how many frames a second come out, and what a monotonic instant is
-in Unix time.
-"""
+"""Clocks: Unix time of a monotonic instant, durations of stages, frames per second."""
 
 import time
 from collections import deque
@@ -15,19 +13,16 @@ NS_PER_S = 1_000_000_000
 
 @dataclass(frozen=True)
 class ClockPair:
-    """The distance between the Unix and the monotonic clock, read once.
-
-    One pair serves one source for its whole life, so that a step of the system clock (NTP, daylight
-    saving by hand) never makes two frames of one run swap places.
-    """
+    """The distance between the Unix and the monotonic clock at one instant."""
 
     offset_ns: int
     """Unix time minus monotonic time."""
 
     @staticmethod
     def read(attempts: int = 5) -> "ClockPair":
-        """Read both clocks several times and keep the reading that took least time: its error is
-        half of that.
+        """Read both clocks several times and keep the reading that took least time.
+
+        Its error is half of that time.
         """
         readings = []
         for _ in range(attempts):
@@ -42,9 +37,43 @@ class ClockPair:
         return monotonic_ns + self.offset_ns
 
 
+class UnixClock:
+    """Unix time for instants of the monotonic clock, which alone decides what came before what.
+
+    One pair of readings serves until the two clocks have drifted or been set apart by more than
+    `TOLERANCE_NS`: NTP, a change by hand, a suspended machine. So the Unix times that are derived
+    from one `pair` are always consistent, and `step_ns` says how far the clock was set meanwhile.
+    """
+
+    TOLERANCE_NS = 1_000_000
+
+    def __init__(self) -> None:
+        self._pair = ClockPair.read()
+        self._first_ns = self._pair.offset_ns
+
+    @property
+    def step_ns(self) -> int:
+        """How far the Unix clock was set, against the monotonic one, since this object was made."""
+        return self._pair.offset_ns - self._first_ns
+
+    def pair(self) -> ClockPair:
+        """The pair to derive Unix times from now."""
+        # A single reading can be off because the thread was interrupted in it, so it only raises
+        # the suspicion; several readings decide.
+        if self._has_drifted(ClockPair.read(attempts=1)) and self._has_drifted(
+            pair := ClockPair.read()
+        ):
+            self._pair = pair
+        return self._pair
+
+    def _has_drifted(self, now: ClockPair) -> bool:
+        return abs(now.offset_ns - self._pair.offset_ns) > self.TOLERANCE_NS
+
+
 class _Stage:
-    """One named stage: a context manager that is made once and reused, so timing costs two clock
-    reads.
+    """One named stage: a context manager that is made once and reused.
+
+    So timing costs two clock reads.
     """
 
     __slots__ = ("_count", "_ring_ns", "_start_ns")
@@ -105,9 +134,7 @@ class StageTimer:
         self.stage(name).add(duration_ns)
 
     def percentiles_ms(self) -> dict[str, tuple[float, float]]:
-        """Median and 95th percentile of each stage in milliseconds, in the order in which stages
-        first ran.
-        """
+        """Median and 95th percentile of each stage, ms, in the order in which they first ran."""
         return {name: stage.percentiles_ms() for name, stage in self._stages.items() if stage.count}
 
     def summary(self) -> str:
@@ -122,7 +149,7 @@ class StageTimer:
 
 
 class FrameRate:
-    """Frames a second over the last second."""
+    """Frames per second over the last second."""
 
     def __init__(self, window_ns: int = NS_PER_S) -> None:
         self._window_ns = window_ns
@@ -138,9 +165,7 @@ class FrameRate:
 
     @property
     def fps(self) -> float:
-        """Intervals between the kept ticks divided by the time they span; 0 before the second
-        tick.
-        """
+        """Intervals between the kept ticks by the time they span; 0 before the second tick."""
         if len(self._ticks_ns) < 2:
             return 0.0
         span_ns = self._ticks_ns[-1] - self._ticks_ns[0]

@@ -1,34 +1,38 @@
-"""Estimate in, bytes out: the message that `realtime/wire.py` describes."""
+"""Estimate in, bytes out: a message as `message.py` declares it."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from engines import uncertainty
-from engines.covariance import six_from_cov, std_from_cov
 from engines.types import JOINT_NAMES, Estimate, Person
-from realtime.stream.decode import StreamCalibration
+from engines.uncertainty import CovarianceCalibration
+from realtime.stream.message import (
+    COORDINATES,
+    Field,
+    HypothesesMessage,
+    PoseMessage,
+    StreamCalibration,
+    declared,
+    sizes,
+)
 from realtime.stream.wire import (
-    FRAME,
-    HYPOTHESIS_ARRAYS,
-    ITEM_BYTES,
+    MAX_HEADER_BYTES,
     MAX_MESSAGE_BYTES,
-    PERSON_ARRAYS,
     SCHEMA,
     VERSION,
+    item_bytes,
     pack,
 )
 from realtime.timing import ClockPair
 
-_BODY_BYTES = sum(
-    ITEM_BYTES[dtype] * math.prod(shape) for dtype, shape in HYPOTHESIS_ARRAYS.values()
-)
-MAX_HYPOTHESES = (MAX_MESSAGE_BYTES - (64 << 10)) // _BODY_BYTES
-"""That fit into a message, beside everything else that it holds."""
+MAX_TEXT = 512
+"""Characters of a name, such as the source's, that are sent; the end of a longer one is cut off."""
 
 
 @dataclass(frozen=True)
@@ -59,58 +63,62 @@ class Stamp:
     """`time.monotonic_ns()` when it was made."""
     clocks: ClockPair
     """Gives the Unix time of both instants of the message, so that they can be compared."""
+    clock_step_ns: int = 0
+    """How far the Unix clock was set since the session began."""
 
 
-def describe(name: str, fitted: uncertainty.CovarianceCalibration) -> StreamCalibration:
+@dataclass(frozen=True)
+class Outgoing:
+    """Everything that the fields of one message are taken from."""
+
+    estimate: Estimate
+    stream: StreamInfo
+    stamp: Stamp
+    schema: str = SCHEMA
+    version: tuple[int, int] = VERSION
+    joint_names: tuple[str, ...] = JOINT_NAMES
+    coordinates: Mapping[str, str] = field(default_factory=lambda: COORDINATES)
+
+    @property
+    def t_capture_unix_ns(self) -> int:
+        return self.stamp.clocks.unix_ns(self.estimate.frame.t_capture_ns)
+
+    @property
+    def t_publish_unix_ns(self) -> int:
+        return self.stamp.clocks.unix_ns(self.stamp.t_publish_ns)
+
+    @property
+    def people(self) -> list[Person]:
+        return [] if self.estimate.person is None else [self.estimate.person]
+
+
+def encode_estimate(estimate: Estimate, info: StreamInfo, stamp: Stamp) -> bytes:
+    """Make one message; `people` is empty where `estimate.person` is None."""
+    data = _Data()
+    header = _map_of(PoseMessage, Outgoing(estimate, info, stamp), data)
+    return pack(header, data.tobytes())
+
+
+def stream_calibration(name: str, fitted: CovarianceCalibration) -> StreamCalibration:
     """What the stream says about the calibration of the model `name`."""
     metrics = fitted.metrics
 
     def levels(shares: tuple[float, ...] | None) -> tuple[tuple[float, float], ...]:
-        return (
-            ()
-            if metrics is None or shares is None
-            else tuple(zip(metrics.levels, shares, strict=True))
-        )
+        if metrics is None or shares is None:
+            return ()
+        return tuple(zip(metrics.levels, shares, strict=True))
 
     return StreamCalibration(
-        name,
-        fitted.data,
+        name=name,
+        data=fitted.data,
         levels=levels(metrics and metrics.coverage),
         measured_on=metrics.data if metrics else "",
         visible_levels=levels(metrics and metrics.coverage_visible),
-        hidden_levels=levels(metrics and metrics.coverage_occluded),
-        radii=tuple((level, seen, hidden) for level, seen, hidden in fitted.radii.tolist()),
+        occluded_levels=levels(metrics and metrics.coverage_occluded),
+        radii=tuple(
+            (level, visible, occluded) for level, visible, occluded in fitted.radii.tolist()
+        ),
     )
-
-
-def encode_estimate(estimate: Estimate, info: StreamInfo, stamp: Stamp) -> bytes:
-    """Makes one message; `people` is empty where `estimate.person` is None."""
-    data = _Data()
-    people = [] if estimate.person is None else [_person(estimate.person, data)]
-    header = {
-        "schema": SCHEMA,
-        "version": VERSION,
-        "session": stamp.session,
-        "seq": stamp.seq,
-        "frame_id": estimate.frame.frame_id,
-        "t_capture_mono_ns": estimate.frame.t_capture_ns,
-        "t_capture_unix_ns": stamp.clocks.unix_ns(estimate.frame.t_capture_ns),
-        "t_publish_mono_ns": stamp.t_publish_ns,
-        "t_publish_unix_ns": stamp.clocks.unix_ns(stamp.t_publish_ns),
-        "media_time_s": estimate.frame.media_time_s,
-        "frame": FRAME,
-        "source": info.source,
-        "image_size": info.image_size,
-        "camera_matrix": np.asarray(info.camera_matrix, dtype=np.float64).tolist(),
-        "camera_distortion": info.camera_distortion,
-        "camera_calibrated": info.camera_calibrated,
-        "backend": info.backend,
-        "dropped": estimate.frame.dropped,
-        "joint_names": JOINT_NAMES,
-        "calibration": None if info.calibration is None else vars(info.calibration),
-        "people": people,
-    }
-    return pack(header, data.tobytes())
 
 
 class _Data:
@@ -120,61 +128,59 @@ class _Data:
         self._chunks: list[bytes | memoryview] = []
         self._size = 0
 
-    def add(
-        self,
-        spec: Mapping[str, tuple[str, tuple[int, ...]]],
-        values: Mapping[str, np.ndarray],
-        lead: tuple[int, ...] = (),
-    ) -> dict[str, Any]:
-        """Appends all arrays of `spec` and returns the header's references to them."""
-        return {
-            name: self._append(name, values[name], dtype, lead + shape)
-            for name, (dtype, shape) in spec.items()
-        }
-
-    def _append(
-        self, name: str, values: np.ndarray, dtype: str, shape: tuple[int, ...]
+    def append(
+        self, name: str, field: Field, values: np.ndarray
     ) -> tuple[str, tuple[int, ...], int]:
-        assert values.shape == shape, f"{name} has shape {values.shape}, the stream's is {shape}"
-        chunk = np.ascontiguousarray(values, dtype)
+        """Add an array; the header's reference to it."""
+        expected = sizes(field.shape, K=len(values))
+        assert values.shape == expected, f"{name} has shape {values.shape}, not {expected}"
+        chunk = np.ascontiguousarray(values, field.dtype)
         offset, padding = self._size, -chunk.nbytes % 8
         self._chunks += [chunk.data, bytes(padding)]
         self._size += chunk.nbytes + padding
-        return dtype, shape, offset
+        return field.dtype, values.shape, offset
 
     def tobytes(self) -> bytes:
         return b"".join(self._chunks)
 
 
-def _person(person: Person, data: _Data) -> dict[str, Any]:
-    best, landmarks, hypotheses = person.best, person.landmarks, person.hypotheses
-    count = len(hypotheses.weights)
-    arrays = {
-        "global_orient": best.global_orient,
-        "body_pose": best.body_pose,
-        "betas": best.betas,
-        "transl": best.transl,
-        "joints": best.joints,
-        "joint_cov": six_from_cov(person.joint_cov),
-        "joint_std": std_from_cov(person.joint_cov),
-        "joint_visible": person.joint_visible,
-        "guessed": person.joint_visible < 0.5,
-        "ray": person.ray,
-        "landmarks": np.column_stack((landmarks.points, landmarks.visibility)),
-    }
-    bodies = {
-        "weights": hypotheses.weights,
-        "joints": hypotheses.joints,
-        "body_pose": hypotheses.rotvec[:, 1:].reshape(count, -1),
-        "global_orient": hypotheses.rotvec[:, 0],
-        "betas": hypotheses.betas,
-        "transl": hypotheses.transl,
-        "log_q": hypotheses.log_q,
-    }
+@cache
+def _takers(message: type) -> list[tuple[str, Field, Callable[[Any], Any]]]:
+    return [(name, field, attrgetter(field.take)) for name, field in declared(message).items()]
+
+
+def _map_of(message: type, source: object, data: _Data) -> dict[str, Any]:
+    """The header's map for `message`, taken from `source`; arrays go into `data`."""
     return {
-        "track_id": person.track_id,
-        "score": float(landmarks.score),
-        "distance_std": float(person.distance_std),
-        "arrays": data.add(PERSON_ARRAYS, arrays),
-        "hypotheses": data.add(HYPOTHESIS_ARRAYS, bodies, lead=(count,)),
+        name: _value_of(name, field, take(source), data) for name, field, take in _takers(message)
     }
+
+
+def _value_of(name: str, field: Field, value: Any, data: _Data) -> Any:
+    match field.kind:
+        case "array":
+            return data.append(name, field, value)
+        case "text":
+            return value[:MAX_TEXT]
+        case "number":
+            return float(value)
+        case "rows" if isinstance(value, np.ndarray):
+            return value.tolist()
+        case "many":
+            return [_nested(field, one, data) for one in value]
+        case "one" | "optional":
+            return None if value is None else _nested(field, value, data)
+    return value
+
+
+def _nested(field: Field, value: object, data: _Data) -> dict[str, Any]:
+    assert field.nested is not None
+    return _map_of(field.nested, value, data)
+
+
+_BYTES_PER_HYPOTHESIS = sum(
+    item_bytes(field.dtype) * math.prod(size or 1 for size in sizes(field.shape))
+    for field in declared(HypothesesMessage).values()
+)
+MAX_HYPOTHESES = (MAX_MESSAGE_BYTES - MAX_HEADER_BYTES) // _BYTES_PER_HYPOTHESIS
+"""That fit into a message, beside everything else that it holds."""

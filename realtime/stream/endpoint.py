@@ -6,8 +6,7 @@ from engines.errors import PenumbraError
 
 
 def check_endpoint(endpoint: str, *, any_port: bool) -> None:
-    """Refuses what ZeroMQ would refuse, and a port above 65535, of which ZeroMQ silently takes the
-    remainder.
+    """Refuse what ZeroMQ would refuse, and a port above 65535, which it would wrap round.
 
     Args:
         endpoint: What the user gave.
@@ -22,7 +21,8 @@ def check_endpoint(endpoint: str, *, any_port: bool) -> None:
     is_tcp = scheme == "tcp" and host != "" and (is_port or (any_port and port == "*"))
     if not is_tcp and not (scheme == "ipc" and rest):
         raise PenumbraError(
-            f"The endpoint {endpoint} is not of the form tcp://HOST:PORT or ipc://PATH."
+            f"endpoint: {endpoint} is not of the form tcp://HOST:PORT or ipc://PATH; give one "
+            "that is."
         )
 
 

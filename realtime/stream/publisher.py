@@ -1,4 +1,4 @@
-"""Sends every estimate to whoever listens, and never waits for a listener.
+"""Sends every estimate to all subscribers, and never waits for one.
 
 A ZeroMQ PUB socket keeps a short queue for each subscriber. A subscriber that stops reading fills
 its own queue and misses messages; nobody else notices. `ZMQ_CONFLATE` belongs on the subscriber: on
@@ -21,7 +21,7 @@ from engines.types import Estimate
 from realtime.stream.encode import Stamp, StreamInfo, encode_estimate
 from realtime.stream.endpoint import check_endpoint, is_local
 from realtime.stream.wire import DEFAULT_ENDPOINT, MAX_MESSAGE_BYTES
-from realtime.timing import ClockPair
+from realtime.timing import UnixClock
 
 SEND_QUEUE = 32
 """Messages kept for a subscriber that is late: about a second of video, 2 MB with 100 hypotheses.
@@ -41,11 +41,11 @@ class Publisher:
     """
 
     def __init__(self, endpoint: str = DEFAULT_ENDPOINT, *, allow_lan: bool = False) -> None:
-        """Binds.
+        """Bind.
 
         Args:
-            endpoint: `tcp://HOST:PORT` or `ipc://PATH`. Port `*` takes any free one; `endpoint`
-                then tells which.
+            endpoint: `tcp://HOST:PORT` or `ipc://PATH`. Port `*` takes any free one; the property
+                `endpoint` then tells which.
             allow_lan: Other machines may connect. The stream is neither encrypted nor
                 authenticated.
 
@@ -57,15 +57,15 @@ class Publisher:
         if not is_local(endpoint):
             if not allow_lan:
                 raise PenumbraError(
-                    f"The endpoint {endpoint} can be reached from other machines; use tcp://127.0.0.1:PORT, "
-                    "or allow it with allow_lan."
+                    f"endpoint: {endpoint} can be reached from other machines; use "
+                    "tcp://127.0.0.1:PORT, or set `allow_lan`."
                 )
             log.warning(
                 "Publishing on %s: anyone on the network can read the poses, unencrypted.", endpoint
             )
         if endpoint.startswith("ipc://"):
             _check_free(endpoint)
-        self._clocks = ClockPair.read()
+        self._clock = UnixClock()
         self.session = uuid.uuid4().hex
         self.sent = 0
         """Messages published, also while nobody listens."""
@@ -91,10 +91,11 @@ class Publisher:
         return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def publish(self, estimate: Estimate, info: StreamInfo) -> None:
-        """Sends one message, also when nobody is in the picture. Never blocks."""
+        """Send one message, also when there is nobody in the image. Never blocks."""
         self._thread = self._thread or threading.get_ident()
         assert self._thread == threading.get_ident(), "publish() was called from two threads"
-        stamp = Stamp(self.session, self.sent, time.monotonic_ns(), self._clocks)
+        clocks = self._clock.pair()
+        stamp = Stamp(self.session, self.sent, time.monotonic_ns(), clocks, self._clock.step_ns)
         self._send(encode_estimate(estimate, info, stamp))
         self.sent += 1
 
@@ -107,16 +108,14 @@ class Publisher:
         self._socket.getsockopt(zmq.EVENTS)
         try:
             self._socket.send(message, zmq.NOBLOCK)
-        except zmq.Again:  # somebody's queue is full; nothing was sent to anybody. Count it, and send to the others.
+        except zmq.Again:  # a queue is full, and nothing was sent to anybody; send to the others
             self.stalls += 1
             self._socket.setsockopt(zmq.XPUB_NODROP, 0)
             self._socket.send(message, zmq.NOBLOCK)
             self._socket.setsockopt(zmq.XPUB_NODROP, 1)
 
     def close(self) -> None:
-        """Lets the last messages out, but waits no longer than `CLOSE_MS` for a subscriber that
-        does not read.
-        """
+        """Let the last messages out, but wait no longer than `CLOSE_MS` for slow subscribers."""
         self._context.destroy(linger=CLOSE_MS)
 
     def __enter__(self) -> "Publisher":
@@ -132,8 +131,9 @@ class Publisher:
 
 
 def _check_free(endpoint: str) -> None:
-    """libzmq deletes whatever is at the path before it binds; only a socket that nobody listens to
-    may go that way.
+    """Refuse a path that is taken: libzmq deletes whatever is there before it binds.
+
+    Only a socket that nobody listens to may go that way.
     """
     path = endpoint.removeprefix("ipc://")
     if path == "*" or path.startswith("@"):  # a new name of its own, or a name that is not a file
@@ -144,21 +144,20 @@ def _check_free(endpoint: str) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise PenumbraError(
-            f"At the path of the endpoint {endpoint} there is already something that is not a socket; choose another path."
+            f"endpoint: at the path of {endpoint} there is already something that is not a socket; "
+            "choose another path."
         )
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)  # a listener with a full queue would hold us up
         try:
             probe.connect(path)
-        except (
-            ConnectionRefusedError,
-            FileNotFoundError,
-        ):  # left behind by a program that has ended
+        except (ConnectionRefusedError, FileNotFoundError):  # left by a program that has ended
             return
-        except OSError:  # somebody else's, or of another kind
+        except OSError:  # another user's, or of another kind
             pass
     raise PenumbraError(
-        f"The endpoint {endpoint} is in use, perhaps by another Penumbra; end that program or choose another path."
+        f"endpoint: {endpoint} is in use, perhaps by another Penumbra; end that program or choose "
+        "another path."
     )
 
 
@@ -166,7 +165,10 @@ def _cannot_bind(endpoint: str, error: zmq.ZMQError) -> str:
     port = endpoint.rpartition(":")[2]
     if error.errno == zmq.EADDRINUSE and endpoint.startswith("tcp://"):
         return (
-            f"Port {port} of the endpoint {endpoint} is in use, perhaps by another Penumbra; "
-            "end that program or choose another port."
+            f"endpoint: port {port} of {endpoint} is in use, perhaps by another Penumbra; end that "
+            "program or choose another port."
         )
-    return f"Cannot publish on the endpoint {endpoint} ({error.strerror}); it should look like {DEFAULT_ENDPOINT}."
+    return (
+        f"endpoint: cannot publish on {endpoint} ({error.strerror}); it should look like "
+        f"{DEFAULT_ENDPOINT}."
+    )

@@ -1,23 +1,22 @@
-"""A received message as the arrays that `engines` works on. Needs NumPy and jaxtyping, which plain
-subscribing does not.
+"""A received message as the arrays that `engines` works on.
 
-with Subscriber() as stream:
-    for message in stream:
-        for person in message.people:
-            posterior = reweight(hypotheses_of(person), NonPenetration(floor, skin))
+Needs NumPy and jaxtyping, which plain subscribing does not.
+
+    with Subscriber() as stream:
+        for message in stream:
+            for person in message.people:
+                posterior = reweight(hypotheses_of(person), NonPenetration(floor, surface))
 """
 
 import numpy as np
 
 from engines.camera import Intrinsics
 from engines.types import NUM_JOINTS, Hypotheses
-from realtime.stream.decode import PersonMessage, PoseMessage
+from realtime.stream.message import PersonMessage, PoseMessage
 
 
 def hypotheses_of(person: PersonMessage) -> Hypotheses:
-    """The bodies of a person, camera frame, metres; `log_q` is NaN where the publisher is older
-    than 1.2.
-    """
+    """The bodies of a person, camera frame, metres."""
     sent = person.hypotheses
     orient, pose = np.asarray(sent.global_orient), np.asarray(sent.body_pose)
     count = len(orient)
@@ -26,13 +25,13 @@ def hypotheses_of(person: PersonMessage) -> Hypotheses:
         betas=np.asarray(sent.betas),
         transl=np.asarray(sent.transl),
         joints=np.asarray(sent.joints),
-        log_q=np.full(count, np.nan, np.float32) if sent.log_q is None else np.asarray(sent.log_q),
+        log_q=np.asarray(sent.log_q),
         weights=np.asarray(sent.weights),
     )
 
 
 def intrinsics_of(message: PoseMessage) -> Intrinsics:
-    """The publisher's camera; without lens distortion where the publisher is older than 1.3."""
+    """The publisher's camera."""
     (fx, _, cx), (_, fy, cy), _ = message.camera_matrix
     source = message.source if message.camera_calibrated else "assumed"
     return Intrinsics(fx, fy, cx, cy, message.image_size, message.camera_distortion, source)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from engines.body import BodyModel
-from engines.errors import PenumbraError
 from engines.evidence.contact import BodySurface, NonPenetration
 from engines.evidence.evidence import TopDensity, best, reweight
 from engines.evidence.surfaces import Plane
@@ -14,7 +13,7 @@ from realtime.stream.decode import decode
 from realtime.stream.encode import encode_estimate
 from realtime.stream.publisher import Publisher
 from realtime.stream.received import hypotheses_of, intrinsics_of
-from realtime.stream.wire import pack, unpack
+from realtime.stream.wire import MessageError, pack, unpack
 from realtime.subscriber import Subscriber
 from tests.support.example_estimate import INFO, STAMP, make_estimate
 from tests.support.random_hypotheses import around
@@ -35,14 +34,11 @@ def test_received_hypotheses_are_those_that_were_sent() -> None:
     assert camera.size == (640, 480) and camera.dist == lens and not camera.calibrated
 
 
-def test_an_older_publisher_sends_no_density() -> None:
+def test_hypotheses_without_a_density_are_refused() -> None:
     header, data = unpack(encode_estimate(make_estimate(), INFO, STAMP))
     del header["people"][0]["hypotheses"]["log_q"]
-    old = decode(pack(header | {"version": [1, 1]}, bytes(data)))
-    received = hypotheses_of(old.people[0])
-    assert np.isnan(received.log_q).all() and np.isfinite(received.joints).all()
-    with pytest.raises(PenumbraError, match=r"version 1\.2 of the stream"):
-        reweight(received, TopDensity(2))
+    with pytest.raises(MessageError, match="'log_q' of 'hypotheses' of person 0 is missing"):
+        decode(pack(header, bytes(data)))
 
 
 def test_a_published_message_is_reweighted_by_a_floor(body: BodyModel) -> None:

@@ -45,7 +45,8 @@ from realtime.subscriber import Subscriber
 with Subscriber(sys.argv[1], latest_only=False, timeout_s=100) as poses:
     for message in poses:
         people = message.people
-        print(message.seq, poses.lost, message.frame_id, sum(p.joints.tolist()[23][2] for p in people), flush=True)
+        checksum = sum(p.joints.tolist()[23][2] for p in people)
+        print(message.seq, poses.lost, message.frame_id, checksum, flush=True)
         if message.frame_id == int(sys.argv[2]):
             break
 """
@@ -240,7 +241,7 @@ def test_junk_is_refused_and_counted(stranger: tuple[zmq.Socket[bytes], str]) ->
     socket, endpoint = stranger
     with Subscriber(endpoint, latest_only=False, timeout_s=60) as poses:
         until_received(lambda: socket.send(encoded(seq=0)), poses)
-        for junk in (b"pose.v1", b"pose.v1\0PNBR\xff\xff\xff\xff", encoded()[:-100], b"pose.virus"):
+        for junk in (b"pose.v2", b"pose.v2\0PNBR\xff\xff\xff\xff", encoded()[:-100], b"pose.virus"):
             socket.send(junk)
         socket.send(b"not for us")
         socket.send(encoded(seq=1))
@@ -256,7 +257,7 @@ def test_an_oversized_message_is_not_taken_in(stranger: tuple[zmq.Socket[bytes],
         socket.get_monitor_socket() as monitor,
     ):
         until_received(lambda: socket.send(encoded()), poses)
-        socket.send(b"pose.v1" + bytes(wire.MAX_MESSAGE_BYTES))
+        socket.send(b"pose.v2" + bytes(wire.MAX_MESSAGE_BYTES))
         while recv_monitor_message(monitor)["event"] != zmq.EVENT_DISCONNECTED:
             pass
         socket.disable_monitor()
@@ -271,7 +272,7 @@ def test_a_publisher_of_another_version_is_an_error_and_not_silence(
 ) -> None:
     socket, endpoint = stranger
     with Subscriber(endpoint, timeout_s=60) as poses:
-        until_received(lambda: socket.send(encoded().replace(b"pose.v1", b"pose.v2")), poses)
+        until_received(lambda: socket.send(encoded().replace(b"pose.v2", b"pose.v1")), poses)
         with pytest.raises(VersionError, match="update"):
             poses.recv()
 
@@ -286,7 +287,7 @@ def test_silence_is_a_timeout() -> None:
 
 def test_port_in_use_names_the_port(publisher: Publisher) -> None:
     port = publisher.endpoint.rpartition(":")[2]
-    with pytest.raises(PenumbraError, match=f"Port {port} .* in use"):
+    with pytest.raises(PenumbraError, match=f"endpoint: port {port} .* in use"):
         Publisher(publisher.endpoint)
 
 
@@ -309,7 +310,7 @@ def test_what_is_not_a_socket_is_not_deleted(kind: str, tmp_path: Path) -> None:
         path.mkdir()
     else:
         path.write_text("mine")
-    with pytest.raises(PenumbraError, match="path there is already something that is not a socket"):
+    with pytest.raises(PenumbraError, match=r"path of .* there is already something"):
         Publisher(f"ipc://{path}")
     assert (
         path.is_symlink()
@@ -333,7 +334,7 @@ def test_a_socket_left_behind_is_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["", "/nowhere/at/all", "/" + 200 * "long"])
 def test_a_path_that_cannot_be_bound_is_named(path: str) -> None:
-    with pytest.raises(PenumbraError, match=f"endpoint ipc://{path}"):
+    with pytest.raises(PenumbraError, match=f"endpoint: .*ipc://{path}"):
         Publisher(f"ipc://{path}")
 
 
@@ -350,9 +351,9 @@ def test_a_path_that_cannot_be_bound_is_named(path: str) -> None:
     ],
 )
 def test_a_malformed_endpoint_is_named(endpoint: str) -> None:
-    with pytest.raises(PenumbraError, match=f"endpoint {endpoint}"):
+    with pytest.raises(PenumbraError, match=f"endpoint: {endpoint}"):
         Publisher(endpoint, allow_lan=True)
-    with pytest.raises(PenumbraError, match=f"endpoint {endpoint}"):
+    with pytest.raises(PenumbraError, match=f"endpoint: {endpoint}"):
         Subscriber(endpoint)
 
 
@@ -366,7 +367,7 @@ def test_a_free_port_is_for_the_publisher_to_choose(endpoint: str) -> None:
 
 def test_an_address_of_another_machine_cannot_be_bound() -> None:
     with pytest.raises(
-        PenumbraError, match=r"endpoint tcp://192\.0\.2\.1:5590"
+        PenumbraError, match=r"endpoint: .* tcp://192\.0\.2\.1:5590"
     ):  # reserved for documentation
         Publisher("tcp://192.0.2.1:5590", allow_lan=True)
 
