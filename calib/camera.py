@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from engines.camera import Intrinsics, plausible_focal
 from engines.errors import PenumbraError
+from engines.files import read_at_most
 
 MAX_BYTES = 2**20
 """A calibration is some hundred bytes; larger files are refused before they are read."""
@@ -58,18 +59,11 @@ def load_intrinsics(path: Path, size: tuple[int, int]) -> Intrinsics:
 
 def _read_json(path: Path) -> Any:
     try:
-        if path.exists() and not path.is_file():
-            raise PenumbraError(f"calib {path}: is not a regular file; {_REMEDY}.")
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        return json.loads(read_at_most(path, MAX_BYTES))
     except OSError as error:
         raise PenumbraError(f"calib {path}: {error.strerror or error}; {_REMEDY}.") from error
-    if len(content) > MAX_BYTES:
-        raise PenumbraError(f"calib {path}: is larger than {MAX_BYTES} bytes; {_REMEDY}.")
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:  # a JSON error is a ValueError
-        raise PenumbraError(f"calib {path}: is not a calibration; {_REMEDY}.") from error
+    except (ValueError, RecursionError) as error:  # JSON's own error is a ValueError
+        raise PenumbraError(f"calib {path}: is not a calibration ({error}); {_REMEDY}.") from error
 
 
 def _check_numbers(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from engines.errors import PenumbraError
+from engines.files import read_at_most
 from engines.pickle_machine import Function, PickleError, Placeholder, execute
 
 MAX_FILE_BYTES = 2**29
@@ -36,12 +37,11 @@ def read_smpl_pickle(path: Path) -> dict[str, Any]:
             pickle of a dictionary.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            raise PickleError(f"is larger than {MAX_FILE_BYTES} bytes")
+        data = read_at_most(path, MAX_FILE_BYTES)
         content = execute(data, _resolve)
-    except (OSError, PickleError) as error:
+    except OSError as error:
+        raise PenumbraError(f"{path}: {error.strerror or error}; give an official file.") from error
+    except ValueError as error:
         raise PenumbraError(
             f"{path}: is not a readable SMPL pickle: it {error}; give an official file."
         ) from error
@@ -101,7 +101,7 @@ class _Scalar(Placeholder):
     def __init__(self, *dtype_and_data: Any) -> None:
         self.state = dtype_and_data
 
-    def finished(self) -> np.generic:
+    def finished(self) -> Any:
         match self.state:
             case (np.dtype() as dtype, data):
                 return _array((), dtype, "C", data)[()]
@@ -230,6 +230,11 @@ def _reconstructor(cls: Any, base: Any, _state: Any) -> Placeholder:
     return cls.call()
 
 
+def _bytes() -> bytes:
+    """`bytes`, with which Python 3 writes empty ones in old protocols."""
+    return b""
+
+
 def _ordered_dict(*arguments: Any) -> dict[Any, Any]:
     match arguments:
         case () | ([],):
@@ -278,6 +283,7 @@ def _functions() -> dict[tuple[str, str], Function]:
     for module in ("__builtin__", "builtins"):
         known[module, "object"] = _OBJECT
         known[module, "set"] = Function("set", _set)
+        known[module, "bytes"] = Function("bytes", _bytes)
     for name, function in _SPARSE.items():
         form = name.removesuffix("_matrix")
         for module in ("scipy.sparse", f"scipy.sparse.{form}", f"scipy.sparse._{form}"):

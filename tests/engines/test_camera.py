@@ -4,6 +4,7 @@ used.
 
 import json
 import math
+import os
 from pathlib import Path
 
 import cv2
@@ -165,6 +166,16 @@ def test_calibration_without_distortion_is_a_pinhole(tmp_path: Path) -> None:
             SIZE,
             r"point \(655, 0\) .* lies outside",
         ),
+        ({"dist": [1e308, 0, 0, 0, 0]}, SIZE, "'dist' must be"),
+        ({"dist": [9e3, 9e3, 9e3, 9e3, 9e3]}, SIZE, "'dist' cannot be removed"),
+        (
+            {"matrix": [[1e-300, 0, 655.0], [0, 910.0, 340.0], [0, 0, 1]]},
+            SIZE,
+            "focal lengths of 1e-300 and 910 px are impossible",
+        ),
+        ({"size": [2**17, 720]}, SIZE, "'size' must be"),
+        ({"size": [1e300, 720]}, SIZE, "'size' must be"),
+        ({"matrix": "\x1b[2J"}, SIZE, "is not a calibration; give JSON"),
         ({}, (640, 480), r"made for 1280x720 px, the image has 640x480"),
     ],
 )
@@ -192,3 +203,28 @@ def test_file_that_is_no_calibration_is_refused(tmp_path: Path, content: str) ->
 def test_missing_calibration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PenumbraError, match=r"calib .*absent\.json: No such file"):
         load_intrinsics(tmp_path / "absent.json", SIZE)
+
+
+def test_deep_json_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cam.json").write_text("[" * 500_000)
+    with pytest.raises(PenumbraError, match="is not a calibration"):
+        load_intrinsics(tmp_path / "cam.json", SIZE)
+    calibration(tmp_path, matrix="deep")
+    deep = (tmp_path / "cam.json").read_text().replace('"deep"', "[" * 900 + "]" * 900)
+    (tmp_path / "cam.json").write_text(deep)
+    with pytest.raises(PenumbraError, match="is not a calibration"):
+        load_intrinsics(tmp_path / "cam.json", SIZE)
+
+
+def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "cam.json").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(PenumbraError, match="larger than 1048576 bytes"):
+        load_intrinsics(tmp_path / "cam.json", SIZE)
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        with pytest.raises(PenumbraError, match=r"regular file|directory"):
+            load_intrinsics(path, SIZE)
