@@ -27,7 +27,7 @@ from trainer.data.samples import Batch, encode, read
 from trainer.evaluation.metrics import published_moments
 from trainer.export.onnx import load_flow
 from trainer.model.flow import PoseFlow
-from trainer.model.kinematics import Skeleton, view_joints
+from trainer.model.kinematics import SkeletonTensors, view_joints
 from trainer.runs.folder import load_config, load_method
 
 HYPOTHESES = 100
@@ -38,7 +38,7 @@ class CalibrateConfig:
     """What to look at, and where to write."""
 
     run: Path = Path("runs/first")
-    val: tuple[Path, ...] = (Path("runs/pairs/val"), Path("runs/ambiguous/val"))
+    val: tuple[Path, ...] = (Path("runs/dataset/val"), Path("runs/ambiguous/val"))
     """Batch of validation subjects, to fit on: ordinary and ambiguous ones."""
     test: tuple[Path, ...] = (Path("runs/ambiguous/test"),)
     """Batch of test subjects, to measure on."""
@@ -49,8 +49,8 @@ class CalibrateConfig:
 @torch.no_grad()
 def errors_of(
     flow: PoseFlow,
-    skeleton: Skeleton,
-    raw: RawRecords,
+    skeleton: SkeletonTensors,
+    records: RawRecords,
     body: BodyModel,
     data: str,
     chunk: int = 250,
@@ -66,20 +66,20 @@ def errors_of(
         data: what they are, for the record.
         chunk: pictures at a time.
     """
-    pairs, z = encode(raw, body), torch.from_numpy(noise(HYPOTHESES))
+    pairs, z = encode(records, body), torch.from_numpy(noise(HYPOTHESES))
     chunks = torch.arange(pairs.size).split(chunk)
     columns = zip(*(_errors(flow, skeleton, pairs.rows(index), z) for index in chunks), strict=True)
     error, cov, ray, p_visible, entropy, far, far_std = (np.concatenate(parts) for parts in columns)
     seen = np.full((pairs.size, 24), np.nan)
     for landmark in LIMBS:
-        seen[:, JOINT_OF_LANDMARK[landmark]] = raw["visibility"][:, landmark]
+        seen[:, JOINT_OF_LANDMARK[landmark]] = records["visibility"][:, landmark]
     return CalibrationDataset(
         error, cov, ray, pairs.visible.numpy() > 0.5, p_visible, entropy, seen, far, far_std, data
     )
 
 
 def _errors(
-    flow: PoseFlow, skeleton: Skeleton, batch: Batch, z: torch.Tensor
+    flow: PoseFlow, skeleton: SkeletonTensors, batch: Batch, z: torch.Tensor
 ) -> tuple[np.ndarray, ...]:
     """Error, covariance, ray, probability of being visible, entropy, and the distance's error and
     spread, in the view.
@@ -118,13 +118,13 @@ def main(config: CalibrateConfig) -> None:
     body = BodyModel.load(load_config(config.run).body)
     for split, who, folders in (("val", "validation", config.val), ("test", "test", config.test)):
         parts = {folder: read(folder, body) for folder in folders}
-        raw = {
+        records = {
             key: np.concatenate([part[key] for part in parts.values()])
             for key in next(iter(parts.values()))
         }
         path = config.out / f"{split}_errors.npz"
         data = describe({folder: len(part["rotvec"]) for folder, part in parts.items()}, who)
-        errors_of(flow, skeleton, raw, body, data).save(path)
+        errors_of(flow, skeleton, records, body, data).save(path)
         print(f"{path}: {data}")
     print(
         f"next: python -m calib.uncertainty --fit {config.out}/val_errors.npz --measure {config.out}/test_errors.npz"

@@ -24,11 +24,11 @@ from trainer import evaluate
 from trainer.command import start
 from trainer.data.exact import LandmarkSource
 from trainer.methods.method import Supervision
-from trainer.methods.registry import NAMES, Name
+from trainer.methods.registry import METHOD_NAMES, MethodName
 
-FIRST: tuple[Name, ...] = ("prohmr", "mhentropy", "hmr")
+FIRST: tuple[MethodName, ...] = ("prohmr", "mhentropy", "hmr")
 """Methods that are trained under both supervisions; the others only under 3d."""
-CLAIM: tuple[Name, ...] = ("prohmr", "mhentropy")
+CLAIM: tuple[MethodName, ...] = ("prohmr", "mhentropy")
 """Methods whose comparison the paper's claim rests on; they are trained in both forms."""
 
 
@@ -36,7 +36,7 @@ CLAIM: tuple[Name, ...] = ("prohmr", "mhentropy")
 class ReproduceConfig:
     """How much of it."""
 
-    pairs: Path = Path("runs/pairs")
+    dataset: Path = Path("runs/dataset")
     out: Path = Path("runs/table")
     tables: Path = Path("runs/tables")
     """A folder for each form."""
@@ -56,7 +56,7 @@ class ReproduceConfig:
 class Job:
     """One run."""
 
-    method: Name
+    method: MethodName
     supervision: Supervision
     seed: int
     landmark_source: LandmarkSource = "rendered"
@@ -79,7 +79,7 @@ def jobs(seeds: int) -> list[Job]:
     time; exact ones last.
     """
     both = [Job(m, s, seed) for seed in range(seeds) for s in get_args(Supervision) for m in FIRST]
-    others = [Job(m, "3d", seed) for seed in range(seeds) for m in NAMES if m not in FIRST]
+    others = [Job(m, "3d", seed) for seed in range(seeds) for m in METHOD_NAMES if m not in FIRST]
     return (
         both
         + others
@@ -96,9 +96,9 @@ def command(job: Job, config: ReproduceConfig) -> list[str]:
     return [
         sys.executable, "-m", "trainer.train",
         "--method", job.method, "--supervision", job.supervision, "--landmark-source", job.landmark_source, "--seed", str(job.seed),
-        "--pairs", str(config.pairs), "--run", str(job.folder(config.out)),
+        "--dataset", str(config.dataset), "--run", str(job.folder(config.out)),
         "--steps", str(job.steps(config)), "--batch", str(config.batch), "--warmup", "200",
-        "--learning-rate", "1e-3", "--ema", "0.995", "--evaluate-every", "2000", "--evaluate-pairs", "500",
+        "--learning-rate", "1e-3", "--ema", "0.995", "--evaluate-every", "2000", "--evaluate-samples", "500",
         "--encoder.width", "384", "--encoder.blocks", "2",
         "--methods.mhentropy.flow.couplings", "6", "--methods.mhentropy.flow.hidden", "128",
         "--methods.mhentropy.evidence.laplace-scale", str(scale),

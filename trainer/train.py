@@ -55,11 +55,11 @@ class Training:
         train: RawRecords,
         body: BodyModel,
         fabric: Fabric,
-        weak: Batch | None = None,
+        unlabelled: Batch | None = None,
     ) -> None:
         _check(config, fabric.world_size)
         torch.manual_seed(config.seed)
-        self.config, self.fabric, self.body, self.weak = config, fabric, body, weak
+        self.config, self.fabric, self.body, self.unlabelled = config, fabric, body, unlabelled
         self.train = train
         self.pool, self.epoch = None, -1
         known = Priors(body, PosePrior.load())
@@ -88,12 +88,12 @@ class Training:
             group["lr"] = config.learning_rate * rate(self.done, config.warmup, config.steps)
         self.method.train()
         self.optimiser.zero_grad(set_to_none=True)
-        terms = self._backward(rng)
+        losses = self._backward(rng)
         gradients = {
             name: p.grad for name, p in self.method.module.named_parameters() if p.grad is not None
         }
         norm = torch.nn.utils.get_total_norm(gradients.values())
-        terms["gradient"] = norm
+        losses["gradient"] = norm
         if torch.isfinite(norm):
             torch.nn.utils.clip_grads_with_norm_(self.method.parameters(), config.clip, norm)
             self.optimiser.step()
@@ -102,7 +102,7 @@ class Training:
             self.skipped += 1
             bad = [
                 name
-                for name, value in (terms | gradients).items()
+                for name, value in (losses | gradients).items()
                 if not torch.isfinite(value).all()
             ]
             log.warning(
@@ -112,7 +112,7 @@ class Training:
                 ", ".join(bad),
             )
         self.done += 1
-        return terms
+        return losses
 
     def _backward(self, rng: StepRng) -> Losses:
         """Gradients of the labelled batch, and of the unlabelled one if there is one."""
@@ -120,16 +120,18 @@ class Training:
         rows = config.batch // self.fabric.world_size
         pool = self._pool(self.done // config.epoch)
         batch = self._noisy(pool.batch(rng.rows(pool.size, rows)), rng)
-        with self.fabric.no_backward_sync(self.method, enabled=self.weak is not None):
-            total, terms = self.method(batch, rng)
+        with self.fabric.no_backward_sync(self.method, enabled=self.unlabelled is not None):
+            total, losses = self.method(batch, rng)
             self.fabric.backward(total)
-        if self.weak is not None:
-            count = config.weak_batch // self.fabric.world_size
-            weak = self._noisy(self.weak.rows(rng.rows(self.weak.size, count)), rng)
-            total, more = self.method(weak, rng, "2d-vis")
-            self.fabric.backward(config.weak_weight * total)
-            terms |= {f"weak_{name}": value for name, value in more.items()}
-        return Losses({name: value.detach() for name, value in terms.items()})
+        if self.unlabelled is not None:
+            count = config.unlabelled_batch // self.fabric.world_size
+            unlabelled = self._noisy(
+                self.unlabelled.rows(rng.rows(self.unlabelled.size, count)), rng
+            )
+            total, more = self.method(unlabelled, rng, "2d-vis")
+            self.fabric.backward(config.unlabelled_weight * total)
+            losses |= {f"unlabelled_{name}": value for name, value in more.items()}
+        return Losses({name: value.detach() for name, value in losses.items()})
 
     def _noisy(self, batch: Batch, rng: StepRng) -> Batch:
         batch = batch.to(self.fabric.device)
@@ -227,16 +229,16 @@ def _check(config: TrainConfig, processes: int) -> None:
         PenumbraError: if a batch does not divide among the processes, or the method cannot use
             unlabelled video.
     """
-    for name, batch in (("--batch", config.batch), ("--weak-batch", config.weak_batch)):
+    for name, batch in (("--batch", config.batch), ("--unlabelled-batch", config.unlabelled_batch)):
         if batch % processes != 0:
             raise PenumbraError(
                 f"{name} {batch} does not divide among {processes} processes; choose a multiple."
             )
-    if config.weak is not None and config.method != "mhentropy":
+    if config.unlabelled is not None and config.method != "mhentropy":
         raise PenumbraError(
             f"--weak: {config.method} cannot learn from unlabelled video; leave it out."
         )
-    if config.landmark_source == "exact" and config.weak is not None:
+    if config.landmark_source == "exact" and config.unlabelled is not None:
         raise PenumbraError(
             "--landmark-source exact: there is no video with exact landmarks; leave --weak out."
         )
@@ -276,9 +278,9 @@ def run(config: TrainConfig) -> Scores:
     fabric = _fabric(config)
     fabric.launch()
     body = BodyModel.load(config.body)
-    train = read(config.pairs / "train", body, config.train_shards)
-    weak = load_video(config.weak, body) if config.weak else None
-    training = Training(config, train, body, fabric, weak)
+    train = read(config.dataset / "train", body, config.train_shards)
+    unlabelled = load_video(config.unlabelled, body) if config.unlabelled else None
+    training = Training(config, train, body, fabric, unlabelled)
     config.run.mkdir(parents=True, exist_ok=True)
     if last.exists():
         training.resume(last)
@@ -295,10 +297,12 @@ def run(config: TrainConfig) -> Scores:
         disable=watch is None,
     )
     for _ in bar:
-        terms = training.step()
+        losses = training.step()
         if watch is not None and training.done % 50 == 0:
-            bar.set_postfix({name: f"{value.item():.2f}" for name, value in terms.items()})
-            watch.terms(training.done, Losses(terms | {"skipped": torch.tensor(training.skipped)}))
+            bar.set_postfix({name: f"{value.item():.2f}" for name, value in losses.items()})
+            watch.losses(
+                training.done, Losses(losses | {"skipped": torch.tensor(training.skipped)})
+            )
         if training.done % config.checkpoint_every == 0 or training.done == config.steps:
             training.save(last)
         if (
@@ -318,9 +322,9 @@ def run(config: TrainConfig) -> Scores:
 
 def _validation(config: TrainConfig, body: BodyModel) -> Batch:
     """The validation pairs that are scored during training, evenly spread."""
-    raw = with_landmark_source(read(config.pairs / "val", body), body, config.landmark_source)
+    raw = with_landmark_source(read(config.dataset / "val", body), body, config.landmark_source)
     val = encode(raw, body)
-    return val.rows(torch.linspace(0, val.size - 1, min(config.evaluate_pairs, val.size)).long())
+    return val.rows(torch.linspace(0, val.size - 1, min(config.evaluate_samples, val.size)).long())
 
 
 if __name__ == "__main__":

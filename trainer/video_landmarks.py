@@ -2,7 +2,7 @@
 
     python -m trainer.video_landmarks --videos a.mp4 b.mp4 --out runs/video
 
-With `python -m trainer.train --weak runs/video` the landmarks supervise as under `2d-vis` in
+With `python -m trainer.train --unlabelled runs/video` the landmarks supervise as under `2d-vis` in
 MHEntropy: visible 2D, prior, entropy. The method thus learns to explain real images, too, and gets
 no answer to copy for what is occluded.
 """

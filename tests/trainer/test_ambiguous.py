@@ -9,7 +9,7 @@ import torch
 
 from engines.body import BodyModel
 from engines.types import JOINT_NAMES
-from tests.support.random_pairs import records
+from tests.support.random_samples import random_records
 from trainer import ambiguous
 from trainer.ambiguous import AmbiguousConfig
 from trainer.data.augment import JOINT_OF_LANDMARK, RawRecords, joints_in_camera
@@ -26,7 +26,7 @@ RIGHT_LEG = [JOINT_NAMES.index(name) for name in ("right_knee", "right_ankle", "
 @pytest.fixture
 def raw(body: BodyModel) -> RawRecords:
     """People whose left arm and right leg are hidden, and whatever else chance hides."""
-    people = records(10, 3, body)
+    people = random_records(10, 3, body)
     people["joint_visible"][:, LEFT_ARM + RIGHT_LEG] = False
     return people
 
@@ -104,8 +104,8 @@ def test_next_to_nothing_seen_is_no_trouble(raw: RawRecords, body: BodyModel) ->
     assert (
         made["points"][5:, 0, 1] < made["points"][5:, 27, 1]
     ).all()  # the head is above the feet
-    pairs = encode(made, body)
-    assert torch.isfinite(pairs.features).all() and (pairs.half_size > 0.01).all()
+    batch = encode(made, body)
+    assert torch.isfinite(batch.features).all() and (batch.half_size > 0.01).all()
 
 
 @pytest.mark.parametrize("clear", [False, True])

@@ -11,38 +11,38 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.flow.sampler import noise
 from engines.kernels import weighted_moments_reference
-from tests.support.random_pairs import mhentropy, random_flow, records, stored_run
+from tests.support.random_samples import mhentropy, random_flow, random_records, stored_run
 from trainer import calibrate
 from trainer.calibrate import CalibrateConfig
 from trainer.data import samples as data
-from trainer.model.kinematics import Skeleton, view_joints
+from trainer.model.kinematics import SkeletonTensors, view_joints
 
 COUNT = 5
 
 
 @pytest.fixture(scope="module")
-def raw(body: BodyModel) -> dict[str, np.ndarray]:
-    return records(COUNT, 3, body)
+def records(body: BodyModel) -> dict[str, np.ndarray]:
+    return random_records(COUNT, 3, body)
 
 
 @pytest.fixture(scope="module")
-def errors(raw: dict[str, np.ndarray], body: BodyModel) -> CalibrationDataset:
-    return calibrate.errors_of(random_flow(1), skeleton(body), raw, body, "five", chunk=2)
+def errors(records: dict[str, np.ndarray], body: BodyModel) -> CalibrationDataset:
+    return calibrate.errors_of(random_flow(1), skeleton(body), records, body, "five", chunk=2)
 
 
-def skeleton(body: BodyModel) -> Skeleton:
-    return Skeleton(
+def skeleton(body: BodyModel) -> SkeletonTensors:
+    return SkeletonTensors(
         *(torch.tensor(part, dtype=torch.float32) for part in (body.J_template, body.J_shapedirs))
     )
 
 
 @torch.no_grad()
 def test_each_picture_is_what_the_live_statistics_say(
-    errors: CalibrationDataset, raw: dict[str, np.ndarray], body: BodyModel
+    errors: CalibrationDataset, records: dict[str, np.ndarray], body: BodyModel
 ) -> None:
-    flow, pairs = random_flow(1), data.encode(raw, body)
+    flow, batch = random_flow(1), data.encode(records, body)
     for i in range(COUNT):
-        one = pairs.rows(torch.tensor([i]))
+        one = batch.rows(torch.tensor([i]))
         bodies, log_q = flow.sample(flow.encode(one.features), torch.from_numpy(noise(100))[None])
         joints = (
             view_joints(skeleton(body), one.R_anchor, one.half_size, bodies)[0].double().numpy()
@@ -63,13 +63,13 @@ def test_several_folders_become_one_file_each(body: BodyModel, tmp_path: Path) -
     """The file says what is in it, and its rows are the folders' one after the other."""
     flow = random_flow(1)
     stored_run(tmp_path / "run", mhentropy(body, flow))
-    for seed, name in enumerate(("pairs/val", "ambiguous/val", "ambiguous/test")):
+    for seed, name in enumerate(("dataset/val", "ambiguous/val", "ambiguous/test")):
         (tmp_path / name).mkdir(parents=True)
-        np.savez(tmp_path / name / "00000.npz", **records(2 + seed, seed, body))
+        np.savez(tmp_path / name / "00000.npz", **random_records(2 + seed, seed, body))
     calibrate.main(
         CalibrateConfig(
             tmp_path / "run",
-            (tmp_path / "pairs/val", tmp_path / "ambiguous/val"),
+            (tmp_path / "dataset/val", tmp_path / "ambiguous/val"),
             (tmp_path / "ambiguous/test",),
             tmp_path,
         )
@@ -80,28 +80,28 @@ def test_several_folders_become_one_file_each(body: BodyModel, tmp_path: Path) -
     )
     assert val.size == 5 and test.size == 4
     assert val.data.endswith(
-        "validation subjects through the landmark network: 2 of pairs/val and 3 of ambiguous/val"
+        "validation subjects through the landmark network: 2 of dataset/val and 3 of ambiguous/val"
     )
     assert test.data.endswith("test subjects through the landmark network: 4 of ambiguous/test")
     with pytest.raises(PenumbraError, match="--val and --test: name at least one"):
         calibrate.main(
             CalibrateConfig(tmp_path / "run", (), (tmp_path / "ambiguous/test",), tmp_path)
         )
-    alone = calibrate.errors_of(flow, skeleton(body), records(3, 1, body), body, "")
+    alone = calibrate.errors_of(flow, skeleton(body), random_records(3, 1, body), body, "")
     np.testing.assert_allclose(val.error[2:], alone.error, atol=1e-6)
 
 
 def test_limbs_have_their_landmark_and_the_rest_has_none(
-    errors: CalibrationDataset, raw: dict[str, np.ndarray]
+    errors: CalibrationDataset, records: dict[str, np.ndarray]
 ) -> None:
     np.testing.assert_array_equal(
-        errors.landmark_visibility[:, 20], raw["visibility"][:, 15]
+        errors.landmark_visibility[:, 20], records["visibility"][:, 15]
     )  # left wrist
     np.testing.assert_array_equal(
-        errors.landmark_visibility[:, 2], raw["visibility"][:, 24]
+        errors.landmark_visibility[:, 2], records["visibility"][:, 24]
     )  # right hip
     assert (~np.isnan(errors.landmark_visibility)).all(0).sum() == 12
-    np.testing.assert_array_equal(errors.visible, raw["joint_visible"])
+    np.testing.assert_array_equal(errors.visible, records["joint_visible"])
     assert errors.p_visible.min() > 0 and errors.p_visible.max() < 1 and errors.data == "five"
 
 

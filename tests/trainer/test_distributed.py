@@ -18,7 +18,7 @@ import torch
 
 from engines.body import BodyModel
 from tests.support.paths import ROOT
-from tests.support.random_pairs import TINY, TINY_ENCODER, records, unlabelled
+from tests.support.random_samples import TINY, TINY_ENCODER, random_records, unlabelled
 from trainer import train
 from trainer.methods.mhentropy import MHEntropyConfig
 from trainer.methods.registry import MethodConfigs
@@ -37,13 +37,13 @@ def config(body: BodyModel, tmp_path_factory: pytest.TempPathFactory) -> TrainCo
     process draws itself.
     """
     folder = tmp_path_factory.mktemp("distributed")
-    for name, seed in (("pairs/train", 1), ("pairs/val", 2), ("video", 3)):
+    for name, seed in (("dataset/train", 1), ("dataset/val", 2), ("video", 3)):
         (folder / name).mkdir(parents=True)
-        people = records(20, seed, body)
+        people = random_records(20, seed, body)
         np.savez(folder / name / "00000.npz", **(unlabelled(people) if name == "video" else people))
     return TrainConfig(
-        pairs=folder / "pairs", weak=folder / "video", run=folder / "one", steps=FIRST, batch=8, weak_batch=4, warmup=2,
-        learning_rate=LEARNING_RATE, epoch=3, evaluate_pairs=4, threads=torch.get_num_threads(),
+        dataset=folder / "dataset", unlabelled=folder / "video", run=folder / "one", steps=FIRST, batch=8, unlabelled_batch=4, warmup=2,
+        learning_rate=LEARNING_RATE, epoch=3, evaluate_samples=4, threads=torch.get_num_threads(),
         encoder=dataclasses.replace(TINY_ENCODER, dropout=0.0),
         methods=MethodConfigs(mhentropy=MHEntropyConfig(flow=TINY)),
     )  # fmt: skip
@@ -52,9 +52,9 @@ def config(body: BodyModel, tmp_path_factory: pytest.TempPathFactory) -> TrainCo
 def command_line(config: TrainConfig) -> list[str]:
     """What a user types for this configuration."""
     options = {
-        "pairs": config.pairs, "weak": config.weak, "run": config.run, "steps": config.steps, "batch": config.batch,
-        "weak-batch": config.weak_batch, "warmup": config.warmup, "learning-rate": config.learning_rate,
-        "epoch": config.epoch, "evaluate-pairs": config.evaluate_pairs, "encoder.width": config.encoder.width,
+        "dataset": config.dataset, "unlabelled": config.unlabelled, "run": config.run, "steps": config.steps, "batch": config.batch,
+        "unlabelled-batch": config.unlabelled_batch, "warmup": config.warmup, "learning-rate": config.learning_rate,
+        "epoch": config.epoch, "evaluate-samples": config.evaluate_samples, "encoder.width": config.encoder.width,
         "encoder.blocks": config.encoder.blocks, "encoder.dropout": config.encoder.dropout,
         "methods.mhentropy.flow.couplings": TINY.couplings, "methods.mhentropy.flow.hidden": TINY.hidden,
     }  # fmt: skip

@@ -13,13 +13,13 @@ from engines.body import BodyModel
 from engines.convert_smpl import convert
 from engines.errors import PenumbraError
 from realtime.demo import clip_path
-from tests.support.random_pairs import TINY, TINY_ENCODER, prior, records
+from tests.support.random_samples import TINY, TINY_ENCODER, prior, random_records
 from tests.support.synthetic_smpl import synthetic_smpl
 from trainer import train
 from trainer.evaluate import EvaluateConfig, benchmarks, main
 from trainer.evaluation.measure import MeasureConfig
 from trainer.methods.mhentropy import MHEntropyConfig
-from trainer.methods.registry import MethodConfigs, Name
+from trainer.methods.registry import MethodConfigs, MethodName
 from trainer.runs.config import TrainConfig
 from trainer.runs.folder import load_method
 
@@ -40,21 +40,23 @@ def home(tmp_path_factory: pytest.TempPathFactory, body: BodyModel) -> Path:
     """Both benchmarks, in several shards; pairs; and two runs of two steps."""
     home = tmp_path_factory.mktemp("home")
     folders = {
-        "pairs/train": (1, 8),
-        "pairs/val": (1, 4),
+        "dataset/train": (1, 8),
+        "dataset/val": (1, 4),
         "clear/test": (2, 4),
         "ambiguous/test": (3, 4),
     }
     for seed, (name, (shards, count)) in enumerate(folders.items()):
         (home / name).mkdir(parents=True)
         for shard in range(shards):
-            np.savez(home / name / f"{shard:05d}.npz", **records(count, 10 * seed + shard, body))
-    names: tuple[Name, ...] = ("mhentropy", "hmr")
+            np.savez(
+                home / name / f"{shard:05d}.npz", **random_records(count, 10 * seed + shard, body)
+            )
+    names: tuple[MethodName, ...] = ("mhentropy", "hmr")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train.PosePrior, "load", staticmethod(prior))
         for name in names:
             config = TrainConfig(
-                method=name, pairs=home / "pairs", run=home / name, steps=2, batch=4, evaluate_every=100,
+                method=name, dataset=home / "dataset", run=home / name, steps=2, batch=4, evaluate_every=100,
                 threads=torch.get_num_threads(), encoder=TINY_ENCODER,
                 methods=MethodConfigs(mhentropy=MHEntropyConfig(flow=TINY)),
             )  # fmt: skip
@@ -119,17 +121,17 @@ def test_exact_landmarks_are_others(home: Path, tmp_path: Path, body: BodyModel)
         "exact ambiguous CMU",
     ]
     assert exact["exact CMU"].size == 8 and exact["exact ambiguous CMU"].size == 12
-    for name, pairs in seen.items():
+    for name, batch in seen.items():
         other = exact[f"exact {name}"]
-        assert torch.equal(pairs.visible, other.visible)
-        assert not torch.allclose(pairs.features, other.features)
+        assert torch.equal(batch.visible, other.visible)
+        assert not torch.allclose(batch.features, other.features)
 
 
 def test_runs_are_scored_on_what_they_learnt_from(home: Path, tmp_path: Path) -> None:
     run = tmp_path / "exact"
     train.run(
         TrainConfig(
-            method="hmr", landmark_source="exact", pairs=home / "pairs", run=run, steps=1, batch=4, evaluate_every=100,
+            method="hmr", landmark_source="exact", dataset=home / "dataset", run=run, steps=1, batch=4, evaluate_every=100,
             threads=torch.get_num_threads(), encoder=TINY_ENCODER,
         )
     )  # fmt: skip
@@ -191,9 +193,9 @@ def test_a_dataset_takes_the_place_of_the_benchmarks(
         root=frame_file(tmp_path),
         pictures=1,
     )
-    ((name, pairs),) = benchmarks(config, body).items()
-    assert name == "prohmr (labels on the default body)" and pairs.size == 1
-    assert not pairs.betas.any()  # those of another body mean nothing to this one
+    ((name, batch),) = benchmarks(config, body).items()
+    assert name == "prohmr (labels on the default body)" and batch.size == 1
+    assert not batch.betas.any()  # those of another body mean nothing to this one
     main(config)
     values = stored(tmp_path / "out")["mhentropy", name]
     assert (values["pa_best_1"] or 0) > 0 and values["spearman"] is None
@@ -211,7 +213,7 @@ def test_a_body_of_the_users_own_goes_all_the_way(
     own, run = BodyModel.load(tmp_path / "own.npz"), tmp_path / "run"
     train.run(
         TrainConfig(
-            method="hmr", body=tmp_path / "own.npz", pairs=home / "pairs", run=run, steps=1, batch=4, evaluate_every=100,
+            method="hmr", body=tmp_path / "own.npz", dataset=home / "dataset", run=run, steps=1, batch=4, evaluate_every=100,
             threads=torch.get_num_threads(), encoder=TINY_ENCODER,
         )
     )  # fmt: skip
@@ -221,8 +223,8 @@ def test_a_body_of_the_users_own_goes_all_the_way(
     config = config_of(
         home, tmp_path / "out", runs=(run,), dataset="prohmr", root=frame_file(tmp_path), pictures=1
     )
-    pairs = benchmarks(config, own, own_body=True)["prohmr"]
-    assert (pairs.betas == 3.0).all()
+    batch = benchmarks(config, own, own_body=True)["prohmr"]
+    assert (batch.betas == 3.0).all()
     main(config)
     assert set(stored(tmp_path / "out")) == {("hmr", "prohmr")}
     with pytest.raises(PenumbraError, match="--runs: they were trained for different bodies"):
@@ -249,4 +251,4 @@ def test_what_is_missing_is_named(home: Path, tmp_path: Path, body: BodyModel) -
     with pytest.raises(PenumbraError, match="--runs: name at least one"):
         main(config_of(home, tmp_path, runs=()))
     with pytest.raises(PenumbraError, match=r"--runs: .* the same method, supervision and seed"):
-        main(config_of(home, tmp_path, runs=(home / "hmr", home / "pairs" / ".." / "hmr")))
+        main(config_of(home, tmp_path, runs=(home / "hmr", home / "dataset" / ".." / "hmr")))

@@ -17,7 +17,7 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.flow.features import NUM_FEATURES
 from engines.flow.model import FlowModel
-from tests.support.random_pairs import (
+from tests.support.random_samples import (
     TINY_ENCODER,
     mhentropy,
     priors,

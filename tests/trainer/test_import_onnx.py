@@ -8,7 +8,7 @@ import torch
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from tests.support.random_pairs import mhentropy, random_flow, stored_run
+from tests.support.random_samples import mhentropy, random_flow, stored_run
 from trainer import export_onnx, import_onnx
 from trainer.export_onnx import ExportConfig
 from trainer.import_onnx import ImportConfig

@@ -14,7 +14,7 @@ import tyro
 
 from engines.errors import PenumbraError
 from trainer import evaluate, reproduce
-from trainer.methods.registry import NAMES
+from trainer.methods.registry import METHOD_NAMES
 from trainer.reproduce import FIRST, Job, ReproduceConfig, command, finished, jobs
 from trainer.runs.config import TrainConfig
 
@@ -24,7 +24,7 @@ def test_every_run_is_listed_once_and_the_papers_comparison_first() -> None:
         listed = jobs(seeds)
         assert set(Counter(listed).values()) == {1}
         both = {Job(m, s, seed) for m in FIRST for s in ("2d-vis", "3d") for seed in range(seeds)}
-        other = {Job(m, "3d", seed) for m in NAMES if m not in FIRST for seed in range(seeds)}
+        other = {Job(m, "3d", seed) for m in METHOD_NAMES if m not in FIRST for seed in range(seeds)}
         exact = {
             replace(job, landmark_source="exact")
             for job in both
@@ -98,7 +98,7 @@ def test_all_is_trained_with_the_same_sizes_and_then_scored(
     tmp_path: Path, recorder: Recorder, scored: list[evaluate.EvaluateConfig]
 ) -> None:
     config = ReproduceConfig(
-        pairs=Path("some"),
+        dataset=Path("some"),
         out=tmp_path,
         tables=tmp_path / "tables",
         seeds=1,
@@ -113,7 +113,7 @@ def test_all_is_trained_with_the_same_sizes_and_then_scored(
         Job(c.method, c.supervision, c.seed, c.landmark_source) for c in configs
     ) == Counter(jobs(1))
     for c in configs:
-        assert (c.pairs, c.steps, c.batch) == (
+        assert (c.dataset, c.steps, c.batch) == (
             Path("some"),
             5 if (c.supervision, c.landmark_source) == ("3d", "rendered") else 7,
             3,
@@ -125,7 +125,7 @@ def test_all_is_trained_with_the_same_sizes_and_then_scored(
         )
         assert (
             c.run == Job(c.method, c.supervision, c.seed, c.landmark_source).folder(tmp_path)
-            and c.weak is None
+            and c.unlabelled is None
         )
         assert (c.run / "log.txt").read_text() == "trained\n"
     # Forms are scored apart.

@@ -14,11 +14,11 @@ from lightning_fabric import Fabric
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.flow.features import NUM_FEATURES
-from tests.support.random_pairs import (
+from tests.support.random_samples import (
     TINY,
     TINY_ENCODER,
     prior,
-    records,
+    random_records,
     unlabelled,
 )
 from trainer import train
@@ -40,25 +40,25 @@ def known_prior(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def raw(body: BodyModel) -> RawRecords:
-    return records(24, 1, body)
+def records(body: BodyModel) -> RawRecords:
+    return random_records(24, 1, body)
 
 
 @pytest.fixture
 def config(tmp_path: Path, body: BodyModel) -> TrainConfig:
     """Six steps on a folder of pairs, which are perturbed anew after every second."""
     for split, seed in (("train", 1), ("val", 2)):
-        (tmp_path / "pairs" / split).mkdir(parents=True)
-        np.savez(tmp_path / "pairs" / split / "00000.npz", **records(12, seed, body))
+        (tmp_path / "dataset" / split).mkdir(parents=True)
+        np.savez(tmp_path / "dataset" / split / "00000.npz", **random_records(12, seed, body))
     return TrainConfig(
-        pairs=tmp_path / "pairs", run=tmp_path / "run", steps=6, batch=8, warmup=2, threads=torch.get_num_threads(),
+        dataset=tmp_path / "dataset", run=tmp_path / "run", steps=6, batch=8, warmup=2, threads=torch.get_num_threads(),
         evaluate_every=4, checkpoint_every=3, epoch=2, encoder=TINY_ENCODER,
         methods=MethodConfigs(mhentropy=MHEntropyConfig(flow=TINY)),
     )  # fmt: skip
 
 
-def start(config: TrainConfig, raw: RawRecords, body: BodyModel) -> Training:
-    return Training(config, raw, body, Fabric(accelerator="cpu", devices=1))
+def start(config: TrainConfig, records: RawRecords, body: BodyModel) -> Training:
+    return Training(config, records, body, Fabric(accelerator="cpu", devices=1))
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -94,7 +94,7 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(
         torch.testing.assert_close(resumed[name], value, atol=0, rtol=0, msg=name)
     # What made the run lies beside it.
     (only,) = json.loads((config.run / "config.json").read_text())["starts"]
-    assert only["training_pairs"] == 12 and only["at_step"] == 0
+    assert only["training_samples"] == 12 and only["at_step"] == 0
     assert (
         only["config"]["methods"]["mhentropy"]["flow"] == vars(TINY) and only["config"]["seed"] == 0
     )
@@ -122,16 +122,16 @@ def test_a_run_does_not_go_on_with_other_settings(
     config: TrainConfig, change: dict[str, Any], named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config.run.mkdir()
-    runs.record(config, config.run, pairs=12, done=1)
+    runs.record(config, config.run, dataset=12, done=1)
     (config.run / "last.pt").write_bytes(b"")
     with pytest.raises(PenumbraError, match=f"was begun with another {named}; name a new folder"):
         train.run(dataclasses.replace(config, **change))
 
 
 def test_an_imported_run_can_only_be_started_from(
-    config: TrainConfig, raw: RawRecords, body: BodyModel, tmp_path: Path
+    config: TrainConfig, records: RawRecords, body: BodyModel, tmp_path: Path
 ) -> None:
-    training = start(config, raw, body)
+    training = start(config, records, body)
     torch.save({"method": {}, "average": {}, "done": 0, "skipped": 0}, tmp_path / "last.pt")
     with pytest.raises(PenumbraError, match="give it as --start"):
         training.resume(tmp_path / "last.pt")
@@ -139,12 +139,12 @@ def test_an_imported_run_can_only_be_started_from(
 
 def test_a_kill_while_saving_leaves_the_previous_checkpoint(
     config: TrainConfig,
-    raw: RawRecords,
+    records: RawRecords,
     body: BodyModel,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    training, path = start(config, raw, body), tmp_path / "last.pt"
+    training, path = start(config, records, body), tmp_path / "last.pt"
     training.step()
     training.save(path)
     training.step()
@@ -156,15 +156,15 @@ def test_a_kill_while_saving_leaves_the_previous_checkpoint(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(torch, "save", dies)
         training.save(path)
-    fresh = start(config, raw, body)
+    fresh = start(config, records, body)
     fresh.resume(path)
     assert fresh.done == 1
 
 
 def test_a_gradient_that_is_not_finite_is_skipped_counted_and_logged(
-    config: TrainConfig, raw: RawRecords, body: BodyModel, caplog: pytest.LogCaptureFixture
+    config: TrainConfig, records: RawRecords, body: BodyModel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    unreadable = raw | {"visibility": np.full_like(raw["visibility"], np.nan)}
+    unreadable = records | {"visibility": np.full_like(records["visibility"], np.nan)}
     training = start(config, unreadable, body)
     before = {name: value.clone() for name, value in training.average.state_dict().items()}
     moments = training.optimiser.state_dict()["state"]
@@ -177,7 +177,7 @@ def test_a_gradient_that_is_not_finite_is_skipped_counted_and_logged(
         for name, value in method.state_dict().items():
             torch.testing.assert_close(value, before[name], atol=0, rtol=0)
     assert training.optimiser.state_dict()["state"] == moments == {}
-    training.pool = Pool(raw, body, config.augment, 0, 0)
+    training.pool = Pool(records, body, config.augment, 0, 0)
     training.step()
     assert (training.skipped, training.done) == (1, 2)
     after = training.method.module.state_dict()
@@ -186,9 +186,9 @@ def test_a_gradient_that_is_not_finite_is_skipped_counted_and_logged(
 
 
 def test_one_picture_that_is_not_finite_spoils_its_step_only(
-    config: TrainConfig, raw: RawRecords, body: BodyModel
+    config: TrainConfig, records: RawRecords, body: BodyModel
 ) -> None:
-    spoilt = raw | {"visibility": raw["visibility"].copy()}
+    spoilt = records | {"visibility": records["visibility"].copy()}
     spoilt["visibility"][5] = np.nan
     training = start(dataclasses.replace(config, batch=4, epoch=100), spoilt, body)
     for _ in range(20):
@@ -199,13 +199,15 @@ def test_one_picture_that_is_not_finite_spoils_its_step_only(
     )
 
 
-def test_training_lowers_the_loss(config: TrainConfig, raw: RawRecords, body: BodyModel) -> None:
+def test_training_lowers_the_loss(
+    config: TrainConfig, records: RawRecords, body: BodyModel
+) -> None:
     config = dataclasses.replace(config, steps=60, batch=32, learning_rate=3e-3, epoch=1000)
-    training = start(config, raw, body)
-    terms = [training.step() for _ in range(config.steps)]
+    training = start(config, records, body)
+    losses = [training.step() for _ in range(config.steps)]
     for name in ("likelihood", "center", "visible"):
         first, last = (
-            torch.stack([t[name] for t in part]).mean().item() for part in (terms[:5], terms[-5:])
+            torch.stack([t[name] for t in part]).mean().item() for part in (losses[:5], losses[-5:])
         )
         assert last < first, name
     assert training.skipped == 0
@@ -214,10 +216,10 @@ def test_training_lowers_the_loss(config: TrainConfig, raw: RawRecords, body: Bo
 @pytest.mark.parametrize("supervision", ["2d-vis", "3d"])
 @pytest.mark.parametrize("method", ["mhentropy", "hmr"])
 def test_every_supervision_trains(
-    config: TrainConfig, raw: RawRecords, body: BodyModel, method: str, supervision: str
+    config: TrainConfig, records: RawRecords, body: BodyModel, method: str, supervision: str
 ) -> None:
     chosen = dataclasses.replace(config, method=method, supervision=supervision)
-    training = start(chosen, raw, body)
+    training = start(chosen, records, body)
     before = {name: value.clone() for name, value in training.method.module.state_dict().items()}
     training.step()
     assert training.skipped == 0
@@ -229,8 +231,10 @@ def test_every_supervision_trains(
     assert any("encoder" in name for name in moved)
 
 
-def test_the_averaged_weights_follow(config: TrainConfig, raw: RawRecords, body: BodyModel) -> None:
-    training = start(dataclasses.replace(config, ema=0.75), raw, body)
+def test_the_averaged_weights_follow(
+    config: TrainConfig, records: RawRecords, body: BodyModel
+) -> None:
+    training = start(dataclasses.replace(config, ema=0.75), records, body)
     name = "flow.encoder.first.weight"
     mean = training.average.state_dict()[name].clone()
     for done in range(8):
@@ -241,22 +245,22 @@ def test_the_averaged_weights_follow(config: TrainConfig, raw: RawRecords, body:
 
 
 def test_unlabelled_video_supervises_beside_the_pairs(
-    config: TrainConfig, raw: RawRecords, body: BodyModel, tmp_path: Path
+    config: TrainConfig, records: RawRecords, body: BodyModel, tmp_path: Path
 ) -> None:
     (tmp_path / "video").mkdir()
-    np.savez(tmp_path / "video" / "a.npz", **unlabelled(records(10, 7, body)))
-    weak = load_video(tmp_path / "video", body)
-    config = dataclasses.replace(config, weak=tmp_path / "video", weak_batch=4)
+    np.savez(tmp_path / "video" / "a.npz", **unlabelled(random_records(10, 7, body)))
+    video = load_video(tmp_path / "video", body)
+    config = dataclasses.replace(config, unlabelled=tmp_path / "video", unlabelled_batch=4)
     gradients = []
     for weight in (0.0, 1.0, 2.0):
-        chosen = dataclasses.replace(config, weak_weight=weight, clip=1e9)
-        training = Training(chosen, raw, body, Fabric(accelerator="cpu", devices=1), weak)
-        terms = training.step()
+        chosen = dataclasses.replace(config, unlabelled_weight=weight, clip=1e9)
+        training = Training(chosen, records, body, Fabric(accelerator="cpu", devices=1), video)
+        losses = training.step()
         assert training.skipped == 0
         assert {
-            "weak_reprojection",
-            "weak_negative_entropy",
-        } <= terms.keys() and "weak_likelihood" not in terms
+            "unlabelled_reprojection",
+            "unlabelled_negative_entropy",
+        } <= losses.keys() and "unlabelled_likelihood" not in losses
         method = training.method.module
         gradients.append(
             {name: p.grad.clone() for name, p in method.named_parameters() if p.grad is not None}
@@ -274,19 +278,21 @@ def test_unlabelled_video_supervises_beside_the_pairs(
 
 
 def test_other_methods_refuse_video_and_batches_must_divide(
-    config: TrainConfig, raw: RawRecords, body: BodyModel
+    config: TrainConfig, records: RawRecords, body: BodyModel
 ) -> None:
-    with pytest.raises(PenumbraError, match="--weak: hmr cannot learn from unlabelled video"):
-        start(dataclasses.replace(config, method="hmr", weak=Path("video")), raw, body)
+    with pytest.raises(PenumbraError, match="--unlabelled: hmr cannot learn from unlabelled video"):
+        start(dataclasses.replace(config, method="hmr", unlabelled=Path("video")), records, body)
     with pytest.raises(PenumbraError, match="--batch 7 does not divide among 2 processes"):
         train._check(dataclasses.replace(config, batch=7), 2)
     with pytest.raises(
         PenumbraError, match="--landmark-source exact: there is no video with exact landmarks"
     ):
-        video = dataclasses.replace(config, landmark_source="exact", weak=Path("video"))
+        video = dataclasses.replace(config, landmark_source="exact", unlabelled=Path("video"))
         train._check(video, 1)
-    with pytest.raises(PenumbraError, match="--weak-batch 5 does not divide among 2 processes"):
-        train._check(dataclasses.replace(config, weak_batch=5), 2)
+    with pytest.raises(
+        PenumbraError, match="--unlabelled-batch 5 does not divide among 2 processes"
+    ):
+        train._check(dataclasses.replace(config, unlabelled_batch=5), 2)
 
 
 def test_a_run_trains_scores_and_loads(config: TrainConfig) -> None:

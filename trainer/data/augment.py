@@ -45,62 +45,64 @@ class AugmentConfig:
 
 
 def perturb(
-    raw: RawRecords, body: BodyModel, config: AugmentConfig, rng: np.random.Generator
+    records: RawRecords, body: BodyModel, config: AugmentConfig, rng: np.random.Generator
 ) -> RawRecords:
     """Move the truth of each pair and what the network saw of it."""
-    count = len(raw["rotvec"])
+    count = len(records["rotvec"])
     delta = rng.uniform(0, config.max_rad, (count, 1, 1)) * rng.standard_normal((count, 24, 3))
     delta[:, 0] *= config.root_rad / max(config.max_rad, 1e-9)
-    rotvec = log_so3(exp_so3(raw["rotvec"].astype(np.float64)) @ exp_so3(delta))
-    mixed = np.sqrt(1 - config.shape**2) * raw["betas"] + config.shape * rng.standard_normal(
-        raw["betas"].shape
+    rotvec = log_so3(exp_so3(records["rotvec"].astype(np.float64)) @ exp_so3(delta))
+    mixed = np.sqrt(1 - config.shape**2) * records["betas"] + config.shape * rng.standard_normal(
+        records["betas"].shape
     )
-    before = joints_in_camera(raw["rotvec"], raw["betas"], raw["pelvis"], body)
-    after = joints_in_camera(rotvec, mixed, raw["pelvis"], body)
-    seen = raw["joint_visible"][:, JOINT_OF_LANDMARK, None].astype(np.float64)
-    focal, distance = raw["focal"][:, None, None], raw["pelvis"][:, 2]
+    before = joints_in_camera(records["rotvec"], records["betas"], records["pelvis"], body)
+    after = joints_in_camera(rotvec, mixed, records["pelvis"], body)
+    seen = records["joint_visible"][:, JOINT_OF_LANDMARK, None].astype(np.float64)
+    focal, distance = records["focal"][:, None, None], records["pelvis"][:, 2]
     moved = after[:, JOINT_OF_LANDMARK] - before[:, JOINT_OF_LANDMARK]
     moved_hips = (after[:, HIPS] - before[:, HIPS]).mean(1, keepdims=True)
     flow = focal * (_flat(after) - _flat(before))[:, JOINT_OF_LANDMARK]
     relative = seen * (moved - moved_hips)
     changed = {
-        "points": raw["points"] + seen * flow,
-        "depth": raw["depth"] + relative[..., 2] * (raw["focal"] / distance)[:, None],
-        "world": raw["world"] + relative,
+        "points": records["points"] + seen * flow,
+        "depth": records["depth"] + relative[..., 2] * (records["focal"] / distance)[:, None],
+        "world": records["world"] + relative,
         "rotvec": rotvec,
         "betas": mixed,
     }
     # A joint that came close to the camera has no sensible flow: such a pair stays as it was.
     ok = after[..., 2].min(1) > 0.3
     kept = {
-        key: np.where(ok.reshape(-1, *[1] * (new.ndim - 1)), new, raw[key])
+        key: np.where(ok.reshape(-1, *[1] * (new.ndim - 1)), new, records[key])
         for key, new in changed.items()
     }
-    return raw | {key: value.astype(np.float32) for key, value in kept.items()}
+    return records | {key: value.astype(np.float32) for key, value in kept.items()}
 
 
-def mirror(raw: RawRecords) -> RawRecords:
+def mirror(records: RawRecords) -> RawRecords:
     """The picture and the person in a mirror that stands upright beside them."""
     landmarks, joints = list(MIRRORED_LANDMARKS), list(MIRRORED_JOINTS)
-    points, world = raw["points"][:, landmarks], raw["world"][:, landmarks]
-    points[..., 0] = raw["size"][:, :1] - points[..., 0]
+    points, world = records["points"][:, landmarks], records["world"][:, landmarks]
+    points[..., 0] = records["size"][:, :1] - points[..., 0]
     world[..., 0] = -world[..., 0]
-    changed = {key: raw[key][:, landmarks] for key in ("depth", "visibility", "presence")}
+    changed = {key: records[key][:, landmarks] for key in ("depth", "visibility", "presence")}
     changed |= {
         "points": points,
         "world": world,
-        "pelvis": raw["pelvis"] * np.array([-1, 1, 1], np.float32),
+        "pelvis": records["pelvis"] * np.array([-1, 1, 1], np.float32),
     }
-    left, top, right, bottom = raw["window"].T
+    left, top, right, bottom = records["window"].T
     changed |= {
-        "window": np.stack([raw["size"][:, 0] - right, top, raw["size"][:, 0] - left, bottom], -1)
+        "window": np.stack(
+            [records["size"][:, 0] - right, top, records["size"][:, 0] - left, bottom], -1
+        )
     }
-    changed |= {"crop_from_image": _mirrored_crop(raw["crop_from_image"], raw["size"])}
+    changed |= {"crop_from_image": _mirrored_crop(records["crop_from_image"], records["size"])}
     changed |= {
-        "rotvec": mirror_pose(raw["rotvec"]),
-        "joint_visible": raw["joint_visible"][:, joints],
+        "rotvec": mirror_pose(records["rotvec"]),
+        "joint_visible": records["joint_visible"][:, joints],
     }
-    return raw | changed
+    return records | changed
 
 
 def _mirrored_crop(

@@ -23,13 +23,13 @@ LONE_HEIGHT = 0.3
 
 
 def with_landmark_source(
-    raw: RawRecords, body: BodyModel, landmark_source: LandmarkSource
+    records: RawRecords, body: BodyModel, landmark_source: LandmarkSource
 ) -> RawRecords:
     """The pairs in one of the two forms."""
-    return exact(raw, body) if landmark_source == "exact" else raw
+    return exact(records, body) if landmark_source == "exact" else records
 
 
-def exact(raw: RawRecords, body: BodyModel) -> RawRecords:
+def exact(records: RawRecords, body: BodyModel) -> RawRecords:
     """The same people as exact projected landmarks: no depth, no world coordinates, and hidden ones
     only masked out.
 
@@ -37,13 +37,13 @@ def exact(raw: RawRecords, body: BodyModel) -> RawRecords:
     ones, as large as the seen bones are long. That says nothing new, and keeps the person's size
     defined when little is seen.
     """
-    joints = joints_in_camera(raw["rotvec"], raw["betas"], raw["pelvis"], body)
+    joints = joints_in_camera(records["rotvec"], records["betas"], records["pelvis"], body)
     px = (
-        joints[..., :2] / np.maximum(joints[..., 2:], 0.1) * raw["focal"][:, None, None]
-        + raw["size"][:, None] / 2
+        joints[..., :2] / np.maximum(joints[..., 2:], 0.1) * records["focal"][:, None, None]
+        + records["size"][:, None] / 2
     )
-    visible = raw["joint_visible"].astype(bool)
-    guess = _upright(px, visible, raw["size"].max(1), body)
+    visible = records["joint_visible"].astype(bool)
+    guess = _upright(px, visible, records["size"].max(1), body)
     seen = visible[:, JOINT_OF_LANDMARK]
     points = np.where(seen[..., None], px[:, JOINT_OF_LANDMARK], guess[:, JOINT_OF_LANDMARK])
     flat, probability = np.zeros(seen.shape, np.float32), seen.astype(np.float32)
@@ -52,7 +52,7 @@ def exact(raw: RawRecords, body: BodyModel) -> RawRecords:
         "depth": flat,
         "world": np.zeros((*seen.shape, 3), np.float32),
     }
-    return raw | changed | {"visibility": probability, "presence": probability}
+    return records | changed | {"visibility": probability, "presence": probability}
 
 
 def _upright(

@@ -21,7 +21,7 @@ class Pool:
 
     def __init__(
         self,
-        raw: RawRecords,
+        records: RawRecords,
         body: BodyModel,
         config: AugmentConfig,
         seed: int,
@@ -39,22 +39,22 @@ class Pool:
             landmark_source: which landmarks.
         """
         rng = np.random.default_rng([seed, epoch])
-        count = len(raw["rotvec"])
+        count = len(records["rotvec"])
         chunks = np.array_split(np.arange(count), max(1, count // _CHUNK))
-        rows = [{key: value[chunk] for key, value in raw.items()} for chunk in chunks]
+        rows = [{key: value[chunk] for key, value in records.items()} for chunk in chunks]
         straight = [perturb(row, body, config, rng) for row in rows]
         mirrored = [perturb(mirror(row), body, config, rng) for row in rows]
         encoded = [
             encode(with_landmark_source(part, body, landmark_source), body)
             for part in straight + mirrored
         ]
-        self._pairs = Batch(*(torch.cat(columns) for columns in zip(*encoded, strict=True)))
+        self._samples = Batch(*(torch.cat(columns) for columns in zip(*encoded, strict=True)))
 
     @property
     def size(self) -> int:
         """How many pairs there are to choose from."""
-        return self._pairs.size
+        return self._samples.size
 
     def batch(self, rows: Tensor) -> Batch:
         """Some pairs, by row number below `size`."""
-        return self._pairs.rows(rows)
+        return self._samples.rows(rows)

@@ -33,7 +33,7 @@ class ShardConfig:
 
     poses: Path = Path("runs/poses.npz")
     """Made by `python -m trainer.mocap`."""
-    out: Path = Path("runs/pairs")
+    out: Path = Path("runs/dataset")
     split: Split = "train"
     shards: int = 10
     processes: int = 2

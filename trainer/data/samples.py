@@ -132,7 +132,7 @@ def _shard(file: Path) -> RawRecords:
 
 
 def encode(
-    raw: RawRecords,
+    records: RawRecords,
     body: BodyModel,
     joints_cam: Float[np.ndarray, "N 24 3"] | None = None,
 ) -> Batch:
@@ -144,42 +144,50 @@ def encode(
         joints_cam: true joints, camera frame, metres, where they are known better than from pose
             and shape; NaN elsewhere.
     """
-    size, focal = raw["size"][:, None, :].astype(np.float64), raw["focal"].astype(np.float64)
-    rays = (raw["points"] - size / 2) / focal[:, None, None]
-    low, high = raw["window"][:, None, :2], raw["window"][:, None, 2:]
-    inside = ((raw["points"] >= low) & (raw["points"] < high)).all(-1)
-    depth = raw["depth"] / focal[:, None]
+    size, focal = (
+        records["size"][:, None, :].astype(np.float64),
+        records["focal"].astype(np.float64),
+    )
+    rays = (records["points"] - size / 2) / focal[:, None, None]
+    low, high = records["window"][:, None, :2], records["window"][:, None, 2:]
+    inside = ((records["points"] >= low) & (records["points"] < high)).all(-1)
+    depth = records["depth"] / focal[:, None]
     features, view = landmark_features(
-        rays, depth, inside, raw["visibility"], raw["presence"], raw["world"].astype(np.float64)
+        rays,
+        depth,
+        inside,
+        records["visibility"],
+        records["presence"],
+        records["world"].astype(np.float64),
     )
     R_view = np.swapaxes(view.R_cam_view, -1, -2)
-    rotvec = raw["rotvec"].astype(np.float64)
+    rotvec = records["rotvec"].astype(np.float64)
     rotvec[:, 0] = log_so3(np.swapaxes(view.R_view_anchor, -1, -2) @ R_view @ exp_so3(rotvec[:, 0]))
-    posed = joints_in_camera(raw["rotvec"], raw["betas"], raw["pelvis"], body)
+    posed = joints_in_camera(records["rotvec"], records["betas"], records["pelvis"], body)
     truth = posed if joints_cam is None else np.where(np.isfinite(joints_cam), joints_cam, posed)
     joints, half_size = _tensor(truth @ view.R_cam_view), _tensor(view.half_size)
     return Batch(
         features=torch.from_numpy(features),
         R_anchor=_tensor(view.R_view_anchor),
         half_size=half_size,
-        crop_from_view=_tensor(_homography(raw) @ view.R_cam_view),
+        crop_from_view=_tensor(_homography(records) @ view.R_cam_view),
         rotvec=_tensor(rotvec),
-        betas=_tensor(raw["betas"]),
+        betas=_tensor(records["betas"]),
         camera=camera_from_pelvis(joints[:, 0], half_size),
         joints=joints,
         target=project(joints[:, None], half_size)[:, 0],
-        visible=_tensor(raw["joint_visible"]),
+        visible=_tensor(records["joint_visible"]),
     )
 
 
-def _homography(raw: RawRecords) -> np.ndarray:
+def _homography(records: RawRecords) -> np.ndarray:
     """(N, 3, 3) from points of the camera to px of the crop."""
-    K = np.zeros((len(raw["focal"]), 3, 3))
-    K[:, 0, 0] = K[:, 1, 1] = raw["focal"]
-    K[:, :2, 2] = raw["size"] / 2
+    K = np.zeros((len(records["focal"]), 3, 3))
+    K[:, 0, 0] = K[:, 1, 1] = records["focal"]
+    K[:, :2, 2] = records["size"] / 2
     K[:, 2, 2] = 1.0
     last = np.broadcast_to([0.0, 0.0, 1.0], (len(K), 1, 3))
-    return np.concatenate([raw["crop_from_image"], last], 1) @ K
+    return np.concatenate([records["crop_from_image"], last], 1) @ K
 
 
 def _tensor(array: np.ndarray) -> Tensor:

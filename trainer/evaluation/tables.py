@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainer.methods.registry import NAMES
+from trainer.methods.registry import METHOD_NAMES
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def render(title: str, columns: Sequence[Column], measured: Sequence[Measured]) 
     rows: dict[tuple[str, str], list[Measured]] = defaultdict(list)
     for one in measured:
         rows[one.supervision, one.method].append(one)
-    order = sorted(rows, key=lambda key: (key[0], NAMES.index(key[1])))
+    order = sorted(rows, key=lambda key: (key[0], METHOD_NAMES.index(key[1])))
     head = ["supervision", "method", "seeds", *(column.title for column in columns)]
     lines = [f"**{title}**", "", _line(head), _line(["---"] * len(head))]
     for key in order:

@@ -21,15 +21,15 @@ from torch import Tensor, nn
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
 from trainer.methods.method import (
-    EvidenceConfig,
+    Loss2DConfig,
+    Loss3DConfig,
     Losses,
     Method,
     Priors,
     Samples,
     Supervision,
-    TruthConfig,
 )
-from trainer.model.bodies import NUMBERS, Bodies, bodies_from_numbers, numbers_from_bodies
+from trainer.model.bodies import BODY_DIM, Bodies, bodies_from_vector, vector_from_bodies
 from trainer.model.encoder import Encoder, EncoderConfig
 
 
@@ -42,11 +42,11 @@ class CVAEConfig:
     samples: int = 2
     """Under `2d-vis`: bodies decoded from the latent's prior, beside its centre."""
     divergence: float = 1 / 24
-    """Of the divergence from the latent's prior. `TruthConfig` takes means over 24 joints, so 1/24
+    """Of the divergence from the latent's prior. `Loss3DConfig` takes means over 24 joints, so 1/24
     weighs nats as nats.
     """
-    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
-    truth: TruthConfig = field(default_factory=TruthConfig)
+    loss_2d: Loss2DConfig = field(default_factory=Loss2DConfig)
+    loss_3d: Loss3DConfig = field(default_factory=Loss3DConfig)
 
 
 class Recognition(nn.Module):
@@ -77,8 +77,8 @@ class Decoder(nn.Module):
         self.from_picture = nn.Linear(width, config.hidden)
         self.from_latent = nn.Linear(config.latent, config.hidden)
         self.middle = nn.Linear(config.hidden, config.hidden)
-        self.last = nn.Linear(config.hidden, NUMBERS)
-        rest = numbers_from_bodies(
+        self.last = nn.Linear(config.hidden, BODY_DIM)
+        rest = vector_from_bodies(
             Bodies(torch.zeros(1, 1, 24, 3), torch.zeros(1, 1, 10), torch.zeros(1, 1, 3))
         )
         with torch.no_grad():
@@ -89,7 +89,7 @@ class Decoder(nn.Module):
         """(B, S) bodies."""
         u = nn.functional.silu(self.from_picture(h)[:, None] + self.from_latent(z))
         u = u + nn.functional.silu(self.middle(u))
-        return bodies_from_numbers(self.last(u))
+        return bodies_from_vector(self.last(u))
 
 
 class CVAE(Method):
@@ -102,7 +102,7 @@ class CVAE(Method):
         self.config = config
         self.encoder = Encoder(encoder)
         self.recognition = Recognition(
-            config, encoder.width + (NUMBERS if supervision == "3d" else 0)
+            config, encoder.width + (BODY_DIM if supervision == "3d" else 0)
         )
         self.decoder = Decoder(config, encoder.width)
 
@@ -116,27 +116,29 @@ class CVAE(Method):
         bodies = self.decoder(h, torch.cat([recognised, z[:, :1], z[:, 2:]], 1))
         divergence = _divergence(mean, log_std).mean()
         loss = self._seen if self.supervision == "2d-vis" else self._true
-        total, terms = loss(batch, bodies)
-        terms["divergence"] = divergence
-        return total + self.config.divergence * divergence, terms
+        total, losses = loss(batch, bodies)
+        losses["divergence"] = divergence
+        return total + self.config.divergence * divergence, losses
 
     def _recognised(self, batch: Batch, h: Float[Tensor, "B W"]) -> Float[Tensor, "B I"]:
         if self.supervision == "2d-vis":
             return h
-        return torch.cat([h, numbers_from_bodies(batch.bodies())[:, 0]], -1)
+        return torch.cat([h, vector_from_bodies(batch.bodies())[:, 0]], -1)
 
     def _seen(self, batch: Batch, bodies: Bodies) -> tuple[Tensor, Losses]:
         """Reprojection and prior: of the recognised body, and of the mean of those from the
         latent's prior.
         """
         joints = self.priors.joints(batch, bodies)
-        recognised, more = self.priors.evidence(
-            batch, bodies.at(0), joints[:, :1], self.config.evidence
+        recognised, more = self.priors.loss_2d(
+            batch, bodies.at(0), joints[:, :1], self.config.loss_2d
         )
-        drawn, terms = self.priors.evidence(
-            batch, bodies.at(slice(1, None)), joints[:, 1:], self.config.evidence
+        samples, losses = self.priors.loss_2d(
+            batch, bodies.at(slice(1, None)), joints[:, 1:], self.config.loss_2d
         )
-        return recognised + drawn, Losses(terms | {"recognised_reprojection": more["reprojection"]})
+        return recognised + samples, Losses(
+            losses | {"recognised_reprojection": more["reprojection"]}
+        )
 
     def _true(self, batch: Batch, bodies: Bodies) -> tuple[Tensor, Losses]:
         """Distance to the truth and reprojection: of the recognised body, and of the one from the
@@ -144,11 +146,13 @@ class CVAE(Method):
         """
         config, bodies = self.config, bodies.at(slice(2))
         joints = self.priors.joints(batch, bodies)
-        recognised, more = self.priors.truth(batch, bodies.at(0), joints[:, :1], config.truth)
-        center, terms = self.priors.truth(batch, bodies.at(1), joints[:, 1:], config.truth)
-        terms["reprojection"] = self.priors.reprojection(batch, joints, config.evidence).mean()
-        terms["recognised_joints"] = more["joints"]
-        return recognised + center + 2 * config.truth.reprojection * terms["reprojection"], terms
+        recognised, more = self.priors.loss_3d(batch, bodies.at(0), joints[:, :1], config.loss_3d)
+        center, losses = self.priors.loss_3d(batch, bodies.at(1), joints[:, 1:], config.loss_3d)
+        losses["reprojection"] = self.priors.reprojection(batch, joints, config.loss_2d).mean()
+        losses["recognised_joints"] = more["joints"]
+        return recognised + center + 2 * config.loss_3d.reprojection * losses[
+            "reprojection"
+        ], losses
 
     def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         """Latents from the prior, decoded; number 0 is its centre.

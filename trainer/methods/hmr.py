@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
 from trainer.methods.method import (
-    EvidenceConfig,
+    Loss2DConfig,
+    Loss3DConfig,
     Losses,
     Method,
     Priors,
     Samples,
     Supervision,
-    TruthConfig,
 )
-from trainer.model.bodies import NUMBERS, Bodies, bodies_from_numbers, numbers_from_bodies
+from trainer.model.bodies import BODY_DIM, Bodies, bodies_from_vector, vector_from_bodies
 from trainer.model.encoder import Encoder, EncoderConfig
 
 
@@ -28,8 +28,8 @@ from trainer.model.encoder import Encoder, EncoderConfig
 class HMRConfig:
     """Weights."""
 
-    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
-    truth: TruthConfig = field(default_factory=TruthConfig)
+    loss_2d: Loss2DConfig = field(default_factory=Loss2DConfig)
+    loss_3d: Loss3DConfig = field(default_factory=Loss3DConfig)
 
 
 class Regressor(nn.Module):
@@ -38,8 +38,8 @@ class Regressor(nn.Module):
     def __init__(self, encoder: EncoderConfig, count: int = 1) -> None:
         super().__init__()
         self.encoder = Encoder(encoder)
-        self.head = nn.Linear(encoder.width, count * NUMBERS)
-        rest = numbers_from_bodies(
+        self.head = nn.Linear(encoder.width, count * BODY_DIM)
+        rest = vector_from_bodies(
             Bodies(torch.zeros(1, 1, 24, 3), torch.zeros(1, 1, 10), torch.zeros(1, 1, 3))
         )
         with torch.no_grad():
@@ -48,8 +48,8 @@ class Regressor(nn.Module):
 
     def forward(self, batch: Batch) -> Bodies:
         """(B, count) bodies."""
-        return bodies_from_numbers(
-            self.head(self.encoder(batch.features)).unflatten(-1, (-1, NUMBERS))
+        return bodies_from_vector(
+            self.head(self.encoder(batch.features)).unflatten(-1, (-1, BODY_DIM))
         )
 
 
@@ -69,11 +69,13 @@ class HMR(Method):
         """
         bodies = self.regressor(batch)
         joints = self.priors.joints(batch, bodies)
-        evidence, terms = self.priors.evidence(batch, bodies, joints, self.config.evidence)
+        loss_2d, losses = self.priors.loss_2d(batch, bodies, joints, self.config.loss_2d)
         if self.supervision == "2d-vis":
-            return evidence, terms
-        truth, more = self.priors.truth(batch, bodies, joints, self.config.truth)
-        return truth + self.config.truth.reprojection * terms["reprojection"], Losses(terms | more)
+            return loss_2d, losses
+        loss_3d, more = self.priors.loss_3d(batch, bodies, joints, self.config.loss_3d)
+        return loss_3d + self.config.loss_3d.reprojection * losses["reprojection"], Losses(
+            losses | more
+        )
 
     def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         """The same body `count` times."""

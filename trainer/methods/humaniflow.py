@@ -26,10 +26,11 @@ from zuko.transforms import MonotonicRQSTransform
 from engines.types import NUM_BETAS, NUM_JOINTS, PARENTS
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
-from trainer.methods.method import EvidenceConfig, Losses, Method, Priors, Samples, Supervision
-from trainer.model import losses, so3
-from trainer.model.bodies import Bodies, rotations_from_six
+from trainer.methods.method import Loss2DConfig, Losses, Method, Priors, Samples, Supervision
+from trainer.model import so3
+from trainer.model.bodies import Bodies, rotmat_from_6d
 from trainer.model.encoder import Encoder, EncoderConfig
+from trainer.model.losses import likelihood_loss
 
 JOINTS = NUM_JOINTS - 1
 DIM = NUM_BETAS + 3 * JOINTS
@@ -54,7 +55,7 @@ ALL = slice(0, JOINTS)
 
 
 @dataclass(frozen=True)
-class PartsConfig:
+class TreeFlowConfig:
     """Sizes of the joints' flows, the original's."""
 
     shared: int = 256
@@ -72,13 +73,13 @@ class PartsConfig:
 class HuManiFlowConfig:
     """Weights, all per picture."""
 
-    parts: PartsConfig = field(default_factory=PartsConfig)
-    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
+    flow: TreeFlowConfig = field(default_factory=TreeFlowConfig)
+    loss_2d: Loss2DConfig = field(default_factory=Loss2DConfig)
     samples: int = 3
     """Bodies drawn a picture, beside the point estimate; the original draws 8."""
     likelihood: float = 1.0
     """Under `3d`: of pose and shape."""
-    beside: float = 0.2
+    reprojection: float = 0.2
     """Under `3d`: of the reprojection of point estimate and samples; about the original's ratio for
     errors of 12 px.
     """
@@ -90,7 +91,7 @@ class HuManiFlowConfig:
     """Under `3d`: of the squared distance of the camera numbers."""
 
 
-class Picture(NamedTuple):
+class ImageContext(NamedTuple):
     """What a picture says, computed once for all its hypotheses."""
 
     shared: Float[Tensor, "23 B C"]
@@ -117,10 +118,10 @@ class PerJoint(nn.Module):
         return torch.baddbmm(self.bias[joints], u, self.weight[joints, : u.shape[-1]])
 
 
-class Coupling(nn.Module):
+class SplineCoupling(nn.Module):
     """One of three numbers bends, scales and shifts the other two."""
 
-    def __init__(self, config: PartsConfig) -> None:
+    def __init__(self, config: TreeFlowConfig) -> None:
         super().__init__()
         self.config = config
         self.first = PerJoint(1 + config.context, config.hidden)
@@ -161,7 +162,7 @@ class Coupling(nn.Module):
         return spline, 4.0 * torch.tanh(raw[..., 0] / 4.0), shift[..., 0]
 
 
-class PartsFlow(nn.Module):
+class TreeFlow(nn.Module):
     """q(pose, shape | picture), and the regressed orientation and camera."""
 
     mean: Tensor
@@ -170,7 +171,7 @@ class PartsFlow(nn.Module):
     above: Tensor
     has_above: Tensor
 
-    def __init__(self, config: PartsConfig, encoder: EncoderConfig) -> None:
+    def __init__(self, config: TreeFlowConfig, encoder: EncoderConfig) -> None:
         super().__init__()
         self.encoder = Encoder(encoder)
         self.heads = nn.Linear(encoder.width, 6 + 3 + 2 * NUM_BETAS)
@@ -180,7 +181,7 @@ class PartsFlow(nn.Module):
         self.from_picture = nn.Linear(encoder.width + 9 + 3, config.shared)
         self.from_shared = nn.Linear(config.shared, JOINTS * config.context)
         self.from_body = PerJoint(NUM_BETAS + 9 * DEEPEST, config.context)
-        self.couplings = nn.ModuleList(Coupling(config) for _ in range(config.couplings))
+        self.couplings = nn.ModuleList(SplineCoupling(config) for _ in range(config.couplings))
         self.register_buffer("mean", torch.zeros(JOINTS, 3))
         self.register_buffer("std", torch.ones(JOINTS, 3))
         self.register_buffer("radius", torch.tensor(math.pi))
@@ -189,25 +190,25 @@ class PartsFlow(nn.Module):
         there = torch.arange(DEEPEST) < torch.tensor(_DEPTH)[:, None]
         self.register_buffer("has_above", there[..., None, None], persistent=False)
 
-    def encode(self, batch: Batch) -> Picture:
+    def encode(self, batch: Batch) -> ImageContext:
         """What a batch of pictures says."""
         h = self.encoder(batch.features)
-        six, camera, betas, raw = self.heads(h).split([6, 3, NUM_BETAS, NUM_BETAS], -1)
+        rot6d, camera, betas, raw = self.heads(h).split([6, 3, NUM_BETAS, NUM_BETAS], -1)
         camera = torch.cat([camera[:, :2], 3.0 * torch.tanh(camera[:, 2:] / 3.0)], -1)
-        root = rotations_from_six(six)
+        root = rotmat_from_6d(rot6d)
         shared = nn.functional.elu(self.from_picture(torch.cat([h, root.flatten(-2), camera], -1)))
         taken = self.from_shared(shared).unflatten(-1, (JOINTS, -1)).transpose(0, 1)
-        return Picture(taken, root, camera, betas, 4.0 * torch.tanh(raw / 4.0))
+        return ImageContext(taken, root, camera, betas, 4.0 * torch.tanh(raw / 4.0))
 
     @torch.no_grad()
     def standardise(self, pose: Float[Tensor, "N 23 3"]) -> None:
         """Take mean and spread of the joints' coordinates from a sample of poses."""
-        x = so3.unsqueeze(pose.to(self.mean), self.radius)
+        x = so3.radial_atanh(pose.to(self.mean), self.radius)
         self.mean.copy_(x.mean(0))
         self.std.copy_(x.std(0).clamp_min(1e-2))
 
     def sample(
-        self, picture: Picture, z: Float[Tensor, "B S 79"]
+        self, picture: ImageContext, z: Float[Tensor, "B S 79"]
     ) -> tuple[Bodies, Float[Tensor, "B S"]]:
         """Map noise to bodies, from the root outwards, and give their log density as `log_prob`
         does.
@@ -226,9 +227,9 @@ class PartsFlow(nn.Module):
                 volumes.append(volume)
             x = v * self.std[joints, None] + self.mean[joints, None]
             coordinates.append(x)
-            rotations = torch.cat([rotations, so3.exp(so3.squeeze(x, self.radius)).flatten(-2)])
+            rotations = torch.cat([rotations, so3.exp(so3.radial_tanh(x, self.radius)).flatten(-2)])
         x = torch.cat(coordinates)
-        y = so3.squeeze(x, self.radius)
+        y = so3.radial_tanh(x, self.radius)
         volume = (torch.cat(volumes).sum(0) + self._log_volume(x, y).sum(0)).unflatten(
             0, (-1, count)
         )
@@ -237,7 +238,7 @@ class PartsFlow(nn.Module):
         bodies = Bodies(pose, betas, picture.camera[:, None].expand(-1, count, -1))
         return bodies, _log_normal(z) - picture.log_std.sum(-1, keepdim=True) - volume
 
-    def log_prob(self, picture: Picture, bodies: Bodies) -> Float[Tensor, "B S"]:
+    def log_prob(self, picture: ImageContext, bodies: Bodies) -> Float[Tensor, "B S"]:
         """Exact log density of the 23 rotations (Haar measure) and betas; all joints at once.
 
         Orientation and camera have no density here: those of `bodies` are not looked at, the
@@ -249,7 +250,7 @@ class PartsFlow(nn.Module):
         # (23, deepest, M, 9); joints with fewer above them have zeros there, which add nothing.
         above = rotations[self.above] * self.has_above
         context = self._context(picture, bodies.betas, above, ALL)
-        x = so3.unsqueeze(y, self.radius)
+        x = so3.radial_atanh(y, self.radius)
         v, log_det = (x - self.mean[:, None]) / self.std[:, None], -self._log_volume(x, y)
         for coupling in reversed(self._couplings()):
             v, volume = coupling.inverse(v, context, ALL)
@@ -263,11 +264,11 @@ class PartsFlow(nn.Module):
     ) -> Float[Tensor, "23 M"]:
         """Of standardised coordinates to rotations."""
         stretch = self.std.log().sum(-1, keepdim=True)
-        return stretch + so3.squeeze_log_det(x, self.radius) + so3.exp_log_det(y)
+        return stretch + so3.radial_tanh_log_det(x, self.radius) + so3.exp_log_det(y)
 
     def _context(
         self,
-        picture: Picture,
+        picture: ImageContext,
         betas: Float[Tensor, "B S 10"],
         above: Float[Tensor, "n A M 9"],
         joints: slice,
@@ -278,8 +279,8 @@ class PartsFlow(nn.Module):
         both = body.unflatten(1, betas.shape[:2]) + picture.shared[joints, :, None]
         return nn.functional.elu(both).flatten(1, 2)
 
-    def _couplings(self) -> list[Coupling]:
-        return [cast(Coupling, layer) for layer in self.couplings]
+    def _couplings(self) -> list[SplineCoupling]:
+        return [cast(SplineCoupling, layer) for layer in self.couplings]
 
 
 class HuManiFlow(Method):
@@ -294,17 +295,17 @@ class HuManiFlow(Method):
     ) -> None:
         super().__init__(supervision, priors)
         self.config = config
-        self.flow = PartsFlow(config.parts, encoder)
+        self.flow = TreeFlow(config.flow, encoder)
 
-    def prepare(self, some: Batch) -> None:
+    def prepare(self, batch: Batch) -> None:
         """Take the scales of the joints' coordinates: from true poses under `3d`, else from the
         pose prior.
         """
         if self.supervision == "3d":
-            self.flow.standardise(some.rotvec[:, 1:])
+            self.flow.standardise(batch.rotvec[:, 1:])
         else:
             generator = torch.Generator().manual_seed(0)
-            self.flow.standardise(self.priors.prior.sample(some.size, generator))
+            self.flow.standardise(self.priors.prior.sample(batch.size, generator))
 
     def forward(self, batch: Batch, rng: StepRng) -> tuple[Tensor, Losses]:
         """Reprojection of point estimate and samples, with priors under `2d-vis` and the likelihood
@@ -317,18 +318,20 @@ class HuManiFlow(Method):
         bodies, _ = self.flow.sample(picture, z)
         joints = self.priors.joints(batch, bodies)
         if self.supervision == "2d-vis":
-            return self.priors.evidence(batch, bodies, joints, config.evidence)
+            return self.priors.loss_2d(batch, bodies, joints, config.loss_2d)
         R_true = so3.exp(batch.rotvec[:, 0])
-        terms = Losses(
-            reprojection=self.priors.reprojection(batch, joints, config.evidence).mean(),
-            likelihood=losses.likelihood(self.flow.log_prob(picture, batch.bodies())[:, 0]).mean(),
+        losses = Losses(
+            reprojection=self.priors.reprojection(batch, joints, config.loss_2d).mean(),
+            likelihood=likelihood_loss(self.flow.log_prob(picture, batch.bodies())[:, 0]).mean(),
             orientation=(picture.root - R_true).square().sum((-1, -2)).mean(),
             camera=(picture.camera - batch.camera).square().sum(-1).mean(),
         )
-        total = config.likelihood * terms["likelihood"] + config.beside * terms["reprojection"]
-        return total + config.orientation * terms["orientation"] + config.camera * terms[
+        total = (
+            config.likelihood * losses["likelihood"] + config.reprojection * losses["reprojection"]
+        )
+        return total + config.orientation * losses["orientation"] + config.camera * losses[
             "camera"
-        ], terms
+        ], losses
 
     def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         """Noise through the flow; number 0 is zeros pushed through, each joint given the others'

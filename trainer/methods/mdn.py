@@ -23,11 +23,12 @@ from torch import Tensor, nn
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
 from trainer.methods.hmr import Regressor
-from trainer.methods.method import EvidenceConfig, Losses, Method, Priors, Samples, Supervision
-from trainer.model import losses, so3
-from trainer.model.bodies import NUMBERS, Bodies, bodies_from_numbers
+from trainer.methods.method import Loss2DConfig, Losses, Method, Priors, Samples, Supervision
+from trainer.model import so3
+from trainer.model.bodies import BODY_DIM, Bodies, bodies_from_vector
 from trainer.model.encoder import EncoderConfig
 from trainer.model.flow import DIM, ROT
+from trainer.model.losses import likelihood_loss
 
 _LEAST = 0.02
 _MOST_ROTATION, _MOST_OTHER = 0.7, 2.0
@@ -44,12 +45,12 @@ class MDNConfig:
     """K, as in the original."""
     apart: float = 0.1
     """Standard deviation of the components' random starts about the T-pose."""
-    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
+    loss_2d: Loss2DConfig = field(default_factory=Loss2DConfig)
     concentration: float = 1.1
     """Of the Dirichlet prior of the weights, which keeps components alive. The original's 2 allows
     no weight above 1/3.
     """
-    beside: float = 0.1
+    center_loss_2d: float = 0.1
     """Under `3d`: of the evidence of the components' centres, beside the likelihood."""
 
 
@@ -120,7 +121,7 @@ class MDN(Method):
         """The mixture of each picture."""
         h = self.regressor.encoder(batch.features)
         share = torch.sigmoid(self.scales(h).unflatten(-1, (-1, DIM)))
-        centers = bodies_from_numbers(self.regressor.head(h).unflatten(-1, (-1, NUMBERS)))
+        centers = bodies_from_vector(self.regressor.head(h).unflatten(-1, (-1, BODY_DIM)))
         return Mixture(
             self.weights(h).log_softmax(-1), centers, self.low + (self.high - self.low) * share
         )
@@ -129,20 +130,20 @@ class MDN(Method):
         """Likelihood of the truth under `3d`; of the evidence under `2d-vis`."""
         config = self.config
         mixture = self.encode(batch)
-        terms = Losses(dirichlet=-mixture.log_weights.sum(-1).mean())
-        total = (config.concentration - 1) * terms["dirichlet"]
+        losses = Losses(dirichlet=-mixture.log_weights.sum(-1).mean())
+        total = (config.concentration - 1) * losses["dirichlet"]
         if self.supervision == "2d-vis":
             z = rng.normal(batch.size, config.components, DIM)
             everyone = torch.arange(config.components, device=z.device).expand(batch.size, -1)
-            terms["evidence"] = self._evidence(
+            losses["loss_2d"] = self._mixture_loss_2d(
                 batch, mixture, [mixture.centers, mixture.sample(everyone, z)]
             )
-            return total + terms["evidence"], terms
-        terms["evidence"] = self._evidence(batch, mixture, [mixture.centers])
-        terms["likelihood"] = losses.likelihood(mixture.log_prob(batch.bodies())[:, 0]).mean()
-        return total + terms["likelihood"] + config.beside * terms["evidence"], terms
+            return total + losses["loss_2d"], losses
+        losses["loss_2d"] = self._mixture_loss_2d(batch, mixture, [mixture.centers])
+        losses["likelihood"] = likelihood_loss(mixture.log_prob(batch.bodies())[:, 0]).mean()
+        return total + losses["likelihood"] + config.center_loss_2d * losses["loss_2d"], losses
 
-    def _evidence(self, batch: Batch, mixture: Mixture, bodies: list[Bodies]) -> Tensor:
+    def _mixture_loss_2d(self, batch: Batch, mixture: Mixture, bodies: list[Bodies]) -> Tensor:
         r"""$-\log \sum_k w_k \exp(-E_k)$, batch mean: the likelihood of visible joints and priors
         under the mixture.
 
@@ -151,10 +152,10 @@ class MDN(Method):
         spread: drawn bodies only ever pull the scales down.
         """
         nats = [
-            self.priors.evidence_of_each(
-                batch, some, self.priors.joints(batch, some), self.config.evidence
+            self.priors.loss_2d_per_body(
+                batch, group, self.priors.joints(batch, group), self.config.loss_2d
             )
-            for some in bodies
+            for group in bodies
         ]
         return -torch.logsumexp(mixture.log_weights - torch.stack(nats).mean(0), -1).mean()
 

@@ -1,9 +1,15 @@
-"""MHEntropy: a flow whose entropy is part of the objective (Chen, Yang and Yao, ICCV 2023).
+r"""MHEntropy: a flow whose entropy is part of the objective (Chen, Yang and Yao, ICCV 2023).
 
-It minimises KL(q(body | picture) || p(body | visible 2D)) with three terms: reprojection of the
-visible joints, prior, negative entropy. Our flow lives on rotations and its volume depends on the
-picture, so the entropy's gradient reaches the encoder. With 3D truth its likelihood is added, and
-the flow's centre, which users read as best estimate, is drawn to the truth.
+The flow $q(\theta \mid I)$ over bodies minimises the divergence from the posterior under visible 2D
+joints $x$ and a prior,
+
+$$\mathrm{KL}(q \,\|\, p) = \mathbb{E}_q[-\log p(x \mid \theta) - \log p(\theta) + \log q(\theta
+\mid I)] + \text{const},$$
+
+whose terms are reprojection, prior and negative entropy, estimated from reparameterised samples.
+The volume of this flow depends on the image, so the gradient of the entropy reaches the encoder.
+With 3D ground truth the likelihood of the true body is added, and the distance of the flow's centre
+(z = 0), which users read as the best estimate, to the true joints.
 """
 
 from dataclasses import dataclass, field
@@ -13,36 +19,37 @@ from torch import Tensor
 
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
-from trainer.methods.method import EvidenceConfig, Losses, Method, Priors, Samples, Supervision
-from trainer.model import losses
+from trainer.methods.method import Loss2DConfig, Losses, Method, Priors, Samples, Supervision
+from trainer.model.bodies import Bodies
 from trainer.model.encoder import EncoderConfig
-from trainer.model.flow import DIM, FlowConfig, PoseFlow
+from trainer.model.flow import DIM, Context, FlowConfig, PoseFlow
+from trainer.model.losses import joint_distance, likelihood_loss, negative_entropy, visibility_loss
 
 
 @dataclass(frozen=True)
 class MHEntropyConfig:
-    """Weights, all per picture."""
+    """Sizes and loss weights; all losses are per image."""
 
     flow: FlowConfig = field(default_factory=FlowConfig)
-    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
+    loss_2d: Loss2DConfig = field(default_factory=Loss2DConfig)
     samples: int = 3
-    """Bodies drawn a picture."""
+    """Bodies drawn per image, besides the centre."""
     entropy: float = 1.0
-    """Of the negative entropy beside reprojection and prior: the theory says 1."""
+    """Weight of the negative entropy within the KL divergence; 1 is the divergence itself."""
     visible: float = 4.0
-    """Of the cross-entropy of each joint's visibility."""
-    center_evidence: float = 1.0
-    """Under `2d-vis`: of reprojection and prior of the flow's centre."""
+    """Weight of the cross-entropy of each joint's visibility."""
+    center_2d: float = 1.0
+    """Weight under `2d-vis`: 2D loss of the flow's centre."""
     likelihood: float = 1.0
-    """Under `3d`."""
-    beside: float = 0.1
-    """Under `3d`: of the three MHEntropy terms together, beside the likelihood."""
+    """Weight under `3d`: negative log likelihood of the true body."""
+    kl: float = 0.1
+    """Weight under `3d`: the KL divergence."""
     center: float = 40.0
-    """Under `3d`: of the flow's centre, per metre of mean joint distance."""
+    """Weight under `3d`: mean joint distance of the flow's centre, metres."""
 
 
 class MHEntropy(Method):
-    """`PoseFlow` and its objective."""
+    """A `PoseFlow` and its objective."""
 
     def __init__(
         self,
@@ -55,24 +62,25 @@ class MHEntropy(Method):
         self.config = config
         self.flow = PoseFlow(config.flow, encoder)
 
-    def prepare(self, some: Batch) -> None:
-        """Take the scales of the flow's coordinates: from true bodies under `3d`, else from the
-        pose prior.
-        """
-        bodies = some.bodies() if self.supervision == "3d" else self.priors.prior_bodies(some.size)
-        self.flow.standardise(bodies)
+    def prepare(self, batch: Batch) -> None:
+        """Standardise the flow's coordinates: by true bodies under `3d`, else by the prior's."""
+        supervised = self.supervision == "3d"
+        self.flow.standardise(batch.bodies() if supervised else self.priors.sample(batch.size))
 
     def forward(
         self, batch: Batch, rng: StepRng, supervision: Supervision | None = None
     ) -> tuple[Tensor, Losses]:
-        """The objective of a batch.
+        """Compute the objective of a batch.
 
         Args:
-            batch: pictures with what is known about them.
-            rng: of this step.
-            supervision: given where this batch has less truth than the others. What such a batch
-                calls visible is what supervises, not what can be seen, so the visibility is not
+            batch: B images with their labels.
+            rng: random numbers of this step.
+            supervision: given where this batch has fewer labels than the run. Its `visible` then
+                says which landmarks supervise, not which joints can be seen, so no visibility is
                 learnt from it.
+
+        Returns:
+            The total, and the parts before their weights.
         """
         config = self.config
         context = self.flow.encode(batch.features)
@@ -80,35 +88,42 @@ class MHEntropy(Method):
         z[:, 0] = 0.0
         bodies, log_q = self.flow.sample(context, z)
         joints = self.priors.joints(batch, bodies)
-        drawn = bodies.at(slice(1, None))
-        evidence, terms = self.priors.evidence(batch, drawn, joints[:, 1:], config.evidence)
-        terms["negative_entropy"] = losses.negative_entropy(log_q[:, 1:]).mean()
-        terms["visible"] = losses.visibility(context.visible_logits, batch.visible).mean()
-        kl = evidence + config.entropy * terms["negative_entropy"]
-        total = (config.visible if supervision is None else 0.0) * terms["visible"]
+
+        samples = bodies.at(slice(1, None))
+        loss_2d, losses = self.priors.loss_2d(batch, samples, joints[:, 1:], config.loss_2d)
+        losses["negative_entropy"] = negative_entropy(log_q[:, 1:]).mean()
+        losses["visible"] = visibility_loss(context.visible_logits, batch.visible).mean()
+        kl = loss_2d + config.entropy * losses["negative_entropy"]
+        visible = config.visible * losses["visible"] if supervision is None else 0.0
+
         if (supervision or self.supervision) == "2d-vis":
-            center, _ = self.priors.evidence(batch, bodies.at(0), joints[:, :1], config.evidence)
-            terms["center"] = center
-            return total + kl + config.center_evidence * center, terms
-        terms["likelihood"] = losses.likelihood(
-            self.flow.log_prob(context, batch.bodies())[:, 0]
-        ).mean()
-        terms["center"] = losses.joint_distance(joints[:, 0], batch.joints).mean()
+            losses["center"] = self._center_2d(batch, bodies, joints)
+            return kl + config.center_2d * losses["center"] + visible, losses
+        losses["likelihood"] = self._likelihood(batch, context)
+        losses["center"] = joint_distance(joints[:, 0], batch.joints).mean()
         total = (
-            total
-            + config.likelihood * terms["likelihood"]
-            + config.beside * kl
-            + config.center * terms["center"]
+            config.likelihood * losses["likelihood"]
+            + config.kl * kl
+            + config.center * losses["center"]
+            + visible
         )
-        return total, terms
+        return total, losses
+
+    def _center_2d(
+        self, batch: Batch, bodies: Bodies, joints: Float[Tensor, "B S 24 3"]
+    ) -> Float[Tensor, ""]:
+        return self.priors.loss_2d(batch, bodies.at(0), joints[:, :1], self.config.loss_2d)[0]
+
+    def _likelihood(self, batch: Batch, context: Context) -> Float[Tensor, ""]:
+        return likelihood_loss(self.flow.log_prob(context, batch.bodies())[:, 0]).mean()
 
     def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
-        """Noise through the flow; number 0 is its centre."""
+        """Draw `count` bodies per image; number 0 is the flow's centre."""
         z = rng.normal(batch.size, count, DIM)
         z[:, 0] = 0.0
         bodies, log_q = self.flow.sample(self.flow.encode(batch.features), z)
         return Samples(bodies, log_q)
 
     def log_prob(self, batch: Batch) -> Float[Tensor, "B"]:
-        """Exact, both branches of the orientation included."""
+        """Exact log density of the true bodies, both branches of the orientation included."""
         return self.flow.log_prob(self.flow.encode(batch.features), batch.bodies())[:, 0]

@@ -17,15 +17,15 @@ from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
 from trainer.methods.hmr import Regressor
 from trainer.methods.method import (
-    EvidenceConfig,
+    Loss2DConfig,
+    Loss3DConfig,
     Losses,
     Method,
     Priors,
     Samples,
     Supervision,
-    TruthConfig,
 )
-from trainer.model.bodies import NUMBERS, Bodies
+from trainer.model.bodies import BODY_DIM, Bodies
 from trainer.model.encoder import EncoderConfig
 
 
@@ -39,8 +39,8 @@ class MultiBodiesConfig:
     """Standard deviation of the heads' random starts about the T-pose: without it the first winner
     wins for ever.
     """
-    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
-    truth: TruthConfig = field(default_factory=TruthConfig)
+    loss_2d: Loss2DConfig = field(default_factory=Loss2DConfig)
+    loss_3d: Loss3DConfig = field(default_factory=Loss3DConfig)
     """Of the best head and of head 0 each; `reprojection` is of all heads."""
     best: float = 1.0
     """Of the best head beside head 0."""
@@ -62,7 +62,7 @@ class MultiBodies(Method):
         self.config = config
         self.regressor = Regressor(encoder, config.heads)
         with torch.no_grad():
-            later = self.regressor.head.bias[NUMBERS:]
+            later = self.regressor.head.bias[BODY_DIM:]
             later.add_(config.apart * torch.randn_like(later))
 
     def forward(self, batch: Batch, rng: StepRng) -> tuple[Tensor, Losses]:
@@ -70,19 +70,19 @@ class MultiBodies(Method):
         config = self.config
         bodies = self.regressor(batch)
         joints = self.priors.joints(batch, bodies)
-        everyone, terms = self.priors.evidence(batch, bodies, joints, config.evidence)
+        everyone, losses = self.priors.loss_2d(batch, bodies, joints, config.loss_2d)
         best = self.one(batch, bodies, joints, self.winner(batch, bodies, joints))
         mode = self.one(
             batch, bodies, joints, torch.zeros_like(batch.half_size[:, None], dtype=torch.long)
         )
-        terms |= {"best": best, "mode": mode}
+        losses |= {"best": best, "mode": mode}
         total = config.best * best + mode
         if self.supervision == "2d-vis":
-            return total + everyone, terms
-        prior = terms["pose_prior"] + terms["shape_prior"]
-        return total + config.truth.reprojection * terms[
+            return total + everyone, losses
+        prior = losses["pose_prior"] + losses["shape_prior"]
+        return total + config.loss_3d.reprojection * losses[
             "reprojection"
-        ] + config.prior * prior, terms
+        ] + config.prior * prior, losses
 
     @torch.no_grad()
     def winner(
@@ -92,7 +92,7 @@ class MultiBodies(Method):
         explains the evidence best.
         """
         if self.supervision == "2d-vis":
-            error = self.priors.evidence_of_each(batch, bodies, joints, self.config.evidence)
+            error = self.priors.loss_2d_per_body(batch, bodies, joints, self.config.loss_2d)
         else:
             offset = (joints - joints[:, :, :1]) - (batch.joints - batch.joints[:, :1])[:, None]
             error = offset.norm(dim=-1).mean(-1)
@@ -109,8 +109,8 @@ class MultiBodies(Method):
         chosen = bodies.pick(index)
         its_joints = torch.take_along_dim(joints, index[..., None, None], 1)
         if self.supervision == "2d-vis":
-            return self.priors.evidence(batch, chosen, its_joints, self.config.evidence)[0]
-        return self.priors.truth(batch, chosen, its_joints, self.config.truth)[0]
+            return self.priors.loss_2d(batch, chosen, its_joints, self.config.loss_2d)[0]
+        return self.priors.loss_3d(batch, chosen, its_joints, self.config.loss_3d)[0]
 
     def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         """Head 0, then the others in their order; more than M are the same ones again."""

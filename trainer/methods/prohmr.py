@@ -25,15 +25,15 @@ from torch import Tensor, nn
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
 from trainer.methods.method import (
-    EvidenceConfig,
+    Loss2DConfig,
+    Loss3DConfig,
     Losses,
     Method,
     Priors,
     Samples,
     Supervision,
-    TruthConfig,
 )
-from trainer.model.bodies import SIX, Bodies, bodies_from_numbers, numbers_from_bodies
+from trainer.model.bodies import ROT6D_DIM, Bodies, bodies_from_vector, vector_from_bodies
 from trainer.model.encoder import Encoder, EncoderConfig
 
 
@@ -52,11 +52,11 @@ class ProHMRConfig:
     """Weights, all per picture; those of the mode are the ones that regression has."""
 
     glow: GlowConfig = field(default_factory=GlowConfig)
-    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
-    truth: TruthConfig = field(default_factory=TruthConfig)
+    loss_2d: Loss2DConfig = field(default_factory=Loss2DConfig)
+    loss_3d: Loss3DConfig = field(default_factory=Loss3DConfig)
     samples: int = 1
     """Bodies drawn a picture, beside the mode."""
-    drawn: float = 0.1
+    samples_2d: float = 0.1
     """Of reprojection and prior of the drawn bodies, beside the mode's: the original's ratio."""
     likelihood: float = 0.1
     """Under `3d`. In our units the original has 0.67 by its ratio to the 2D joints, 0.01 by that to
@@ -72,13 +72,13 @@ class ProHMRConfig:
     """
 
 
-class Coupling(nn.Module):
+class AdditiveCoupling(nn.Module):
     """Half of the numbers shift the other half."""
 
     def __init__(self, config: GlowConfig, width: int, first: int) -> None:
         super().__init__()
         self.kept, self.moved = slice(first, None, 2), slice(1 - first, None, 2)
-        self.inputs = nn.Linear(SIX // 2, config.hidden)
+        self.inputs = nn.Linear(ROT6D_DIM // 2, config.hidden)
         self.context = nn.Linear(width, config.hidden, bias=False)
         self.blocks = nn.ModuleList(
             nn.Sequential(
@@ -89,7 +89,7 @@ class Coupling(nn.Module):
             )
             for _ in range(config.depth)
         )
-        self.last = nn.Linear(config.hidden, SIX // 2)
+        self.last = nn.Linear(config.hidden, ROT6D_DIM // 2)
         with torch.no_grad():
             self.last.weight.mul_(0.02)
             self.last.bias.zero_()
@@ -106,16 +106,16 @@ class Coupling(nn.Module):
         return out
 
 
-class Layer(nn.Module):
+class GlowLayer(nn.Module):
     """Coupling, matrix L U, scale and shift."""
 
     def __init__(self, config: GlowConfig, width: int, first: int) -> None:
         super().__init__()
-        self.coupling = Coupling(config, width, first)
-        self.off_diagonal = nn.Parameter(torch.zeros(SIX, SIX))
-        self.log_diagonal = nn.Parameter(torch.zeros(SIX))
-        self.log_scale = nn.Parameter(torch.zeros(SIX))
-        self.shift = nn.Parameter(torch.zeros(SIX))
+        self.coupling = AdditiveCoupling(config, width, first)
+        self.off_diagonal = nn.Parameter(torch.zeros(ROT6D_DIM, ROT6D_DIM))
+        self.log_diagonal = nn.Parameter(torch.zeros(ROT6D_DIM))
+        self.log_scale = nn.Parameter(torch.zeros(ROT6D_DIM))
+        self.shift = nn.Parameter(torch.zeros(ROT6D_DIM))
 
     def log_volume(self) -> Float[Tensor, ""]:
         """Of `forward`, at every u and for every picture; the coupling's is zero."""
@@ -152,7 +152,7 @@ class Glow(nn.Module):
 
     def __init__(self, config: GlowConfig, width: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Layer(config, width, i % 2) for i in range(config.layers))
+        self.layers = nn.ModuleList(GlowLayer(config, width, i % 2) for i in range(config.layers))
 
     def forward(
         self, h: Float[Tensor, "B W"], z: Float[Tensor, "B S 144"]
@@ -163,38 +163,40 @@ class Glow(nn.Module):
         return z
 
     def inverse(
-        self, h: Float[Tensor, "B W"], six: Float[Tensor, "B S 144"]
+        self, h: Float[Tensor, "B W"], rot6d: Float[Tensor, "B S 144"]
     ) -> Float[Tensor, "B S 144"]:
         """Numbers to noise."""
         for layer in reversed(self._layers()):
-            six = layer.inverse(six, h)
-        return six
+            rot6d = layer.inverse(rot6d, h)
+        return rot6d
 
     def log_volume(self) -> Float[Tensor, ""]:
         """log |det| of noise to numbers, which no picture changes."""
         return torch.stack([layer.log_volume() for layer in self._layers()]).sum()
 
     def log_prob(
-        self, h: Float[Tensor, "B W"], six: Float[Tensor, "B S 144"]
+        self, h: Float[Tensor, "B W"], rot6d: Float[Tensor, "B S 144"]
     ) -> Float[Tensor, "B S"]:
         """Log density in the 144 numbers; not one of poses, as many numbers mean the same
         rotations.
         """
-        z = self.inverse(h, six)
-        return -0.5 * z.square().sum(-1) - 0.5 * SIX * math.log(2 * math.pi) - self.log_volume()
+        z = self.inverse(h, rot6d)
+        return (
+            -0.5 * z.square().sum(-1) - 0.5 * ROT6D_DIM * math.log(2 * math.pi) - self.log_volume()
+        )
 
     @torch.no_grad()
-    def normalise(self, h: Float[Tensor, "B W"], six: Float[Tensor, "B 1 144"]) -> None:
+    def normalise(self, h: Float[Tensor, "B W"], rot6d: Float[Tensor, "B 1 144"]) -> None:
         """Choose scales and shifts so that these numbers have mean 0 and spread 1 after each layer
         (ActNorm).
         """
         for layer in reversed(self._layers()):
-            layer.shift.copy_(six[:, 0].mean(0))
-            layer.log_scale.copy_(six[:, 0].std(0).clamp_min(1e-2).log())
-            six = layer.inverse(six, h)
+            layer.shift.copy_(rot6d[:, 0].mean(0))
+            layer.log_scale.copy_(rot6d[:, 0].std(0).clamp_min(1e-2).log())
+            rot6d = layer.inverse(rot6d, h)
 
-    def _layers(self) -> list[Layer]:
-        return [cast(Layer, layer) for layer in self.layers]
+    def _layers(self) -> list[GlowLayer]:
+        return [cast(GlowLayer, layer) for layer in self.layers]
 
 
 class ProHMR(Method):
@@ -214,11 +216,11 @@ class ProHMR(Method):
             last.weight.mul_(0.02)
             last.bias.zero_()
 
-    def prepare(self, some: Batch) -> None:
+    def prepare(self, batch: Batch) -> None:
         """Scale the flow's layers: by true bodies under `3d`, else by the pose prior's."""
-        bodies = some.bodies() if self.supervision == "3d" else self.priors.prior_bodies(some.size)
+        bodies = batch.bodies() if self.supervision == "3d" else self.priors.sample(batch.size)
         with torch.no_grad():
-            h = self.encoder(some.features)
+            h = self.encoder(batch.features)
         self.glow.normalise(h, _six(bodies).to(h))
 
     def log_volume(self, batch: Batch) -> Float[Tensor, "B"]:
@@ -231,33 +233,33 @@ class ProHMR(Method):
         """
         config = self.config
         h = self.encoder(batch.features)
-        z = rng.normal(batch.size, 1 + config.samples, SIX)
+        z = rng.normal(batch.size, 1 + config.samples, ROT6D_DIM)
         z[:, 0] = 0.0
-        six = self.glow(h, z)
-        bodies = self._bodies(h, six)
+        rot6d = self.glow(h, z)
+        bodies = self._bodies(h, rot6d)
         joints = self.priors.joints(batch, bodies)
-        mode, terms = self.priors.evidence(batch, bodies.at(0), joints[:, :1], config.evidence)
-        drawn, more = self.priors.evidence(
-            batch, bodies.at(slice(1, None)), joints[:, 1:], config.evidence
+        mode, losses = self.priors.loss_2d(batch, bodies.at(0), joints[:, :1], config.loss_2d)
+        samples, more = self.priors.loss_2d(
+            batch, bodies.at(slice(1, None)), joints[:, 1:], config.loss_2d
         )
-        terms["drawn_reprojection"] = more["reprojection"]
-        terms["orthonormal"] = _distance_from_orthonormal(six).mean()
-        seen = mode + config.drawn * drawn
-        total = config.orthonormal * terms["orthonormal"]
+        losses["samples_reprojection"] = more["reprojection"]
+        losses["orthonormal"] = _distance_from_orthonormal(rot6d).mean()
+        seen = mode + config.samples_2d * samples
+        total = config.orthonormal * losses["orthonormal"]
         if self.supervision == "2d-vis":
-            return total + seen, terms
-        truth, more = self.priors.truth(batch, bodies.at(0), joints[:, :1], config.truth)
+            return total + seen, losses
+        loss_3d, more = self.priors.loss_3d(batch, bodies.at(0), joints[:, :1], config.loss_3d)
         six_true = _six(batch.bodies())
-        terms["likelihood"] = -self.glow.log_prob(
-            h, six_true + config.blur * rng.normal(batch.size, 1, SIX)
+        losses["likelihood"] = -self.glow.log_prob(
+            h, six_true + config.blur * rng.normal(batch.size, 1, ROT6D_DIM)
         ).mean()
         total = (
             total
-            + truth
-            + config.truth.reprojection * seen
-            + config.likelihood * terms["likelihood"]
+            + loss_3d
+            + config.loss_3d.reprojection * seen
+            + config.likelihood * losses["likelihood"]
         )
-        return total, Losses(terms | more)
+        return total, Losses(losses | more)
 
     def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         """Noise through the flow; number 0 is its mode.
@@ -266,24 +268,24 @@ class ProHMR(Method):
         three-dimensional set of 6D numbers, and the flow's density integrated over these sets has
         no closed form.
         """
-        z = rng.normal(batch.size, count, SIX)
+        z = rng.normal(batch.size, count, ROT6D_DIM)
         z[:, 0] = 0.0
         h = self.encoder(batch.features)
         return Samples(self._bodies(h, self.glow(h, z)), None)
 
-    def _bodies(self, h: Float[Tensor, "B W"], six: Float[Tensor, "B S 144"]) -> Bodies:
-        rest = self.head(h)[:, None].expand(-1, six.shape[1], -1)
-        return bodies_from_numbers(torch.cat([six, rest], -1))
+    def _bodies(self, h: Float[Tensor, "B W"], rot6d: Float[Tensor, "B S 144"]) -> Bodies:
+        rest = self.head(h)[:, None].expand(-1, rot6d.shape[1], -1)
+        return bodies_from_vector(torch.cat([rot6d, rest], -1))
 
 
 def _six(bodies: Bodies) -> Float[Tensor, "B S 144"]:
-    return numbers_from_bodies(bodies)[..., :SIX]
+    return vector_from_bodies(bodies)[..., :ROT6D_DIM]
 
 
-def _distance_from_orthonormal(six: Float[Tensor, "B S 144"]) -> Float[Tensor, "B S"]:
+def _distance_from_orthonormal(rot6d: Float[Tensor, "B S 144"]) -> Float[Tensor, "B S"]:
     """Squared distance of A^T A from the identity, A the two columns of a rotation; mean over
     joints and entries.
     """
-    a, b = six.unflatten(-1, (-1, 2, 3)).unbind(-2)
+    a, b = rot6d.unflatten(-1, (-1, 2, 3)).unbind(-2)
     on = ((a * a).sum(-1) - 1).square() + ((b * b).sum(-1) - 1).square()
     return ((on + 2 * (a * b).sum(-1).square()) / 4).mean(-1)

@@ -15,8 +15,10 @@ from trainer.methods.prohmr import ProHMR, ProHMRConfig
 from trainer.methods.spin import SPIN, SPINConfig
 from trainer.model.encoder import EncoderConfig
 
-Name = Literal["hmr", "spin", "mdn", "cvae", "multibodies", "prohmr", "humaniflow", "mhentropy"]
-NAMES: tuple[Name, ...] = get_args(Name)
+MethodName = Literal[
+    "hmr", "spin", "mdn", "cvae", "multibodies", "prohmr", "humaniflow", "mhentropy"
+]
+METHOD_NAMES: tuple[MethodName, ...] = get_args(MethodName)
 """In the order of the tables."""
 
 
@@ -34,7 +36,7 @@ class MethodConfigs:
     mhentropy: MHEntropyConfig = field(default_factory=MHEntropyConfig)
 
 
-_CLASSES: dict[Name, Callable[..., Method]] = {
+_CLASSES: dict[MethodName, Callable[..., Method]] = {
     "hmr": HMR,
     "spin": SPIN,
     "mdn": MDN,
@@ -47,7 +49,7 @@ _CLASSES: dict[Name, Callable[..., Method]] = {
 
 
 def build(
-    name: Name,
+    name: MethodName,
     supervision: Supervision,
     priors: Priors,
     configs: MethodConfigs,

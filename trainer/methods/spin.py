@@ -20,13 +20,13 @@ from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
 from trainer.methods.hmr import Regressor
 from trainer.methods.method import (
-    EvidenceConfig,
+    Loss2DConfig,
+    Loss3DConfig,
     Losses,
     Method,
     Priors,
     Samples,
     Supervision,
-    TruthConfig,
 )
 from trainer.model.bodies import Bodies
 from trainer.model.encoder import EncoderConfig
@@ -48,13 +48,13 @@ class FitConfig:
 class SPINConfig:
     """Weights."""
 
-    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
-    truth: TruthConfig = field(default_factory=TruthConfig)
+    loss_2d: Loss2DConfig = field(default_factory=Loss2DConfig)
+    loss_3d: Loss3DConfig = field(default_factory=Loss3DConfig)
     """Of the distances to the truth, and to the fit."""
     fit: FitConfig = field(default_factory=FitConfig)
-    pull: float = 1.0
+    fit_weight_2d: float = 1.0
     """Under `2d-vis`: of the distance to the fit."""
-    beside: float = 0.1
+    fit_weight_3d: float = 0.1
     """Under `3d`: the same, beside the distance to the truth."""
 
 
@@ -73,17 +73,19 @@ class SPIN(Method):
         config = self.config
         bodies = self.regressor(batch)
         joints = self.priors.joints(batch, bodies)
-        evidence, terms = self.priors.evidence(batch, bodies, joints, config.evidence)
+        loss_2d, losses = self.priors.loss_2d(batch, bodies, joints, config.loss_2d)
         fit, gain = self.fit(batch, bodies)
-        terms["gain"] = gain.mean()
-        terms["fit"] = self._distance_to(fit, batch, bodies, joints)
+        losses["gain"] = gain.mean()
+        losses["fit"] = self._distance_to(fit, batch, bodies, joints)
         if self.supervision == "2d-vis":
-            return evidence + config.pull * terms["fit"], terms
-        truth, more = self.priors.truth(batch, bodies, joints, config.truth)
+            return loss_2d + config.fit_weight_2d * losses["fit"], losses
+        loss_3d, more = self.priors.loss_3d(batch, bodies, joints, config.loss_3d)
         total = (
-            truth + config.truth.reprojection * terms["reprojection"] + config.beside * terms["fit"]
+            loss_3d
+            + config.loss_3d.reprojection * losses["reprojection"]
+            + config.fit_weight_3d * losses["fit"]
         )
-        return total, Losses(terms | more)
+        return total, Losses(losses | more)
 
     def fit(self, batch: Batch, start: Bodies) -> tuple[Bodies, Float[Tensor, "B"]]:
         """Improve one body a picture by what `2d-vis` knows about it.
@@ -111,7 +113,7 @@ class SPIN(Method):
 
     def _objective(self, batch: Batch, bodies: Bodies) -> Float[Tensor, "B"]:
         joints = self.priors.joints(batch, bodies)
-        return self.priors.evidence_of_each(batch, bodies, joints, self.config.evidence)[:, 0]
+        return self.priors.loss_2d_per_body(batch, bodies, joints, self.config.loss_2d)[:, 0]
 
     def _distance_to(self, fit: Bodies, batch: Batch, bodies: Bodies, joints: Tensor) -> Tensor:
         """As to the truth, with the fit in its place; a fit that is its own start pulls nowhere."""
@@ -119,7 +121,7 @@ class SPIN(Method):
         taught = batch._replace(
             rotvec=rotvec, betas=betas, camera=camera, joints=self.priors.joints(batch, fit)[:, 0]
         )
-        return self.priors.truth(taught, bodies, joints, self.config.truth)[0]
+        return self.priors.loss_3d(taught, bodies, joints, self.config.loss_3d)[0]
 
     def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         """The same body `count` times; nothing is fitted here, there is no evidence beside the

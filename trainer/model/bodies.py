@@ -15,8 +15,8 @@ from torch import Tensor
 from engines.types import NUM_JOINTS
 from trainer.model import so3
 
-SIX = 6 * NUM_JOINTS
-NUMBERS = SIX + 10 + 3
+ROT6D_DIM = 6 * NUM_JOINTS
+BODY_DIM = ROT6D_DIM + 10 + 3
 """Length of a body as plain numbers: 24 rotations in 6D, betas, camera."""
 
 
@@ -39,29 +39,29 @@ class Bodies(NamedTuple):
         return Bodies(*(part[rows, index] for part in self))
 
 
-def rotations_from_six(six: Float[Tensor, "*B 6"]) -> Float[Tensor, "*B 3 3"]:
+def rotmat_from_6d(rot6d: Float[Tensor, "*B 6"]) -> Float[Tensor, "*B 3 3"]:
     """Gram-Schmidt on two columns (Zhou et al., On the Continuity of Rotation Representations,
     2019).
     """
-    a, b = six[..., :3], six[..., 3:]
+    a, b = rot6d[..., :3], rot6d[..., 3:]
     x = torch.nn.functional.normalize(a, dim=-1)
     y = torch.nn.functional.normalize(b - (x * b).sum(-1, keepdim=True) * x, dim=-1)
     return torch.stack([x, y, torch.linalg.cross(x, y)], -1)
 
 
-def bodies_from_numbers(numbers: Float[Tensor, "B S 157"]) -> Bodies:
+def bodies_from_vector(numbers: Float[Tensor, "B S 157"]) -> Bodies:
     """Bodies from plain numbers, as regressors give them; the camera's distance is kept within a
     factor of 20.
     """
-    six = numbers[..., :SIX].unflatten(-1, (NUM_JOINTS, 6))
-    camera = numbers[..., SIX + 10 :]
+    rot6d = numbers[..., :ROT6D_DIM].unflatten(-1, (NUM_JOINTS, 6))
+    camera = numbers[..., ROT6D_DIM + 10 :]
     camera = torch.cat([camera[..., :2], 3.0 * torch.tanh(camera[..., 2:] / 3.0)], -1)
-    return Bodies(so3.log(rotations_from_six(six)), numbers[..., SIX : SIX + 10], camera)
+    return Bodies(so3.log(rotmat_from_6d(rot6d)), numbers[..., ROT6D_DIM : ROT6D_DIM + 10], camera)
 
 
-def numbers_from_bodies(bodies: Bodies) -> Float[Tensor, "B S 157"]:
-    """The inverse of `bodies_from_numbers`."""
+def vector_from_bodies(bodies: Bodies) -> Float[Tensor, "B S 157"]:
+    """The inverse of `bodies_from_vector`."""
     R = so3.exp(bodies.rotvec)
-    six = torch.cat([R[..., 0], R[..., 1]], -1).flatten(-2)
+    rot6d = torch.cat([R[..., 0], R[..., 1]], -1).flatten(-2)
     far = 3.0 * torch.atanh((bodies.camera[..., 2:] / 3.0).clamp(-0.999, 0.999))
-    return torch.cat([six, bodies.betas, bodies.camera[..., :2], far], -1)
+    return torch.cat([rot6d, bodies.betas, bodies.camera[..., :2], far], -1)

@@ -75,7 +75,7 @@ class Conditioner(nn.Module):
         return Context(injected, shift, _soft_bound(raw - 1.0, 5.0), self.visible(h))
 
 
-class Coupling(nn.Module):
+class AffineCoupling(nn.Module):
     """Half of the numbers scale and shift the other half."""
 
     def __init__(self, config: FlowConfig) -> None:
@@ -111,7 +111,9 @@ class PoseFlow(nn.Module):
         self.config = config
         self.encoder = Encoder(encoder)
         self.conditioner = Conditioner(config, encoder.width)
-        self.couplings = nn.ModuleList(Coupling(self.config) for _ in range(self.config.couplings))
+        self.couplings = nn.ModuleList(
+            AffineCoupling(self.config) for _ in range(self.config.couplings)
+        )
         self.register_buffer("mean", torch.zeros(DIM))
         self.register_buffer("std", torch.ones(DIM))
         # The orientation may be half a turn off the anchor, so its ball overlaps itself there; a
@@ -151,8 +153,8 @@ class PoseFlow(nn.Module):
         u = u * context.log_scale[:, None].exp() + context.shift[:, None]
         x = u * self.std + self.mean
         rotations = x[..., :ROT].unflatten(-1, (NUM_JOINTS, 3))
-        y = so3.squeeze(rotations, self.radius)
-        volume = so3.squeeze_log_det(rotations, self.radius) + so3.exp_log_det(y)
+        y = so3.radial_tanh(rotations, self.radius)
+        volume = so3.radial_tanh_log_det(rotations, self.radius) + so3.exp_log_det(y)
         log_q = _log_normal(z) - log_det - volume.sum(-1)
         return Bodies(y, x[..., ROT : ROT + NUM_BETAS], x[..., ROT + NUM_BETAS :]), log_q
 
@@ -179,7 +181,7 @@ class PoseFlow(nn.Module):
     def _log_branch(self, context: Context, bodies: Bodies) -> Float[Tensor, "B S"]:
         z, x, log_det = self._invert(context, bodies)
         rotations = x[..., :ROT].unflatten(-1, (NUM_JOINTS, 3))
-        volume = so3.squeeze_log_det(rotations, self.radius) + so3.exp_log_det(bodies.rotvec)
+        volume = so3.radial_tanh_log_det(rotations, self.radius) + so3.exp_log_det(bodies.rotvec)
         return _log_normal(z) - log_det - volume.sum(-1)
 
     def _invert(self, context: Context, bodies: Bodies) -> tuple[Tensor, Tensor, Tensor]:
@@ -197,12 +199,13 @@ class PoseFlow(nn.Module):
             log_det = log_det + log_scale.sum(-1)
         return u, x, log_det
 
-    def _layers(self) -> list[Coupling]:
-        return [cast(Coupling, layer) for layer in self.couplings]
+    def _layers(self) -> list[AffineCoupling]:
+        return [cast(AffineCoupling, layer) for layer in self.couplings]
 
     def _coordinates(self, bodies: Bodies) -> Float[Tensor, "B S D"]:
         return torch.cat(
-            [so3.unsqueeze(bodies.rotvec, self.radius).flatten(-2), bodies.betas, bodies.camera], -1
+            [so3.radial_atanh(bodies.rotvec, self.radius).flatten(-2), bodies.betas, bodies.camera],
+            -1,
         )
 
 

@@ -14,7 +14,7 @@ from trainer.model import so3
 from trainer.model.bodies import Bodies
 
 
-class Skeleton(NamedTuple):
+class SkeletonTensors(NamedTuple):
     """The joints-only part of a body model, metres."""
 
     J_template: Float[Tensor, "24 3"]
@@ -44,7 +44,7 @@ def camera_from_pelvis(
 
 
 def relative_joints(
-    skeleton: Skeleton,
+    skeleton: SkeletonTensors,
     R_anchor: Float[Tensor, "*B 3 3"],
     rotvec: Float[Tensor, "*B 24 3"],
     betas: Float[Tensor, "*B 10"],
@@ -62,7 +62,7 @@ def relative_joints(
 
 
 def view_joints(
-    skeleton: Skeleton,
+    skeleton: SkeletonTensors,
     R_anchor: Float[Tensor, "B 3 3"],
     half_size: Float[Tensor, "B"],
     bodies: Bodies,

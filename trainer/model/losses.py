@@ -1,8 +1,8 @@
 r"""Each loss one pure function of samples; the weights live in the training configuration.
 
 MHEntropy (Chen, Yang and Yao, ICCV 2023) minimises KL(q(θ|I) || p(θ|I)) with p(θ|I) proportional to
-p(θ) p(2D | θ), the 2D term only over visible joints. That gives three terms: `reprojection`, the
-prior (`pose_prior`, `shape_prior`) and `negative_entropy`. Where 3D truth exists, `likelihood` is
+p(θ) p(2D | θ), the 2D term only over visible joints. That gives three terms: `reprojection_loss`, the
+prior (`pose_prior_loss`, `shape_prior_loss`) and `negative_entropy`. Where 3D truth exists, `likelihood_loss` is
 added. All of these are nats per picture.
 """
 
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def reprojection(
+def reprojection_loss(
     projected: Float[Tensor, "B S J 2"],
     target: Float[Tensor, "B J 2"],
     visible: Float[Tensor, "B J"],
@@ -37,17 +37,17 @@ def negative_entropy(log_q: Float[Tensor, "B S"]) -> Float[Tensor, "B"]:
     return log_q.mean(-1)
 
 
-def pose_prior(log_p: Float[Tensor, "B S"]) -> Float[Tensor, "B"]:
+def pose_prior_loss(log_p: Float[Tensor, "B S"]) -> Float[Tensor, "B"]:
     """Negative log prior of the samples' body poses."""
     return -log_p.mean(-1)
 
 
-def shape_prior(betas: Float[Tensor, "B S 10"]) -> Float[Tensor, "B"]:
+def shape_prior_loss(betas: Float[Tensor, "B S 10"]) -> Float[Tensor, "B"]:
     """Negative log of the standard normal that betas follow by construction."""
     return (0.5 * betas.square() + 0.5 * math.log(2 * math.pi)).sum(-1).mean(-1)
 
 
-def likelihood(log_q: Float[Tensor, "B"]) -> Float[Tensor, "B"]:
+def likelihood_loss(log_q: Float[Tensor, "B"]) -> Float[Tensor, "B"]:
     """Negative log density of the true body."""
     return -log_q
 
@@ -60,7 +60,9 @@ def joint_distance(
     return (error.square().sum(-1) + 1e-8).sqrt().mean(-1)
 
 
-def visibility(logits: Float[Tensor, "B J"], visible: Float[Tensor, "B J"]) -> Float[Tensor, "B"]:
+def visibility_loss(
+    logits: Float[Tensor, "B J"], visible: Float[Tensor, "B J"]
+) -> Float[Tensor, "B"]:
     """Binary cross-entropy, mean over joints."""
     return torch.nn.functional.binary_cross_entropy_with_logits(
         logits, visible, reduction="none"

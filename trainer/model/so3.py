@@ -73,20 +73,22 @@ def exp_log_det(y: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B"]:
     return torch.where(small, -square / 12, full)
 
 
-def squeeze(x: Float[Tensor, "*B 3"], radius: Float[Tensor, "*B"]) -> Float[Tensor, "*B 3"]:
+def radial_tanh(x: Float[Tensor, "*B 3"], radius: Float[Tensor, "*B"]) -> Float[Tensor, "*B 3"]:
     """The radial tanh into the ball of `radius`."""
     return _tanhc(_norm(x) / radius)[..., None] * x
 
 
-def unsqueeze(y: Float[Tensor, "*B 3"], radius: Float[Tensor, "*B"]) -> Float[Tensor, "*B 3"]:
-    """The inverse of `squeeze`; `y` beyond 0.9995 of the radius is taken as lying there."""
+def radial_atanh(y: Float[Tensor, "*B 3"], radius: Float[Tensor, "*B"]) -> Float[Tensor, "*B 3"]:
+    """The inverse of `radial_tanh`; `y` beyond 0.9995 of the radius is taken as lying there."""
     length = _norm(y)
     inside = (length / radius).clamp_max(0.9995)
     return y * (radius * torch.atanh(inside) / length)[..., None]
 
 
-def squeeze_log_det(x: Float[Tensor, "*B 3"], radius: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-    """Log volume of `squeeze` at x; log(1 - tanh^2) is taken as 2 (log 2 - t - softplus(-2t)),
+def radial_tanh_log_det(
+    x: Float[Tensor, "*B 3"], radius: Float[Tensor, "*B"]
+) -> Float[Tensor, "*B"]:
+    """Log volume of `radial_tanh` at x; log(1 - tanh^2) is taken as 2 (log 2 - t - softplus(-2t)),
     stable for large t.
     """
     t = _norm(x) / radius

@@ -8,11 +8,11 @@ from trainer.data.augment import AugmentConfig
 from trainer.data.exact import LandmarkSource
 from trainer.data.noise import NoiseConfig
 from trainer.methods.method import Supervision
-from trainer.methods.registry import MethodConfigs, Name
+from trainer.methods.registry import MethodConfigs, MethodName
 from trainer.model.encoder import EncoderConfig
 
 _CHANGES_NOTHING = {
-    "run", "accelerator", "devices", "nodes", "threads", "evaluate_every", "evaluate_pairs", "checkpoint_every",
+    "run", "accelerator", "devices", "nodes", "threads", "evaluate_every", "evaluate_samples", "checkpoint_every",
 }  # fmt: skip
 """Settings that a result does not depend on."""
 
@@ -21,9 +21,9 @@ _CHANGES_NOTHING = {
 class TrainConfig:
     """One run."""
 
-    method: Name = "mhentropy"
+    method: MethodName = "mhentropy"
     supervision: Supervision = "3d"
-    pairs: Path = Path("runs/pairs")
+    dataset: Path = Path("runs/dataset")
     body: Path | None = None
     """That the pairs were made with; the default body when None."""
     landmark_source: LandmarkSource = "rendered"
@@ -33,12 +33,12 @@ class TrainConfig:
     run: Path = Path("runs/first")
     start: Path | None = None
     """A run whose averaged weights this one starts from."""
-    weak: Path | None = None
+    unlabelled: Path | None = None
     """Folder of `trainer.video_landmarks`: unlabelled real video, whose visible 2D landmarks supervise
     as under `2d-vis`.
     """
-    weak_batch: int = 64
-    weak_weight: float = 0.1
+    unlabelled_batch: int = 64
+    unlabelled_weight: float = 0.1
     steps: int = 12_000
     batch: int = 256
     """Over all processes."""
@@ -61,7 +61,7 @@ class TrainConfig:
     fight over the cores.
     """
     evaluate_every: int = 2000
-    evaluate_pairs: int = 1000
+    evaluate_samples: int = 1000
     """Validation pairs that are scored during training."""
     checkpoint_every: int = 500
     train_shards: int | None = None

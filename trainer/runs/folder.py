@@ -19,11 +19,11 @@ from trainer.runs.config import TrainConfig
 from trainer.runs.git import git
 
 
-def record(config: TrainConfig, run: Path, pairs: int, done: int) -> None:
+def record(config: TrainConfig, run: Path, samples: int, done: int) -> None:
     """Write what makes this run beside it, every time it is started or goes on."""
     path = run / "config.json"
     starts = json.loads(path.read_text())["starts"] if path.exists() else []
-    facts = {"at_step": done, "training_pairs": pairs, "commit": git("rev-parse", "HEAD")}
+    facts = {"at_step": done, "training_samples": samples, "commit": git("rev-parse", "HEAD")}
     starts.append(facts | {"config": dataclasses.asdict(config)})
     path.write_text(json.dumps({"starts": starts}, indent=2, default=str))
     (run / "uncommitted.diff").write_text(git("diff", "HEAD") + "\n")

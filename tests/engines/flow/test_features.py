@@ -13,7 +13,7 @@ from engines.camera import Intrinsics
 from engines.flow.features import LAYOUT, NUM_FEATURES, TORSO, VirtualCamera, landmark_features
 from engines.flow.sampler import features_of
 from engines.types import Landmarks, Roi
-from tests.support.random_pairs import records
+from tests.support.random_samples import random_records
 from trainer.data import samples as data
 
 MIDDLE = np.array([-0.3, 0.1, 3.0])
@@ -196,7 +196,7 @@ def test_a_batch_is_its_rows() -> None:
 
 
 def test_trainer_and_live_system_see_the_same(body: BodyModel, tmp_path: Path) -> None:
-    raw = records(6, 3, body)
+    raw = random_records(6, 3, body)
     np.savez(tmp_path / "00000.npz", **raw)
     trained = data.encode(data.read(tmp_path, body), body)
     for i in range(6):

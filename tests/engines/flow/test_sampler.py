@@ -15,10 +15,10 @@ from engines.flow.features import NUM_FEATURES
 from engines.flow.model import FlowModel
 from engines.flow.sampler import DIM, Sampler, open_sampler
 from engines.types import Landmarks, Roi
-from tests.support.random_pairs import (
+from tests.support.random_samples import (
     mhentropy,
     random_flow,
-    records,
+    random_records,
     stored_run,
 )
 from trainer import export_onnx
@@ -54,14 +54,14 @@ def landmarks(raw: dict[str, np.ndarray], i: int) -> tuple[Landmarks, Intrinsics
 
 def test_live_hypotheses_are_the_trainers(body: BodyModel, model: FlowModel) -> None:
     method = trained(body)
-    raw = records(3, 5, body)
-    pairs = data.encode(raw, body)
+    raw = random_records(3, 5, body)
+    batch = data.encode(raw, body)
     sampler = open_sampler(body, K, "onnxruntime", model)
     z = torch.from_numpy(sampler.engine.inputs["z"].copy())
     with torch.no_grad():
-        context = method.flow.encode(pairs.features)
+        context = method.flow.encode(batch.features)
         drawn, log_q = method.flow.sample(context, z[None].expand(3, -1, -1))
-        in_view = method.priors.joints(pairs, drawn).numpy()
+        in_view = method.priors.joints(batch, drawn).numpy()
     for i in range(3):
         found, intrinsics = landmarks(raw, i)
         samples = sampler(found, intrinsics)
@@ -83,7 +83,7 @@ def test_live_hypotheses_are_the_trainers(body: BodyModel, model: FlowModel) -> 
 
 def test_parameters_reproduce_the_joints(body: BodyModel, model: FlowModel) -> None:
     drawn = open_sampler(body, K, "onnxruntime", model)(
-        *landmarks(records(1, 6, body), 0)
+        *landmarks(random_records(1, 6, body), 0)
     ).hypotheses
     posed = body.shaped(drawn.betas).posed(drawn.rotvec, drawn.transl)
     scale = np.linalg.norm(drawn.joints, axis=-1).max()
@@ -97,7 +97,7 @@ def test_the_noise_is_kept_and_hypothesis_zero_is_the_center(
     sampler, other = (open_sampler(body, count, "onnxruntime", model) for count in (K, 3))
     z = sampler.engine.inputs["z"]
     assert z.shape == (K, DIM) and (z[0] == 0).all() and (np.abs(z[1:]).max(-1) > 1).all()
-    person = landmarks(records(1, 6, body), 0)
+    person = landmarks(random_records(1, 6, body), 0)
     first, elsewhere, again = sampler(*person), other(*person), sampler(*person)
     np.testing.assert_array_equal(first.hypotheses.joints, again.hypotheses.joints)
     np.testing.assert_allclose(
@@ -106,7 +106,7 @@ def test_the_noise_is_kept_and_hypothesis_zero_is_the_center(
 
 
 def test_results_are_not_overwritten_by_the_next_frame(body: BodyModel, model: FlowModel) -> None:
-    sampler, raw = open_sampler(body, K, "onnxruntime", model), records(2, 6, body)
+    sampler, raw = open_sampler(body, K, "onnxruntime", model), random_records(2, 6, body)
     first = sampler(*landmarks(raw, 0))
     before = {name: value.copy() for name, value in vars(first.hypotheses).items()}
     visible = first.joint_visible.copy()

@@ -10,7 +10,7 @@ from engines.blazepose.landmarker import SIDE, decode
 from engines.blazepose.roi import crop_to_image, image_to_crop
 from engines.body import BodyModel
 from engines.types import LIMB_JOINTS, Landmarks, Roi
-from tests.support.random_pairs import records
+from tests.support.random_samples import random_records
 from tests.support.scenes import standing
 from trainer.data.rendered import SampleRenderer, scene_record
 from trainer.data.samples import encode
@@ -89,7 +89,7 @@ def test_a_sample_records_the_scene_it_was_made_from(renderer: SampleRenderer) -
     assert record["window"].tolist() == [0, 0, 1280, 720]
     assert record["crop"] == 0
     # What the other tests train on has this form.
-    assert record.keys() == records(1, 0, renderer.body).keys()
+    assert record.keys() == random_records(1, 0, renderer.body).keys()
 
 
 def test_the_same_seed_gives_the_same_sample(

@@ -13,7 +13,13 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.types import JOINT_NAMES
 from realtime.demo import clip_path
-from tests.support.random_pairs import TINY_ENCODER, mhentropy, random_flow, records, unlabelled
+from tests.support.random_samples import (
+    TINY_ENCODER,
+    mhentropy,
+    random_flow,
+    random_records,
+    unlabelled,
+)
 from trainer.data import samples as data
 from trainer.data.augment import RawRecords
 from trainer.data.rng import StepRng
@@ -56,7 +62,7 @@ def test_every_second_frame_is_kept_as_the_renderer_does_without_ground_truth(
     stored: RawRecords, body: BodyModel
 ) -> None:
     assert len(stored["focal"]) == 5
-    rendered = unlabelled(records(2, 0, body))
+    rendered = unlabelled(random_records(2, 0, body))
     assert stored.keys() == rendered.keys()
     for key, value in rendered.items():
         assert (stored[key].dtype, stored[key].shape[1:]) == (value.dtype, value.shape[1:]), key
@@ -92,7 +98,7 @@ def test_targets_are_the_landmarks_in_the_image(
 
 
 def test_confident_landmarks_in_the_image_supervise(tmp_path: Path, body: BodyModel) -> None:
-    stored = unlabelled(records(3, 5, body))
+    stored = unlabelled(random_records(3, 5, body))
     stored["visibility"][:] = 1.0
     stored["points"][:] = stored["points"].clip(1, 719)
     stored["visibility"][0, 13], stored["points"][1, 28, 1], stored["points"][2, 16, 0] = (

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from engines.body import BodyModel
-from tests.support.random_pairs import (
+from tests.support.random_samples import (
     TINY_ENCODER,
     mhentropy,
-    pairs,
     priors,
+    random_batch,
     random_flow,
 )
 from trainer.data.rng import StepRng
@@ -56,7 +56,7 @@ def in_crop(batch: Batch) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def sample(body: BodyModel) -> Batch:
-    return pairs(3, 1, body)
+    return random_batch(3, 1, body)
 
 
 def test_truth_is_drawn_where_the_crop_shows_it(sample: Batch, body: BodyModel) -> None:

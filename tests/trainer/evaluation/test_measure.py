@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.types import LIMB_JOINTS
-from tests.support.random_pairs import pairs, priors
+from tests.support.random_samples import priors, random_batch
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
 from trainer.evaluation import measure as module
@@ -122,7 +122,7 @@ class Far(Around):
 
 @pytest.fixture(scope="module")
 def truth(body: BodyModel) -> Batch:
-    return pairs(12, 3, body)
+    return random_batch(12, 3, body)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 
 from engines.body import BodyModel
 from engines.flow.features import NUM_FEATURES
-from tests.support.random_pairs import TINY, TINY_ENCODER, mhentropy, pairs, priors
+from tests.support.random_samples import TINY, TINY_ENCODER, mhentropy, priors, random_batch
 from trainer.data.samples import Batch
 from trainer.evaluation.metrics import published_moments
 from trainer.evaluation.score import Scores, score
@@ -23,7 +23,7 @@ from trainer.model.kinematics import project
 
 @pytest.fixture(scope="module")
 def sample(body: BodyModel) -> Batch:
-    return pairs(40, 1, body)
+    return random_batch(40, 1, body)
 
 
 class ToldFlow(PoseFlow):

@@ -5,17 +5,17 @@ import pytest
 import torch
 
 from engines.body import BodyModel, joints_only
-from tests.support.random_pairs import TINY_ENCODER, pairs, priors
+from tests.support.random_samples import TINY_ENCODER, priors, random_batch
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
 from trainer.methods.hmr import HMR, HMRConfig
-from trainer.methods.method import EvidenceConfig, TruthConfig
+from trainer.methods.method import Loss2DConfig, Loss3DConfig
 from trainer.model import so3
 
 
 @pytest.fixture(scope="module")
 def sample(body: BodyModel) -> Batch:
-    return pairs(8, 1, body)
+    return random_batch(8, 1, body)
 
 
 def test_the_true_body_has_the_true_joints(sample: Batch, body: BodyModel) -> None:
@@ -26,12 +26,12 @@ def test_the_true_body_has_the_true_joints(sample: Batch, body: BodyModel) -> No
 def test_the_true_body_has_no_distance_to_the_truth_and_another_has(
     sample: Batch, body: BodyModel
 ) -> None:
-    everybody, config = priors(body), TruthConfig(joints=2.0, rotations=3.0, betas=5.0)
+    everybody, config = priors(body), Loss3DConfig(joints=2.0, rotations=3.0, betas=5.0)
     bodies = sample.bodies()
-    total, terms = everybody.truth(sample, bodies, everybody.joints(sample, bodies), config)
-    assert total < 1e-2 and terms["rotations"] < 1e-6
+    total, losses = everybody.loss_3d(sample, bodies, everybody.joints(sample, bodies), config)
+    assert total < 1e-2 and losses["rotations"] < 1e-6
     moved = bodies._replace(betas=bodies.betas + 0.5, camera=bodies.camera + 0.1)
-    total, terms = everybody.truth(sample, moved, everybody.joints(sample, bodies), config)
+    total, losses = everybody.loss_3d(sample, moved, everybody.joints(sample, bodies), config)
     assert total.item() == pytest.approx(
         5 * 0.25 + 3 * 0.01, abs=1e-2
     )  # per coefficient; summed over the camera's three
@@ -39,14 +39,14 @@ def test_the_true_body_has_no_distance_to_the_truth_and_another_has(
     turned = bodies._replace(
         rotvec=so3.log(so3.exp(bodies.rotvec) @ so3.exp(torch.tensor([torch.pi / 2, 0.0, 0.0])))
     )
-    _, terms = everybody.truth(sample, turned, everybody.joints(sample, bodies), config)
-    assert terms["rotations"].item() == pytest.approx(4, abs=1e-3)
+    _, losses = everybody.loss_3d(sample, turned, everybody.joints(sample, bodies), config)
+    assert losses["rotations"].item() == pytest.approx(4, abs=1e-3)
 
 
 def test_the_true_body_is_the_likeliest_under_the_visible_joints(
     sample: Batch, body: BodyModel
 ) -> None:
-    everybody, config = priors(body), EvidenceConfig(laplace_scale=0.05)
+    everybody, config = priors(body), Loss2DConfig(laplace_scale=0.05)
     bodies = sample.bodies()
     true = everybody.reprojection(sample, everybody.joints(sample, bodies), config)
     best = 2 * np.log(2 * 0.05) * sample.visible.sum(-1)
@@ -65,7 +65,7 @@ def test_nothing_that_is_known_is_stored_with_a_method(body: BodyModel) -> None:
 
 
 def test_a_regressor_starts_at_the_t_pose(body: BodyModel) -> None:
-    sample = pairs(4, 2, body)
+    sample = random_batch(4, 2, body)
     torch.manual_seed(0)
     method = HMR("3d", priors(body), HMRConfig(), TINY_ENCODER).eval()
     with torch.no_grad():
@@ -91,12 +91,12 @@ def test_under_2d_vis_the_regressor_does_not_look_at_3d_truth(
         name: torch.full_like(getattr(sample, name), torch.nan)
         for name in ("rotvec", "betas", "camera", "joints")
     }
-    (total, terms), (other, _) = (
+    (total, losses), (other, _) = (
         method(sample, StepRng(0, 0)),
         method(sample._replace(**wrong), StepRng(0, 0)),
     )
     assert total == other
-    parts = terms["reprojection"] + method.config.evidence.prior * (
-        terms["pose_prior"] + terms["shape_prior"]
+    parts = losses["reprojection"] + method.config.loss_2d.prior * (
+        losses["pose_prior"] + losses["shape_prior"]
     )
     torch.testing.assert_close(total, parts)

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from engines.body import BodyModel
-from tests.support.random_pairs import (
+from tests.support.random_samples import (
     TINY,
     TINY_ENCODER,
     mhentropy,
-    pairs,
     priors,
+    random_batch,
     random_flow,
 )
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
-from trainer.methods.method import EvidenceConfig, Supervision
+from trainer.methods.method import Loss2DConfig, Supervision
 from trainer.methods.mhentropy import MHEntropy, MHEntropyConfig
 from trainer.model.flow import DIM
 
@@ -27,7 +27,7 @@ TRUTH_3D = ("rotvec", "betas", "camera", "joints")
 
 @pytest.fixture(scope="module")
 def sample(body: BodyModel) -> Batch:
-    return pairs(12, 1, body)
+    return random_batch(12, 1, body)
 
 
 def garbage(sample: Batch) -> Batch:
@@ -44,13 +44,13 @@ def garbage(sample: Batch) -> Batch:
     return sample._replace(**wrong)
 
 
-def weighted(supervision: Supervision, terms: dict[str, torch.Tensor]) -> torch.Tensor:
+def weighted(supervision: Supervision, losses: dict[str, torch.Tensor]) -> torch.Tensor:
     """The objective written down again, with the weights of `test_the_objective_is_...`."""
-    prior = terms["pose_prior"] + terms["shape_prior"]
-    kl = terms["reprojection"] + 0.7 * prior + 1.3 * terms["negative_entropy"]
+    prior = losses["pose_prior"] + losses["shape_prior"]
+    kl = losses["reprojection"] + 0.7 * prior + 1.3 * losses["negative_entropy"]
     if supervision == "2d-vis":
-        return 2.0 * terms["visible"] + kl + 0.9 * terms["center"]
-    return 2.0 * terms["visible"] + 0.3 * kl + 0.5 * terms["likelihood"] + 7.0 * terms["center"]
+        return 2.0 * losses["visible"] + kl + 0.9 * losses["center"]
+    return 2.0 * losses["visible"] + 0.3 * kl + 0.5 * losses["likelihood"] + 7.0 * losses["center"]
 
 
 @pytest.mark.parametrize("supervision", ["2d-vis", "3d"])
@@ -60,50 +60,50 @@ def test_the_objective_is_the_weighted_sum_of_its_terms(
     weights = {
         "entropy": 1.3,
         "visible": 2.0,
-        "center_evidence": 0.9,
+        "center_2d": 0.9,
         "likelihood": 0.5,
-        "beside": 0.3,
+        "kl": 0.3,
         "center": 7.0,
     }
     method = mhentropy(body, random_flow(0), supervision, **weights)
     method.config = dataclasses.replace(
-        method.config, evidence=EvidenceConfig(laplace_scale=0.05, prior=0.7)
+        method.config, loss_2d=Loss2DConfig(laplace_scale=0.05, prior=0.7)
     )
-    total, terms = method(sample, StepRng(0, 0))
-    assert ("likelihood" in terms) == (supervision == "3d")
-    torch.testing.assert_close(total, weighted(supervision, terms))
+    total, losses = method(sample, StepRng(0, 0))
+    assert ("likelihood" in losses) == (supervision == "3d")
+    torch.testing.assert_close(total, weighted(supervision, losses))
     # A batch with less truth in a run with more has the terms of its own, except that it teaches no
     # visibility.
-    total, terms = method(sample, StepRng(0, 0), "2d-vis")
-    torch.testing.assert_close(total, weighted("2d-vis", terms) - 2.0 * terms["visible"])
+    total, losses = method(sample, StepRng(0, 0), "2d-vis")
+    torch.testing.assert_close(total, weighted("2d-vis", losses) - 2.0 * losses["visible"])
 
 
 def test_the_terms_are_those_of_the_samples(sample: Batch, body: BodyModel) -> None:
     method = mhentropy(body, random_flow(0), "2d-vis", samples=4)
-    _, terms = method(sample, StepRng(3, 5))
+    _, losses = method(sample, StepRng(3, 5))
     z = StepRng(3, 5).normal(sample.size, 5, DIM)
     z[:, 0] = 0
     bodies, log_q = method.flow.sample(method.flow.encode(sample.features), z)
-    torch.testing.assert_close(terms["negative_entropy"], log_q[:, 1:].mean())
+    torch.testing.assert_close(losses["negative_entropy"], log_q[:, 1:].mean())
     joints = method.priors.joints(sample, bodies)
     flat = joints[..., :2] / joints[..., 2:].clamp_min(0.1) / sample.half_size[:, None, None, None]
     laplace = torch.distributions.Laplace(
-        sample.target[:, None], method.config.evidence.laplace_scale
+        sample.target[:, None], method.config.loss_2d.laplace_scale
     )
     log_p = (laplace.log_prob(flat).sum(-1) * sample.visible[:, None]).sum(-1)
-    torch.testing.assert_close(terms["reprojection"], -log_p[:, 1:].mean())
+    torch.testing.assert_close(losses["reprojection"], -log_p[:, 1:].mean())
     log_prior = method.priors.prior.log_prob(bodies.rotvec[..., 1:, :])
     log_shape = torch.distributions.Normal(0, 1).log_prob(bodies.betas).sum(-1)
-    torch.testing.assert_close(terms["pose_prior"], -log_prior[:, 1:].mean())
-    torch.testing.assert_close(terms["shape_prior"], -log_shape[:, 1:].mean())
-    torch.testing.assert_close(terms["center"], -(log_p + log_prior + log_shape)[:, 0].mean())
+    torch.testing.assert_close(losses["pose_prior"], -log_prior[:, 1:].mean())
+    torch.testing.assert_close(losses["shape_prior"], -log_shape[:, 1:].mean())
+    torch.testing.assert_close(losses["center"], -(log_p + log_prior + log_shape)[:, 0].mean())
 
 
 def test_the_gradient_of_the_entropy_reaches_the_encoder(body: BodyModel) -> None:
-    sample = pairs(6, 2, body)
+    sample = random_batch(6, 2, body)
     method = mhentropy(body, random_flow(0), "2d-vis")
-    _, terms = method(sample, StepRng(0, 0))
-    terms["negative_entropy"].backward()
+    _, losses = method(sample, StepRng(0, 0))
+    losses["negative_entropy"].backward()
     for name, parameter in method.flow.encoder.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.abs().max() > 1e-7, name
@@ -117,11 +117,11 @@ def test_following_the_entropy_alone_spreads_the_bodies(sample: Batch, body: Bod
     optimiser = torch.optim.SGD(method.flow.encoder.parameters(), 1e-3)
     entropies = []
     for _ in range(15):
-        _, terms = method(sample, StepRng(0, 0))
+        _, losses = method(sample, StepRng(0, 0))
         optimiser.zero_grad()
-        terms["negative_entropy"].backward()
+        losses["negative_entropy"].backward()
         optimiser.step()
-        entropies.append(-terms["negative_entropy"].item())
+        entropies.append(-losses["negative_entropy"].item())
     assert entropies[-1] > entropies[0] + 1e-2
 
 
@@ -131,12 +131,12 @@ def test_2d_vis_does_not_look_at_3d_truth(sample: Batch, body: BodyModel) -> Non
         torch.manual_seed(0)
         method = MHEntropy("2d-vis", priors(body), MHEntropyConfig(flow=TINY), TINY_ENCODER)
         method.prepare(batch)
-        total, terms = method(batch, StepRng(0, 0))
+        total, losses = method(batch, StepRng(0, 0))
         total.backward()
         gradients = {
             f"d {name}": p.grad for name, p in method.named_parameters() if p.grad is not None
         }
-        results.append({"total": total, **terms, **gradients, **method.state_dict()})
+        results.append({"total": total, **losses, **gradients, **method.state_dict()})
     right, wrong = results
     assert right.keys() == wrong.keys() and "d flow.conditioner.affine.weight" in right
     for name, value in right.items():

@@ -8,15 +8,15 @@ from scipy.spatial.transform import Rotation
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from engines.body import BodyModel
-from tests.support import random_pairs
+from tests.support import random_samples
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
 from trainer.methods.mdn import MDN, MDNConfig, Mixture
-from trainer.methods.method import EvidenceConfig, Method, Priors, Supervision
+from trainer.methods.method import Loss2DConfig, Method, Priors, Supervision
 from trainer.methods.multibodies import MultiBodies, MultiBodiesConfig
 from trainer.methods.spin import SPIN, FitConfig, SPINConfig
 from trainer.model import so3
-from trainer.model.bodies import NUMBERS, Bodies
+from trainer.model.bodies import BODY_DIM, Bodies
 from trainer.model.encoder import EncoderConfig
 from trainer.model.flow import DIM
 from trainer.model.kinematics import project
@@ -27,12 +27,12 @@ TINY = EncoderConfig(width=32, blocks=1, dropout=0.0)
 
 @pytest.fixture(scope="module")
 def priors(body: BodyModel) -> Priors:
-    return random_pairs.priors(body)
+    return random_samples.priors(body)
 
 
 @pytest.fixture(scope="module")
 def batch(body: BodyModel) -> Batch:
-    return random_pairs.pairs(6, 0, body)
+    return random_samples.dataset(6, 0, body)
 
 
 def spin(supervision: Supervision, priors: Priors) -> Method:
@@ -61,10 +61,10 @@ def test_the_loss_reaches_every_parameter(
     with torch.no_grad():  # layers that start at zero would pass nothing on
         for parameter in method.parameters():
             parameter += 0.01 * torch.randn_like(parameter)
-    loss, terms = method(batch, StepRng(0, 0))
+    loss, losses = method(batch, StepRng(0, 0))
     loss.backward()
     assert loss.shape == () and torch.isfinite(loss)
-    assert all(torch.isfinite(term) for term in terms.values())
+    assert all(torch.isfinite(term) for term in losses.values())
     for name, parameter in method.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
         assert (parameter.grad != 0).any(), name
@@ -126,12 +126,12 @@ def test_evidence_of_each_body_has_the_evidence_as_its_mean(priors: Priors, batc
     bodies = Bodies(
         *(0.3 * torch.randn(6, 5, *shape, generator=generator) for shape in ((24, 3), (10,), (3,)))
     )
-    joints, config = priors.joints(batch, bodies), EvidenceConfig(prior=0.7)
-    each = priors.evidence_of_each(batch, bodies, joints, config)
+    joints, config = priors.joints(batch, bodies), Loss2DConfig(prior=0.7)
+    each = priors.loss_2d_per_body(batch, bodies, joints, config)
     assert each.shape == (6, 5)
-    torch.testing.assert_close(each.mean(), priors.evidence(batch, bodies, joints, config)[0])
+    torch.testing.assert_close(each.mean(), priors.loss_2d(batch, bodies, joints, config)[0])
     third, fourth = batch.rows(torch.tensor([2])), Bodies(*(part[2:3, 3:4] for part in bodies))
-    alone, _ = priors.evidence(third, fourth, joints[2:3, 3:4], config)
+    alone, _ = priors.loss_2d(third, fourth, joints[2:3, 3:4], config)
     torch.testing.assert_close(each[2, 3], alone)
 
 
@@ -146,13 +146,13 @@ def test_spin_fit_explains_the_evidence_better_than_a_perturbed_start(
 ) -> None:
     torch.manual_seed(0)
     method = SPIN("2d-vis", priors, SPINConfig(), TINY)
-    truth = batch.bodies()
-    start = Bodies(*(part + 0.1 * torch.randn_like(part) for part in truth))
+    loss_3d = batch.bodies()
+    start = Bodies(*(part + 0.1 * torch.randn_like(part) for part in loss_3d))
     with torch.no_grad():  # as when a validation loss is computed
         fit, gain = method.fit(batch, start)
         nats = [
-            priors.evidence_of_each(
-                batch, bodies, priors.joints(batch, bodies), method.config.evidence
+            priors.loss_2d_per_body(
+                batch, bodies, priors.joints(batch, bodies), method.config.loss_2d
             )[:, 0]
             for bodies in (start, fit)
         ]
@@ -260,8 +260,8 @@ def test_mdn_starts_with_the_heaviest_centre_and_goes_on_by_chance(
 def test_mdn_evidence_is_the_likelihood_under_the_mixture(priors: Priors, batch: Batch) -> None:
     mixture = random_mixture(6, 3, 2)
     method = MDN("2d-vis", priors, MDNConfig(components=3), TINY)
-    nats = priors.evidence_of_each(
-        batch, mixture.centers, priors.joints(batch, mixture.centers), method.config.evidence
+    nats = priors.loss_2d_per_body(
+        batch, mixture.centers, priors.joints(batch, mixture.centers), method.config.loss_2d
     ).double()
     expected = (
         -(mixture.log_weights.double().exp() * (-nats + nats.amin(1, keepdim=True)).exp())
@@ -269,7 +269,7 @@ def test_mdn_evidence_is_the_likelihood_under_the_mixture(priors: Priors, batch:
         .log()
     )
     expected = (expected + nats.amin(1)).mean().item()
-    assert method._evidence(batch, mixture, [mixture.centers]).item() == pytest.approx(
+    assert method._mixture_loss_2d(batch, mixture, [mixture.centers]).item() == pytest.approx(
         expected, rel=1e-4
     )
 
@@ -293,7 +293,7 @@ def test_multibodies_trains_the_winner_only(
     method.one(one, bodies, joints, index).backward()
     gradient = method.regressor.head.weight.grad
     assert gradient is not None
-    touched = gradient.view(4, NUMBERS, -1).abs().amax((1, 2)) > 0
+    touched = gradient.view(4, BODY_DIM, -1).abs().amax((1, 2)) > 0
     assert touched.tolist() == [m == index.item() for m in range(4)]
 
 
@@ -301,7 +301,7 @@ def test_multibodies_winners_differ_between_pictures_and_lower_the_best_error(
     priors: Priors, body: BodyModel
 ) -> None:
     torch.manual_seed(0)
-    batch = random_pairs.pairs(8, 3, body)
+    batch = random_samples.dataset(8, 3, body)
     same = batch._replace(
         features=torch.zeros_like(batch.features)
     )  # pictures that cannot be told apart

@@ -10,20 +10,21 @@ from torch import Tensor
 
 from engines.body import BodyModel
 from engines.types import JOINT_NAMES, PARENTS
-from tests.support.random_pairs import pairs, priors
+from tests.support.random_samples import priors, random_batch
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
 from trainer.methods import cvae, humaniflow, prohmr
 from trainer.methods.method import Method, Supervision
-from trainer.model import losses, so3
-from trainer.model.bodies import SIX, Bodies, numbers_from_bodies
+from trainer.model import so3
+from trainer.model.bodies import ROT6D_DIM, Bodies, vector_from_bodies
 from trainer.model.encoder import EncoderConfig
 from trainer.model.flow import DIM as FLOW_DIM
 from trainer.model.flow import FlowConfig, PoseFlow
+from trainer.model.losses import joint_distance
 
 ENCODER = EncoderConfig(width=32, blocks=1, dropout=0.0)
 NAMES = ("cvae", "prohmr", "humaniflow")
-PARTS = humaniflow.PartsConfig(shared=24, context=8, hidden=8, bins=4)
+PARTS = humaniflow.TreeFlowConfig(shared=24, context=8, hidden=8, bins=4)
 Name = Literal["cvae", "prohmr", "humaniflow"]
 Net = TypeVar("Net", bound=torch.nn.Module)
 
@@ -38,7 +39,7 @@ def build(
         method = prohmr_method(supervision, body)
     else:
         method = humaniflow_method(supervision, body)
-    method.prepare(prepared_on or pairs(64, 1, body))
+    method.prepare(prepared_on or random_batch(64, 1, body))
     return method
 
 
@@ -94,10 +95,10 @@ def test_the_loss_is_finite_and_reaches_the_encoder(
     name: Name, supervision: Supervision, body: BodyModel
 ) -> None:
     method = build(name, supervision, body)
-    total, terms = method(pairs(5, 2, body), StepRng(0, 0))
+    total, losses = method(random_batch(5, 2, body), StepRng(0, 0))
     total.backward()
     assert total.shape == () and all(
-        term.isfinite() and term.shape == () for term in (total, *terms.values())
+        term.isfinite() and term.shape == () for term in (total, *losses.values())
     )
     encoder = next(module for key, module in method.named_modules() if key.endswith("encoder"))
     for parameter in encoder.parameters():
@@ -110,7 +111,7 @@ def test_the_loss_is_finite_and_reaches_the_encoder(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_only_3d_supervision_looks_at_the_truth(name: Name, body: BodyModel) -> None:
-    batch, some = pairs(5, 2, body), pairs(64, 1, body)
+    batch, some = random_batch(5, 2, body), random_batch(64, 1, body)
     for supervision in ("2d-vis", "3d"):
         right, wrong = (
             build(name, supervision, body, some),
@@ -124,7 +125,7 @@ def test_only_3d_supervision_looks_at_the_truth(name: Name, body: BodyModel) -> 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_number_0_is_not_random_and_draws_see_only_the_picture(name: Name, body: BodyModel) -> None:
-    method, batch = build(name, "3d", body), pairs(4, 3, body)
+    method, batch = build(name, "3d", body), random_batch(4, 3, body)
     disturbed(method).float()
     drawn = method.draw(batch, 6, StepRng(0, 0))
     hidden = without_truth(batch)._replace(target=torch.zeros(4, 24, 2), visible=torch.zeros(4, 24))
@@ -140,11 +141,11 @@ def test_number_0_is_not_random_and_draws_see_only_the_picture(name: Name, body:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_few_steps_bring_number_0_to_the_truth(name: Name, body: BodyModel) -> None:
-    method, batch = build(name, "3d", body), pairs(6, 4, body)
+    method, batch = build(name, "3d", body), random_batch(6, 4, body)
 
     def distance() -> float:
         joints = method.priors.joints(batch, method.draw(batch, 1, StepRng(0, 0)).bodies)
-        return losses.joint_distance(joints[:, 0], batch.joints).mean().item()
+        return joint_distance(joints[:, 0], batch.joints).mean().item()
 
     before = distance()
     optimiser = torch.optim.Adam(method.parameters(), 5e-3)
@@ -168,7 +169,7 @@ def test_recognition_carries_the_truth_into_the_reconstruction(body: BodyModel) 
     """Another true body in the same picture is reconstructed differently, while draws stay as they
     are.
     """
-    method, batch = build("cvae", "3d", body), pairs(4, 3, body)
+    method, batch = build("cvae", "3d", body), random_batch(4, 3, body)
     assert isinstance(method, cvae.CVAE)
     disturbed(method).float()
     h = method.encoder(batch.features)
@@ -179,16 +180,16 @@ def test_recognition_carries_the_truth_into_the_reconstruction(body: BodyModel) 
 
 def glow_and_contexts(body: BodyModel, count: int) -> tuple[prohmr.ProHMR, Batch, Tensor]:
     method = disturbed(prohmr_method("3d", body), 0.05)
-    batch = double(pairs(count, 5, body))
+    batch = double(random_batch(count, 5, body))
     return method, batch, method.encoder(batch.features)
 
 
 def test_glow_inverts(body: BodyModel) -> None:
     method, _, h = glow_and_contexts(body, 4)
-    z = noise(4, 7, SIX)
-    six = method.glow(h, z)
-    assert (six - z).abs().mean() > 0.1
-    torch.testing.assert_close(method.glow.inverse(h, six), z, atol=1e-9, rtol=0)
+    z = noise(4, 7, ROT6D_DIM)
+    rot6d = method.glow(h, z)
+    assert (rot6d - z).abs().mean() > 0.1
+    torch.testing.assert_close(method.glow.inverse(h, rot6d), z, atol=1e-9, rtol=0)
 
 
 def test_prohmr_gives_every_picture_the_same_volume(body: BodyModel) -> None:
@@ -196,7 +197,7 @@ def test_prohmr_gives_every_picture_the_same_volume(body: BodyModel) -> None:
     `PoseFlow` is otherwise.
     """
     method, batch, h = glow_and_contexts(body, 4)
-    z = noise(4, SIX)
+    z = noise(4, ROT6D_DIM)
     volumes = []
     for i in range(4):
         jacobian = torch.autograd.functional.jacobian(
@@ -205,10 +206,10 @@ def test_prohmr_gives_every_picture_the_same_volume(body: BodyModel) -> None:
         volumes.append(torch.linalg.slogdet(jacobian)[1])
     assert abs(volumes[0].item()) > 0.1
     torch.testing.assert_close(torch.stack(volumes), method.log_volume(batch), atol=1e-8, rtol=0)
-    six = method.glow(h, z[:, None])
-    log_normal = -0.5 * z.square().sum(-1) - 0.5 * SIX * math.log(2 * math.pi)
+    rot6d = method.glow(h, z[:, None])
+    log_normal = -0.5 * z.square().sum(-1) - 0.5 * ROT6D_DIM * math.log(2 * math.pi)
     expected = log_normal - torch.stack(volumes)
-    torch.testing.assert_close(method.glow.log_prob(h, six)[:, 0], expected, atol=1e-8, rtol=0)
+    torch.testing.assert_close(method.glow.log_prob(h, rot6d)[:, 0], expected, atol=1e-8, rtol=0)
 
     flow, noises = (
         disturbed(PoseFlow(FlowConfig(couplings=2, hidden=16), ENCODER)),
@@ -221,7 +222,7 @@ def test_prohmr_gives_every_picture_the_same_volume(body: BodyModel) -> None:
 
 def test_only_a_flow_with_changing_volume_passes_entropy_to_the_encoder(body: BodyModel) -> None:
     method, batch, h = glow_and_contexts(body, 4)
-    entropy = -method.glow.log_prob(h, method.glow(h, noise(4, 8, SIX))).mean()
+    entropy = -method.glow.log_prob(h, method.glow(h, noise(4, 8, ROT6D_DIM))).mean()
     assert max(g.abs().max() for g in gradients(entropy, method.encoder)) < 1e-9
     couplings = [layer.coupling for layer in method.glow._layers()]
     assert max(g.abs().max() for coupling in couplings for g in gradients(entropy, coupling)) < 1e-9
@@ -235,18 +236,18 @@ def test_only_a_flow_with_changing_volume_passes_entropy_to_the_encoder(body: Bo
 
 
 def test_normalising_gives_standard_noise_for_the_poses_shown(body: BodyModel) -> None:
-    method, some = prohmr_method("3d", body), pairs(64, 1, body)
+    method, some = prohmr_method("3d", body), random_batch(64, 1, body)
     method.prepare(some)
     h = method.encoder(some.features)
-    z = method.glow.inverse(h, numbers_from_bodies(some.bodies())[..., :SIX])[:, 0]
+    z = method.glow.inverse(h, vector_from_bodies(some.bodies())[..., :ROT6D_DIM])[:, 0]
     # The coupling next to the noise comes after the last normalisation; it is small at the start.
     assert z.mean(0).abs().max() < 0.1 and (z.std(0) - 1).abs().max() < 0.2
 
 
 def test_orthonormality_of_rotations_and_of_a_stretched_column() -> None:
     rotations = Bodies(torch.randn(2, 3, 24, 3), torch.zeros(2, 3, 10), torch.zeros(2, 3, 3))
-    six = numbers_from_bodies(rotations)[..., :SIX]
-    assert prohmr._distance_from_orthonormal(six).abs().max() < 1e-10
+    rot6d = vector_from_bodies(rotations)[..., :ROT6D_DIM]
+    assert prohmr._distance_from_orthonormal(rot6d).abs().max() < 1e-10
     stretched, sheared = torch.tensor([2.0, 0, 0, 0, 1, 0]), torch.tensor([1.0, 0, 0, 0.5, 1, 0])
     by_hand = torch.tensor([9 / 4, (0.25**2 + 2 * 0.5**2) / 4])
     found = prohmr._distance_from_orthonormal(
@@ -257,11 +258,11 @@ def test_orthonormality_of_rotations_and_of_a_stretched_column() -> None:
 
 def parts_and_picture(
     body: BodyModel, count: int
-) -> tuple[humaniflow.PartsFlow, humaniflow.Picture]:
+) -> tuple[humaniflow.TreeFlow, humaniflow.ImageContext]:
     flow = disturbed(humaniflow_method("3d", body).flow, 0.2)
     flow.mean.normal_(0, 0.3)
     flow.std.uniform_(0.1, 0.3)
-    return flow, flow.encode(double(pairs(count, 5, body)))
+    return flow, flow.encode(double(random_batch(count, 5, body)))
 
 
 def test_joints_see_those_above_them() -> None:
@@ -322,7 +323,7 @@ def test_parts_start_as_the_poses_shown(body: BodyModel) -> None:
     """Before the first step the flow is the identity: draws have mean and spread of the poses that
     it was prepared on.
     """
-    method, some = humaniflow_method("3d", body), pairs(64, 1, body)
+    method, some = humaniflow_method("3d", body), random_batch(64, 1, body)
     method.prepare(some)
     drawn = method.draw(some, 40, StepRng(0, 0)).bodies.rotvec[:, 1:, 1:].flatten(0, 1)
     torch.testing.assert_close(drawn.mean(0), some.rotvec[:, 1:].mean(0), atol=0.05, rtol=0)
@@ -331,8 +332,8 @@ def test_parts_start_as_the_poses_shown(body: BodyModel) -> None:
 
 def test_more_samples_are_taken_where_configured(body: BodyModel) -> None:
     """A loss over many samples is less random than one over few."""
-    few, batch = humaniflow_method("2d-vis", body), pairs(4, 2, body)
-    few.prepare(pairs(64, 1, body))
+    few, batch = humaniflow_method("2d-vis", body), random_batch(4, 2, body)
+    few.prepare(random_batch(64, 1, body))
 
     def spread(samples: int) -> float:
         few.config = replace(few.config, samples=samples)

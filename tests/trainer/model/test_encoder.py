@@ -3,7 +3,7 @@
 import torch
 
 from engines.flow.features import NUM_FEATURES
-from tests.support.random_pairs import TINY_ENCODER
+from tests.support.random_samples import TINY_ENCODER
 from trainer.model.encoder import Encoder
 
 

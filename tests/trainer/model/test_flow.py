@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from engines.flow.features import NUM_FEATURES
-from tests.support.random_pairs import TINY, TINY_ENCODER, random_flow
+from tests.support.random_samples import TINY, TINY_ENCODER, random_flow
 from trainer.model import so3
 from trainer.model.bodies import Bodies
 from trainer.model.flow import DIM, ROT, Context, PoseFlow
@@ -94,7 +94,7 @@ def rest_log_prob(flow: PoseFlow, context: Context, bodies: Bodies) -> torch.Ten
         context.shift[:, None, 3:], context.log_scale[:, None, 3:].exp()
     )
     joints = bodies.rotvec[..., 1:, :]
-    volume = so3.squeeze_log_det(
+    volume = so3.radial_tanh_log_det(
         x[..., : ROT - 3].unflatten(-1, (23, 3)), flow.radius[1:]
     ) + so3.exp_log_det(joints)
     return normal.log_prob(x).sum(-1) - volume.sum(-1)
@@ -205,7 +205,7 @@ def test_an_untrained_flow_reproduces_the_spread_it_was_standardised_on() -> Non
     )
     flow.standardise(bodies)
     x = torch.cat(
-        [so3.unsqueeze(bodies.rotvec, flow.radius).flatten(-2), bodies.betas, bodies.camera], -1
+        [so3.radial_atanh(bodies.rotvec, flow.radius).flatten(-2), bodies.betas, bodies.camera], -1
     )[:, 0]
     torch.testing.assert_close(flow.mean, x.mean(0), check_dtype=False)
     torch.testing.assert_close(flow.std, x.std(0), check_dtype=False)

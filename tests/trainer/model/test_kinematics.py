@@ -11,7 +11,7 @@ from engines.body import BodyModel, joints_only
 from engines.flow.features import VirtualCamera
 from engines.flow.sampler import pelvis_in_camera
 from engines.rotations import exp_so3, log_so3
-from tests.support.random_pairs import priors
+from tests.support.random_samples import priors
 from trainer.model.bodies import Bodies
 from trainer.model.kinematics import (
     camera_from_pelvis,

@@ -89,14 +89,14 @@ def test_rotations_have_the_volume_8_pi_squared() -> None:
 @pytest.mark.parametrize("length", [1e-3, 0.5, 2.0, 6.0])
 def test_volume_of_squeeze_matches_autograd(length: float, radius: torch.Tensor) -> None:
     x = length * directions(6)
-    expected = log_abs_det(lambda row: so3.squeeze(row, radius), x)
-    torch.testing.assert_close(so3.squeeze_log_det(x, radius), expected, atol=1e-5, rtol=0)
+    expected = log_abs_det(lambda row: so3.radial_tanh(row, radius), x)
+    torch.testing.assert_close(so3.radial_tanh_log_det(x, radius), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("radius", RADIUS)
 def test_squeeze_and_its_volume_stay_finite_at_zero_and_far_out(radius: torch.Tensor) -> None:
     x = torch.tensor([[0.0, 0.0, 0.0], [80.0, 0.0, 0.0], [0.0, 300.0, 300.0]], requires_grad=True)
-    y, volume = so3.squeeze(x, radius.float()), so3.squeeze_log_det(x, radius.float())
+    y, volume = so3.radial_tanh(x, radius.float()), so3.radial_tanh_log_det(x, radius.float())
     assert (y.norm(dim=-1) <= radius * (1 + 1e-6)).all()
     torch.autograd.backward([y.sum() + volume.sum()])
     assert torch.isfinite(volume).all() and x.grad is not None and torch.isfinite(x.grad).all()
@@ -108,9 +108,9 @@ def test_unsqueeze_inverts_squeeze(radius: torch.Tensor) -> None:
         :, None
     ]  # tanh(3.5) = 0.998
     x = lengths * directions()
-    y = so3.squeeze(x, radius)
+    y = so3.radial_tanh(x, radius)
     assert (y.norm(dim=-1) < radius).all()
-    torch.testing.assert_close(so3.unsqueeze(y, radius), x, atol=1e-5, rtol=1e-6)
+    torch.testing.assert_close(so3.radial_atanh(y, radius), x, atol=1e-5, rtol=1e-6)
 
 
 @pytest.mark.parametrize("angle", [0.3, 1.6, 3.0, math.pi, 4.7])

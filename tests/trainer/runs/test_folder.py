@@ -9,7 +9,7 @@ import torch
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from tests.support.random_pairs import TINY, TINY_ENCODER, mhentropy, random_flow, stored_run
+from tests.support.random_samples import TINY, TINY_ENCODER, mhentropy, random_flow, stored_run
 from trainer.methods.mhentropy import MHEntropyConfig
 from trainer.methods.registry import MethodConfigs
 from trainer.runs import folder as runs
@@ -19,14 +19,14 @@ from trainer.runs.git import git
 
 def test_the_configuration_survives_being_written(tmp_path: Path) -> None:
     config = TrainConfig(
-        method="hmr", supervision="2d-vis", weak=tmp_path / "video", train_shards=3, run=tmp_path, encoder=TINY_ENCODER,
+        method="hmr", supervision="2d-vis", unlabelled=tmp_path / "video", train_shards=3, run=tmp_path, encoder=TINY_ENCODER,
         methods=MethodConfigs(mhentropy=MHEntropyConfig(flow=TINY, samples=5)),
     )  # fmt: skip
-    runs.record(TrainConfig(run=tmp_path), tmp_path, pairs=5, done=0)
-    runs.record(config, tmp_path, pairs=7, done=40)
+    runs.record(TrainConfig(run=tmp_path), tmp_path, dataset=5, done=0)
+    runs.record(config, tmp_path, dataset=7, done=40)
     assert runs.load_config(tmp_path) == config
     first, second = json.loads((tmp_path / "config.json").read_text())["starts"]
-    assert (first["at_step"], second["at_step"], second["training_pairs"]) == (0, 40, 7)
+    assert (first["at_step"], second["at_step"], second["training_samples"]) == (0, 40, 7)
     assert len(second["commit"]) == 40 or second["commit"] == "unknown"  # where there is no git
 
 

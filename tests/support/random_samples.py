@@ -1,7 +1,7 @@
 """Training pairs without rendering: random bodies, whose landmarks are their joints plus noise; and
 tiny methods.
 
-`records` has the form of a file of `trainer.synthesize`, `pairs` that of `trainer.data.samples`.
+`random_records` has the form of a file of `trainer.synthesize`, `random_batch` that of `trainer.data.samples`.
 """
 
 import dataclasses
@@ -30,7 +30,9 @@ TINY = FlowConfig(couplings=3, hidden=16)
 TINY_ENCODER = EncoderConfig(width=32, blocks=1)
 
 
-def records(count: int, seed: int, body: BodyModel, noise_px: float = 2.0) -> dict[str, np.ndarray]:
+def random_records(
+    count: int, seed: int, body: BodyModel, noise_px: float = 2.0
+) -> dict[str, np.ndarray]:
     """People who face the camera within a quarter turn, 3 to 5 m away, in turned crops."""
     rng = np.random.default_rng(seed)
     focal, size = (
@@ -75,15 +77,15 @@ def records(count: int, seed: int, body: BodyModel, noise_px: float = 2.0) -> di
     }
 
 
-def pairs(count: int, seed: int, body: BodyModel) -> data.Batch:
+def random_batch(count: int, seed: int, body: BodyModel) -> data.Batch:
     """The same as a method's inputs and targets."""
-    return data.encode(records(count, seed, body), body)
+    return data.encode(random_records(count, seed, body), body)
 
 
-def unlabelled(raw: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def unlabelled(records: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What `trainer.video_landmarks` would have stored: the same without any truth."""
-    truth = {"rotvec", "betas", "pelvis", "joint_visible", "crop"}
-    return {key: value for key, value in raw.items() if key not in truth}
+    loss_3d = {"rotvec", "betas", "pelvis", "joint_visible", "crop"}
+    return {key: value for key, value in records.items() if key not in loss_3d}
 
 
 def prior() -> PosePrior:
@@ -133,8 +135,9 @@ def stored_run(run: Path, method: MHEntropy) -> TrainConfig:
     ]
     (run / "config.json").write_text(json.dumps({"starts": starts}, default=str))
     (run / "scores.json").write_text(json.dumps({"mean_pa": 51.0}))
-    raw = {name: value + 1 for name, value in method.state_dict().items()}
+    unaveraged = {name: value + 1 for name, value in method.state_dict().items()}
     torch.save(
-        {"method": raw, "average": method.state_dict(), "done": 1, "skipped": 0}, run / "last.pt"
+        {"method": unaveraged, "average": method.state_dict(), "done": 1, "skipped": 0},
+        run / "last.pt",
     )
     return config
