@@ -11,7 +11,6 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 from engines.cache import cache_folder, write_atomically
 from engines.errors import PenumbraError
@@ -21,7 +20,6 @@ IMPORTER_VERSION = 2
 MIN_SCORE = 0.5
 """Score from which on either network's person counts as found, as in MediaPipe."""
 _INSTALL = "pip install mediapipe==0.10.21."
-_SCHEMA = "tasks/metadata/schema_py_generated.py"
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def landmarker_model() -> Path:
 
 def tflite_path(network: Network) -> Path:
     """Return the path of a network's file in the installed wheel."""
-    return _in_mediapipe(network.file)
+    return in_mediapipe(network.file)
 
 
 def import_once(
@@ -89,23 +87,16 @@ def import_once(
             import_tflite,
         )  # It needs onnx, which later runs do without.
 
-        write_atomically(path, import_tflite(data, load_schema(), outputs).SerializeToString())
+        write_atomically(path, import_tflite(data, outputs).SerializeToString())
     return path
 
 
-def load_schema() -> ModuleType:
-    """TFLite's flatbuffer schema as Python classes. The file stands alone, so it loads without its
-    package.
+def in_mediapipe(relative: str) -> Path:
+    """Return the path of a file in the installed mediapipe package.
+
+    Raises:
+        PenumbraError: if mediapipe is not installed, or has no such file.
     """
-    path = _in_mediapipe(_SCHEMA)
-    spec = importlib.util.spec_from_file_location("penumbra_tflite_schema", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _in_mediapipe(relative: str) -> Path:
     spec = importlib.util.find_spec("mediapipe")  # finds a package without running any of it
     if spec is None or not spec.submodule_search_locations:
         raise PenumbraError("mediapipe: is not installed; get it with " + _INSTALL)

@@ -110,7 +110,7 @@ def test_an_assumed_camera_widens_the_distance_only(
     known, guessed = (one(frame).estimate.person for one in (pipeline, guessing))
     assert known is not None and guessed is not None and not from_fov(size).calibrated
     assert guessed.distance_std > known.distance_std
-    # Tracking moves the crop by a fraction of a pixel between two looks at one frame.
+    # Tracking moves the crop by a fraction of a pixel between two estimates of one frame.
     np.testing.assert_allclose(
         std_from_cov(guessed.joint_cov), std_from_cov(known.joint_cov), rtol=0.2
     )
@@ -168,7 +168,7 @@ def test_an_estimate_of_another_person_leaves_the_first_as_it_is(
         np.testing.assert_array_equal(getattr(first.estimate.person.hypotheses, name), value)
 
 
-def test_nobody_in_an_empty_picture(pipeline: Pipeline, frame: Frame) -> None:
+def test_no_person_in_an_empty_image(pipeline: Pipeline, frame: Frame) -> None:
     pipeline.tracker.reset()
     empty = dataclasses.replace(frame, image=np.full_like(frame.image, 127))
     result = pipeline(dataclasses.replace(empty, info=dataclasses.replace(empty.info, dropped=3)))

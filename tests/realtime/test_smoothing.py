@@ -17,7 +17,7 @@ def smoother(body: BodyModel) -> Smoother:
 def a_body(
     body: BodyModel, elbow: float = 0.0, x: float = 0.0, root: float = 0.0, beta: float = 0.0
 ) -> Body:
-    """Somebody with one bent elbow."""
+    """A body with one bent elbow."""
     rotvec = np.zeros((24, 3))
     rotvec[0] = root, 0, 0
     rotvec[18] = 0, elbow, 0

@@ -1,4 +1,4 @@
-"""The geometry of crops, the detector's and landmarker's decoding, and tracking; then all of it beside mediapipe."""
+"""Geometry of crops, decoding of detector and landmarker, tracking; then all against mediapipe."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -27,21 +27,21 @@ BACKEND = "onnxruntime"
 
 
 def frames(step: int, count: int) -> list[np.ndarray]:
-    """Every `step`-th frame of the film of a man who walks in, sits down and stands up."""
+    """Every `step`-th frame of a video of a man who walks in, sits down and stands up."""
     if not VIDEO.is_file():
-        pytest.skip(f"no film {VIDEO}")
-    film, taken = cv2.VideoCapture(str(VIDEO)), []
+        pytest.skip(f"no video {VIDEO}")
+    video, taken = cv2.VideoCapture(str(VIDEO)), []
     while len(taken) < count:
-        good, frame = film.read()
+        good, frame = video.read()
         if not good:
             break
         taken.append(frame)
         for _ in range(step - 1):
-            film.grab()
+            video.grab()
     return taken
 
 
-# Geometry ------------------------------------------------------------------------------------------------------------
+# Geometry
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.4, math.pi / 2, -2.5])
@@ -60,7 +60,7 @@ def test_roi_turns_the_rim_upwards(angle: float) -> None:
 @pytest.mark.parametrize("rotation", [0.0, 0.3, 1.9, -2.7])
 @pytest.mark.parametrize("size", [150.0, 256.0, 333.0])
 def test_a_spot_is_cut_out_and_mapped_back(rotation: float, size: float) -> None:
-    """Draw a soft spot, cut, find its centre in the crop, map it back: the same place, to a twentieth of a pixel."""
+    """The centre of a soft spot, found in the crop and mapped back, is exact to 0.05 px."""
     spot, spread = np.array([203.3, 171.8]), 6.0
     x, y = np.meshgrid(
         np.arange(400) + 0.5, np.arange(360) + 0.5
@@ -105,7 +105,7 @@ def test_steady_damps_small_movements_more_and_ends_at_the_target() -> None:
     assert roi.size == pytest.approx(220.0, abs=0.1)
 
 
-# Decoding ------------------------------------------------------------------------------------------------------------
+# Decoding
 
 
 @dataclass
@@ -133,7 +133,7 @@ def silent_detector() -> tuple[Detector, StillEngine]:
 
 
 def say(engine: StillEngine, anchor: int, score: float, points: np.ndarray) -> None:
-    """Let an anchor report a person with these four points, crop px, and a face of 30 px around point 2."""
+    """Let an anchor report a person with four points (crop px) and a face of 30 px at point 2."""
     center = anchor_centers()[anchor]
     engine.outputs["scores"][0, anchor] = math.log(score / (1 - score))
     engine.outputs["boxes"][0, anchor, :2] = points[2] - center
@@ -147,7 +147,7 @@ def test_detector_undoes_the_letterbox() -> None:
     say(engine, 700, 0.9, points)
     roi = detector(
         np.zeros((240, 448, 3), np.uint8)
-    )  # half size; 104 px of border above and below the picture
+    )  # half size; 104 px of border above and below the image
     assert roi is not None
     np.testing.assert_allclose(roi.center, [224.0, 260.0 - 104.0], atol=1e-4)
     assert roi.size == pytest.approx(2 * MARGIN * 112.0, rel=1e-5)
@@ -165,7 +165,7 @@ def test_detector_averages_one_person_and_ignores_the_other() -> None:
     np.testing.assert_allclose(roi.center, [60.0 + 5.0 * 0.6 / 1.5, 100.0], atol=1e-4)
 
 
-def test_detector_sees_nobody_below_its_threshold() -> None:
+def test_detections_below_the_threshold_are_dropped() -> None:
     detector, engine = silent_detector()
     say(engine, 100, 0.49, np.full((4, 2), 100.0))
     assert detector(np.zeros((224, 224, 3), np.uint8)) is None
@@ -204,8 +204,8 @@ def landmarker() -> Landmarker:
     return open_landmarker(BACKEND)
 
 
-def test_landmarks_turn_with_the_picture(landmarker: Landmarker) -> None:
-    """A quarter turn of picture and region gives the same crop, so everything found in it turns along."""
+def test_landmarks_turn_with_the_image(landmarker: Landmarker) -> None:
+    """A quarter turn of image and region gives the same crop, so the landmarks turn along."""
     image = frames(1, 61)[60]
     height = image.shape[0]
     roi = Roi(np.array([400.0, 380.0]), 640.0, 0.1)
@@ -221,20 +221,20 @@ def test_landmarks_turn_with_the_picture(landmarker: Landmarker) -> None:
     np.testing.assert_allclose(world, upright.world, atol=0.02)
 
 
-# Tracking ------------------------------------------------------------------------------------------------------------
+# Tracking
 
 
 class Scripted:
-    """A detector and a landmarker in one that say what the test tells them and write down who was asked."""
+    """A stand-in for both networks whose results the test sets, and which records the calls."""
 
     def __init__(self) -> None:
-        self.somebody, self.scores, self.asked = True, [], []
+        self.present, self.scores, self.asked = True, [], []
         self.detected, self.tracked = Roi(np.zeros(2), 10.0, 0.0), Roi(np.ones(2), 10.0, 0.0)
         self.torso = 0.2
 
     def detect(self, image: np.ndarray) -> Roi | None:
         self.asked.append("detector")
-        return self.detected if self.somebody else None
+        return self.detected if self.present else None
 
     def landmark(self, image: np.ndarray, roi: Roi) -> tuple[Landmarks, Roi]:
         self.asked.append("detected" if roi is self.detected else "tracked")
@@ -250,21 +250,21 @@ class Scripted:
         return tracker, [tracker(np.zeros((8, 8, 3), np.uint8)) is not None for _ in range(3)]
 
 
-def test_the_detector_is_asked_only_when_nobody_is_tracked() -> None:
+def test_the_detector_runs_only_while_no_person_is_tracked() -> None:
     scene = Scripted()
     _, found = scene.play(0.9, 0.9, 0.9)
     assert found == [True, True, True]
     assert scene.asked == ["detector", "detected", "tracked", "tracked"]
 
 
-def test_a_lost_person_is_looked_for_in_the_same_frame() -> None:
+def test_a_lost_person_is_detected_in_the_same_frame() -> None:
     scene = Scripted()
     _, found = scene.play(0.9, 0.2, 0.8, 0.9)
     assert found == [True, True, True]
     assert scene.asked == ["detector", "detected", "tracked", "detector", "detected", "tracked"]
 
 
-def test_an_unconvincing_detection_is_nobody() -> None:
+def test_a_person_of_low_score_is_dropped() -> None:
     scene = Scripted()
     _, found = scene.play(0.3, 0.3, 0.3)
     assert found == [False, False, False]
@@ -273,7 +273,7 @@ def test_an_unconvincing_detection_is_nobody() -> None:
 
 def test_an_empty_scene_and_a_reset() -> None:
     scene = Scripted()
-    scene.somebody = False
+    scene.present = False
     assert scene.play()[1] == [False, False, False]
     scene = Scripted()
     tracker, _ = scene.play(0.9, 0.9, 0.9, 0.9)
@@ -284,7 +284,7 @@ def test_an_empty_scene_and_a_reset() -> None:
 
 def test_who_is_found_elsewhere_or_after_an_empty_frame_is_another_person() -> None:
     scene, numbers = Scripted(), []
-    picture = np.zeros((8, 8, 3), np.uint8)
+    image = np.zeros((8, 8, 3), np.uint8)
     tracker = PoseTracker(scene.detect, scene.landmark)  # type: ignore[arg-type]
     for scores, place, size in (
         ([0.9], 0.0, 10.0),  # found
@@ -292,11 +292,11 @@ def test_who_is_found_elsewhere_or_after_an_empty_frame_is_another_person() -> N
         ([0.2, 0.8], 1.5, 12.0),  # lost, and found again there
         ([0.2, 0.8], 9.0, 10.0),  # lost, and found elsewhere
         ([0.2, 0.8], 1.0, 3.0),  # found in the right place, but much smaller
-        ([0.2, 0.2], 1.0, 10.0),  # nobody
+        ([0.2, 0.2], 1.0, 10.0),  # no person
         ([0.9], 1.0, 10.0),
     ):
         scene.scores, scene.detected = scores, Roi(np.full(2, place), size, 0.0)
-        numbers.append(tracker.track_id if tracker(picture) else None)
+        numbers.append(tracker.track_id if tracker(image) else None)
     assert numbers == [1, 1, 1, 2, 3, None, 4]
 
 
@@ -308,29 +308,29 @@ def test_without_a_torso_only_the_surest_are_believed() -> None:
     assert scene.play(0.9, 0.9, 0.9)[1] == [True, True, True]
 
 
-# Beside mediapipe ----------------------------------------------------------------------------------------------------
+# Beside mediapipe
 
 
 def test_agrees_with_mediapipes_own_pose(record_property) -> None:
-    """Where both see the man, the landmarks that are visible differ by less than 2 % of his height in the picture."""
-    pictures = frames(4, 40)
+    """Visible landmarks differ by less than 2 % of the man's height where both detect him."""
+    images = frames(4, 40)
     pose = pytest.importorskip("mediapipe").solutions.pose.Pose(
         model_complexity=1, smooth_landmarks=False
     )
-    tracker, differences, seen = open_tracker(BACKEND), [], []
-    for picture in pictures:
-        ours = tracker(picture)
-        theirs = pose.process(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)).pose_landmarks
-        seen.append((ours is not None, theirs is not None))
+    tracker, differences, found = open_tracker(BACKEND), [], []
+    for image in images:
+        ours = tracker(image)
+        theirs = pose.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)).pose_landmarks
+        found.append((ours is not None, theirs is not None))
         if ours is None or theirs is None:
             continue
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         points = np.array([[point.x * width, point.y * height] for point in theirs.landmark])
         visible = np.array([point.visibility > 0.5 for point in theirs.landmark])
         box_height = np.ptp(points[visible, 1])
         differences.append(np.linalg.norm(ours.points - points, axis=-1)[visible] / box_height)
-    ours_seen, theirs_seen = np.mean(seen, axis=0)
+    our_rate, their_rate = np.mean(found, axis=0)
     median = float(np.median(np.concatenate(differences)))
     record_property("median_difference_of_box_height", median)
-    assert ours_seen >= theirs_seen
+    assert our_rate >= their_rate
     assert median < 0.02

@@ -26,7 +26,7 @@ LOG_HALF_SIZE = LAYOUT["log_half_size"].start
 
 
 def person(seed: int = 0) -> np.ndarray:
-    """33 points of somebody who faces the camera 3 m away, a little left of its axis."""
+    """33 points of a person who faces the camera 3 m away, a little left of its axis."""
     rng = np.random.default_rng(seed)
     marks = rng.normal(0, [0.25, 0.5, 0.15], (33, 3))
     for landmark, x, y in zip(TORSO, (0.2, -0.2, 0.12, -0.12), (-0.5, -0.5, 0.0, 0.0), strict=True):
@@ -34,7 +34,7 @@ def person(seed: int = 0) -> np.ndarray:
     return marks + MIDDLE
 
 
-def seen(
+def features_from(
     marks: np.ndarray, world: np.ndarray | None = None, **changes: np.ndarray
 ) -> tuple[np.ndarray, VirtualCamera]:
     """Features of points in the camera frame."""
@@ -53,7 +53,7 @@ def seen(
 def test_the_vector_has_the_stated_parts() -> None:
     marks = person()
     visibility, presence = np.linspace(0, 1, 33), np.linspace(1, 0, 33)
-    vector, view = seen(
+    vector, view = features_from(
         marks, visibility=visibility, presence=presence, inside=np.arange(33) % 2 == 0
     )
     assert vector.shape == (NUM_FEATURES,) and vector.dtype == np.float32
@@ -68,7 +68,7 @@ def test_the_vector_has_the_stated_parts() -> None:
 
 
 def test_the_view_looks_at_the_torso_by_the_smallest_rotation() -> None:
-    _, view = seen(person())
+    _, view = features_from(person())
     R = view.R_cam_view
     np.testing.assert_allclose(R @ R.T, np.eye(3), atol=1e-12)
     assert np.linalg.det(R) == pytest.approx(1)
@@ -81,7 +81,7 @@ def test_the_view_looks_at_the_torso_by_the_smallest_rotation() -> None:
 
 def test_view_coordinates_are_the_projection_by_the_view() -> None:
     marks = person()
-    vector, view = seen(marks)
+    vector, view = features_from(marks)
     in_view = marks @ view.R_cam_view
     np.testing.assert_allclose(
         vector[POINTS].reshape(33, 2) * view.half_size, in_view[:, :2] / in_view[:, 2:], atol=1e-6
@@ -91,8 +91,8 @@ def test_view_coordinates_are_the_projection_by_the_view() -> None:
 @pytest.mark.parametrize("degrees", [90.0, -35.0, 180.0])
 def test_rolling_the_camera_rolls_the_view_and_nothing_else(degrees: float) -> None:
     roll = Rotation.from_euler("z", degrees, degrees=True).as_matrix()
-    before, view = seen(person())
-    after, rolled = seen(person() @ roll.T)
+    before, view = features_from(person())
+    after, rolled = features_from(person() @ roll.T)
     np.testing.assert_allclose(rolled.R_cam_view, roll @ view.R_cam_view @ roll.T, atol=1e-12)
     np.testing.assert_allclose(
         after[POINTS].reshape(33, 2), before[POINTS].reshape(33, 2) @ roll[:2, :2].T, atol=1e-5
@@ -106,10 +106,12 @@ def test_a_torso_in_one_point_makes_panning_invisible() -> None:
     # no such mean.
     marks, world = person(), person() - MIDDLE
     marks[list(TORSO)] = (-0.4, 0.0, 3.0)
-    before, view = seen(marks, world)
+    before, view = features_from(marks, world)
     for degrees in (-20.0, 10.0, 30.0):
         pan = Rotation.from_euler("y", degrees, degrees=True).as_matrix()
-        after, panned = seen(marks @ pan.T, world, depth=before[LAYOUT["depth"]] * view.half_size)
+        after, panned = features_from(
+            marks @ pan.T, world, depth=before[LAYOUT["depth"]] * view.half_size
+        )
         np.testing.assert_allclose(panned.R_cam_view, pan @ view.R_cam_view, atol=1e-12)
         np.testing.assert_allclose(np.delete(after, CENTER), np.delete(before, CENTER), atol=2e-6)
         assert abs(after[CENTER] - before[CENTER]).max() > 0.1
@@ -117,9 +119,9 @@ def test_a_torso_in_one_point_makes_panning_invisible() -> None:
 
 def test_panning_hardly_changes_a_real_torso() -> None:
     marks = person()
-    before, view = seen(marks)
+    before, view = features_from(marks)
     pan = Rotation.from_euler("yx", [25, 10], degrees=True).as_matrix()
-    after, _ = seen(marks @ pan.T)
+    after, _ = features_from(marks @ pan.T)
     rays, turned = (m[:, :2] / m[:, 2:] / view.half_size for m in (marks, marks @ pan.T))
     shift = np.abs(after[POINTS] - before[POINTS]).max()
     assert shift < 0.1 * np.abs(turned - rays).max()
@@ -128,26 +130,26 @@ def test_panning_hardly_changes_a_real_torso() -> None:
 def test_twice_as_far_is_half_as_large_and_otherwise_the_same() -> None:
     marks = person() - 3 * AHEAD
     marks[:, 2] = 0  # flat, so that perspective scales all of it
-    near, near_view = seen(marks + 2 * AHEAD, world=person())
-    far, far_view = seen(marks + 4 * AHEAD, world=person())
+    near, near_view = features_from(marks + 2 * AHEAD, world=person())
+    far, far_view = features_from(marks + 4 * AHEAD, world=person())
     assert far_view.half_size == pytest.approx(near_view.half_size / 2, rel=0.02)
     centred = marks - np.append(marks[list(TORSO), :2].mean(0), 0)
-    near, near_view = seen(centred + 2 * AHEAD, world=person())
-    far, far_view = seen(centred + 4 * AHEAD, world=person())
+    near, near_view = features_from(centred + 2 * AHEAD, world=person())
+    far, far_view = features_from(centred + 4 * AHEAD, world=person())
     assert far_view.half_size == pytest.approx(near_view.half_size / 2, rel=1e-5)
     np.testing.assert_allclose(far[:LOG_HALF_SIZE], near[:LOG_HALF_SIZE], atol=1e-5)
     assert near[LOG_HALF_SIZE] - far[LOG_HALF_SIZE] == pytest.approx(np.log(2), abs=1e-5)
 
 
-def test_the_anchor_of_somebody_who_faces_the_camera() -> None:
-    # The body's left is the picture's right, its up the picture's up, its front towards the camera.
-    _, view = seen(person())
+def test_the_anchor_of_a_person_who_faces_the_camera() -> None:
+    # The body's left is the image's right, its up the image's up, its front towards the camera.
+    _, view = features_from(person())
     np.testing.assert_allclose(view.R_view_anchor, np.diag([1.0, -1.0, -1.0]), atol=1e-12)
 
 
 def test_the_anchor_follows_the_torso() -> None:
     for turn in Rotation.random(20, random_state=0):
-        _, view = seen(person(), world=(person() - MIDDLE) @ turn.as_matrix().T)
+        _, view = features_from(person(), world=(person() - MIDDLE) @ turn.as_matrix().T)
         np.testing.assert_allclose(
             view.R_view_anchor, turn.as_matrix() @ np.diag([1.0, -1.0, -1.0]), atol=1e-12
         )
@@ -155,7 +157,7 @@ def test_the_anchor_follows_the_torso() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_anchor_is_a_rotation_whatever_the_landmarks(seed: int) -> None:
-    _, view = seen(person(), world=np.random.default_rng(seed).normal(size=(33, 3)))
+    _, view = features_from(person(), world=np.random.default_rng(seed).normal(size=(33, 3)))
     R = view.R_view_anchor
     np.testing.assert_allclose(R.T @ R, np.eye(3), atol=1e-12)
     assert np.linalg.det(R) == pytest.approx(1)
@@ -174,7 +176,7 @@ DEGENERATE = {
 
 @pytest.mark.parametrize("name", DEGENERATE)
 def test_degenerate_landmarks_give_finite_features_and_a_rotation(name: str) -> None:
-    vector, view = seen(DEGENERATE[name])
+    vector, view = features_from(DEGENERATE[name])
     assert np.isfinite(vector).all() and np.abs(vector).max() <= 8
     assert view.half_size > 0
     for R in (view.R_cam_view, view.R_view_anchor):
@@ -223,8 +225,8 @@ def test_the_layout_is_the_one_that_the_shipped_flow_was_trained_with() -> None:
     assert starts == [0, 66, 99, 132, 165, 198, 297, 299] and NUM_FEATURES == 300
 
 
-def test_features_say_who_is_outside_the_picture() -> None:
+def test_features_tell_which_landmarks_are_outside_the_image() -> None:
     inside = np.zeros((2, 33), bool)
     inside[0] = True
-    vectors = [seen(person(), inside=row)[0] for row in inside]
+    vectors = [features_from(person(), inside=row)[0] for row in inside]
     assert (vectors[0] != vectors[1]).sum() == 33
