@@ -32,6 +32,10 @@ FLOOR_M = 0.004
 """Added, in quadrature, to every predicted standard deviation: a joint is defined no better."""
 
 
+MIN_FACTOR = 1e-3
+"""A stored factor is at least this and at most its inverse."""
+
+
 @dataclass(frozen=True)
 class CalibrationMetrics:
     """How well a calibration does on other people than it was fitted on."""
@@ -207,8 +211,8 @@ class CovarianceCalibration:
         return CovarianceCalibration(
             visible=_factors(data["visible"]),
             occluded=_factors(data["occluded"]),
-            entropy_factor=EntropyFactor(**data["entropy_factor"]),
-            distance=float(data["distance"]),
+            entropy_factor=_entropy_factor(data["entropy_factor"]),
+            distance=_factor(data["distance"]),
             radii=_radii(data["radii"]),
             data=str(data["data"]),
             metrics=None if data["metrics"] is None else _metrics(data["metrics"]),
@@ -242,7 +246,23 @@ def _factors(rows: Any) -> Float[np.ndarray, "24 2"]:
     factors = np.array(rows, np.float64)
     if factors.shape != (24, 2):
         raise ValueError("a calibration has 24 x 2 factors")
-    return factors
+    return np.vectorize(_factor)(factors)
+
+
+def _factor(number: Any) -> float:
+    factor = float(number)
+    if not MIN_FACTOR <= factor <= 1 / MIN_FACTOR:
+        raise ValueError(f"a factor of {factor:g} is none that a fit can give")
+    return factor
+
+
+def _entropy_factor(data: dict[str, Any]) -> EntropyFactor:
+    factor = EntropyFactor(**{name: float(value) for name, value in data.items()})
+    with np.errstate(over="ignore"):
+        ends = [factor(nats) for nats in (-1e6, factor.middle, 1e6)]
+    if not all(MIN_FACTOR <= end <= 1 / MIN_FACTOR for end in ends):
+        raise ValueError("the entropy factor leaves the range of factors")
+    return factor
 
 
 def _radii(rows: Any) -> Float[np.ndarray, "L 3"]:

@@ -200,7 +200,8 @@ def test_cpu_run_imports_neither_torch_nor_mediapipe_nor_onnx(tmp_path: Path) ->
     model = conv_net(tmp_path)
     code = (
         "import sys; from pathlib import Path; import engines.backends.engine as e\n"
-        "heavy = {'torch', 'mediapipe', 'onnx', 'openvino', 'onnxruntime', 'tensorrt'} & set(sys.modules)\n"
+        "heavy = {'torch', 'mediapipe', 'onnx', 'openvino', 'onnxruntime', 'tensorrt'}\n"
+        "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy\n"
         f"e.open_engine(Path({str(model)!r}), 'openvino').run()\n"
         "heavy = {'torch', 'mediapipe', 'onnx', 'onnxruntime'} & set(sys.modules)\n"

@@ -1,6 +1,4 @@
-"""What the flow is told: the view looks at the torso, coordinates do not know where or how large
-the person is.
-"""
+"""The flow's input: the view is aimed at the torso, and place and size of a person drop out."""
 
 from pathlib import Path
 

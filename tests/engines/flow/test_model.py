@@ -110,6 +110,23 @@ def test_calibration_comes_from_the_record(model: FlowModel) -> None:
     assert read is not None and read.to_json() == written.to_json()
 
 
+@pytest.mark.parametrize("value", [float("nan"), 1e999, -1.0, 0.0, "x", None, 1e300])
+@pytest.mark.parametrize("name", ["distance", "visible", "occluded", "entropy_factor", "radii"])
+def test_a_calibration_of_impossible_numbers_is_refused(
+    model: FlowModel, name: str, value: Any
+) -> None:
+    written = dict(model.record["calibration"])
+    whole = {"visible": (24, 2), "occluded": (24, 2), "radii": (3, 3)}
+    if name in whole:
+        written[name] = np.full(whole[name], value, object).tolist()
+    elif name == "distance":
+        written[name] = value
+    else:
+        written[name] = {**written[name], "slope": value if value != 0.0 else 1.0}
+    with pytest.raises(PenumbraError, match="holds no readable calibration"):
+        _ = replace(model, record={"calibration": written}).calibration
+
+
 @pytest.mark.parametrize("written", [1, "x", [1], {"visible": 1}])
 def test_a_damaged_calibration_is_refused(model: FlowModel, written: Any) -> None:
     with pytest.raises(PenumbraError, match="holds no readable calibration"):
