@@ -179,9 +179,9 @@ def with_options(sentence: str) -> str:
 
 
 def _log_to_stderr() -> None:
-    """Log each message as one line."""
+    """Log each message as one line, arguments as options."""
     handler = logging.StreamHandler()
-    handler.setFormatter(PrintableFormatter("%(message)s"))
+    handler.setFormatter(PrintableFormatter(with_options))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 

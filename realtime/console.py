@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import sys
+from collections.abc import Callable
 
 
 def printable(text: str) -> str:
@@ -49,9 +50,13 @@ def complain(text: str) -> None:
 class PrintableFormatter(logging.Formatter):
     """Log messages as one printable line each."""
 
+    def __init__(self, rewrite: Callable[[str], str]) -> None:
+        super().__init__()
+        self._rewrite = rewrite
+
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The line without a traceback."""
-        return printable(super().formatMessage(record))
+        return printable(self._rewrite(super().formatMessage(record)))
 
 
 def prepare_streams() -> None:

@@ -9,12 +9,11 @@ import threading
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from tests.support.paths import ROOT
-from tests.support.run_demo import start_demo
+from tests.support.run_demo import frames_in, images_in, start_demo
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -57,22 +56,6 @@ def end(process: subprocess.Popen[str], *numbers: int, pause_s: float = 0.0) -> 
     said = process.communicate(timeout=120)[1]
     assert "Traceback" not in said and "rror" not in said, said
     return said, time.monotonic() - start_s
-
-
-def frames_in(path: Path) -> int:
-    """Number of frames of an archive, all of whose arrays can be read."""
-    with np.load(path, allow_pickle=False) as data:
-        arrays = dict(data)
-    count = len(arrays["frame"])
-    assert all(len(array) == count for name, array in arrays.items() if name != "meta")
-    return count
-
-
-def images_in(path: Path) -> int:
-    capture, count = cv2.VideoCapture(str(path)), 0
-    while capture.read()[0]:
-        count += 1
-    return count
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)

@@ -52,3 +52,20 @@ def grey_video(path: Path, frames: int = 12) -> Path:
         writer.write(np.full((240, 320, 3), 10 * i, np.uint8))
     writer.release()
     return path
+
+
+def frames_in(path: Path) -> int:
+    """Number of frames of an archive, all of whose arrays can be read."""
+    with np.load(path, allow_pickle=False) as data:
+        arrays = dict(data)
+    count = len(arrays["frame"])
+    assert all(len(array) == count for name, array in arrays.items() if name != "meta")
+    return count
+
+
+def images_in(path: Path) -> int:
+    """Number of images of a video that can be decoded."""
+    capture, count = cv2.VideoCapture(str(path)), 0
+    while capture.read()[0]:
+        count += 1
+    return count
