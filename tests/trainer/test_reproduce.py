@@ -24,7 +24,9 @@ def test_every_run_is_listed_once_and_the_papers_comparison_first() -> None:
         listed = jobs(seeds)
         assert set(Counter(listed).values()) == {1}
         both = {Job(m, s, seed) for m in FIRST for s in ("2d-vis", "3d") for seed in range(seeds)}
-        other = {Job(m, "3d", seed) for m in METHOD_NAMES if m not in FIRST for seed in range(seeds)}
+        other = {
+            Job(m, "3d", seed) for m in METHOD_NAMES if m not in FIRST for seed in range(seeds)
+        }
         exact = {
             replace(job, landmark_source="exact")
             for job in both

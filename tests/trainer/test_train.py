@@ -27,16 +27,18 @@ from trainer.data.noise import NoiseConfig, with_noise
 from trainer.data.pool import Pool
 from trainer.data.rng import StepRng
 from trainer.data.unlabelled import load_video
+from trainer.methods.method import Losses
 from trainer.methods.mhentropy import MHEntropy, MHEntropyConfig
 from trainer.methods.registry import MethodConfigs
+from trainer.model.pose_prior import PosePrior
 from trainer.runs import folder as runs
 from trainer.runs.config import TrainConfig
-from trainer.train import Training, rate
+from trainer.runs.training import Training, check, learning_rate_factor
 
 
 @pytest.fixture(autouse=True)
 def known_prior(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train.PosePrior, "load", staticmethod(prior))
+    monkeypatch.setattr(PosePrior, "load", staticmethod(prior))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,7 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(
     killed = dataclasses.replace(config, run=tmp_path / "killed")
     step = Training.step
 
-    def killed_in_step_five(self: Training) -> train.Losses:
+    def killed_in_step_five(self: Training) -> Losses:
         if self.done == 4:
             raise KeyboardInterrupt
         return step(self)
@@ -122,7 +124,7 @@ def test_a_run_does_not_go_on_with_other_settings(
     config: TrainConfig, change: dict[str, Any], named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config.run.mkdir()
-    runs.record(config, config.run, dataset=12, done=1)
+    runs.record(config, config.run, samples=12, done=1)
     (config.run / "last.pt").write_bytes(b"")
     with pytest.raises(PenumbraError, match=f"was begun with another {named}; name a new folder"):
         train.run(dataclasses.replace(config, **change))
@@ -133,7 +135,7 @@ def test_an_imported_run_can_only_be_started_from(
 ) -> None:
     training = start(config, records, body)
     torch.save({"method": {}, "average": {}, "done": 0, "skipped": 0}, tmp_path / "last.pt")
-    with pytest.raises(PenumbraError, match="give it as --start"):
+    with pytest.raises(PenumbraError, match="name it as `start`"):
         training.resume(tmp_path / "last.pt")
 
 
@@ -280,19 +282,17 @@ def test_unlabelled_video_supervises_beside_the_pairs(
 def test_other_methods_refuse_video_and_batches_must_divide(
     config: TrainConfig, records: RawRecords, body: BodyModel
 ) -> None:
-    with pytest.raises(PenumbraError, match="--unlabelled: hmr cannot learn from unlabelled video"):
+    with pytest.raises(PenumbraError, match="unlabelled: hmr cannot learn from unlabelled video"):
         start(dataclasses.replace(config, method="hmr", unlabelled=Path("video")), records, body)
-    with pytest.raises(PenumbraError, match="--batch 7 does not divide among 2 processes"):
-        train._check(dataclasses.replace(config, batch=7), 2)
-    with pytest.raises(
-        PenumbraError, match="--landmark-source exact: there is no video with exact landmarks"
-    ):
+    with pytest.raises(PenumbraError, match="batch: 7 does not divide among 2 processes"):
+        check(dataclasses.replace(config, batch=7), 2)
+    with pytest.raises(PenumbraError, match="unlabelled: there is no video with exact landmarks"):
         video = dataclasses.replace(config, landmark_source="exact", unlabelled=Path("video"))
-        train._check(video, 1)
+        check(video, 1)
     with pytest.raises(
-        PenumbraError, match="--unlabelled-batch 5 does not divide among 2 processes"
+        PenumbraError, match="unlabelled_batch: 5 does not divide among 2 processes"
     ):
-        train._check(dataclasses.replace(config, unlabelled_batch=5), 2)
+        check(dataclasses.replace(config, unlabelled_batch=5), 2)
 
 
 def test_a_run_trains_scores_and_loads(config: TrainConfig) -> None:
@@ -303,11 +303,17 @@ def test_a_run_trains_scores_and_loads(config: TrainConfig) -> None:
 
 
 def test_the_learning_rate_starts_slowly_and_ends_at_a_hundredth() -> None:
-    assert rate(0, 10, 100) == pytest.approx(0.1)
-    assert rate(9, 10, 100) == pytest.approx(0.01 + 0.99 * 0.5 * (1 + np.cos(0.09 * np.pi)))
-    assert rate(50, 10, 100) == pytest.approx(0.505)
-    assert rate(100, 10, 100) == rate(200, 10, 100) == pytest.approx(0.01)
-    assert rate(0, 0, 100) == pytest.approx(1.0)
+    assert learning_rate_factor(0, 10, 100) == pytest.approx(0.1)
+    assert learning_rate_factor(9, 10, 100) == pytest.approx(
+        0.01 + 0.99 * 0.5 * (1 + np.cos(0.09 * np.pi))
+    )
+    assert learning_rate_factor(50, 10, 100) == pytest.approx(0.505)
+    assert (
+        learning_rate_factor(100, 10, 100)
+        == learning_rate_factor(200, 10, 100)
+        == pytest.approx(0.01)
+    )
+    assert learning_rate_factor(0, 0, 100) == pytest.approx(1.0)
 
 
 def test_noise_has_the_stated_size_and_leaves_flags_and_place_alone() -> None:

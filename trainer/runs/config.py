@@ -12,36 +12,44 @@ from trainer.methods.registry import MethodConfigs, MethodName
 from trainer.model.encoder import EncoderConfig
 
 _CHANGES_NOTHING = {
-    "run", "accelerator", "devices", "nodes", "threads", "evaluate_every", "evaluate_samples", "checkpoint_every",
-}  # fmt: skip
+    "run",
+    "accelerator",
+    "devices",
+    "nodes",
+    "threads",
+    "evaluate_every",
+    "evaluate_samples",
+    "checkpoint_every",
+}
 """Settings that a result does not depend on."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One run."""
+    """The settings of one run."""
 
     method: MethodName = "mhentropy"
     supervision: Supervision = "3d"
     dataset: Path = Path("runs/dataset")
+    """Folder of `trainer.synthesize`, with its splits `train` and `val`."""
     body: Path | None = None
-    """That the pairs were made with; the default body when None."""
+    """Body that the dataset was made with; the default body when None."""
     landmark_source: LandmarkSource = "rendered"
-    """Which landmarks of the pairs; a flow that learnt from exact ones is for comparing methods,
-    not for pictures.
+    """Landmarks of renderings as the network finds them, or exact ones; a flow that learnt from
+    exact ones is for comparing methods, not for images.
     """
     run: Path = Path("runs/first")
     start: Path | None = None
     """A run whose averaged weights this one starts from."""
     unlabelled: Path | None = None
-    """Folder of `trainer.video_landmarks`: unlabelled real video, whose visible 2D landmarks supervise
-    as under `2d-vis`.
+    """Folder of `trainer.video_landmarks`: unlabelled real video, whose visible 2D landmarks
+    supervise as under `2d-vis`.
     """
     unlabelled_batch: int = 64
     unlabelled_weight: float = 0.1
     steps: int = 12_000
     batch: int = 256
-    """Over all processes."""
+    """Samples per step, over all processes."""
     learning_rate: float = 6e-4
     warmup: int = 300
     weight_decay: float = 0.02
@@ -50,19 +58,19 @@ class TrainConfig:
     ema: float = 0.999
     """Decay of the averaged weights, which are the ones that are evaluated and shipped."""
     epoch: int = 2000
-    """Steps after which the pairs are perturbed anew."""
+    """Steps after which the samples are perturbed anew."""
     seed: int = 0
     accelerator: str = "cpu"
     devices: int = 1
-    """Processes a node."""
+    """Processes per node."""
     nodes: int = 1
     threads: int = 1
-    """Of torch. NumPy makes the batches in the same process: set OPENBLAS_NUM_THREADS=1, or the two
-    fight over the cores.
+    """Threads of torch. NumPy makes the batches in the same process: set OPENBLAS_NUM_THREADS=1, or
+    the two compete for the cores.
     """
     evaluate_every: int = 2000
     evaluate_samples: int = 1000
-    """Validation pairs that are scored during training."""
+    """Validation samples that are scored during training."""
     checkpoint_every: int = 500
     train_shards: int | None = None
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
