@@ -116,7 +116,7 @@ class ShapedBody:
         return at_rest.v_template + flat.reshape(*self.betas.shape[:-1], -1, 3)
 
     def posed(
-        self, rotvec: Float[np.ndarray, "*B 24 3"], transl: Float[np.ndarray, "*B 3"]
+        self, rotvec: Float[np.ndarray, "*#B 24 3"], transl: Float[np.ndarray, "*#B 3"]
     ) -> "PosedBody":
         """Put the person in a pose."""
         rotvec = np.asarray(rotvec, np.float32)
@@ -195,9 +195,9 @@ def joints_only(
 
 
 def _forward_kinematics(
-    rotations: Float[np.ndarray, "*B 24 3 3"],
-    rest: Float[np.ndarray, "*B 24 3"],
-    transl: Float[np.ndarray, "*B 3"],
+    rotations: Float[np.ndarray, "*#B 24 3 3"],
+    rest: Float[np.ndarray, "*#B 24 3"],
+    transl: Float[np.ndarray, "*#B 3"],
 ) -> tuple[Float[np.ndarray, "*B 24 3 3"], Float[np.ndarray, "*B 24 3"]]:
     """World rotation and position of every joint.
 

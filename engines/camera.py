@@ -109,4 +109,4 @@ def from_focal(size: tuple[int, int], focal_px: float) -> Intrinsics:
 
 def plausible_focal(focal_px: float, size: tuple[int, int]) -> bool:
     """Whether a focal length is within `MIN_FOCAL` and `MAX_FOCAL` of the longer side."""
-    return MIN_FOCAL <= focal_px / max(size) <= MAX_FOCAL
+    return bool(MIN_FOCAL <= focal_px / max(size) <= MAX_FOCAL)

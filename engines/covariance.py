@@ -31,8 +31,8 @@ def six_from_cov(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 6"]:
 
 
 def squared_mahalanobis(
-    cov: Float[np.ndarray, "*B 3 3"], delta: Float[np.ndarray, "*B 3"]
-) -> Float[np.ndarray, "*B"]:
+    cov: Float[np.ndarray, "*#B 3 3"], delta: Float[np.ndarray, "*#B 3"]
+) -> float | Float[np.ndarray, "*B"]:
     """delta^T cov^-1 delta in float64; variances below a micrometre squared count as that."""
     values, axes = np.linalg.eigh(np.asarray(cov, np.float64))
     along = np.einsum("...xi,...x->...i", axes, delta)
@@ -40,8 +40,8 @@ def squared_mahalanobis(
 
 
 def ellipsoid_contains(
-    cov: Float[np.ndarray, "*B 3 3"], delta: Float[np.ndarray, "*B 3"], level: float = 0.9
-) -> Bool[np.ndarray, "*B"]:
+    cov: Float[np.ndarray, "*#B 3 3"], delta: Float[np.ndarray, "*#B 3"], level: float = 0.9
+) -> bool | np.bool_ | Bool[np.ndarray, "*B"]:
     """Whether each offset lies inside the ellipsoid that holds a share of a normal distribution.
 
     Args:

@@ -9,7 +9,7 @@ decimated mesh needs no body model of its own.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from engines.errors import PenumbraError
 
@@ -30,7 +30,7 @@ class Decimation:
         return np.einsum("lc,lc...->l...", self.vertex_weights, per_vertex[self.vertex_ids])
 
 
-def identity_decimation(num_vertices: int, faces: Int[np.ndarray, "F 3"]) -> Decimation:
+def identity_decimation(num_vertices: int, faces: Integer[np.ndarray, "F 3"]) -> Decimation:
     """The full mesh as its own decimated mesh, for machines where it cannot be decimated."""
     ids = np.repeat(np.arange(num_vertices, dtype=np.int32)[:, None], 3, axis=1)
     weights = np.tile(np.array([1.0, 0.0, 0.0], np.float32), (num_vertices, 1))
@@ -38,7 +38,9 @@ def identity_decimation(num_vertices: int, faces: Int[np.ndarray, "F 3"]) -> Dec
 
 
 def decimate(
-    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], target_vertices: int = 2000
+    vertices: Float[np.ndarray, "V 3"],
+    faces: Integer[np.ndarray, "F 3"],
+    target_vertices: int = 2000,
 ) -> Decimation:
     """Quadric decimation; each remaining vertex is put on the nearest point of the full surface.
 

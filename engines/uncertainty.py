@@ -83,7 +83,7 @@ class EntropyFactor:
     """Where the factor is 1."""
     high: float
 
-    def __call__(self, entropy: float | Float[np.ndarray, "*B"]) -> Float[np.ndarray, "*B"]:
+    def __call__(self, entropy: float | Float[np.ndarray, "*B"]) -> float | Float[np.ndarray, "*B"]:
         """The factor on standard deviations."""
         return np.exp(self.slope * (np.clip(entropy, self.low, self.high) - self.middle))
 
@@ -135,11 +135,13 @@ class CovarianceCalibration:
 
     def apply_to_distance(
         self, std: float | Float[np.ndarray, "*B"], entropy: float | Float[np.ndarray, "*B"]
-    ) -> Float[np.ndarray, "*B"]:
+    ) -> float | Float[np.ndarray, "*B"]:
         """Calibrate the standard deviation of the person's distance, metres."""
         return std * self.distance * self.entropy_factor(entropy)
 
-    def radius(self, level: float, p_visible: Float[np.ndarray, "*B"]) -> Float[np.ndarray, "*B"]:
+    def radius(
+        self, level: float, p_visible: float | Float[np.ndarray, "*B"]
+    ) -> float | Float[np.ndarray, "*B"]:
         """The squared Mahalanobis radius that holds a share `level` of the true joints.
 
         Args:
@@ -225,7 +227,9 @@ def floored(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 3 3"]:
 
 
 def diagonal_map(
-    across: float | np.ndarray, along: float | np.ndarray, ray: Float[np.ndarray, "*B 3"]
+    across: float | Float[np.ndarray, "*#B 1 1"],
+    along: float | Float[np.ndarray, "*#B 1 1"],
+    ray: Float[np.ndarray, "*#B 3"],
 ) -> Float[np.ndarray, "*B 3 3"]:
     """The symmetric matrix with eigenvalue `along` for the ray and `across` orthogonal to it."""
     outer = ray[..., :, None] * ray[..., None, :]
@@ -236,7 +240,7 @@ def _extrapolated(
     x: float | Float[np.ndarray, "*B"],
     knots: Float[np.ndarray, "L"],
     values: Float[np.ndarray, "L"],
-) -> Float[np.ndarray, "*B"]:
+) -> float | Float[np.ndarray, "*B"]:
     """Piecewise linear through (knots, values); slope 1 beyond both ends keeps a ratio constant."""
     inner = np.interp(x, knots, values)
     return inner + np.minimum(x - knots[0], 0.0) + np.maximum(x - knots[-1], 0.0)

@@ -9,11 +9,13 @@ torso: shoulders and hips coincide. A person who lies towards the camera project
 counts only at a score close to one.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import UInt8
 
-from engines.blazepose.detector import Detector, open_detector
-from engines.blazepose.landmarker import Landmarker, open_landmarker
+from engines.blazepose.detector import open_detector
+from engines.blazepose.landmarker import open_landmarker
 from engines.blazepose.models import MIN_SCORE
 from engines.blazepose.roi import steady
 from engines.types import Landmarks, Roi
@@ -26,11 +28,17 @@ MIN_SCORE_WITHOUT_TORSO = 0.99
 _SHOULDERS, _HIPS = (11, 12), (23, 24)
 
 
+Detect = Callable[[UInt8[np.ndarray, "h w 3"]], Roi | None]
+"""The region of a person in a BGR image: `engines.blazepose.detector.Detector`."""
+FindLandmarks = Callable[[UInt8[np.ndarray, "h w 3"], Roi], tuple[Landmarks, Roi]]
+"""Landmarks in a region, and the next region: `engines.blazepose.landmarker.Landmarker`."""
+
+
 class PoseTracker:
     """Follows one person through the frames of a source; belongs to one thread."""
 
     def __init__(
-        self, detector: Detector, landmarker: Landmarker, min_score: float = MIN_SCORE
+        self, detector: Detect, landmarker: FindLandmarks, min_score: float = MIN_SCORE
     ) -> None:
         """Take the two networks.
 
@@ -45,11 +53,6 @@ class PoseTracker:
         self._roi: Roi | None = None
         self.track_id = 0
         """Number of the track; it changes where continuity with the previous frame is lost."""
-
-    @property
-    def backend(self) -> str:
-        """Name of what runs the landmark network."""
-        return self._landmarker.engine.backend
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> Landmarks | None:
         """Return the landmarks of the person in a BGR image, or None."""

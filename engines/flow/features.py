@@ -55,7 +55,7 @@ class VirtualCamera:
 
     R_cam_view: Float[np.ndarray, "*B 3 3"]
     """Rotation from the view to the camera; both have their origin at the camera."""
-    half_size: Float[np.ndarray, "*B"]
+    half_size: float | Float[np.ndarray, "*B"]
     """Half the person's size on the plane z = 1 of the view."""
     R_view_anchor: Float[np.ndarray, "*B 3 3"]
     """Rotation from the body to the view by the torso's world landmarks. The flow predicts the

@@ -279,10 +279,10 @@ def _quaternion(
 
 
 def _product(
-    w: Float[np.ndarray, "*B"],
-    v: Float[np.ndarray, "3 *B"],
-    w2: Float[np.ndarray, "*B"],
-    v2: Float[np.ndarray, "3 *B"],
+    w: Float[np.ndarray, "*#B"],
+    v: Float[np.ndarray, "3 *#B"],
+    w2: Float[np.ndarray, "*#B"],
+    v2: Float[np.ndarray, "3 *#B"],
 ) -> tuple[Float[np.ndarray, "*B"], Float[np.ndarray, "3 *B"]]:
     """Return the rotation by (w2, v2), then by (w, v)."""
     vector = w * v2 + w2 * v
@@ -300,5 +300,5 @@ def _rotvec(w: Float[np.ndarray, "*B"], v: Float[np.ndarray, "3 *B"]) -> Float[n
     return np.copysign(ratio, w) * v
 
 
-def _dot(a: Float[np.ndarray, "3 *B"], b: Float[np.ndarray, "3 *B"]) -> Float[np.ndarray, "*B"]:
+def _dot(a: Float[np.ndarray, "3 *#B"], b: Float[np.ndarray, "3 *#B"]) -> Float[np.ndarray, "*B"]:
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]

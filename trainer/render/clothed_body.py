@@ -65,8 +65,8 @@ class ClothedMesh:
 class Rendering:
     """One image and the body part that each pixel shows."""
 
-    image: UInt8[np.ndarray, "S S 3"]
-    part: UInt8[np.ndarray, "S S"]
+    image: UInt8[np.ndarray, "h w 3"]
+    part: UInt8[np.ndarray, "h w"]
     """SMPL joint of the visible body part, `NO_BODY` elsewhere, occluders included."""
 
 
@@ -98,7 +98,7 @@ def render_body(
 
 
 def visible_joints(
-    part: UInt8[np.ndarray, "S S"], joints_px: Float[np.ndarray, "24 2"], reach: int
+    part: UInt8[np.ndarray, "h w"], joints_px: Float[np.ndarray, "24 2"], reach: int
 ) -> Bool[np.ndarray, "24"]:
     """Find the joints of which their own part, or a neighbour's along the skeleton, can be seen.
 

@@ -115,6 +115,7 @@ class StillEngine:
     inputs: dict[str, np.ndarray]
     outputs: dict[str, np.ndarray]
     backend: str = "still"
+    device: str = "cpu"
     runs: int = field(default=0)
 
     def run(self) -> None:
@@ -246,7 +247,7 @@ class Scripted:
 
     def play(self, *scores: float) -> tuple[PoseTracker, list[bool]]:
         self.scores = list(scores)
-        tracker = PoseTracker(self.detect, self.landmark)  # type: ignore[arg-type]
+        tracker = PoseTracker(self.detect, self.landmark)
         return tracker, [tracker(np.zeros((8, 8, 3), np.uint8)) is not None for _ in range(3)]
 
 
@@ -285,7 +286,7 @@ def test_an_empty_scene_and_a_reset() -> None:
 def test_who_is_found_elsewhere_or_after_an_empty_frame_is_another_person() -> None:
     scene, numbers = Scripted(), []
     image = np.zeros((8, 8, 3), np.uint8)
-    tracker = PoseTracker(scene.detect, scene.landmark)  # type: ignore[arg-type]
+    tracker = PoseTracker(scene.detect, scene.landmark)
     for scores, place, size in (
         ([0.9], 0.0, 10.0),  # found
         ([0.9], 0.0, 10.0),  # tracked
