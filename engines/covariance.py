@@ -32,16 +32,16 @@ def six_from_cov(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 6"]:
 
 def squared_mahalanobis(
     cov: Float[np.ndarray, "*#B 3 3"], delta: Float[np.ndarray, "*#B 3"]
-) -> float | Float[np.ndarray, "*B"]:
+) -> Float[np.ndarray, "*B"]:
     """delta^T cov^-1 delta in float64; variances below a micrometre squared count as that."""
     values, axes = np.linalg.eigh(np.asarray(cov, np.float64))
     along = np.einsum("...xi,...x->...i", axes, delta)
-    return np.sum(along**2 / np.maximum(values, _FLOOR), axis=-1)
+    return np.asarray(np.sum(along**2 / np.maximum(values, _FLOOR), axis=-1))
 
 
 def ellipsoid_contains(
     cov: Float[np.ndarray, "*#B 3 3"], delta: Float[np.ndarray, "*#B 3"], level: float = 0.9
-) -> bool | np.bool_ | Bool[np.ndarray, "*B"]:
+) -> Bool[np.ndarray, "*B"]:
     """Whether each offset lies inside the ellipsoid that holds a share of a normal distribution.
 
     Args:
@@ -49,7 +49,7 @@ def ellipsoid_contains(
         delta: offsets from the mean, metres.
         level: the share, between 0 and 1, exclusive.
     """
-    return squared_mahalanobis(cov, delta) <= chi_square_3(level)
+    return np.asarray(squared_mahalanobis(cov, delta) <= chi_square_3(level))
 
 
 def chi_square_3(level: float) -> float:

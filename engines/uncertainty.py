@@ -83,9 +83,11 @@ class EntropyFactor:
     """Where the factor is 1."""
     high: float
 
-    def __call__(self, entropy: float | Float[np.ndarray, "*B"]) -> float | Float[np.ndarray, "*B"]:
+    def __call__(self, entropy: float | Float[np.ndarray, "*B"]) -> Float[np.ndarray, "*B"]:
         """The factor on standard deviations."""
-        return np.exp(self.slope * (np.clip(entropy, self.low, self.high) - self.middle))
+        return np.asarray(
+            np.exp(self.slope * (np.clip(entropy, self.low, self.high) - self.middle))
+        )
 
 
 @dataclass(frozen=True)
@@ -135,13 +137,13 @@ class CovarianceCalibration:
 
     def apply_to_distance(
         self, std: float | Float[np.ndarray, "*B"], entropy: float | Float[np.ndarray, "*B"]
-    ) -> float | Float[np.ndarray, "*B"]:
+    ) -> Float[np.ndarray, "*B"]:
         """Calibrate the standard deviation of the person's distance, metres."""
-        return std * self.distance * self.entropy_factor(entropy)
+        return np.asarray(std * self.distance * self.entropy_factor(entropy))
 
     def radius(
         self, level: float, p_visible: float | Float[np.ndarray, "*B"]
-    ) -> float | Float[np.ndarray, "*B"]:
+    ) -> Float[np.ndarray, "*B"]:
         """The squared Mahalanobis radius that holds a share `level` of the true joints.
 
         Args:
@@ -155,7 +157,7 @@ class CovarianceCalibration:
         visible, occluded = (
             _extrapolated(np.log(chi_square_3(level)), log_normal, column) for column in log_radii
         )
-        return np.exp(p_visible * visible + (1 - p_visible) * occluded)
+        return np.asarray(np.exp(p_visible * visible + (1 - p_visible) * occluded))
 
     def normal_squared(
         self, d2: Float[np.ndarray, "*B"], p_visible: Float[np.ndarray, "*B"]
@@ -240,10 +242,10 @@ def _extrapolated(
     x: float | Float[np.ndarray, "*B"],
     knots: Float[np.ndarray, "L"],
     values: Float[np.ndarray, "L"],
-) -> float | Float[np.ndarray, "*B"]:
+) -> Float[np.ndarray, "*B"]:
     """Piecewise linear through (knots, values); slope 1 beyond both ends keeps a ratio constant."""
     inner = np.interp(x, knots, values)
-    return inner + np.minimum(x - knots[0], 0.0) + np.maximum(x - knots[-1], 0.0)
+    return np.asarray(inner + np.minimum(x - knots[0], 0.0) + np.maximum(x - knots[-1], 0.0))
 
 
 def _factors(rows: Any) -> Float[np.ndarray, "24 2"]:

@@ -55,7 +55,7 @@ class VirtualCamera:
 
     R_cam_view: Float[np.ndarray, "*B 3 3"]
     """Rotation from the view to the camera; both have their origin at the camera."""
-    half_size: float | Float[np.ndarray, "*B"]
+    half_size: Float[np.ndarray, "*B"]
     """Half the person's size on the plane z = 1 of the view."""
     R_view_anchor: Float[np.ndarray, "*B 3 3"]
     """Rotation from the body to the view by the torso's world landmarks. The flow predicts the
@@ -90,7 +90,7 @@ def landmark_features(
         np.concatenate([rays, np.ones_like(rays[..., :1])], -1) @ R_cam_view
     )  # row vectors: R^T p
     flat = homogeneous[..., :2] / np.maximum(homogeneous[..., 2:], 1e-3)
-    half_size = 2.0 * np.sqrt((flat[..., LIMBS, :] ** 2).sum(-1).mean(-1)) + 1e-6
+    half_size = np.asarray(2.0 * np.sqrt((flat[..., LIMBS, :] ** 2).sum(-1).mean(-1)) + 1e-6)
     batch = rays.shape[:-2]
     parts = {
         "points": (flat / half_size[..., None, None]).reshape(*batch, -1),
