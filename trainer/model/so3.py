@@ -73,12 +73,12 @@ def exp_log_det(y: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B"]:
     return torch.where(small, -square / 12, full)
 
 
-def radial_tanh(x: Float[Tensor, "*B 3"], radius: Float[Tensor, "*B"]) -> Float[Tensor, "*B 3"]:
+def radial_tanh(x: Float[Tensor, "*#B 3"], radius: Float[Tensor, "*#B"]) -> Float[Tensor, "*B 3"]:
     """The radial tanh into the ball of `radius`."""
     return _tanhc(_norm(x) / radius)[..., None] * x
 
 
-def radial_atanh(y: Float[Tensor, "*B 3"], radius: Float[Tensor, "*B"]) -> Float[Tensor, "*B 3"]:
+def radial_atanh(y: Float[Tensor, "*#B 3"], radius: Float[Tensor, "*#B"]) -> Float[Tensor, "*B 3"]:
     """The inverse of `radial_tanh`; `y` beyond 0.9995 of the radius is taken as lying there."""
     length = _norm(y)
     inside = (length / radius).clamp_max(0.9995)
@@ -86,7 +86,7 @@ def radial_atanh(y: Float[Tensor, "*B 3"], radius: Float[Tensor, "*B"]) -> Float
 
 
 def radial_tanh_log_det(
-    x: Float[Tensor, "*B 3"], radius: Float[Tensor, "*B"]
+    x: Float[Tensor, "*#B 3"], radius: Float[Tensor, "*#B"]
 ) -> Float[Tensor, "*B"]:
     """Log volume of `radial_tanh` at x; log(1 - tanh^2) is taken as 2 (log 2 - t - softplus(-2t)),
     stable for large t.
