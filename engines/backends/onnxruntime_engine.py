@@ -8,9 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from engines.backends.engine import Shapes, open_dimension
+from engines.telemetry import no_telemetry
+
+with no_telemetry():
+    import onnxruntime
+onnxruntime.disable_telemetry_events()  # for a program that imported it before us
 
 # fmt: off
 _DTYPES: dict[str, type] = {

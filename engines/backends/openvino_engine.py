@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import openvino
 
 from engines.backends.engine import Shapes, open_dimension
 from engines.cache import writable_folder
+from engines.telemetry import no_telemetry
+
+with no_telemetry():
+    import openvino
 
 
 class OpenvinoEngine:

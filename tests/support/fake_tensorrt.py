@@ -15,8 +15,12 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
+
+from engines.telemetry import no_telemetry
+
+with no_telemetry():
+    import onnxruntime
 
 GPU = "Stand-in GPU"
 

@@ -8,16 +8,19 @@ same `z` gives the same bodies on every engine, and neighbouring frames give nei
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from engines.errors import PenumbraError
 from engines.flow.features import NUM_FEATURES
+from engines.telemetry import no_telemetry
 from trainer.methods.mhentropy import MHEntropy
 from trainer.model.flow import DIM, PoseFlow
 from trainer.runs.folder import load_config, load_method
+
+with no_telemetry():
+    import onnxruntime
 
 INPUTS = ("features", "z")
 OUTPUTS = ("rotvec", "betas", "camera", "log_q", "visible")
