@@ -101,7 +101,7 @@ def command(job: Job, config: ReproduceConfig) -> list[str]:
         "--learning-rate", "1e-3", "--ema", "0.995", "--evaluate-every", "2000", "--evaluate-samples", "500",
         "--encoder.width", "384", "--encoder.blocks", "2",
         "--methods.mhentropy.flow.couplings", "6", "--methods.mhentropy.flow.hidden", "128",
-        "--methods.mhentropy.evidence.laplace-scale", str(scale),
+        "--methods.mhentropy.loss-2d.laplace-scale", str(scale),
     ]
     # fmt: on
 

@@ -32,7 +32,7 @@ def priors(body: BodyModel) -> Priors:
 
 @pytest.fixture(scope="module")
 def batch(body: BodyModel) -> Batch:
-    return random_samples.dataset(6, 0, body)
+    return random_samples.random_batch(6, 0, body)
 
 
 def spin(supervision: Supervision, priors: Priors) -> Method:
@@ -301,7 +301,7 @@ def test_multibodies_winners_differ_between_pictures_and_lower_the_best_error(
     priors: Priors, body: BodyModel
 ) -> None:
     torch.manual_seed(0)
-    batch = random_samples.dataset(8, 3, body)
+    batch = random_samples.random_batch(8, 3, body)
     same = batch._replace(
         features=torch.zeros_like(batch.features)
     )  # pictures that cannot be told apart
