@@ -1,9 +1,8 @@
-"""The tables from one command: train every method under the supervisions of the paper with three
-seeds, score them all.
+"""Train every method under the supervisions of the paper with three seeds, and score them all.
 
     python -m trainer.reproduce
 
-Every run trains on the same pairs with the same encoder, those that are compared for the same
+Every run trains on the same samples with the same encoder, those that are compared for the same
 number of steps; those that the paper's claim rests on also on exact landmarks
 (`trainer.data.exact`). What is finished is not trained again, what was killed goes on, and the
 scoring starts when the last run ends.
@@ -20,9 +19,12 @@ from typing import get_args
 import torch
 from tqdm import tqdm
 
-from trainer import evaluate
+from engines.body import BodyModel
 from trainer.command import start
 from trainer.data.exact import LandmarkSource
+from trainer.evaluation.benchmarks import AMBIGUOUS, CLEAR, check_benchmarks, read_benchmarks
+from trainer.evaluation.comparison import compare
+from trainer.evaluation.measure import MeasureConfig
 from trainer.methods.method import Supervision
 from trainer.methods.registry import METHOD_NAMES, MethodName
 
@@ -43,9 +45,7 @@ class ReproduceConfig:
     seeds: int = 3
     steps: int = 6000
     steps_of_all: int = 2000
-    """Under `3d` as rendered, where all methods are trained, not only those that the claim rests
-    on.
-    """
+    """Under `3d` as rendered, where all methods are trained, not only those of the claim."""
     batch: int = 128
     processes: int = 2
     """Runs at a time, one core each."""
@@ -63,11 +63,8 @@ class Job:
 
     def steps(self, config: ReproduceConfig) -> int:
         """How long it trains."""
-        return (
-            config.steps_of_all
-            if (self.supervision, self.landmark_source) == ("3d", "rendered")
-            else config.steps
-        )
+        every_method = (self.supervision, self.landmark_source) == ("3d", "rendered")
+        return config.steps_of_all if every_method else config.steps
 
     def folder(self, out: Path) -> Path:
         """Where it is kept."""
@@ -75,30 +72,26 @@ class Job:
 
 
 def jobs(seeds: int) -> list[Job]:
-    """All runs: what the paper compares under both supervisions first, then the others, a seed at a
-    time; exact ones last.
-    """
+    """List all runs, a seed at a time: those of both supervisions, the others, the exact ones."""
     both = [Job(m, s, seed) for seed in range(seeds) for s in get_args(Supervision) for m in FIRST]
     others = [Job(m, "3d", seed) for seed in range(seeds) for m in METHOD_NAMES if m not in FIRST]
-    return (
-        both
-        + others
-        + [replace(job, landmark_source="exact") for job in both if job.method in CLAIM]
-    )
+    exact = [replace(job, landmark_source="exact") for job in both if job.method in CLAIM]
+    return both + others + exact
 
 
 def command(job: Job, config: ReproduceConfig) -> list[str]:
-    """The same sizes for every method."""
-    # MHEntropy's alone: hypotheses then stay within 5 px of one another where a joint is seen (PJD
-    # 2D).
+    """The command that trains a run, with the same sizes for every method."""
+    # MHEntropy's alone: hypotheses then stay within 5 px of one another at visible joints (PJD 2D).
     scale = 0.028 if (job.supervision, job.landmark_source) == ("2d-vis", "exact") else 0.03
     # fmt: off
     return [
         sys.executable, "-m", "trainer.train",
-        "--method", job.method, "--supervision", job.supervision, "--landmark-source", job.landmark_source, "--seed", str(job.seed),
+        "--method", job.method, "--supervision", job.supervision,
+        "--landmark-source", job.landmark_source, "--seed", str(job.seed),
         "--dataset", str(config.dataset), "--run", str(job.folder(config.out)),
         "--steps", str(job.steps(config)), "--batch", str(config.batch), "--warmup", "200",
-        "--learning-rate", "1e-3", "--ema", "0.995", "--evaluate-every", "2000", "--evaluate-samples", "500",
+        "--learning-rate", "1e-3", "--ema", "0.995",
+        "--evaluate-every", "2000", "--evaluate-samples", "500",
         "--encoder.width", "384", "--encoder.blocks", "2",
         "--methods.mhentropy.flow.couplings", "6", "--methods.mhentropy.flow.hidden", "128",
         "--methods.mhentropy.loss-2d.laplace-scale", str(scale),
@@ -131,21 +124,24 @@ def main(config: ReproduceConfig) -> None:
     """Train all, then score all.
 
     Raises:
-        PenumbraError: if there is nothing to score on.
-        subprocess.CalledProcessError: if a run failed; its `log.txt` says why.
+        PenumbraError: there is nothing to score on.
+        subprocess.CalledProcessError: a run failed; its `log.txt` says why.
     """
     if not config.only_train:
-        evaluate.check_benchmarks(evaluate.EvaluateConfig(runs=()))  # before hours of training
+        check_benchmarks()  # before hours of training
     todo = jobs(config.seeds)
     with ThreadPoolExecutor(config.processes) as pool:
         for _ in tqdm(pool.map(lambda job: train(job, config), todo), total=len(todo), unit="run"):
             pass
     if not config.only_train:
         for landmark_source in get_args(LandmarkSource):
-            scored = tuple(
+            runs = [
                 job.folder(config.out) for job in todo if job.landmark_source == landmark_source
-            )
-            evaluate.main(evaluate.EvaluateConfig(runs=scored, out=config.tables / landmark_source))
+            ]
+            body = BodyModel.load()
+            sets = read_benchmarks(CLEAR, AMBIGUOUS, body, landmark_source)
+            out = config.tables / landmark_source
+            print(compare(runs, sets, MeasureConfig(), body, out))
 
 
 if __name__ == "__main__":

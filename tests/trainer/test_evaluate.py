@@ -24,7 +24,7 @@ from trainer.model.pose_prior import PosePrior
 from trainer.runs.config import TrainConfig
 from trainer.runs.folder import load_method
 
-FEW = MeasureConfig(hypotheses=25, quantised_pictures=1, diverse=5)
+FEW = MeasureConfig(hypotheses=25, quantised_images=1, diverse=5)
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def known_prior(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, body: BodyModel) -> Path:
-    """Both benchmarks, in several shards; pairs; and two runs of two steps."""
+    """Both benchmarks, in several shards; samples; and two runs of two steps."""
     home = tmp_path_factory.mktemp("home")
     folders = {
         "dataset/train": (1, 8),
@@ -91,22 +91,22 @@ def test_runs_become_tables(home: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert set(values) == {(m, b) for m in ("mhentropy", "hmr") for b in ("CMU", "ambiguous CMU")}
     text = (tmp_path / "out" / "tables.md").read_text()
     assert text in capsys.readouterr().out
-    second, many, estimate, third, trust = text.removeprefix("**PA-MPJPE").split("\n\n**")
-    for table in (second, many, estimate, third, trust):
+    second, many, estimate, third, uncertainty = text.removeprefix("**PA-MPJPE").split("\n\n**")
+    for table in (second, many, estimate, third, uncertainty):
         rows = [line for line in table.splitlines() if line.startswith("| 3d")]
         assert [row.split(" | ")[1] for row in rows] == ["hmr", "mhentropy"]
-    assert "Diversity on ambiguous CMU" in third and "Uncertainty on ambiguous CMU" in trust
+    assert "Diversity on ambiguous CMU" in third and "Uncertainty on ambiguous CMU" in uncertainty
     # What is printed is what was measured.
     flow, point = values["mhentropy", "ambiguous CMU"], values["hmr", "ambiguous CMU"]
     assert f"| {flow['pa_best_25']:.1f} |" in second and f"| {flow['ah_px']:.2f} |" in third
     assert f"| {flow['pa_best_5']:.1f} |" in many
-    assert f"| {flow['coverage_90']:.1f} |" in trust and f"| {flow['pve']:.1f} |" in estimate
+    assert f"| {flow['coverage_90']:.1f} |" in uncertainty and f"| {flow['pve']:.1f} |" in estimate
     assert (flow["pve"] or 0) > 0
-    # One body a picture: many hypotheses are no better than one, and there is nothing that spreads.
-    assert point["pa_best_1"] == point["pa_best_25"] and point["pjd_3d_hidden_mm"] == 0
+    # One body an image: many hypotheses are no better than one, and there is nothing that spreads.
+    assert point["pa_best_1"] == point["pa_best_25"] and point["pjd_3d_occluded_mm"] == 0
     assert point["pa_quantised_5"] == point["pa_best_25_of_those"]
     assert (flow["pa_best_25"] or 0) < (flow["pa_best_1"] or 0) and (
-        flow["pjd_3d_hidden_mm"] or 0
+        flow["pjd_3d_occluded_mm"] or 0
     ) > 0
     # With as many clusters as hypotheses all are kept.
     assert flow["pa_quantised_25"] == flow["pa_best_25_of_those"]
@@ -122,10 +122,10 @@ def test_exact_landmarks_are_others(home: Path, tmp_path: Path, body: BodyModel)
         "exact ambiguous CMU",
     ]
     assert exact["exact CMU"].size == 8 and exact["exact ambiguous CMU"].size == 12
-    for name, batch in seen.items():
+    for name, samples in seen.items():
         other = exact[f"exact {name}"]
-        assert torch.equal(batch.visible, other.visible)
-        assert not torch.allclose(batch.features, other.features)
+        assert torch.equal(samples.visible, other.visible)
+        assert not torch.allclose(samples.features, other.features)
 
 
 def test_runs_are_scored_on_what_they_learnt_from(home: Path, tmp_path: Path) -> None:
@@ -136,25 +136,25 @@ def test_runs_are_scored_on_what_they_learnt_from(home: Path, tmp_path: Path) ->
             threads=torch.get_num_threads(), encoder=TINY_ENCODER,
         )
     )  # fmt: skip
-    main(config_of(home, tmp_path / "out", runs=(run,), pictures=3))
+    main(config_of(home, tmp_path / "out", runs=(run,), max_images=3))
     assert set(stored(tmp_path / "out")) == {("hmr", "exact CMU"), ("hmr", "exact ambiguous CMU")}
     with pytest.raises(
-        PenumbraError, match="--runs: some learnt from rendered landmarks, others from exact ones"
+        PenumbraError, match="runs: some learnt from rendered landmarks, others from exact ones"
     ):
         main(config_of(home, tmp_path, runs=(run, home / "mhentropy")))
     with pytest.raises(
-        PenumbraError, match="--dataset 3dpw: its pictures go through the landmark network"
+        PenumbraError, match="--dataset: the images of 3dpw go through the landmark network"
     ):
         main(config_of(home, tmp_path, runs=(run,), dataset="3dpw", root=tmp_path))
 
 
 def frame_file(folder: Path) -> Path:
     """A frame of the built-in clip, and a file in ProHMR's form that says where the person is."""
-    truth = np.load(clip_path().with_suffix(".npz"))
+    demo = np.load(clip_path().with_suffix(".npz"))
     image = cv2.VideoCapture(str(clip_path())).read()[1]
     assert cv2.imwrite(str(folder / "frame.png"), image)
-    joints = truth["joints"][0]
-    px = joints[:, :2] / joints[:, 2:] * truth["focal"] + np.array(image.shape[1::-1]) / 2
+    joints = demo["joints"][0]
+    px = joints[:, :2] / joints[:, 2:] * demo["focal"] + np.array(image.shape[1::-1]) / 2
     pose = np.zeros((2, 24, 3))
     pose[:, 0, 0] = np.pi
     np.savez(
@@ -185,23 +185,23 @@ def test_runs_of_one_row_are_seeds_of_the_same(home: Path, tmp_path: Path) -> No
 def test_a_dataset_takes_the_place_of_the_benchmarks(
     home: Path, tmp_path: Path, body: BodyModel
 ) -> None:
-    """One picture of two: the second, which is not there, is not looked at."""
+    """One image of two: the second, which is not there, is not read."""
     config = config_of(
         home,
         tmp_path / "out",
         runs=(home / "mhentropy",),
         dataset="prohmr",
         root=frame_file(tmp_path),
-        pictures=1,
+        max_images=1,
     )
-    ((name, batch),) = benchmarks(config, body).items()
-    assert name == "prohmr (labels on the default body)" and batch.size == 1
-    assert not batch.betas.any()  # those of another body mean nothing to this one
+    ((name, samples),) = benchmarks(config, body).items()
+    assert name == "prohmr (labels on the default body)" and samples.size == 1
+    assert not samples.betas.any()  # those of another body mean nothing to this one
     main(config)
     values = stored(tmp_path / "out")["mhentropy", name]
     assert (values["pa_best_1"] or 0) > 0 and values["spearman"] is None
     assert f"Diversity on {name}" in (tmp_path / "out" / "tables.md").read_text()
-    with pytest.raises(PenumbraError, match=r"no picture .*missing\.png"):
+    with pytest.raises(PenumbraError, match=r"missing\.png: there is no such image"):
         benchmarks(config_of(home, tmp_path, dataset="prohmr", root=tmp_path / "ours.npz"), body)
 
 
@@ -222,20 +222,25 @@ def test_a_body_of_the_users_own_goes_all_the_way(
         load_method(run).priors.skeleton.J_template, own.J_template, atol=1e-6
     )
     config = config_of(
-        home, tmp_path / "out", runs=(run,), dataset="prohmr", root=frame_file(tmp_path), pictures=1
+        home,
+        tmp_path / "out",
+        runs=(run,),
+        dataset="prohmr",
+        root=frame_file(tmp_path),
+        max_images=1,
     )
-    batch = benchmarks(config, own, own_body=True)["prohmr"]
-    assert (batch.betas == 3.0).all()
+    samples = benchmarks(config, own, own_body=True)["prohmr"]
+    assert (samples.betas == 3.0).all()
     main(config)
     assert set(stored(tmp_path / "out")) == {("hmr", "prohmr")}
-    with pytest.raises(PenumbraError, match="--runs: they were trained for different bodies"):
+    with pytest.raises(PenumbraError, match="runs: they were trained for different bodies"):
         main(config_of(home, tmp_path, runs=(run, home / "mhentropy")))
 
 
 def test_what_is_missing_is_named(home: Path, tmp_path: Path, body: BodyModel) -> None:
-    with pytest.raises(PenumbraError, match="--root: say where the dataset 3dpw lies"):
+    with pytest.raises(PenumbraError, match="--root: not given; say where the dataset 3dpw lies"):
         main(config_of(home, tmp_path, dataset="3dpw"))
-    with pytest.raises(PenumbraError, match=r"--root .*nowhere does not exist"):
+    with pytest.raises(PenumbraError, match=r"root: .*nowhere does not exist"):
         main(config_of(home, tmp_path, dataset="3dpw", root=tmp_path / "nowhere"))
     np.savez(
         tmp_path / "h36m_valid_protocol2.npz",
@@ -243,13 +248,13 @@ def test_what_is_missing_is_named(home: Path, tmp_path: Path, body: BodyModel) -
     )  # fmt: skip
     with pytest.raises(PenumbraError, match="SMPL labels; give a file that has pose and shape"):
         main(config_of(home, tmp_path, dataset="h36m", root=tmp_path))
-    with pytest.raises(PenumbraError, match=r"--clear .*trainer\.ambiguous --clear --out .*none"):
+    with pytest.raises(PenumbraError, match=r"clear: .*trainer\.ambiguous --clear --out .*none"):
         main(config_of(home, tmp_path, clear=tmp_path / "none" / "test"))
-    with pytest.raises(PenumbraError, match=r"--ambiguous .*trainer\.ambiguous --out .*none"):
+    with pytest.raises(PenumbraError, match=r"ambiguous: .*trainer\.ambiguous --out .*none"):
         main(config_of(home, tmp_path, ambiguous=tmp_path / "none" / "test"))
     with pytest.raises(PenumbraError, match="holds no run"):
         main(config_of(home, tmp_path, runs=(tmp_path,)))
-    with pytest.raises(PenumbraError, match="--runs: name at least one"):
+    with pytest.raises(PenumbraError, match="runs: there is none; name at least one"):
         main(config_of(home, tmp_path, runs=()))
-    with pytest.raises(PenumbraError, match=r"--runs: .* the same method, supervision and seed"):
+    with pytest.raises(PenumbraError, match=r"runs: .* the same method, supervision and seed"):
         main(config_of(home, tmp_path, runs=(home / "hmr", home / "dataset" / ".." / "hmr")))

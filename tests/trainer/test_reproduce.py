@@ -6,14 +6,14 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 import tyro
 
 from engines.errors import PenumbraError
-from trainer import evaluate, reproduce
+from trainer import reproduce
 from trainer.methods.registry import METHOD_NAMES
 from trainer.reproduce import FIRST, Job, ReproduceConfig, command, finished, jobs
 from trainer.runs.config import TrainConfig
@@ -56,9 +56,7 @@ def test_a_run_is_finished_when_it_is_scored_after_its_last_step(tmp_path: Path)
 
 
 class Recorder:
-    """In place of `subprocess.run`: finishes a run at once, and remembers what it was asked to
-    do.
-    """
+    """Stands for `subprocess.run`: finishes a run at once, and remembers the command."""
 
     def __init__(self) -> None:
         self.commands: list[list[str]] = []
@@ -88,16 +86,30 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return recorder
 
 
+class Comparison(NamedTuple):
+    runs: set[Path]
+    benchmarks: object
+    """Stands for the benchmarks: their form of landmarks."""
+    out: Path
+
+
 @pytest.fixture
-def scored(monkeypatch: pytest.MonkeyPatch) -> list[evaluate.EvaluateConfig]:
-    calls: list[evaluate.EvaluateConfig] = []
-    monkeypatch.setattr(evaluate, "main", calls.append)
-    monkeypatch.setattr(evaluate, "check_benchmarks", lambda config: None)
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[Comparison]:
+    """The comparisons that were asked for, in place of scoring."""
+    calls: list[Comparison] = []
+
+    def compare(runs: list[Path], sets: object, config: object, body: object, out: Path) -> str:
+        calls.append(Comparison(set(runs), sets, out))
+        return "tables"
+
+    monkeypatch.setattr(reproduce, "compare", compare)
+    monkeypatch.setattr(reproduce, "check_benchmarks", lambda: None)
+    monkeypatch.setattr(reproduce, "read_benchmarks", lambda clear, ambiguous, body, form: form)
     return calls
 
 
 def test_all_is_trained_with_the_same_sizes_and_then_scored(
-    tmp_path: Path, recorder: Recorder, scored: list[evaluate.EvaluateConfig]
+    tmp_path: Path, recorder: Recorder, compared: list[Comparison]
 ) -> None:
     config = ReproduceConfig(
         dataset=Path("some"),
@@ -132,33 +144,34 @@ def test_all_is_trained_with_the_same_sizes_and_then_scored(
         assert (c.run / "log.txt").read_text() == "trained\n"
     # Forms are scored apart.
     forms = ("rendered", "exact")
-    assert [set(one.runs) for one in scored] == [
+    assert [one.runs for one in compared] == [
         {c.run for c in configs if c.landmark_source == form} for form in forms
     ]
-    assert [one.out for one in scored] == [tmp_path / "tables" / form for form in forms]
+    assert [one.benchmarks for one in compared] == list(forms)
+    assert [one.out for one in compared] == [tmp_path / "tables" / form for form in forms]
     # Once more: nothing is left to train.
     recorder.commands.clear()
     reproduce.main(config)
-    assert recorder.commands == [] and len(scored) == 4
+    assert recorder.commands == [] and len(compared) == 4
 
 
 def test_a_missing_benchmark_is_noticed_before_the_training(
     tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(PenumbraError, match=r"--clear .* holds no benchmark"):
+    with pytest.raises(PenumbraError, match=r"clear: .* holds no benchmark"):
         reproduce.main(ReproduceConfig())
     assert recorder.commands == []
 
 
 def test_a_run_that_fails_stops_the_rest_and_nothing_is_scored(
-    tmp_path: Path, recorder: Recorder, scored: list[evaluate.EvaluateConfig]
+    tmp_path: Path, recorder: Recorder, compared: list[Comparison]
 ) -> None:
     recorder.failing = FIRST[0]
     config = ReproduceConfig(out=tmp_path, seeds=1, processes=1)
     with pytest.raises(subprocess.CalledProcessError):
         reproduce.main(config)
-    assert len(recorder.commands) < len(jobs(1)) and scored == []
+    assert len(recorder.commands) < len(jobs(1)) and compared == []
 
 
 def test_the_command_runs_the_interpreter_that_was_started() -> None:

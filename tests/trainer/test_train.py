@@ -298,7 +298,7 @@ def test_other_methods_refuse_video_and_batches_must_divide(
 def test_a_run_trains_scores_and_loads(config: TrainConfig) -> None:
     config = dataclasses.replace(config, steps=2, evaluate_every=2, checkpoint_every=2)
     scores = train.run(config)
-    assert scores.center_pa is not None and scores.center_pa > 0
+    assert scores.estimate_pa is not None and scores.estimate_pa > 0
     assert runs.load_config(config.run) == config
 
 

@@ -1,9 +1,9 @@
-"""Samples against truth as a picture, for people who watch a training."""
+"""Figures of hypotheses beside the ground truth, for those who follow a training."""
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from engines.types import PARENTS
 from trainer.data.rng import StepRng
@@ -11,70 +11,76 @@ from trainer.data.samples import Batch
 from trainer.methods.method import Method
 
 _SIDE = 256
-_TRUTH, _CENTER, _SAMPLE = (255, 255, 255), (80, 200, 80), (200, 140, 60)
+_PX_PER_M = 100.0
+_TARGET = (255, 255, 255)
+_CENTER = (80, 200, 80)
+_SAMPLE = (200, 140, 60)
 
 
 @torch.no_grad()
 def hypotheses_figure(
     method: Method, batch: Batch, count: int = 20, seed: int = 0
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """One row a picture of the batch: as the camera sees it, and from the side. BGR.
+    """Draw one row for each image of the batch: as the camera sees it, and from the side. BGR.
 
-    Truth is white (a hidden joint is a ring), the best estimate green, the other hypotheses blue.
+    The ground truth is white (an occluded joint is a ring), the best estimate green, the other
+    hypotheses blue.
     """
     device = method.priors.J_template.device
     on_device = batch.to(device)
-    drawn = method.draw(on_device, count, StepRng(seed, 0, device=device))
-    joints = method.priors.joints(on_device, drawn.bodies).cpu()
+    hypotheses = method.draw(on_device, count, StepRng(seed, 0, device=device))
+    joints = method.priors.joints(on_device, hypotheses.bodies).cpu().numpy()
     rows = []
     for i in range(batch.size):
-        truth, bodies, H = (
-            batch.joints[i].numpy(),
-            joints[i].numpy(),
-            batch.crop_from_view[i].numpy(),
-        )
-        pelvis = truth[0]
-        front = [_crop(points, H) for points in (truth, *bodies)]
-        side = [_side(points, pelvis) for points in (truth, *bodies)]
-        rows.append(
-            np.hstack([_figure(view, batch.visible[i].numpy() > 0.5) for view in (front, side)])
-        )
+        bodies = [batch.joints[i].numpy(), *joints[i]]
+        pelvis = bodies[0][0]
+        visible = batch.visible[i].numpy() > 0.5
+        front = [_to_crop(points, batch.crop_from_view[i].numpy()) for points in bodies]
+        side = [_from_side(points, pelvis) for points in bodies]
+        rows.append(np.hstack([_draw(front, visible), _draw(side, visible)]))
     return np.vstack(rows)
 
 
-def _crop(
+def _to_crop(
     points: Float[np.ndarray, "24 3"], H: Float[np.ndarray, "3 3"]
 ) -> Float[np.ndarray, "24 2"]:
     homogeneous = points @ H.T
     return homogeneous[:, :2] / np.maximum(homogeneous[:, 2:], 1e-3)
 
 
-def _side(
+def _from_side(
     points: Float[np.ndarray, "24 3"], pelvis: Float[np.ndarray, "3"]
 ) -> Float[np.ndarray, "24 2"]:
-    """Depth to the right, down is down; one metre is 100 px, each body's own distance left out."""
+    """Px with depth to the right and down downwards; each body's own distance is left out."""
     relative = points - points[0]
     relative[:, 1] += points[0, 1] - pelvis[1]
-    return _SIDE / 2 + 100.0 * relative[:, [2, 1]]
+    return _SIDE / 2 + _PX_PER_M * relative[:, [2, 1]]
 
 
-def _figure(views: list[np.ndarray], visible: np.ndarray) -> UInt8[np.ndarray, "S S 3"]:
-    picture = np.full((_SIDE, _SIDE, 3), 40, np.uint8)
-    truth, center, *samples = views
-    for points in samples:
-        _bones(picture, points, _SAMPLE)
-    _bones(picture, center, _CENTER)
-    _bones(picture, truth, _TRUTH)
-    for point, seen in zip(truth, visible, strict=True):
-        cv2.circle(picture, _px(point), 3, _TRUTH, -1 if seen else 1)
-    return picture
+def _draw(
+    bodies: list[Float[np.ndarray, "24 2"]], visible: Bool[np.ndarray, "24"]
+) -> UInt8[np.ndarray, "S S 3"]:
+    """Draw bodies (px): the ground truth on top, below it the best estimate and the others."""
+    image = np.full((_SIDE, _SIDE, 3), 40, np.uint8)
+    target, center, *others = bodies
+    for points in others:
+        _draw_bones(image, points, _SAMPLE)
+    _draw_bones(image, center, _CENTER)
+    _draw_bones(image, target, _TARGET)
+    for point, is_visible in zip(target, visible, strict=True):
+        cv2.circle(image, _pixel(point), 3, _TARGET, -1 if is_visible else 1)
+    return image
 
 
-def _bones(picture: np.ndarray, points: np.ndarray, colour: tuple[int, int, int]) -> None:
+def _draw_bones(
+    image: UInt8[np.ndarray, "S S 3"],
+    points: Float[np.ndarray, "24 2"],
+    colour: tuple[int, int, int],
+) -> None:
     for child, parent in enumerate(PARENTS[1:], 1):
-        cv2.line(picture, _px(points[child]), _px(points[parent]), colour, 1, cv2.LINE_AA)
+        cv2.line(image, _pixel(points[child]), _pixel(points[parent]), colour, 1, cv2.LINE_AA)
 
 
-def _px(point: np.ndarray) -> tuple[int, int]:
+def _pixel(point: Float[np.ndarray, "2"]) -> tuple[int, int]:
     x, y = np.clip(point, -1000, 1000)
     return round(float(x)), round(float(y))

@@ -1,4 +1,4 @@
-"""What people look at while a method trains: numbers and pictures in TensorBoard."""
+"""TensorBoard logs of a training: parts of the loss, scores, and figures of hypotheses."""
 
 import dataclasses
 from pathlib import Path
@@ -12,32 +12,29 @@ from trainer.evaluation.figures import hypotheses_figure
 from trainer.evaluation.score import Scores, score
 from trainer.methods.method import Losses, Method
 
-_PICTURES = 6
+_IMAGES = 6
 
 
 class TrainingLogger:
     """Logs one run."""
 
     def __init__(self, run: Path, val: Batch) -> None:
-        """Log to the folder `run`; `val` is what scores and pictures are made of."""
+        """Log to the folder `run`; scores and figures are made of the samples `val`."""
         self._val = val
         self._writer = SummaryWriter(str(run))
 
-    def terms(self, step: int, terms: Losses) -> None:
+    def losses(self, step: int, losses: Losses) -> None:
         """Log the parts of the loss."""
-        for name, value in terms.items():
+        for name, value in losses.items():
             self._writer.add_scalar(f"train/{name}", value.item(), step)
 
     def scores(self, step: int, method: Method) -> Scores:
-        """Log scores and pictures of a method, and return the scores."""
+        """Log scores and figures of a method, and return the scores."""
         scores = score(method, self._val)
         for name, value in dataclasses.asdict(scores).items():
             if value is not None:
                 self._writer.add_scalar(f"val/{name}", value, step)
-        picture = hypotheses_figure(
-            method, self._val.rows(torch.arange(min(_PICTURES, self._val.size)))
-        )
-        self._writer.add_image(
-            "val/samples", np.ascontiguousarray(picture[..., ::-1]), step, dataformats="HWC"
-        )
+        shown = self._val.rows(torch.arange(min(_IMAGES, self._val.size)))
+        rgb = np.ascontiguousarray(hypotheses_figure(method, shown)[..., ::-1])
+        self._writer.add_image("val/hypotheses", rgb, step, dataformats="HWC")
         return scores

@@ -1,8 +1,8 @@
-"""Numbers of many runs as the tables of the MHEntropy paper, mean and spread over seeds.
+"""Measurements of many runs as the tables of the MHEntropy paper, mean and spread over seeds.
 
-Table 2: PA-MPJPE of the best of 25 hypotheses. Table 3: how well hypotheses agree with what is
-visible, and how much they differ where nothing is. A third table says how far each method's
-uncertainty can be trusted.
+Table 2: PA-MPJPE of the best of 25 hypotheses. Table 3: how well hypotheses agree with visible
+joints, and how much they differ in occluded ones. A third table has each method's calibration
+metrics.
 """
 
 import statistics
@@ -14,7 +14,7 @@ from trainer.methods.registry import METHOD_NAMES
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """One run on one benchmark."""
 
     method: str
@@ -37,14 +37,15 @@ class Column:
 _TABLE_2 = (
     ("n = 1", "pa_best_1"),
     ("n = 25", "pa_best_25"),
-    ("n = 25 of 100 pictures", "pa_best_25_of_those"),
+    ("n = 25 of 100 images", "pa_best_25_of_those"),
     ("quantised, of these", "pa_quantised_25"),
 )
 
 
 def table_2(benchmarks: Sequence[str]) -> list[Column]:
-    """One hypothesis, and the best of 25, on every benchmark; the slow quantised 25 beside random
-    ones on fewer pictures.
+    """One hypothesis, and the best of 25, on every benchmark.
+
+    The slow quantised 25 stand beside random ones on fewer images.
     """
     return [
         Column(f"{name}, {title}", name, value) for name in benchmarks for title, value in _TABLE_2
@@ -72,15 +73,15 @@ def table_3(benchmark: str) -> list[Column]:
         Column("AH (px)", benchmark, "ah_px", 2),
         Column("WH (px)", benchmark, "wh_px", 2),
         Column("PJD 2D visible (px)", benchmark, "pjd_2d_visible_px", 2),
-        Column("PJD 3D hidden (mm)", benchmark, "pjd_3d_hidden_mm", 2),
+        Column("PJD 3D occluded (mm)", benchmark, "pjd_3d_occluded_mm", 2),
         Column("RD", benchmark, "rd", 3),
         Column("draws to input (px)", benchmark, "consistency_px", 2),
-        Column("entropy follows hidden joints", benchmark, "entropy_rank", 2),
-        Column("the same, picture by picture", benchmark, "entropy_rank_pictures", 2),
+        Column("entropy follows occluded joints", benchmark, "entropy_rank", 2),
+        Column("the same, by image", benchmark, "entropy_rank_images", 2),
     ]
 
 
-def table_trust(benchmark: str) -> list[Column]:
+def table_uncertainty(benchmark: str) -> list[Column]:
     """Uncertainty as the method gives it, before any calibration."""
     shares = [
         Column(f"inside {level} %", benchmark, f"coverage_{level}", 1) for level in (50, 68, 90, 95)
@@ -97,9 +98,9 @@ def table_trust(benchmark: str) -> list[Column]:
     ]
 
 
-def render(title: str, columns: Sequence[Column], measured: Sequence[Measured]) -> str:
+def render(title: str, columns: Sequence[Column], measured: Sequence[Measurement]) -> str:
     """A Markdown table, one row a method, `mean ± standard deviation` over seeds."""
-    rows: dict[tuple[str, str], list[Measured]] = defaultdict(list)
+    rows: dict[tuple[str, str], list[Measurement]] = defaultdict(list)
     for one in measured:
         rows[one.supervision, one.method].append(one)
     order = sorted(rows, key=lambda key: (key[0], METHOD_NAMES.index(key[1])))
@@ -112,11 +113,9 @@ def render(title: str, columns: Sequence[Column], measured: Sequence[Measured]) 
 
 
 def ratio(
-    measured: Sequence[Measured], supervision: str, benchmark: str, value: str
+    measured: Sequence[Measurement], supervision: str, benchmark: str, value: str
 ) -> float | None:
-    """MHEntropy's mean of a value divided by ProHMR's, which is what the paper's claim rests on;
-    None without both.
-    """
+    """MHEntropy's mean of a value over ProHMR's, as the paper's claim has it; None without both."""
     here = [one for one in measured if (one.supervision, one.benchmark) == (supervision, benchmark)]
     values = [
         [one.values[value] for one in here if one.method == method]
@@ -126,10 +125,8 @@ def ratio(
     return statistics.fmean(known[0]) / statistics.fmean(known[1]) if all(known) else None
 
 
-def ratios(measured: Sequence[Measured], benchmark: str) -> str:
-    """`ratio` of the best of 25 under each supervision, as a sentence; nothing where there is
-    none.
-    """
+def ratios(measured: Sequence[Measurement], benchmark: str) -> str:
+    """A sentence with the `ratio` of the best of 25 under each supervision; empty without any."""
     found = {
         s: ratio(measured, s, benchmark, "pa_best_25")
         for s in dict.fromkeys(one.supervision for one in measured)
@@ -146,7 +143,7 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _cell(column: Column, runs: Sequence[Measured]) -> str:
+def _cell(column: Column, runs: Sequence[Measurement]) -> str:
     values = [one.values[column.value] for one in runs if one.benchmark == column.benchmark]
     known = [value for value in values if value is not None]
     if not known:

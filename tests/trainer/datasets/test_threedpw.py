@@ -12,7 +12,7 @@ from engines.body import BodyModel, joints_only
 from engines.errors import PenumbraError
 from engines.types import JOINT_NAMES
 from trainer.datasets.open import open_dataset
-from trainer.datasets.skeletons import COCO_18
+from trainer.datasets.people import COCO_18
 
 FRAMES = 4
 K = np.array([[1961.9, 0.0, 540.0], [0.0, 1969.2, 960.0], [0.0, 0.0, 1.0]])
@@ -119,7 +119,7 @@ def test_sequences_are_joined_and_splits_kept_apart(tmp_path: Path, body: BodyMo
     assert {image.parent.name for image in val.images} == {"v"}
     with pytest.raises(PenumbraError, match=r"neither sequenceFiles/train nor 3dpw_train\.npz"):
         open_dataset("3dpw", tmp_path, "train")
-    with pytest.raises(PenumbraError, match="--split dev is not one of 3DPW's"):
+    with pytest.raises(PenumbraError, match="split: dev is not one of 3DPW's"):
         open_dataset("3dpw", tmp_path, "dev")
 
 
@@ -166,7 +166,7 @@ def test_a_pickle_that_would_run_something_is_refused_and_does_not(
     for payload in (Payload(os.system, command), Payload(exec, f"open({str(marker)!r}, 'w')")):
         evil = sequence(body) | {"texture_maps": payload}
         with pytest.raises(
-            PenumbraError, match=r"a\.pkl is not a sequence of 3DPW: .*refused and not run"
+            PenumbraError, match=r"a\.pkl: not a sequence of 3DPW: .*refused and not run"
         ):
             open_dataset("3dpw", written(tmp_path, evil), "test")
         assert not marker.exists()
@@ -184,9 +184,7 @@ def test_stand_ins_for_foreign_classes_are_no_numbers(tmp_path: Path, body: Body
     with_chumpy = text.replace(b"VHERE\n", b"cchumpy.ch\nCh\n(tR")
     assert with_chumpy != text
     (folder / "a.pkl").write_bytes(with_chumpy)
-    with pytest.raises(
-        PenumbraError, match="cam_intrinsics holds object where numbers are expected"
-    ):
+    with pytest.raises(PenumbraError, match="cam_intrinsics holds object, not numbers"):
         open_dataset("3dpw", tmp_path, "test")
 
 
@@ -197,7 +195,7 @@ def test_stand_ins_for_foreign_classes_are_no_numbers(tmp_path: Path, body: Body
         ({"poses2d": None, "betas": None}, "lacks betas, poses2d"),
         (
             {"cam_poses": np.zeros((FRAMES, 3, 4))},
-            r"cam_poses has shape \(4, 3, 4\) where \('any', 4, 4\)",
+            r"cam_poses has shape \(4, 3, 4\), not \('any', 4, 4\)",
         ),
         (
             {"cam_poses": np.full((FRAMES, 4, 4), np.nan)},
@@ -210,7 +208,7 @@ def test_stand_ins_for_foreign_classes_are_no_numbers(tmp_path: Path, body: Body
         ({"betas": [np.zeros(4)] * 2}, "betas has 4 numbers"),
         ({"jointPositions": ["a", "b"]}, "jointPositions holds <U1"),
         ({"cam_intrinsics": [[1.0, 2.0], [3.0]]}, "cam_intrinsics is not an array"),
-        ({"campose_valid": [np.zeros(FRAMES)] * 2}, "holds nobody"),
+        ({"campose_valid": [np.zeros(FRAMES)] * 2}, "no image has an aligned camera"),
     ],
 )
 def test_wrong_sequences_are_named(
@@ -230,5 +228,5 @@ def test_broken_pickles_are_named(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(PenumbraError, match=r"holds no \.pkl file"):
         open_dataset("3dpw", tmp_path, "test")
     (folder / "a.pkl").write_bytes(content)
-    with pytest.raises(PenumbraError, match=r"a\.pkl is not a sequence of 3DPW"):
+    with pytest.raises(PenumbraError, match=r"a\.pkl: not a sequence of 3DPW"):
         open_dataset("3dpw", tmp_path, "test")

@@ -1,4 +1,4 @@
-"""Pictures of samples against truth: what is drawn lies where it projects."""
+"""Figures of hypotheses and the ground truth: bodies lie where they project."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tests.support.random_samples import (
 )
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
-from trainer.evaluation import figures as pictures
+from trainer.evaluation import figures
 from trainer.evaluation.figures import hypotheses_figure
 from trainer.methods.hmr import HMR, HMRConfig
 from trainer.methods.method import Samples
@@ -24,7 +24,7 @@ WHITE = np.array([255, 255, 255])
 
 
 class Elsewhere(HMR):
-    """Draws bodies whose joints lie out of the picture."""
+    """Draws bodies whose joints lie outside the image."""
 
     def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         bodies = batch.bodies()
@@ -40,8 +40,8 @@ class Elsewhere(HMR):
         )
 
 
-class Truth(HMR):
-    """Draws the truth."""
+class TrueBody(HMR):
+    """Draws the true body."""
 
     def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         return Samples(
@@ -59,17 +59,19 @@ def sample(body: BodyModel) -> Batch:
     return random_batch(3, 1, body)
 
 
-def test_truth_is_drawn_where_the_crop_shows_it(sample: Batch, body: BodyModel) -> None:
+def test_the_ground_truth_is_drawn_where_the_crop_shows_it(sample: Batch, body: BodyModel) -> None:
     method = Elsewhere("3d", priors(body), HMRConfig(), TINY_ENCODER)
-    picture = hypotheses_figure(method, sample, count=2)
-    assert picture.shape == (3 * 256, 2 * 256, 3) and picture.dtype == np.uint8
+    image = hypotheses_figure(method, sample, count=2)
+    assert image.shape == (3 * 256, 2 * 256, 3) and image.dtype == np.uint8
     for i, joints in enumerate(in_crop(sample)):
-        front = picture[256 * i : 256 * (i + 1), :256]
-        for (x, y), seen in zip(joints.round().astype(int), sample.visible[i] > 0.5, strict=True):
+        front = image[256 * i : 256 * (i + 1), :256]
+        for (x, y), visible in zip(
+            joints.round().astype(int), sample.visible[i] > 0.5, strict=True
+        ):
             if 4 <= x < 252 and 4 <= y < 252:
                 ring = front[[y - 3, y + 3, y, y], [x, x, x - 3, x + 3]]
-                assert (ring == WHITE).all(-1).sum() >= 3  # a joint, seen or not
-                if seen:
+                assert (ring == WHITE).all(-1).sum() >= 3  # a joint, visible or not
+                if visible:
                     assert (front[y - 2 : y + 3, x - 2 : x + 3] == WHITE).all()  # a disc
         white = np.argwhere((front == WHITE).all(-1))[:, ::-1]
         assert (
@@ -77,32 +79,32 @@ def test_truth_is_drawn_where_the_crop_shows_it(sample: Batch, body: BodyModel) 
         )  # bones, and nothing else
 
 
-def test_a_hidden_joint_is_a_ring(sample: Batch, body: BodyModel) -> None:
+def test_a_occluded_joint_is_a_ring(sample: Batch, body: BodyModel) -> None:
     method = Elsewhere("3d", priors(body), HMRConfig(), TINY_ENCODER)
     hand = 22  # at the end of its bone: half of the ring is free of lines
-    read_frames = {}
-    for seen in (0.0, 1.0):
+    drawn = {}
+    for shown in (0.0, 1.0):
         visible = sample.visible.clone()
-        visible[:, hand] = seen
-        read_frames[seen] = hypotheses_figure(method, sample._replace(visible=visible), count=1)[
+        visible[:, hand] = shown
+        drawn[shown] = hypotheses_figure(method, sample._replace(visible=visible), count=1)[
             :256, :256
         ]
     x, y = in_crop(sample)[0, hand].round().astype(int)
     patch = (slice(y - 2, y + 3), slice(x - 2, x + 3))
-    assert (read_frames[1.0][patch] == WHITE).all() and not (read_frames[0.0][patch] == WHITE).all()
+    assert (drawn[1.0][patch] == WHITE).all() and not (drawn[0.0][patch] == WHITE).all()
 
 
-def test_hypotheses_have_their_own_colours_and_truth_lies_on_top(
+def test_hypotheses_have_their_own_colours_and_the_ground_truth_lies_on_top(
     sample: Batch, body: BodyModel
 ) -> None:
     flow = mhentropy(body, random_flow(0))
-    picture = hypotheses_figure(flow, sample, count=8)
-    colours = {tuple(int(c) for c in colour) for colour in picture.reshape(-1, 3)}
-    assert {pictures._TRUTH, pictures._CENTER, pictures._SAMPLE} <= colours
-    np.testing.assert_array_equal(hypotheses_figure(flow, sample, count=8), picture)
-    # Where the estimate is the truth, the truth hides it.
+    image = hypotheses_figure(flow, sample, count=8)
+    colours = {tuple(int(c) for c in colour) for colour in image.reshape(-1, 3)}
+    assert {figures._TARGET, figures._CENTER, figures._SAMPLE} <= colours
+    np.testing.assert_array_equal(hypotheses_figure(flow, sample, count=8), image)
+    # Where the estimate is the ground truth, the latter covers it.
     perfect = hypotheses_figure(
-        Truth("3d", priors(body), HMRConfig(), TINY_ENCODER), sample, count=3
+        TrueBody("3d", priors(body), HMRConfig(), TINY_ENCODER), sample, count=3
     )
     alone = hypotheses_figure(
         Elsewhere("3d", priors(body), HMRConfig(), TINY_ENCODER), sample, count=3
@@ -114,10 +116,10 @@ def test_from_the_side_depth_goes_to_the_right() -> None:
     points = np.zeros((24, 3), np.float32)
     points[:, 2] = 4.0
     points[5] += [0.3, 0.5, 0.7]
-    side = pictures._side(points, points[0])
+    side = figures._from_side(points, points[0])
     np.testing.assert_allclose(side[0], [128, 128])
     np.testing.assert_allclose(side[5], [128 + 70, 128 + 50], atol=1e-4)
     # Another body's distance is left out, its height is not.
     np.testing.assert_allclose(
-        pictures._side(points + np.array([0, 0.1, 3.0]), points[0])[5], [198, 188], atol=1e-4
+        figures._from_side(points + np.array([0, 0.1, 3.0]), points[0])[5], [198, 188], atol=1e-4
     )

@@ -1,4 +1,4 @@
-"""What the tables say about stand-in methods whose spread is known, beside what it must be."""
+"""Every value of the tables, for stand-in methods whose spread is known."""
 
 import math
 from collections.abc import Callable
@@ -16,15 +16,9 @@ from engines.types import LIMB_JOINTS
 from tests.support.random_samples import priors, random_batch
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
-from trainer.evaluation import measure as module
-from trainer.evaluation.measure import (
-    Judged,
-    MeasureConfig,
-    accuracy,
-    judge,
-    measure,
-    surface_error,
-)
+from trainer.evaluation import predictions as module
+from trainer.evaluation.measure import MeasureConfig, accuracy, measure
+from trainer.evaluation.predictions import Predictions, predict, surface_error
 from trainer.methods.method import Losses, Method, Priors, Samples
 from trainer.model import so3
 from trainer.model.bodies import Bodies
@@ -32,7 +26,7 @@ from trainer.model.kinematics import project
 
 S = 0.05
 """Standard deviation of the error of a stand-in's best estimate, metres, on each axis."""
-SMALL = MeasureConfig(quantised_pictures=2, diverse=100)
+SMALL = MeasureConfig(quantised_images=2, diverse=100)
 LIMBS = list(LIMB_JOINTS)
 
 
@@ -49,11 +43,11 @@ class Clouds(Priors):
 
 
 class Around(Method):
-    """Errs by S, and says that it errs by `visible` or `hidden` times S; pelvises are exact."""
+    """Errs by S, and says that it errs by `visible` or `occluded` times S; pelvises are exact."""
 
-    def __init__(self, visible: float = 1.0, hidden: float = 1.0) -> None:
+    def __init__(self, visible: float = 1.0, occluded: float = 1.0) -> None:
         super().__init__("3d", Clouds())
-        self.factors = visible, hidden
+        self.factors = visible, occluded
 
     def forward(self, batch: Batch, rng: StepRng) -> tuple[Tensor, Losses]:
         raise NotImplementedError
@@ -61,8 +55,8 @@ class Around(Method):
     def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         noise = S * rng.normal(batch.size, count, 24, 3)
         noise[:, :, 0] = 0.0
-        visible, hidden = self.factors
-        factor = torch.where(batch.visible.bool(), visible, hidden)[:, None, :, None]
+        visible, occluded = self.factors
+        factor = torch.where(batch.visible.bool(), visible, occluded)[:, None, :, None]
         joints = (
             batch.joints[:, None]
             + noise[:, :1]
@@ -74,8 +68,8 @@ class Around(Method):
         return None
 
 
-class Knowing(Around):
-    """Its entropy is what `entropy` says of the numbers of hidden joints."""
+class WithEntropy(Around):
+    """Its entropy is what `entropy` says of the numbers of occluded joints."""
 
     def __init__(self, entropy: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -85,7 +79,7 @@ class Knowing(Around):
         return -self.entropy((1 - batch.visible).sum(1))[:, None].expand(-1, count)
 
 
-class Truth(Around):
+class TrueBody(Around):
     """The true body again and again."""
 
     def __init__(self, body: BodyModel) -> None:
@@ -98,7 +92,7 @@ class Truth(Around):
         )
 
 
-class Turned(Truth):
+class Turned(TrueBody):
     """The true body, upside down."""
 
     def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
@@ -109,7 +103,7 @@ class Turned(Truth):
 
 
 class Far(Around):
-    """The true joints to 0.1 mm, at distances along the ray of the pelvis that nobody can know."""
+    """The true joints to 0.1 mm, at distances along the ray of the pelvis that no image tells."""
 
     def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         far = rng.normal(batch.size, count)
@@ -121,7 +115,7 @@ class Far(Around):
 
 
 @pytest.fixture(scope="module")
-def truth(body: BodyModel) -> Batch:
+def people(body: BodyModel) -> Batch:
     return random_batch(12, 3, body)
 
 
@@ -132,10 +126,8 @@ def board() -> Batch:
     joints = 0.3 * (2 * torch.rand(300, 24, 3, generator=generator) - 1)
     joints[..., 2] = 4.0
     joints[:, 0] = torch.tensor([0.0, 0.0, 4.0])
-    H, half_size = (
-        torch.tensor([[500.0, 0, 128], [0, 500, 128], [0, 0, 1]]),
-        torch.full((300,), 0.2),
-    )
+    H = torch.tensor([[500.0, 0, 128], [0, 500, 128], [0, 0, 1]])
+    half_size = torch.full((300,), 0.2)
     visible = (torch.rand(300, 24, generator=generator) < 0.7).float()
     return Batch(
         features=torch.zeros(300, 0), R_anchor=torch.eye(3).expand(300, 3, 3), half_size=half_size,
@@ -144,15 +136,15 @@ def board() -> Batch:
     )  # fmt: skip
 
 
-def test_the_truth_has_no_error_and_no_spread(truth: Batch, body: BodyModel) -> None:
-    values = measure(Truth(body), truth, SMALL)
+def test_the_true_body_has_no_error_and_no_spread(people: Batch, body: BodyModel) -> None:
+    values = measure(TrueBody(body), people, SMALL)
     for name in (
         "pa_best_1",
         "pa_best_100",
         "mpjpe_of_pa_best_25",
         "pa_quantised_25",
         "energy_mm",
-        "pjd_3d_hidden_mm",
+        "pjd_3d_occluded_mm",
     ):
         assert values[name] == pytest.approx(0, abs=0.02), name
     for name in (
@@ -165,7 +157,7 @@ def test_the_truth_has_no_error_and_no_spread(truth: Batch, body: BodyModel) -> 
     ):
         assert values[name] == pytest.approx(0, abs=0.02), name
     for level in (50, 68, 90, 95):
-        assert values[f"coverage_{level}"] == values[f"coverage_{level}_hidden"] == 100
+        assert values[f"coverage_{level}"] == values[f"coverage_{level}_occluded"] == 100
     # Nothing but the floor of 4 mm, and the millimetre that the density adds.
     assert values["nll"] == pytest.approx(
         0.5 * math.log(2 * math.pi * (0.004**2 + 0.001**2)), abs=1e-3
@@ -181,12 +173,12 @@ def test_honest_noise_has_the_values_of_a_gaussian(board: Batch) -> None:
     }
     norm = 2 * math.sqrt(2 / math.pi)  # mean distance from the middle of a round Gaussian in space
     assert values["mpjpe_of_pa_best_1"] == pytest.approx(1000 * norm * S, rel=0.03)
-    for name in ("spread_visible_mm", "spread_hidden_mm"):
+    for name in ("spread_visible_mm", "spread_occluded_mm"):
         assert values[name] == pytest.approx(1000 * norm * S, rel=0.02), name
-    assert values["pjd_3d_hidden_mm"] == pytest.approx(1000 * math.sqrt(3) * S, rel=0.02)
+    assert values["pjd_3d_occluded_mm"] == pytest.approx(1000 * math.sqrt(3) * S, rel=0.02)
     assert values["pjd_2d_visible_px"] == pytest.approx(math.sqrt(2) * 6.25, rel=0.02)
     assert values["rd"] == pytest.approx(
-        values["pjd_2d_visible_px"] / values["pjd_3d_hidden_mm"], rel=1e-3
+        values["pjd_2d_visible_px"] / values["pjd_3d_occluded_mm"], rel=1e-3
     )
     # Draws and truth lie sqrt(2) S apart on each axis; of a hundred hypotheses the first is nearer.
     assert values["consistency_px"] == pytest.approx(
@@ -209,14 +201,14 @@ def test_honest_noise_has_the_values_of_a_gaussian(board: Batch) -> None:
     assert values["pa_best_5"] <= values["pa_best_1"] < values["mpjpe_of_pa_best_1"]
 
 
-def test_spread_is_judged_by_what_is_visible(board: Batch) -> None:
-    """Half as much as is true where joints are seen, double where they are hidden."""
+def test_spread_is_measured_apart_for_visible_joints(board: Batch) -> None:
+    """Half of the true spread where joints are visible, double where they are occluded."""
     values = {
         name: value
         for name, value in measure(Around(0.5, 2.0), board, SMALL).items()
         if value is not None
     }
-    for group, factor in (("visible", 0.5), ("hidden", 2.0)):
+    for group, factor in (("visible", 0.5), ("occluded", 2.0)):
         inflation = 0.99 * factor**2 + (0.004 / S) ** 2
         for level in (50, 68, 90, 95):
             share = 100 * chi2(3).cdf(inflation * chi2(3).ppf(level / 100))
@@ -227,39 +219,43 @@ def test_spread_is_judged_by_what_is_visible(board: Batch) -> None:
         spread = 1000 * factor * S * 2 * math.sqrt(2 / math.pi)
         assert values[f"spread_{group}_mm"] == pytest.approx(spread, rel=0.02)
     assert values["pjd_2d_visible_px"] == pytest.approx(0.5 * math.sqrt(2) * 6.25, rel=0.02)
-    assert values["pjd_3d_hidden_mm"] == pytest.approx(2000 * math.sqrt(3) * S, rel=0.02)
+    assert values["pjd_3d_occluded_mm"] == pytest.approx(2000 * math.sqrt(3) * S, rel=0.02)
     share = board.visible[:, LIMBS].mean().item()
-    mixed = share * values["coverage_90_visible"] + (1 - share) * values["coverage_90_hidden"]
+    mixed = share * values["coverage_90_visible"] + (1 - share) * values["coverage_90_occluded"]
     assert values["coverage_90"] == pytest.approx(mixed, abs=0.01)
 
 
 def test_an_unknown_distance_is_neither_error_nor_uncertainty(board: Batch) -> None:
     values = measure(Far(), board.rows(torch.arange(10)), SMALL)
-    for name in ("pa_best_1", "energy_mm", "spread_hidden_mm", "pjd_3d_hidden_mm"):
+    for name in ("pa_best_1", "energy_mm", "spread_occluded_mm", "pjd_3d_occluded_mm"):
         assert values[name] == pytest.approx(0, abs=0.11), name
     assert values["coverage_50"] == 100
-    assert (values["consistency_px"] or 0) > 0.1  # in the picture it can be seen
+    assert (values["consistency_px"] or 0) > 0.1  # in the image it can be seen
 
 
-def test_entropy_follows_the_hidden_joints_or_not(board: Batch) -> None:
+def test_entropy_follows_the_occluded_joints_or_not(board: Batch) -> None:
     some = replace(SMALL, hypotheses=3)
-    assert measure(Knowing(lambda hidden: hidden), board, some)["entropy_rank"] == 1
-    assert measure(Knowing(lambda hidden: -hidden.square()), board, some)["entropy_rank"] == -1
+    assert measure(WithEntropy(lambda occluded: occluded), board, some)["entropy_rank"] == 1
+    assert (
+        measure(WithEntropy(lambda occluded: -occluded.square()), board, some)["entropy_rank"] == -1
+    )
     assert measure(Around(), board, some)["entropy_rank"] is None
-    # The mean per number may follow where single pictures do not.
-    noisy = Knowing(lambda hidden: hidden + 30 * torch.sin(1e3 * torch.arange(len(hidden))))
+    # The mean per number may follow where single images do not.
+    noisy = WithEntropy(
+        lambda occluded: occluded + 30 * torch.sin(1e3 * torch.arange(len(occluded)))
+    )
     values = measure(noisy, board, some)
-    assert 0 < (values["entropy_rank_pictures"] or 0) < 0.5
-    assert measure(Knowing(lambda hidden: hidden), board, some)["entropy_rank_pictures"] == 1
+    assert 0 < (values["entropy_rank_images"] or 0) < 0.5
+    assert measure(WithEntropy(lambda occluded: occluded), board, some)["entropy_rank_images"] == 1
 
 
-def test_numbers_of_hidden_joints_that_are_rare_do_not_count(board: Batch) -> None:
-    hidden = (1 - board.visible).sum(1)
-    numbers, counts = hidden.unique(return_counts=True)
+def test_numbers_of_occluded_joints_that_are_rare_do_not_count(board: Batch) -> None:
+    occluded = (1 - board.visible).sum(1)
+    numbers, counts = occluded.unique(return_counts=True)
     rare = numbers[counts < 10]
     assert len(rare)
-    odd = Knowing(
-        lambda hidden: torch.where(torch.isin(hidden, rare), 100 * (-1) ** hidden, hidden)
+    odd = WithEntropy(
+        lambda occluded: torch.where(torch.isin(occluded, rare), 100 * (-1) ** occluded, occluded)
     )
     assert measure(odd, board, replace(SMALL, hypotheses=3))["entropy_rank"] == 1
 
@@ -273,10 +269,10 @@ def test_the_same_hypothesis_fills_both_columns() -> None:
     near[:, 0, 0] += 0.12
     joints = torch.stack([truth + torch.randn(1, 12, 3), 2 * truth, near, near, near], 1)
     nothing = torch.zeros(1)
-    judged = Judged(
+    predictions = Predictions(
         joints, truth, joints[..., :2], truth[..., :2], joints, truth, nothing, nothing, nothing
     )
-    values = accuracy(judged, MeasureConfig(hypotheses=5))
+    values = accuracy(predictions, MeasureConfig(hypotheses=5))
     assert values["pa_best_5"] == pytest.approx(0, abs=1e-3)
     assert values["mpjpe_of_pa_best_5"] == pytest.approx(
         1000 * truth.norm(dim=-1).mean().item(), rel=1e-4
@@ -285,36 +281,36 @@ def test_the_same_hypothesis_fills_both_columns() -> None:
     assert math.isnan(values["pa_best_10"]) and math.isnan(values["pa_best_25_of_those"])
 
 
-def test_pictures_keep_their_order_over_chunks(
-    truth: Batch, body: BodyModel, monkeypatch: pytest.MonkeyPatch
+def test_images_keep_their_order_over_chunks(
+    people: Batch, body: BodyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_CHUNK", 5)
-    judged = judge(Truth(body), truth, replace(SMALL, hypotheses=3))
-    expected = (truth.joints - truth.joints[:, :1])[:, LIMBS]
-    torch.testing.assert_close(judged.truth, expected)
+    predictions = predict(TrueBody(body), people, hypotheses=3, seed=11)
+    expected = (people.joints - people.joints[:, :1])[:, LIMBS]
+    torch.testing.assert_close(predictions.target, expected)
     torch.testing.assert_close(
-        judged.joints, expected[:, None].expand(-1, 3, -1, -1), atol=1e-4, rtol=0
+        predictions.joints, expected[:, None].expand(-1, 3, -1, -1), atol=1e-4, rtol=0
     )
-    crop = torch.einsum("bij,bkj->bki", truth.crop_from_view, truth.joints[:, LIMBS])
-    torch.testing.assert_close(judged.truth_pixels, crop[..., :2] / crop[..., 2:])
+    crop = torch.einsum("bij,bkj->bki", people.crop_from_view, people.joints[:, LIMBS])
+    torch.testing.assert_close(predictions.target_pixels, crop[..., :2] / crop[..., 2:])
     assert (
-        torch.equal(judged.hidden_joints, 24 - truth.visible.sum(1))
-        and judged.entropy.isnan().all()
+        torch.equal(predictions.num_occluded, 24 - people.visible.sum(1))
+        and predictions.entropy.isnan().all()
     )
 
 
 def test_surface_error_is_a_distance_of_skins_with_pelvises_together(
-    truth: Batch, body: BodyModel, monkeypatch: pytest.MonkeyPatch
+    people: Batch, body: BodyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_CHUNK", 5)
-    assert surface_error(Truth(body), truth, body) == pytest.approx(0, abs=1e-3)
+    assert surface_error(TrueBody(body), people, body) == pytest.approx(0, abs=1e-3)
     # Turned about x by half a turn, every vertex moves by twice its distance from the x axis
     # through the pelvis.
-    y, betas = truth.rotvec.numpy(), truth.betas.numpy()
+    y, betas = people.rotvec.numpy(), people.betas.numpy()
     posed = body.shaped(betas).posed(y, np.zeros(3))
     skin = posed.vertices() - posed.joints[:, :1]
     expected = 2000 * np.linalg.norm(skin[..., 1:], axis=-1).mean()
-    assert surface_error(Turned(body), truth, body) == pytest.approx(expected, rel=1e-4)
+    assert surface_error(Turned(body), people, body) == pytest.approx(expected, rel=1e-4)
 
 
 def test_what_does_not_apply_is_none(board: Batch) -> None:
@@ -323,14 +319,14 @@ def test_what_does_not_apply_is_none(board: Batch) -> None:
     nothing = {name for name, value in values.items() if value is None}
     assert nothing == {
         "pa_best_10", "pa_best_25", "pa_best_100", "mpjpe_of_pa_best_10", "mpjpe_of_pa_best_25",
-        "mpjpe_of_pa_best_100", "pa_best_25_of_those", "pa_quantised_10", "pa_quantised_25", "pjd_3d_hidden_mm", "rd",
-        "spread_hidden_mm", "entropy_rank", "entropy_rank_pictures", "coverage_50_hidden", "coverage_68_hidden",
-        "coverage_90_hidden", "coverage_95_hidden",
+        "mpjpe_of_pa_best_100", "pa_best_25_of_those", "pa_quantised_10", "pa_quantised_25", "pjd_3d_occluded_mm", "rd",
+        "spread_occluded_mm", "entropy_rank", "entropy_rank_images", "coverage_50_occluded", "coverage_68_occluded",
+        "coverage_90_occluded", "coverage_95_occluded",
     }  # fmt: skip
-    # A ratio to nothing is no number either: hidden joints that do not spread at all.
+    # A ratio to nothing is no number either: occluded joints that do not spread at all.
     assert (
         measure(Around(1.0, 0.0), board.rows(torch.arange(8)), replace(SMALL, hypotheses=5))["rd"]
         is None
     )
-    with pytest.raises(PenumbraError, match=r"--measure\.hypotheses 2"):
+    with pytest.raises(PenumbraError, match=r"measure\.hypotheses: must be at least 3, not 2"):
         measure(Around(), bright, replace(SMALL, hypotheses=2))

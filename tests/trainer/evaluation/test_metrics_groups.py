@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from trainer.evaluation.metrics import group_mean, per_picture, split, weighted_mean
+from trainer.evaluation.metrics import group_mean, per_image, split, weighted_mean
 
-# picture 0 has two joints of the group, picture 1 one, picture 2 none
+# image 0 has two joints of the group, image 1 one, image 2 none
 GROUP = torch.tensor([[True, True, False], [False, True, False], [False, False, False]])
 VALUES = torch.tensor([[1.0, 3.0, 50.0], [60.0, 8.0, 70.0], [80.0, 90.0, 99.0]])
 
@@ -18,8 +18,8 @@ def test_a_group_mean_counts_entries() -> None:
     assert group_mean(VALUES, GROUP).item() == 4.0  # (1 + 3 + 8) / 3
 
 
-def test_the_field_counts_pictures_instead() -> None:
-    each = per_picture(VALUES, GROUP)
+def test_the_field_counts_images_instead() -> None:
+    each = per_image(VALUES, GROUP)
     assert each[:2].tolist() == [2.0, 8.0]
     assert math.isnan(each[2])
     assert each.nanmean().item() == 5.0  # (2 + 8) / 2
@@ -33,29 +33,29 @@ def test_zeros_are_values() -> None:
     assert weighted_mean(torch.tensor([0.0, 6.0]), torch.tensor([2, 1])).item() == 2.0
 
 
-def test_outside_the_group_nothing_is_looked_at_and_inside_nothing_is_hidden() -> None:
+def test_outside_the_group_nothing_is_looked_at_and_inside_nothing_is_occluded() -> None:
     holes = torch.where(GROUP, VALUES, torch.nan)
     assert group_mean(holes, GROUP).item() == 4.0
-    assert per_picture(holes, GROUP)[:2].tolist() == [2.0, 8.0]
+    assert per_image(holes, GROUP)[:2].tolist() == [2.0, 8.0]
     holes[0, 0] = torch.nan
     assert group_mean(holes, GROUP).isnan()
-    assert per_picture(holes, GROUP)[0].isnan()
+    assert per_image(holes, GROUP)[0].isnan()
     assert weighted_mean(torch.tensor([torch.nan, 1.0]), torch.tensor([1, 1])).isnan()
 
 
 def test_an_empty_group_has_no_mean() -> None:
     nothing = torch.zeros_like(GROUP)
     assert group_mean(VALUES, nothing).isnan()
-    assert per_picture(VALUES, nothing).isnan().all()
+    assert per_image(VALUES, nothing).isnan().all()
     assert weighted_mean(torch.ones(2), torch.zeros(2)).isnan()
 
 
 def test_hypotheses_share_the_group_of_their_picture() -> None:
     values = torch.stack([VALUES, VALUES + 1], 1)  # (B, 2, J)
     assert group_mean(values, GROUP).item() == 4.5
-    assert per_picture(values, GROUP)[:2].tolist() == [[2.0, 3.0], [8.0, 9.0]]
+    assert per_image(values, GROUP)[:2].tolist() == [[2.0, 3.0], [8.0, 9.0]]
     torch.testing.assert_close(
-        per_picture(values[:, 0], GROUP), per_picture(values, GROUP)[:, 0], equal_nan=True
+        per_image(values[:, 0], GROUP), per_image(values, GROUP)[:, 0], equal_nan=True
     )
 
 
@@ -79,7 +79,7 @@ def test_the_root_is_in_all_joints_only() -> None:
     groups = split(visible)
     assert groups.every.all()
     assert groups.visible.tolist() == [[False, True, False], [False, False, True]]
-    assert groups.hidden.tolist() == [[False, False, True], [False, True, False]]
+    assert groups.occluded.tolist() == [[False, False, True], [False, True, False]]
     unrooted = split(visible, root=None)
-    assert (unrooted.visible ^ unrooted.hidden).all()
+    assert (unrooted.visible ^ unrooted.occluded).all()
     torch.testing.assert_close(unrooted.visible, visible)

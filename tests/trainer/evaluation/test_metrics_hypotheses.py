@@ -54,7 +54,7 @@ def test_best_of_more_than_there_are_is_refused() -> None:
 
 
 def clusters(copies: int = 7) -> torch.Tensor:
-    """One picture, two joints: hypothesis 0 far away, then `copies` of each of 3 arm positions in
+    """One image, two joints: hypothesis 0 far away, then `copies` of each of 3 arm positions in
     turn, pelvis anywhere.
 
     Copy 0 of each position is exactly in the middle of its cluster, the others lie in pairs around
@@ -125,12 +125,12 @@ def test_selection_covers_the_draws_better_than_as_many_draws() -> None:
     assert quantised < pairwise_distances(flat[1:], flat[1:13]).min(1).mean()
 
 
-# In the picture
+# In the image
 
 
 TRUTH = torch.zeros(2, 2, 2)
 PIXELS = torch.tensor(
-    [  # picture 0 sees both joints, picture 1 only its first
+    [  # image 0 sees both joints, image 1 only its first
         [[[3.0, 4.0], [0.0, 1.0]], [[0.0, 2.0], [0.0, 12.0]]],
         [[[6.0, 8.0], [900.0, 0.0]], [[0.0, 0.0], [0.0, 900.0]]],
     ]
@@ -142,8 +142,8 @@ def test_pixel_errors_and_ah_by_hand() -> None:
     errors = metrics.pixel_errors(PIXELS, TRUTH)
     assert errors.tolist() == [[[5, 1], [2, 12]], [[10, 900], [0, 900]]]
     assert metrics.group_mean(errors, SEEN).item() == 5.0  # (5 + 1 + 2 + 12 + 10 + 0) / 6
-    field = metrics.per_picture(errors, SEEN).mean(1).nanmean()
-    assert field.item() == 5.0  # picture 0: 20 / 4, picture 1: 10 / 2
+    field = metrics.per_image(errors, SEEN).mean(1).nanmean()
+    assert field.item() == 5.0  # image 0: 20 / 4, image 1: 10 / 2
 
 
 def test_ah_is_of_all_hypotheses_and_consistency_of_what_it_is_given() -> None:
@@ -154,7 +154,7 @@ def test_ah_is_of_all_hypotheses_and_consistency_of_what_it_is_given() -> None:
 
 
 def test_wh_by_hand() -> None:
-    each = metrics.per_picture(metrics.pixel_errors(PIXELS, TRUTH), SEEN)
+    each = metrics.per_image(metrics.pixel_errors(PIXELS, TRUTH), SEEN)
     assert each.tolist() == [[3, 7], [10, 0]]
     worst = metrics.worst_of(each)
     assert worst.tolist() == [7, 10]
@@ -162,9 +162,9 @@ def test_wh_by_hand() -> None:
     assert worst.nanmean().item() == 8.5
 
 
-def test_a_picture_without_visible_joints_is_left_out_of_wh() -> None:
+def test_a_image_without_visible_joints_is_left_out_of_wh() -> None:
     seen = torch.tensor([[True, True], [False, False]])
-    worst = metrics.worst_of(metrics.per_picture(metrics.pixel_errors(PIXELS, TRUTH), seen))
+    worst = metrics.worst_of(metrics.per_image(metrics.pixel_errors(PIXELS, TRUTH), seen))
     assert worst[1].isnan()
     assert metrics.weighted_mean(worst, seen.sum(-1)).item() == 7.0
 
@@ -234,7 +234,7 @@ def test_sample_diversity_by_hand() -> None:
 def test_rd_by_hand() -> None:
     visible = torch.tensor([[True, True, False], [True, False, False]])
     pjd_2d = torch.tensor([[3.0, 6.0, 99.0], [0.0, 99.0, 99.0]])  # visible mean 3 px
-    pjd_3d = torch.tensor([[9.0, 9.0, 0.02], [9.0, 0.03, 0.04]])  # hidden mean 30 mm
+    pjd_3d = torch.tensor([[9.0, 9.0, 0.02], [9.0, 0.03, 0.04]])  # occluded mean 30 mm
     assert metrics.rd(pjd_2d, pjd_3d, visible, ~visible).item() == pytest.approx(0.1)
     assert metrics.rd(pjd_2d, 0 * pjd_3d, visible, ~visible).item() == math.inf
 

@@ -1,6 +1,4 @@
-"""The score of a training: a method that is told the truth, or an honest spread about it, scores as
-it must.
-"""
+"""The score of a training, of methods that know the ground truth or an honest spread about it."""
 
 import dataclasses
 import math
@@ -26,9 +24,10 @@ def sample(body: BodyModel) -> Batch:
     return random_batch(40, 1, body)
 
 
-class ToldFlow(PoseFlow):
-    """A flow that is told the answer: feature 0 is the row of `shift`. Its couplings are the
-    identity, but permute.
+class InformedFlow(PoseFlow):
+    """A flow that knows the answer: feature 0 is the row of `shift`.
+
+    Its couplings are the identity, but permute.
     """
 
     def __init__(self, bodies: Bodies, std: float, seen: torch.Tensor) -> None:
@@ -46,10 +45,10 @@ class ToldFlow(PoseFlow):
         )
 
 
-def told(sample: Batch, std: float, body: BodyModel) -> tuple[MHEntropy, Batch]:
-    """A method that is centred on the truth, and pairs that it can look up."""
+def informed_method(sample: Batch, std: float, body: BodyModel) -> tuple[MHEntropy, Batch]:
+    """A method that is centred on the ground truth, and samples that it can look up."""
     torch.manual_seed(0)
-    method = mhentropy(body, ToldFlow(sample.bodies(), std, sample.visible))
+    method = mhentropy(body, InformedFlow(sample.bodies(), std, sample.visible))
     return method, sample._replace(
         features=torch.arange(sample.size).float()[:, None].expand(-1, NUM_FEATURES)
     )
@@ -60,24 +59,33 @@ def number(value: float | None) -> float:
     return value
 
 
-def test_a_method_that_is_told_the_truth_scores_perfectly(sample: Batch, body: BodyModel) -> None:
-    method, informed = told(sample, 1e-3, body)
+def test_a_method_that_knows_the_ground_truth_scores_perfectly(
+    sample: Batch, body: BodyModel
+) -> None:
+    method, informed = informed_method(sample, 1e-3, body)
     scores = score(method, informed, chunk=17)
-    for name in ("center_mpjpe", "center_pa", "mean_pa", "best_pa", "std_visible", "std_hidden"):
+    for name in (
+        "estimate_mpjpe",
+        "estimate_pa",
+        "mean_pa",
+        "best_pa",
+        "std_visible",
+        "std_occluded",
+    ):
         assert number(getattr(scores, name)) < 2.0, name
     assert number(scores.reprojection) < 1 and number(scores.coverage_visible) > 0.99
     wrong = informed._replace(features=informed.features.roll(1, 0))
     bad = score(method, wrong)
     assert number(bad.nll) > number(scores.nll) + 1000
-    assert number(bad.center_pa) > 20 and number(bad.coverage_visible) < 0.2
+    assert number(bad.estimate_pa) > 20 and number(bad.coverage_visible) < 0.2
 
 
-def test_an_honest_flow_covers_nine_tenths_and_its_entropy_is_its_surprise(
+def test_an_honest_flow_covers_nine_tenths_and_its_entropy_is_its_nll(
     sample: Batch, body: BodyModel
 ) -> None:
     count = 120
     many = sample.rows(torch.arange(count) % sample.size)
-    method, informed = told(many, 0.05, body)
+    method, informed = informed_method(many, 0.05, body)
     with torch.no_grad():  # the truth is drawn from the flow itself
         z = torch.randn(count, 1, DIM, generator=torch.Generator().manual_seed(5))
         drawn, _ = method.flow.sample(method.flow.encode(informed.features), z)
@@ -89,14 +97,14 @@ def test_an_honest_flow_covers_nine_tenths_and_its_entropy_is_its_surprise(
     scores = score(method, honest)
     assert scores.coverage_visible == pytest.approx(
         0.9, abs=0.04
-    )  # 120 pictures, a covariance from 100 draws
-    assert scores.coverage_hidden == pytest.approx(0.9, abs=0.06)
+    )  # 120 images, a covariance from 100 draws
+    assert scores.coverage_occluded == pytest.approx(0.9, abs=0.06)
     assert scores.nll == pytest.approx(scores.entropy, abs=4 * (DIM / 2 / count) ** 0.5)
-    assert number(scores.best_pa) < number(scores.mean_pa) < number(scores.center_pa) + 5
+    assert number(scores.best_pa) < number(scores.mean_pa) < number(scores.estimate_pa) + 5
 
 
 def test_scores_do_not_depend_on_the_chunk_and_repeat(sample: Batch, body: BodyModel) -> None:
-    method, informed = told(
+    method, informed = informed_method(
         sample, 0.02, body
     )  # each chunk has its own rng, so the spread must not matter
     a, b, again = (
@@ -104,7 +112,7 @@ def test_scores_do_not_depend_on_the_chunk_and_repeat(sample: Batch, body: BodyM
     )
     assert a == again
     assert a.keys() == {field.name for field in dataclasses.fields(Scores)}
-    for name in ("nll", "center_mpjpe", "center_pa"):  # of the centre, which is not drawn
+    for name in ("nll", "estimate_mpjpe", "estimate_pa"):  # of the centre, which is not drawn
         assert b[name] == pytest.approx(a[name], rel=1e-3, abs=2e-3), name
     for name, value in a.items():
         assert b[name] == pytest.approx(value, rel=0.05, abs=0.05), name
@@ -114,16 +122,16 @@ def test_a_method_without_density_has_no_nll_and_no_entropy(sample: Batch, body:
     torch.manual_seed(0)
     scores = score(HMR("3d", priors(body), HMRConfig(), TINY_ENCODER), sample)
     assert scores.nll is None and scores.entropy is None
-    assert scores.best_pa == scores.center_pa and number(scores.center_pa) > 20
-    assert (scores.std_visible, scores.std_hidden) == (0.0, 0.0)
+    assert scores.best_pa == scores.estimate_pa and number(scores.estimate_pa) > 20
+    assert (scores.std_visible, scores.std_occluded) == (0.0, 0.0)
 
 
-def test_joints_that_are_never_hidden_have_no_score_as_hidden(
+def test_joints_that_are_never_occluded_have_no_score_as_occluded(
     sample: Batch, body: BodyModel
 ) -> None:
-    method, informed = told(sample, 0.1, body)
+    method, informed = informed_method(sample, 0.1, body)
     scores = score(method, informed._replace(visible=torch.ones_like(informed.visible)))
-    assert scores.coverage_hidden is None and scores.std_hidden is None
+    assert scores.coverage_occluded is None and scores.std_occluded is None
     assert not math.isnan(number(scores.coverage_visible))
     assert set(dataclasses.asdict(Scores.unknown()).values()) == {None}
 

@@ -4,7 +4,7 @@ import pytest
 
 from trainer.evaluation.tables import (
     Column,
-    Measured,
+    Measurement,
     ratio,
     ratios,
     render,
@@ -12,7 +12,7 @@ from trainer.evaluation.tables import (
     table_3,
     table_best,
     table_estimate,
-    table_trust,
+    table_uncertainty,
 )
 
 COLUMNS = [Column("A (mm)", "easy", "a"), Column("B", "hard", "b", 3)]
@@ -20,13 +20,13 @@ COLUMNS = [Column("A (mm)", "easy", "a"), Column("B", "hard", "b", 3)]
 
 def measured(
     method: str, supervision: str, seed: int, a: float | None, b: float | None
-) -> list[Measured]:
+) -> list[Measurement]:
     """A run on two benchmarks; each also has a value that belongs to the other's column, which must
     not be shown.
     """
     return [
-        Measured(method, supervision, seed, "easy", {"a": a, "b": -1.0}),
-        Measured(method, supervision, seed, "hard", {"a": -1.0, "b": b}),
+        Measurement(method, supervision, seed, "easy", {"a": a, "b": -1.0}),
+        Measurement(method, supervision, seed, "hard", {"a": -1.0, "b": b}),
     ]
 
 
@@ -83,8 +83,8 @@ def test_a_ratio_is_one_of_means() -> None:
         value: float | None,
         supervision: str = "2d-vis",
         benchmark: str = "hard",
-    ) -> Measured:
-        return Measured(method, supervision, seed, benchmark, {"pa_best_25": value})
+    ) -> Measurement:
+        return Measurement(method, supervision, seed, benchmark, {"pa_best_25": value})
 
     runs = [
         run("mhentropy", 0, 30.0),
@@ -124,11 +124,11 @@ def test_the_tables_have_the_columns_of_the_paper() -> None:
         "ah_px",
         "wh_px",
         "pjd_2d_visible_px",
-        "pjd_3d_hidden_mm",
+        "pjd_3d_occluded_mm",
         "rd",
         "consistency_px",
         "entropy_rank",
-        "entropy_rank_pictures",
+        "entropy_rank_images",
     ]
     assert [column.value for column in table_best("x")][-2:] == ["pa_best_25", "pa_best_100"]
-    assert {column.benchmark for column in table_3("x") + table_trust("x")} == {"x"}
+    assert {column.benchmark for column in table_3("x") + table_uncertainty("x")} == {"x"}

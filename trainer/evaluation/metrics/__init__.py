@@ -2,8 +2,8 @@
 too early.
 
 Conventions of every file: hypotheses (B, N, J, 3) in metres, number 0 being the method's own best
-estimate and the others random draws; truth (B, J, 3); visible (B, J) boolean; positions in the
-picture (B, N, J, 2) in pixels of the 256 crop. Functions return one value per joint, picture or
+estimate and the others random draws; target (B, J, 3); visible (B, J) boolean; positions in the
+image (B, N, J, 2) in pixels of the 256 crop. Functions return one value per joint, image or
 hypothesis; `groups` averages them, and says how the field's averages differ.
 """
 
@@ -18,7 +18,7 @@ from trainer.evaluation.metrics.alignment import (
     pve,
     same_distance,
 )
-from trainer.evaluation.metrics.groups import Groups, group_mean, per_picture, split, weighted_mean
+from trainer.evaluation.metrics.groups import Groups, group_mean, per_image, split, weighted_mean
 from trainer.evaluation.metrics.hypotheses import (
     best_index,
     best_of,
@@ -64,7 +64,7 @@ __all__ = [
     "operating_point",
     "pa_joint_errors",
     "pa_mpjpe",
-    "per_picture",
+    "per_image",
     "pixel_errors",
     "pjd",
     "procrustes",

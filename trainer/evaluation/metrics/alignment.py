@@ -1,4 +1,4 @@
-"""How far a body is from the truth: as it stands, and after the similarity that brings it closest.
+"""How far a body is from the ground truth: as it stands, and after the similarity that brings it closest.
 
 `PA` means after Procrustes alignment: rotation, scale and translation (Gower, Generalized
 Procrustes Analysis, 1975).
@@ -23,12 +23,12 @@ class Similarity(NamedTuple):
         return self.scale[..., None, None] * points @ self.R.mT + self.t[..., None, :]
 
 
-def procrustes(points: Float[Tensor, "*B J 3"], truth: Float[Tensor, "*B J 3"]) -> Similarity:
+def procrustes(points: Float[Tensor, "*B J 3"], target: Float[Tensor, "*B J 3"]) -> Similarity:
     """The similarity without reflection that minimises the squared distance of `points` to
-    `truth`.
+    `target`.
     """
-    mean_p, mean_t = points.mean(-2, keepdim=True), truth.mean(-2, keepdim=True)
-    p, t = points - mean_p, truth - mean_t
+    mean_p, mean_t = points.mean(-2, keepdim=True), target.mean(-2, keepdim=True)
+    p, t = points - mean_p, target - mean_t
     U, S, Vt = torch.linalg.svd(t.mT @ p)
     sign = torch.ones_like(S)
     sign[..., 2] = torch.sign(torch.linalg.det(U @ Vt))
@@ -43,38 +43,38 @@ def centred(joints: Float[Tensor, "*B J D"], root: int = 0) -> Float[Tensor, "*B
 
 
 def joint_errors(
-    joints: Float[Tensor, "*B J 3"], truth: Float[Tensor, "*B J 3"]
+    joints: Float[Tensor, "*B J 3"], target: Float[Tensor, "*B J 3"]
 ) -> Float[Tensor, "*B J"]:
     """The distance of each joint as given; put pelvises together first (`centred`) where the field
     does so.
     """
-    return (joints - truth).norm(dim=-1)
+    return (joints - target).norm(dim=-1)
 
 
 def pa_joint_errors(
-    joints: Float[Tensor, "*B J 3"], truth: Float[Tensor, "*B J 3"]
+    joints: Float[Tensor, "*B J 3"], target: Float[Tensor, "*B J 3"]
 ) -> Float[Tensor, "*B J"]:
     """The distance of each joint after the Procrustes alignment of all of them."""
-    return joint_errors(procrustes(joints, truth).apply(joints), truth)
+    return joint_errors(procrustes(joints, target).apply(joints), target)
 
 
-def mpjpe(joints: Float[Tensor, "*B J 3"], truth: Float[Tensor, "*B J 3"]) -> Float[Tensor, "*B"]:
+def mpjpe(joints: Float[Tensor, "*B J 3"], target: Float[Tensor, "*B J 3"]) -> Float[Tensor, "*B"]:
     """Mean distance over joints as given; put pelvises together first (`centred`) where the field
     does so.
     """
-    return joint_errors(joints, truth).mean(-1)
+    return joint_errors(joints, target).mean(-1)
 
 
 def pa_mpjpe(
-    joints: Float[Tensor, "*B J 3"], truth: Float[Tensor, "*B J 3"]
+    joints: Float[Tensor, "*B J 3"], target: Float[Tensor, "*B J 3"]
 ) -> Float[Tensor, "*B"]:
     """Mean distance over joints after Procrustes alignment."""
-    return pa_joint_errors(joints, truth).mean(-1)
+    return pa_joint_errors(joints, target).mean(-1)
 
 
 def pve(
     vertices: Float[Tensor, "*B V 3"],
-    truth: Float[Tensor, "*B V 3"],
+    target: Float[Tensor, "*B V 3"],
     pelvis: Float[Tensor, "*B 3"],
     true_pelvis: Float[Tensor, "*B 3"],
 ) -> Float[Tensor, "*B"]:
@@ -82,7 +82,9 @@ def pve(
 
     As 3DPW's and EMDB's tables have it; HuManiFlow's plain PVE leaves pelvises where they are.
     """
-    return joint_errors(vertices - pelvis[..., None, :], truth - true_pelvis[..., None, :]).mean(-1)
+    return joint_errors(vertices - pelvis[..., None, :], target - true_pelvis[..., None, :]).mean(
+        -1
+    )
 
 
 def same_distance(

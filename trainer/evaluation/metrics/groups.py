@@ -1,13 +1,13 @@
-"""How values of joints and pictures become one number.
+"""How values of joints and images become one number.
 
 A mean here is the sum over all entries of the group divided by their number: an entry is one joint
-of one picture (and of one hypothesis). So a picture weighs as much as it has joints in the group,
+of one image (and of one hypothesis). So a image weighs as much as it has joints in the group,
 one without any weighs nothing, and a zero counts like any other value.
 
-MHEntropy's release averages otherwise: first over the joints of a picture, then over the pictures
+MHEntropy's release averages otherwise: first over the joints of a image, then over the images
 of a batch that have such joints, then over batches regardless of their size, and it skips batches
 whose mean is exactly zero, so the batches where a method has collapsed do not lower its diversity.
-Without the last two oddities, its average is `per_picture(values, group).nanmean()`.
+Without the last two oddities, its average is `per_image(values, group).nanmean()`.
 """
 
 from typing import NamedTuple
@@ -18,19 +18,19 @@ from torch import Tensor
 
 
 class Groups(NamedTuple):
-    """Which joints of which pictures belong together."""
+    """Which joints of which images belong together."""
 
     every: Bool[Tensor, "B J"]
     visible: Bool[Tensor, "B J"]
-    hidden: Bool[Tensor, "B J"]
+    occluded: Bool[Tensor, "B J"]
 
 
 def split(visible: Bool[Tensor, "B J"], root: int | None = 0) -> Groups:
-    """All joints, the visible ones and the hidden ones.
+    """All joints, the visible ones and the occluded ones.
 
     Args:
-        visible: whether the picture shows the joint.
-        root: a joint kept out of visible and hidden, though not out of all: where bodies are
+        visible: whether the image shows the joint.
+        root: a joint kept out of visible and occluded, though not out of all: where bodies are
             compared relative to the pelvis, its error and its spread are zero by construction. None
             where it is not among the joints. MHEntropy does the same with the wrist.
     """
@@ -43,16 +43,14 @@ def split(visible: Bool[Tensor, "B J"], root: int | None = 0) -> Groups:
 def group_mean(values: Float[Tensor, "B *N J"], group: Bool[Tensor, "B J"]) -> Float[Tensor, ""]:
     """The mean over all entries of the group, in float64; NaN where it has none.
 
-    Values outside the group may be anything, NaN included; a NaN inside it is not hidden.
+    Values outside the group may be anything, NaN included; a NaN inside it is not skipped.
     """
     return values[_spread(group, values)].double().mean()
 
 
-def per_picture(
-    values: Float[Tensor, "B *N J"], group: Bool[Tensor, "B J"]
-) -> Float[Tensor, "B *N"]:
-    """The mean over the joints of the group, for each picture (and hypothesis); NaN where the
-    picture has none.
+def per_image(values: Float[Tensor, "B *N J"], group: Bool[Tensor, "B J"]) -> Float[Tensor, "B *N"]:
+    """The mean over the joints of the group, for each image (and hypothesis); NaN where the
+    image has none.
     """
     mask = _spread(group, values)
     return torch.where(mask, values, torch.zeros_like(values)).sum(-1) / mask.sum(-1)
@@ -61,7 +59,7 @@ def per_picture(
 def weighted_mean(values: Float[Tensor, "B"], weights: Tensor) -> Float[Tensor, ""]:
     """sum(weight * value) / sum(weight) in float64; NaN where all weights are zero.
 
-    For values of pictures or joints; weights (B,), boolean, whole or real, are the numbers of their
+    For values of images or joints; weights (B,), boolean, whole or real, are the numbers of their
     entries. A value of weight zero is not looked at, so it may be NaN.
     """
     assert values.shape == weights.shape and not (weights < 0).any()

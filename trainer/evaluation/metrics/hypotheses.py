@@ -43,17 +43,17 @@ def best_of(errors: Float[Tensor, "B N"], n: int) -> Float[Tensor, "B"]:
 
 
 def choose(values: Float[Tensor, "B N *R"], index: Int[Tensor, "B"]) -> Float[Tensor, "B *R"]:
-    """The values of one hypothesis of each picture."""
+    """The values of one hypothesis of each image."""
     return values[torch.arange(len(values), device=values.device), index]
 
 
 def worst_of(errors: Float[Tensor, "B N"]) -> Float[Tensor, "B"]:
-    """The largest error. NaN where errors are NaN, so a picture without visible joints stays
+    """The largest error. NaN where errors are NaN, so a image without visible joints stays
     recognisable.
 
-    WH, the worst hypothesis, is the mean of `worst_of(per_picture(pixel_errors(...), visible))`.
+    WH, the worst hypothesis, is the mean of `worst_of(per_image(pixel_errors(...), visible))`.
     Weighed with the number of visible joints (`weighted_mean(wh, visible.sum(-1))`) it is
-    comparable with AH; MHEntropy gives all pictures the same weight (`wh.nanmean()`).
+    comparable with AH; MHEntropy gives all images the same weight (`wh.nanmean()`).
     """
     return errors.max(-1).values
 
@@ -69,7 +69,7 @@ def quantise(
     hypotheses, all different.
 
     First hypothesis 0, then, in rising order, n - 1 representatives of the others: k-means of their
-    joints relative to the pelvis, and of each cluster the member nearest to its centre. The truth
+    joints relative to the pelvis, and of each cluster the member nearest to its centre. The ground truth
     plays no part in it, so `best_of(errors.gather(1, chosen), n)` is a fair best of n, an easier
     one than that of n random draws. Where fewer than n - 1 hypotheses differ, copies fill the
     places.
@@ -125,15 +125,15 @@ def _representatives(
 
 
 def pixel_errors(
-    pixels: Float[Tensor, "B N J 2"], truth: Float[Tensor, "B J 2"]
+    pixels: Float[Tensor, "B N J 2"], target: Float[Tensor, "B J 2"]
 ) -> Float[Tensor, "B N J"]:
-    """The distance of each hypothesis's joint to the truth in the picture, pixels of the 256 crop.
+    """The distance of each hypothesis's joint to the ground truth in the image, pixels of the 256 crop.
 
     AH, the average hypothesis, is its mean over hypotheses and visible joints: `group_mean(errors,
-    visible)`. MHEntropy gives all pictures the same weight: `per_picture(errors,
+    visible)`. MHEntropy gives all images the same weight: `per_image(errors,
     visible).mean(1).nanmean()`.
     """
-    return (pixels - truth[:, None]).norm(dim=-1)
+    return (pixels - target[:, None]).norm(dim=-1)
 
 
 def sample_input_consistency(
@@ -141,12 +141,12 @@ def sample_input_consistency(
     keypoints: Float[Tensor, "B J 2"],
     visible: Bool[Tensor, "B J"],
 ) -> Float[Tensor, ""]:
-    """The distance in the picture, pooled over hypotheses and visible joints, pixels of the 256
+    """The distance in the image, pooled over hypotheses and visible joints, pixels of the 256
     crop.
 
     The formula of AH with our weights. The two differ in what they are given: AH all hypotheses,
     this one the random draws (`pixels[:, 1:]`), and HuManiFlow pools over entries as we do, where
-    MHEntropy averages pictures.
+    MHEntropy averages images.
     """
     return group_mean(pixel_errors(pixels, keypoints), visible)
 
@@ -176,17 +176,17 @@ def rd(
     pjd_2d: Float[Tensor, "B J"],
     pjd_3d: Float[Tensor, "B J"],
     visible: Bool[Tensor, "B J"],
-    hidden: Bool[Tensor, "B J"],
+    occluded: Bool[Tensor, "B J"],
 ) -> Float[Tensor, ""]:
-    """Relative diversity: PJD of visible joints in the picture by PJD of hidden joints in space,
+    """Relative diversity: PJD of visible joints in the image by PJD of occluded joints in space,
     pixels per millimetre.
 
-    It depends on the size of the crop and of the person, and is infinite where hidden joints do not
+    It depends on the size of the crop and of the person, and is infinite where occluded joints do not
     spread at all. Small is good only while AH and the best hypothesis are good.
 
     Args:
         pjd_2d: pixels of the 256 crop.
         pjd_3d: metres.
-        visible, hidden: groups, see `split`.
+        visible, occluded: groups, see `split`.
     """
-    return group_mean(pjd_2d, visible) / (_MILLIMETRES * group_mean(pjd_3d, hidden))
+    return group_mean(pjd_2d, visible) / (_MILLIMETRES * group_mean(pjd_3d, occluded))

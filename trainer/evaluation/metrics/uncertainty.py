@@ -61,9 +61,9 @@ def published_moments(joints: Float[Tensor, "B N J 3"]) -> Moments:
 
 
 def gaussian_nll(
-    mean: Float[Tensor, "*B 3"], cov: Float[Tensor, "*B 3 3"], truth: Float[Tensor, "*B 3"]
+    mean: Float[Tensor, "*B 3"], cov: Float[Tensor, "*B 3 3"], target: Float[Tensor, "*B 3"]
 ) -> Float[Tensor, "*B"]:
-    """Negative log density of the truth under a Gaussian, nats per coordinate, in float64.
+    """Negative log density of the ground truth under a Gaussian, nats per coordinate, in float64.
 
     (d^2 + ln det(2 pi cov)) / 6 with d the Mahalanobis distance: a third of the density's, which
     has three coordinates. One millimetre is added to each axis as in `contains`, so nothing is
@@ -72,18 +72,18 @@ def gaussian_nll(
     Args:
         mean: metres.
         cov: square metres, symmetric.
-        truth: metres.
+        target: metres.
     """
     cov = cov.double() + FLOOR * torch.eye(3, dtype=torch.float64, device=cov.device)
     root = torch.linalg.cholesky(cov)
-    error = (truth - mean).double()[..., None]
+    error = (target - mean).double()[..., None]
     squared = torch.linalg.solve_triangular(root, error, upper=False).square().sum((-1, -2))
     log_det = 2 * root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     return (squared + log_det + 3 * math.log(2 * math.pi)) / 6
 
 
 def energy_score(
-    joints: Float[Tensor, "B N J D"], truth: Float[Tensor, "B J D"], unbiased: bool = True
+    joints: Float[Tensor, "B N J D"], target: Float[Tensor, "B J D"], unbiased: bool = True
 ) -> Float[Tensor, "B J"]:
     """The energy score of each joint, metres; small is good.
 
@@ -99,30 +99,30 @@ def energy_score(
       distribution: N = 1 has the error itself.
     """
     # one joint at a time: N^2 pairs of all joints would take gigabytes
-    scores = [_energy(joints[:, :, j], truth[:, j], unbiased) for j in range(joints.shape[2])]
+    scores = [_energy(joints[:, :, j], target[:, j], unbiased) for j in range(joints.shape[2])]
     return torch.stack(scores, -1)
 
 
 def body_energy_score(
-    joints: Float[Tensor, "B N J D"], truth: Float[Tensor, "B J D"], unbiased: bool = True
+    joints: Float[Tensor, "B N J D"], target: Float[Tensor, "B J D"], unbiased: bool = True
 ) -> Float[Tensor, "B"]:
     """The energy score of the whole body as one vector of J * D coordinates, metres.
 
     Unlike the joints' it sees which joints go together. Grows with sqrt(J). `unbiased` as in
     `energy_score`.
     """
-    return _energy(joints.flatten(2), truth.flatten(1), unbiased)
+    return _energy(joints.flatten(2), target.flatten(1), unbiased)
 
 
 def _energy(
-    samples: Float[Tensor, "B N F"], truth: Float[Tensor, "B F"], unbiased: bool
+    samples: Float[Tensor, "B N F"], target: Float[Tensor, "B F"], unbiased: bool
 ) -> Float[Tensor, "B"]:
     count = samples.shape[1]
     assert count > 1 or not unbiased, (
         "one hypothesis has no unbiased energy score; the V-statistic is its error"
     )
     pairs = torch.cdist(samples, samples, compute_mode="donot_use_mm_for_euclid_dist").sum((-1, -2))
-    error = (samples - truth[:, None]).norm(dim=-1).mean(-1)
+    error = (samples - target[:, None]).norm(dim=-1).mean(-1)
     return error - pairs / (2 * count * (count - 1 if unbiased else count))
 
 
@@ -141,7 +141,7 @@ class ErrorRates:
     confident: float
     """P(std < tau): the share of joints that are trusted."""
     entries: int
-    """How many joints of pictures were looked at."""
+    """How many joints of images were looked at."""
 
 
 def error_rates(

@@ -9,11 +9,17 @@ import pytest
 
 from engines.errors import PenumbraError
 from engines.types import JOINT_NAMES, LIMB_JOINTS
+from trainer.datasets.npz_forms import read_prohmr, read_spin
 from trainer.datasets.open import open_dataset
-from trainer.datasets.people import People, no_smpl
-from trainer.datasets.prohmr import read_prohmr
-from trainer.datasets.skeletons import BODY_25, COCO_18, EXTRA_19, SPIN_24, in_smpl_order
-from trainer.datasets.spin import read_spin
+from trainer.datasets.people import (
+    BODY_25,
+    COCO_18,
+    EXTRA_19,
+    SPIN_24,
+    People,
+    in_smpl_order,
+    no_smpl,
+)
 
 Columns = dict[str, np.ndarray | None]
 
@@ -82,8 +88,8 @@ def test_joints_are_found_by_name_and_the_more_confident_of_two_counts() -> None
 
 def test_prohmr_columns_arrive(tmp_path: Path) -> None:
     columns = prohmr_columns()
-    people = read_prohmr(written(tmp_path / "a.npz", columns), tmp_path / "pictures")
-    assert people.images[2] == tmp_path / "pictures" / "images" / "2.jpg"
+    people = read_prohmr(written(tmp_path / "a.npz", columns), tmp_path / "photos")
+    assert people.images[2] == tmp_path / "photos" / "images" / "2.jpg"
     np.testing.assert_array_equal(people.center, columns["center"])
     np.testing.assert_array_equal(people.side, columns["scale"])
     assert people.has_smpl.tolist() == [True, False, False]  # both flags must be set
@@ -103,7 +109,7 @@ def test_prohmr_columns_arrive(tmp_path: Path) -> None:
     assert people.joints_cam is not None and np.isnan(people.joints_cam[:, 1:15]).all()
 
 
-def test_prohmr_needs_no_more_than_pictures_and_boxes(tmp_path: Path) -> None:
+def test_prohmr_needs_no_more_than_images_and_boxes(tmp_path: Path) -> None:
     columns = prohmr_columns()
     few = {key: columns[key] for key in ("imgname", "center")}
     path = written(tmp_path / "a.npz", few, scale=np.array([[10.0, 20], [40, 30], [5, 5]]))
@@ -160,13 +166,13 @@ def test_a_loader_that_gives_wrong_shapes_is_caught() -> None:
     [
         ({"center": None}, "lacks center"),
         ({"center": None, "imgname": None}, "lacks imgname, center"),
-        ({"center": np.zeros((3, 3))}, r"center has shape \(3, 3\) where \(3, 2\) is expected"),
+        ({"center": np.zeros((3, 3))}, r"center has shape \(3, 3\), not \(3, 2\)"),
         ({"scale": np.zeros(3)}, "row 0 has no sensible box"),
         ({"scale": np.array([1.0, np.nan, 1.0])}, "row 1 has no sensible box"),
         ({"scale": np.ones(2)}, "scale has shape"),
         ({"imgname": np.arange(3)}, "imgname is int64"),
         ({"imgname": np.array([b"\xff", b"a", b"b"])}, "imgname is not text"),
-        ({"imgname": np.array([], "U1")}, "holds nobody"),
+        ({"imgname": np.array([], "U1")}, "holds no person"),
         ({"imgname": np.array([{}, 1, 2], object)}, "not an .npz of plain arrays"),
         ({"body_pose": np.zeros((3, 69))}, r"body_pose has shape \(3, 69\)"),
         ({"body_pose": np.full((3, 72), "x")}, "body_pose holds <U1"),
@@ -199,7 +205,7 @@ def test_wrong_spin_files_are_named(tmp_path: Path, changes: Columns, message: s
 @pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04"])
 def test_broken_files_are_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "broken.npz").write_bytes(content)
-    with pytest.raises(PenumbraError, match=r"broken\.npz is not an \.npz"):
+    with pytest.raises(PenumbraError, match=r"broken\.npz: not an \.npz"):
         read_prohmr(tmp_path / "broken.npz", tmp_path)
 
 
@@ -208,7 +214,7 @@ def test_a_damaged_column_is_named(tmp_path: Path) -> None:
     damaged = bytearray((tmp_path / "a.npz").read_bytes())
     damaged[200:400] = bytes(200)
     (tmp_path / "a.npz").write_bytes(damaged)
-    with pytest.raises(PenumbraError, match=r"a\.npz is not an \.npz"):
+    with pytest.raises(PenumbraError, match=r"a\.npz: not an \.npz"):
         read_prohmr(tmp_path / "a.npz", tmp_path)
 
 
@@ -230,7 +236,7 @@ def test_human36m_is_found_by_the_usual_names_in_either_form(tmp_path: Path) -> 
     )
     with pytest.raises(PenumbraError, match="has none of h36m_mosh_train"):
         open_dataset("h36m", tmp_path, "train")
-    with pytest.raises(PenumbraError, match=r"--split p3 is not one of Human3\.6M's"):
+    with pytest.raises(PenumbraError, match=r"split: p3 is not one of Human3\.6M's"):
         open_dataset("h36m", tmp_path, "p3")
 
 
@@ -248,15 +254,15 @@ def test_datasets_are_opened_by_name(tmp_path: Path) -> None:
     by_split = open_dataset("prohmr", tmp_path, "coco_val")
     by_file = open_dataset("prohmr", tmp_path / "coco_val.npz", "")
     assert by_split.images == by_file.images and by_split.images[0] == tmp_path / "images" / "0.jpg"
-    with pytest.raises(PenumbraError, match=r"no dataset file .*lsp\.npz"):
+    with pytest.raises(PenumbraError, match=r"lsp\.npz: there is no such dataset file"):
         open_dataset("prohmr", tmp_path, "lsp")
     with pytest.raises(
-        PenumbraError, match=r"--dataset amass has poses and no pictures.*trainer\.mocap"
+        PenumbraError, match=r"dataset: amass has poses and no images.*trainer\.mocap"
     ):
         open_dataset("amass", tmp_path, "test")
     with pytest.raises(
-        PenumbraError, match="--dataset coco is unknown; there are 3dpw, h36m, prohmr"
+        PenumbraError, match="dataset: coco is unknown; name one of 3dpw, h36m, prohmr"
     ):
         open_dataset("coco", tmp_path, "test")
-    with pytest.raises(PenumbraError, match=r"--root .*nowhere does not exist"):
+    with pytest.raises(PenumbraError, match=r"root: .*nowhere does not exist"):
         open_dataset("3dpw", tmp_path / "nowhere", "test")
