@@ -312,6 +312,6 @@ def test_a_rendered_image_goes_through_the_file_and_the_real_network(
     miss = (marks - samples.target[:, joints]).norm(dim=-1) / 2
     assert miss.median() < 0.05  # of the person's size
     assert (
-        samples.y[:, 0].norm(dim=-1).max() < 0.6
+        samples.rotvec[:, 0].norm(dim=-1).max() < 0.6
     )  # the torso's world landmarks give the orientation
     assert samples.visible[:, list(LIMB_JOINTS)].all()
