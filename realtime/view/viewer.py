@@ -17,6 +17,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -152,6 +153,9 @@ class Viewer:
         app = gui.Application.instance
         app.initialize()
         stage = _Stage(app, self._faces, self._config, self._title)
+        # Escape and the window's X destroy the window at once, with everything that is drawn in it,
+        # unless they are refused. So they only end the loop, and the stage is freed in order.
+        stage.on_close(self._closing.set)
         try:
             while not self._closing.is_set() and app.run_one_tick():
                 frame = self._take()
@@ -219,6 +223,15 @@ class _Stage:
                 self._view.scene.add_geometry(name, geometry, self._materials[name])
             self._aim_once(scene)
         self._window.post_redraw()
+
+    def on_close(self, ask: Callable[[], None]) -> None:
+        """Call `ask` when the user closes the window, which stays open until `close`."""
+
+        def refuse() -> bool:
+            ask()
+            return False
+
+        self._window.set_on_close(refuse)
 
     def close(self) -> None:
         """Free the window and its GPU memory."""
