@@ -46,13 +46,15 @@ class FrameInfo:
     """A frame without its image: travels from the source to the last consumer."""
 
     frame_id: int
-    """Counts the frames of the source from 0, dropped ones included."""
+    """Counts the frames of the source from 0, dropped and skipped ones included."""
     t_capture_ns: int
     """`time.monotonic_ns()` in the middle of the grab; for a paced recording, when it was due."""
     media_time_s: float
     """Position in a recording, seconds; seconds since the first frame for a live source."""
     dropped: int = 0
     """Frames of the source so far that were overwritten before the pipeline took them."""
+    skipped: int = 0
+    """Frames of the source so far that were broken and could not be decoded."""
 
 
 @dataclass(frozen=True)

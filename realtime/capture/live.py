@@ -6,18 +6,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 
 from engines.errors import PenumbraError
 from engines.types import FrameInfo
 from realtime.capture.frame import Frame
+from realtime.capture.mjpeg import Capture, MjpegStream
 from realtime.capture.opencv_io import FALLBACK_FPS, check_size, image_size, nominal_fps
 from realtime.timing import NS_PER_S
 
 log = logging.getLogger(__name__)
 
+CLOSE_TIMEOUT_S = 0.2
 MAX_CORRUPT = 30  # images in a row that cannot be decoded, before the stream counts as broken
 
 
@@ -48,11 +49,13 @@ class LiveSource:
     """
 
     live = True
+    remote = True
 
     def __init__(
-        self, name: str, connect: Callable[[], cv2.VideoCapture], retry: Retry | None = None
+        self, name: str, connect: Callable[[], Capture], retry: Retry | None = None
     ) -> None:
-        """
+        """Connect, and take a first image.
+
         Args:
             name: How messages call it.
             connect: Opens the device or address, or raises PenumbraError. It is called now and
@@ -66,14 +69,15 @@ class LiveSource:
         # A capture must not be released while another thread reads it.
         self._device = threading.Lock()
         self._count = 0
-        self._first_ns = 0
+        self._skipped = 0
+        self._first_ns: int | None = None
         capture, image = self._connect_and_probe()
-        self._capture: cv2.VideoCapture | None = capture
+        self._capture: Capture | None = capture
         self.fps = nominal_fps(capture) or FALLBACK_FPS
         self.size = image_size(image)
 
     def read(self) -> Frame | None:
-        """Wait for the next image; None once the source is closed.
+        """Wait for the next whole image; None once the source is closed.
 
         Raises:
             PenumbraError: The stream broke and did not come back, or its images changed size.
@@ -82,13 +86,21 @@ class LiveSource:
             grabbed = self._grab()
             if grabbed is not None:
                 return self._stamp(*grabbed)
-            self._reconnect()
+            if not self._closing.is_set():
+                self._reconnect()
+        self._release()  # `close` may not have waited for the read to return
         return None
 
     def close(self) -> None:
-        """Free the device; this ends a wait for reconnection at once, a grab when it returns."""
+        """Free the device, and end a wait in another thread.
+
+        A read that cannot be interrupted frees the device when it returns.
+        """
         self._closing.set()
-        self._release()
+        capture = self._capture
+        if isinstance(capture, MjpegStream):
+            capture.interrupt()
+        self._release(CLOSE_TIMEOUT_S)
 
     def __enter__(self) -> "LiveSource":
         return self
@@ -103,22 +115,29 @@ class LiveSource:
                 return None
             for _ in range(MAX_CORRUPT):
                 before_ns = time.monotonic_ns()
-                if not self._capture.grab():
+                if not self._capture.grab() or self._closing.is_set():
                     return None
                 after_ns = time.monotonic_ns()
                 ok, image = self._capture.retrieve()
-                if ok:
+                if ok and image is not None:
                     return (before_ns + after_ns) // 2, image
+                self._skip()
         return None
+
+    def _skip(self) -> None:
+        if self._skipped == 0:
+            log.warning("'%s': image %d is broken; such images are skipped", self.name, self._count)
+        self._skipped += 1
+        self._count += 1
 
     def _stamp(self, t_capture_ns: int, image: UInt8[np.ndarray, "H W 3"]) -> Frame:
         check_size(f"frame {self._count} of '{self.name}'", image, self.size)
-        if self._count == 0:
+        if self._first_ns is None:
             self._first_ns = t_capture_ns
         media_time_s = (t_capture_ns - self._first_ns) / NS_PER_S
-        frame = Frame(image, FrameInfo(self._count, t_capture_ns, media_time_s))
+        info = FrameInfo(self._count, t_capture_ns, media_time_s, skipped=self._skipped)
         self._count += 1
-        return frame
+        return Frame(image, info)
 
     def _reconnect(self) -> None:
         self._release()
@@ -134,8 +153,6 @@ class LiveSource:
                 continue
             with self._device:
                 self._capture = capture
-            if self._closing.is_set():  # close() may have come before the new capture
-                self._release()
             log.warning("'%s' is back", self.name)
             return
         raise PenumbraError(
@@ -143,22 +160,29 @@ class LiveSource:
             f"{self._retry.tries} tries; check the cable, the power or the network."
         )
 
-    def _connect_and_probe(self) -> tuple[cv2.VideoCapture, UInt8[np.ndarray, "H W 3"]]:
-        """Open and take one image, which proves that it works.
+    def _connect_and_probe(self) -> tuple[Capture, UInt8[np.ndarray, "H W 3"]]:
+        """Open and take one whole image, which proves that it works.
 
         It may be older than the connection, so it is not used.
         """
         capture = self._connect()
-        ok, image = capture.read()
-        if not ok:
-            capture.release()
-            raise PenumbraError(
-                f"'{self.name}': opens but delivers no image; check that nothing else is using it."
-            )
-        return capture, image
+        for _ in range(MAX_CORRUPT):
+            if not capture.grab():
+                break
+            ok, image = capture.retrieve()
+            if ok and image is not None:
+                return capture, image
+        capture.release()
+        raise PenumbraError(
+            f"'{self.name}': opens but delivers no image; check that nothing else is using it."
+        )
 
-    def _release(self) -> None:
-        with self._device:
+    def _release(self, timeout_s: float = -1.0) -> None:
+        if not self._device.acquire(timeout=timeout_s):
+            return
+        try:
             if self._capture is not None:
                 self._capture.release()
                 self._capture = None
+        finally:
+            self._device.release()

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from engines.errors import PenumbraError
+from realtime.capture.mjpeg import Capture
 
 FALLBACK_FPS = 30.0
 
@@ -45,10 +46,15 @@ def open_capture(
     return capture
 
 
-def nominal_fps(capture: cv2.VideoCapture) -> float | None:
+def nominal_fps(capture: Capture) -> float | None:
     """Return the frames a second that the device or container states, or None if implausible."""
     fps = float(capture.get(cv2.CAP_PROP_FPS))
     return fps if 0.1 <= fps <= 1000.0 else None
+
+
+def printable(text: str) -> str:
+    """Return a name whose control characters, which a terminal would obey, are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def image_size(image: UInt8[np.ndarray, "H W 3"]) -> tuple[int, int]:

@@ -7,9 +7,10 @@ with frames(source) as stream:
 
 import contextlib
 import logging
+import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 
 from realtime.capture.frame import Frame, LatestSlot
@@ -19,7 +20,8 @@ from realtime.timing import NS_PER_S
 log = logging.getLogger(__name__)
 
 MAX_PACE_WAIT_S = 1.0
-POLL_S = 0.5
+POLL_S = 0.1
+JOIN_S = 0.5
 
 
 class CaptureThread:
@@ -41,18 +43,19 @@ class CaptureThread:
         """Begin to read; call it once."""
         self._thread.start()
 
-    def stop(self, timeout_s: float = 5.0) -> None:
-        """End the thread, free the source, and close the slot; it may be called again."""
+    def stop(self) -> None:
+        """End the thread, free the source, and close the slot; it may be called again.
+
+        This takes less than a second: a read that does not return is left behind.
+        """
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(POLL_S)
         self._source.close()  # also ends a wait for reconnection, so it comes before the long join
         if self._thread.is_alive():
-            self._thread.join(timeout_s)
+            self._thread.join(JOIN_S)
         if self._thread.is_alive():
-            log.warning(
-                "'%s' does not return from a read; its thread is left behind", self._source.name
-            )
+            log.info("'%s' does not return from a read, which is left behind", self._source.name)
         self._slot.close()
 
     def _run(self) -> None:
@@ -115,22 +118,59 @@ def frames(
         stop: Ends a wait for a frame that may never come.
     """
     assert not (every_frame and source.live), f"{source.name} is live and cannot wait"
+    stop = stop or threading.Event()
     if every_frame:
-        with source:
-            yield _each(source)
+        each = _each_remote(source, stop) if source.remote else _each(source)
+        with source, contextlib.closing(each):
+            yield each
         return
     slot = LatestSlot()
     thread = CaptureThread(source, slot)
     thread.start()
     try:
-        yield _newest(slot, stop or threading.Event())
+        yield _newest(slot, stop)
     finally:
         thread.stop()
 
 
-def _each(source: Source) -> Iterator[Frame]:
+def _each(source: Source) -> Generator[Frame, None, None]:
     while (frame := source.read()) is not None:
         yield frame
+
+
+def _each_remote(source: Source, stop: threading.Event) -> Generator[Frame, None, None]:
+    """Read in a thread, one frame ahead, so that a stop does not wait for the network."""
+    left = threading.Event()
+    items: queue.Queue[Frame | BaseException | None] = queue.Queue(1)
+
+    def read() -> None:
+        item: Frame | BaseException | None = None
+        while not left.is_set():
+            try:
+                item = source.read()
+            except BaseException as error:  # raised in the consumer's thread
+                item = error
+            while not left.is_set():
+                with contextlib.suppress(queue.Full):
+                    items.put(item, timeout=POLL_S)
+                    break
+            if not isinstance(item, Frame):
+                return
+
+    threading.Thread(target=read, name="capture", daemon=True).start()
+    try:
+        while not stop.is_set():
+            try:
+                item = items.get(timeout=POLL_S)
+            except queue.Empty:
+                continue
+            if isinstance(item, BaseException):
+                raise item
+            if item is None:
+                return
+            yield item
+    finally:
+        left.set()
 
 
 def _newest(slot: LatestSlot, stop: threading.Event) -> Iterator[Frame]:

@@ -1,14 +1,16 @@
-"""Sources that end: a video file (local or at an address) and a folder of images.
+"""A recording that OpenCV's FFmpeg decodes: a video file, local or at an address.
 
-A video that stops before the number of frames in its header is delivered as far as it goes. After
-the last readable frame, `read` raises when the container itself proves that bytes are missing (a
-cut download), and otherwise only warns: lossless trimming leaves headers that count frames which
-are not meant to be displayed.
+Broken frames are skipped and counted. A video that stops before the number of frames in its header
+is delivered as far as it goes. After the last readable frame, `read` raises when the container
+itself proves that bytes are missing (a cut download) or when what follows is damaged to the end,
+and otherwise only warns: lossless trimming leaves headers that count frames which are not meant to
+be displayed.
+
+FFmpeg conceals damage inside of a frame, and OpenCV does not tell which frames it repaired.
 """
 
 import logging
 import math
-import re
 import struct
 import threading
 import time
@@ -28,13 +30,16 @@ from realtime.capture.opencv_io import (
     image_size,
     nominal_fps,
     open_capture,
+    printable,
     silence_opencv,
 )
 
 log = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
-RAW_MJPEG_SUFFIXES = (".mjpeg", ".mjpg")  # begin like an image, but many follow
+CLOSE_TIMEOUT_S = 0.2
+MIN_PATIENCE = 50
+MAX_PATIENCE = 100_000
+STALL_S = 1.0  # a read that fails after so long has lost its connection
 
 
 class MediaClock:
@@ -108,18 +113,31 @@ class VideoFile:
 
     live = False
 
-    def __init__(self, name: str, capture: cv2.VideoCapture, cut_short: bool = False) -> None:
-        """
+    def __init__(
+        self,
+        name: str,
+        capture: cv2.VideoCapture,
+        *,
+        path: Path | None = None,
+        cut_short: bool = False,
+    ) -> None:
+        """Decode the first frame.
+
         Args:
             name: How messages call it.
             capture: Open; owned by this object from now on.
+            path: The file, when it is local.
             cut_short: The container is known to have lost its end.
+
+        Raises:
+            PenumbraError: No frame can be decoded.
         """
         self.name = name
         self._capture = capture
         # A capture must not be released while another thread reads it.
         self._decoder = threading.Lock()
         self._closed = False
+        self._path = path
         self._cut_short = cut_short
         self._announced = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         fps = nominal_fps(capture)
@@ -128,8 +146,10 @@ class VideoFile:
         self.fps = fps or FALLBACK_FPS
         self._media_clock = MediaClock(name, self.fps)
         self._count = 0
+        self._skipped = 0
+        self._last_ms = 0.0  # the container's time of the newest frame
         # Decoded now, so that a video without any readable frame is refused at once.
-        self._first = self._decode()
+        self._first = self._decode_next()
         if self._first is None:
             capture.release()
             raise PenumbraError(
@@ -153,7 +173,7 @@ class VideoFile:
         if path.stat().st_size == 0:
             raise PenumbraError(f"video '{path}': is empty (0 bytes); copy or download it again.")
         silence_opencv()
-        if path.suffix.lower() not in RAW_MJPEG_SUFFIXES and cv2.haveImageReader(str(path)):
+        if cv2.haveImageReader(str(path)):
             raise PenumbraError(
                 f"video '{path}': is an image; put it into a folder and give the folder instead."
             )
@@ -161,36 +181,40 @@ class VideoFile:
         capture = open_capture(str(path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
             raise PenumbraError(f"video '{path}': cannot be read as a video; {_repair(cut_short)}.")
-        return cls(str(path), capture, cut_short)
+        return cls(printable(str(path)), capture, path=path, cut_short=cut_short)
+
+    @property
+    def remote(self) -> bool:
+        """Whether reads may wait for a network."""
+        return self._path is None
 
     def read(self) -> Frame | None:
-        """Return the next frame; None after the last.
+        """Return the next frame that can be decoded; None after the last.
 
         Raises:
-            PenumbraError: The frame has another size than the first, or the file was cut before
-                its last frame.
+            PenumbraError: The frame has another size than the first, the file was cut before its
+                last frame, or what follows is damaged to the end.
         """
         before_ns = time.monotonic_ns()
-        if self._first is not None:
-            image, self._first = self._first, None
-        else:
-            image = self._decode()
+        image, self._first = self._first, None
+        if image is None:
+            image = self._decode_next()
         if image is None:
             if not self._closed:
                 self._check_complete()
             return None
         t_capture_ns = (before_ns + time.monotonic_ns()) // 2
         check_size(f"frame {self._count} of '{self.name}'", image, self.size)
-        media_time_s = self._media_clock.stamp(float(self._capture.get(cv2.CAP_PROP_POS_MSEC)))
-        frame = Frame(image, FrameInfo(self._count, t_capture_ns, media_time_s))
+        self._last_ms = float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
+        media_time_s = self._media_clock.stamp(self._last_ms)
+        info = FrameInfo(self._count, t_capture_ns, media_time_s, skipped=self._skipped)
         self._count += 1
-        return frame
+        return Frame(image, info)
 
     def close(self) -> None:
-        """Free the file; a read in another thread ends first."""
+        """Free the file; a read in another thread that does not return frees it at its end."""
         self._closed = True
-        with self._decoder:
-            self._capture.release()
+        self._release(CLOSE_TIMEOUT_S)
 
     def __enter__(self) -> "VideoFile":
         return self
@@ -198,98 +222,89 @@ class VideoFile:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _decode(self) -> UInt8[np.ndarray, "H W 3"] | None:
-        with self._decoder:
-            ok, image = self._capture.read()
-        return image if ok else None
+    def _decode_next(self) -> UInt8[np.ndarray, "H W 3"] | None:
+        """Decode the next frame, skipping broken ones; None at the end.
+
+        OpenCV tells no difference between a broken frame and the end: a read fails, and the next
+        one goes on behind it. So as many are tried as the container has frames left.
+        """
+        patience = min(max(MIN_PATIENCE, self._announced - self._count), MAX_PATIENCE)
+        for broken in range(patience):
+            before_s = time.monotonic()
+            with self._decoder:
+                ok, image = self._capture.read()
+            if self._closed:
+                self._release()
+                return None
+            if ok:
+                self._skip(broken)
+                return image
+            if time.monotonic() - before_s > STALL_S:
+                return None
+        return None
+
+    def _skip(self, broken: int) -> None:
+        if broken and not self._skipped:
+            log.warning("'%s': frame %d is broken; such frames are skipped", self.name, self._count)
+        self._skipped += broken
+        self._count += broken
+
+    def _release(self, timeout_s: float = -1.0) -> None:
+        """Free the capture, unless another thread reads it for longer than `timeout_s`."""
+        if self._decoder.acquire(timeout=timeout_s):
+            self._capture.release()
+            self._decoder.release()
 
     def _check_complete(self) -> None:
+        """Find out why the frames end.
+
+        Raises:
+            PenumbraError: There should be more of them.
+        """
         missing = self._announced - self._count
         if missing > 0 and self._cut_short:
             raise PenumbraError(
                 f"'{self.name}': is truncated: it ends after {self._count} of {self._announced} "
                 "frames; those were processed, for the rest copy or download it again."
             )
-        if missing > max(3, 0.02 * self._announced):
-            log.warning(
-                "'%s' ends after %d of about %d frames", self.name, self._count, self._announced
+        if missing <= _tolerance(self._announced):
+            return
+        if self._path is None:
+            raise PenumbraError(
+                f"'{self.name}': broke off after {self._count} of {self._announced} frames; those "
+                "were processed, check the network for the rest."
             )
+        if self._is_damaged(self._path):
+            raise PenumbraError(
+                f"'{self.name}': is damaged: nothing can be decoded after {self._count} of about "
+                f"{self._announced} frames; those were processed, repair it for the rest."
+            )
+        log.warning(
+            "'%s' ends after %d of about %d frames", self.name, self._count, self._announced
+        )
+
+    def _is_damaged(self, path: Path) -> bool:
+        """Whether the file holds more than what could be decoded.
+
+        Otherwise its header only announces too much, as a lossless cut leaves it.
+        """
+        packets = open_capture(str(path), cv2.CAP_FFMPEG)
+        packets.set(cv2.CAP_PROP_FORMAT, -1)
+        end_ms, size = 0.0, 0
+        while packets.grab():
+            end_ms = max(end_ms, float(packets.get(cv2.CAP_PROP_POS_MSEC)))
+            size += packets.retrieve()[1].size
+        packets.release()
+        undecoded = (end_ms - self._last_ms) / 1000.0 * self.fps
+        return undecoded > _tolerance(self._announced) or size < path.stat().st_size / 2
+
+
+def _tolerance(announced: int) -> float:
+    """Return how many frames headers are wrong by in whole files."""
+    return max(3.0, 0.02 * announced)
 
 
 def _repair(cut_short: bool) -> str:
     if cut_short:
         return "it is truncated (its end is missing), so copy or download it again"
     return "it is damaged or not a video, so try to play it, or convert it with ffmpeg"
-
-
-def natural_key(path: Path) -> tuple[list[str | int], str]:
-    """Return a sort key under which `image10` follows `image9`."""
-    parts = re.split(r"(\d+)", path.name.lower())
-    # split() with a group alternates text and digits, so text is only ever compared with text.
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], path.name
-
-
-class ImageFolder:
-    """The JPEG, PNG and BMP images of a folder in natural order, as a recording of a fixed rate.
-
-    An image that cannot be read ends the run with an error that names it: a silent gap would shift
-    every later frame.
-    """
-
-    live = False
-
-    def __init__(self, path: Path, fps: float = FALLBACK_FPS) -> None:
-        if not path.is_dir():
-            raise PenumbraError(f"folder '{path}': does not exist; check the path.")
-        assert fps > 0.0, f"fps = {fps}"
-        self.name = str(path)
-        self.fps = fps
-        self._paths = sorted(
-            (p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=natural_key
-        )
-        if not self._paths:
-            raise PenumbraError(
-                f"folder '{path}': holds no images ({', '.join(IMAGE_SUFFIXES)}); check the path."
-            )
-        self._next = 0
-        silence_opencv()
-        self.size = image_size(_read_image(self._paths[0]))
-
-    def read(self) -> Frame | None:
-        """Return the next image; None after the last.
-
-        Raises:
-            PenumbraError: The image cannot be read or has another size than the first.
-        """
-        if self._next == len(self._paths):
-            return None
-        index, path = self._next, self._paths[self._next]
-        before_ns = time.monotonic_ns()
-        image = _read_image(path)
-        t_capture_ns = (before_ns + time.monotonic_ns()) // 2
-        check_size(f"image '{path}'", image, self.size)
-        self._next += 1
-        return Frame(image, FrameInfo(index, t_capture_ns, index / self.fps))
-
-    def close(self) -> None:
-        """Nothing is held open between reads."""
-
-    def __enter__(self) -> "ImageFolder":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-
-def _read_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
-    try:
-        # Not cv2.imread: it cannot open non-ASCII paths on Windows and gives no reason.
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise PenumbraError(
-            f"image '{path}': cannot be opened ({error.strerror}); make it readable."
-        ) from error
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise PenumbraError(f"image '{path}': cannot be decoded; repair or remove it.")
-    return image

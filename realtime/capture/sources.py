@@ -19,9 +19,11 @@ import cv2
 from engines.errors import PenumbraError
 from realtime.capture.cameras import lasting_spec, open_camera_capture
 from realtime.capture.frame import Frame
+from realtime.capture.images import MJPEG_SUFFIXES, ImageFolder, MjpegFile
 from realtime.capture.live import LiveSource, Retry
-from realtime.capture.opencv_io import FALLBACK_FPS, open_capture
-from realtime.capture.recordings import ImageFolder, VideoFile
+from realtime.capture.mjpeg import Capture, open_mjpeg
+from realtime.capture.opencv_io import FALLBACK_FPS, open_capture, printable
+from realtime.capture.recordings import VideoFile
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,11 @@ class Source(Protocol):
     @property
     def live(self) -> bool:
         """Whether frames are lost unless they are read at once."""
+        ...
+
+    @property
+    def remote(self) -> bool:
+        """Whether reads may wait for a network."""
         ...
 
     @property
@@ -93,6 +100,8 @@ def open_video(
         )
     if _ADDRESS.match(spec):
         return _open_address(spec, retry, network_timeout_s)
+    if path.suffix.lower() in MJPEG_SUFFIXES and path.is_file() and path.stat().st_size:
+        return MjpegFile(path)
     if not path.is_dir():
         return VideoFile.open_local(path)
     if folder_fps is None:
@@ -121,13 +130,18 @@ def open_camera(
         wanted = lasting_spec(index)
         return capture
 
-    return LiveSource(f"camera {spec}", connect, retry)
+    return LiveSource(printable(f"camera {spec}"), connect, retry)
 
 
 def _open_address(address: str, retry: Retry | None, timeout_s: float) -> Source:
-    name = _without_password(address)
+    name = printable(_without_password(address))
 
-    def connect() -> cv2.VideoCapture:
+    def connect() -> Capture:
+        stream = None
+        if address.lower().startswith(("http://", "https://")):
+            stream = open_mjpeg(address, timeout_s)
+        if stream is not None:
+            return stream
         capture = open_capture(address, cv2.CAP_FFMPEG, timeout_s)
         if not capture.isOpened():
             raise PenumbraError(
@@ -136,7 +150,8 @@ def _open_address(address: str, retry: Retry | None, timeout_s: float) -> Source
         return capture
 
     capture = connect()
-    if capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0:  # only something with an end has a count
+    # Only something with an end has a count of frames.
+    if isinstance(capture, cv2.VideoCapture) and capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0:
         return VideoFile(name, capture)
     capture.release()
     return LiveSource(name, connect, retry)

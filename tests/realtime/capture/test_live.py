@@ -65,10 +65,11 @@ def test_broken_device_is_opened_again_and_frame_numbers_go_on():
     assert all(device.released for device in devices)
 
 
-def test_undecodable_images_are_skipped_without_reconnecting():
+def test_undecodable_images_are_skipped_and_counted_without_reconnecting():
     source = LiveSource("fake", lambda: FakeDevice(["ok", "bad", "bad", "ok"]), FAST)  # type: ignore[arg-type,return-value]
     device = source._capture
-    assert [f.info.frame_id for f in (source.read(), source.read()) if f] == [0, 1]
+    got = [source.read(), source.read()]
+    assert [(f.info.frame_id, f.info.skipped) for f in got if f] == [(0, 0), (3, 2)]
     assert source._capture is device
     source.close()
 
