@@ -188,6 +188,7 @@ class _Stage:
         self._o3d, self._gui, self._app = o3d, gui, app
         self._faces, self._config = faces, config
         self._aimed = False
+        self._closing = False
         self._window = app.create_window(title, config.width, config.height)
         self._view = gui.SceneWidget()
         self._view.scene = rendering.Open3DScene(self._window.renderer)
@@ -229,12 +230,13 @@ class _Stage:
 
         def refuse() -> bool:
             ask()
-            return False
+            return self._closing  # our own `close` closes it
 
         self._window.set_on_close(refuse)
 
     def close(self) -> None:
         """Free the window and its GPU memory."""
+        self._closing = True
         self._view.scene.clear_geometry()
         self._window.close()
         self._app.run_one_tick()
