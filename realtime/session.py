@@ -115,7 +115,9 @@ class Session:
     def _open_archive(self, stack: ExitStack) -> Archive | None:
         if self.config.out is None:
             return None
-        archive = Archive(self.config.out, self.config.hypotheses, self._meta())
+        archive = Archive(
+            self.config.out, self.config.hypotheses, self._meta(), force=self.config.force
+        )
         stack.push(partial(self._close_alone, "out", archive))
         return archive
 

@@ -3,10 +3,13 @@ file size limit.
 """
 
 import json
+import os
 import signal
+import stat
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +17,11 @@ import pytest
 
 from engines.errors import PenumbraError
 from engines.types import JOINT_NAMES, Body, Estimate, FrameInfo, Hypotheses, Landmarks, Person, Roi
-from realtime import archive as archive_module
-from realtime.archive import Archive, assemble, main, record_dtype, recover
+from realtime import records as records_module
+from realtime.archive import Archive
+from realtime.outputs import open_output
+from realtime.records import FORMAT, MAGIC, MAX_HEADER_BYTES, Records, assemble, record_dtype
+from realtime.recovery import main, recover
 from tests.support.paths import ROOT
 
 
@@ -91,6 +97,7 @@ def test_returns_what_went_in(tmp_path):
         "backend": "test",
         "fps": 12.5,
         "frames": 5,
+        "format": FORMAT,
     }
     assert names_in(tmp_path) == {"out.npz"}
 
@@ -155,9 +162,9 @@ def test_kill_9_loses_no_appended_frame(tmp_path):
     assert process.stdout.readline() == "appended\n"
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert names_in(tmp_path) == {"out.npz.partial"}
+    (partial,) = tmp_path.iterdir()
 
-    command = [sys.executable, "-m", "realtime.archive", "recover", str(out) + ".partial"]
+    command = [sys.executable, "-m", "realtime.archive", "recover", str(partial)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     data = load(out)
@@ -191,8 +198,8 @@ def test_full_disk_raises_and_keeps_what_was_written(tmp_path):
     assert (
         "Traceback" not in stderr and "recover" in stderr
     )  # the second sentence says how to get at them
-    assert names_in(tmp_path) == {"out.npz.partial"}
-    _, count = recover(tmp_path / "out.npz.partial")
+    (partial,) = tmp_path.iterdir()
+    _, count = recover(partial)
     assert count == 4
     np.testing.assert_array_equal(load(out)["joints"][3], make_person(3, 5).best.joints)
 
@@ -205,8 +212,8 @@ def test_unwritable_output_is_refused_before_the_first_frame(tmp_path):
         tmp_path / "missing" / "out.npz",
         tmp_path / "folder.npz",
     ):
-        with pytest.raises(PenumbraError, match=r"--out '.*npz'"):
-            Archive(out, 3)
+        with pytest.raises(PenumbraError, match=r"^out: '.*npz'"):
+            Archive(out, 3, force=True)
     assert names_in(tmp_path) == {"file", "folder.npz"}
 
 
@@ -214,23 +221,76 @@ def test_old_result_stays_until_the_new_one_is_whole(tmp_path):
     out = tmp_path / "out.npz"
     with Archive(out, 2) as archive:
         archive.append(make_estimate(1, 2))
-    second = Archive(out, 2)
+    with pytest.raises(PenumbraError, match="exists already; choose another name, or set `force`"):
+        Archive(out, 2)
+    second = Archive(out, 2, force=True)
     second.append(make_estimate(2, 2))
     np.testing.assert_array_equal(load(out)["frame"], [3])
     second.close()
     np.testing.assert_array_equal(load(out)["frame"], [6])
 
 
-def test_scratch_file_of_another_run_is_left_alone(tmp_path):
-    first, second = Archive(tmp_path / "out.npz", 2), Archive(tmp_path / "out.npz", 2)
+def test_a_second_run_with_the_same_output_is_refused_and_the_first_goes_on(tmp_path):
+    first = Archive(tmp_path / "out.npz", 2)
     first.append(make_estimate(1, 2))
-    second.append(make_estimate(2, 2))
-    assert first.partial != second.partial
+    for force in (False, True):
+        with pytest.raises(PenumbraError, match="is being written by another run"):
+            Archive(tmp_path / "out.npz", 2, force=force)
     assert recover(first.partial, tmp_path / "first.npz")[1] == 1
     np.testing.assert_array_equal(load(tmp_path / "first.npz")["frame"], [3])
-    second.close()
-    np.testing.assert_array_equal(load(tmp_path / "out.npz")["frame"], [6])
+    first.append(make_estimate(2, 2))
     first.close()
+    np.testing.assert_array_equal(load(tmp_path / "out.npz")["frame"], [3, 6])
+    assert names_in(tmp_path) == {"out.npz", "first.npz"}
+
+
+def test_scratch_files_of_killed_runs_are_left_alone(tmp_path, caplog):
+    killed = Archive(tmp_path / "out.npz", 2)
+    killed.append(make_estimate(1, 2))
+    killed._output.keep()  # as the kernel does it: closed, unlocked, and still there
+    with Archive(tmp_path / "out.npz", 2) as archive:
+        archive.append(make_estimate(2, 2))
+    assert "is left from a run that was killed" in caplog.text
+    np.testing.assert_array_equal(load(tmp_path / "out.npz")["frame"], [6])
+    assert recover(killed.partial, tmp_path / "killed.npz")[1] == 1
+
+
+@pytest.mark.parametrize("suffix", ["tmp", "partial"])
+def test_planted_links_are_neither_followed_nor_removed(tmp_path, suffix):
+    """The names of scratch files cannot be known before, not even from an earlier run's."""
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    with Archive(tmp_path / "out.npz", 2) as archive:
+        known = archive.partial.with_suffix(f".{suffix}")
+        for planted in (tmp_path / f"out.npz.{suffix}", known):
+            if not planted.exists():
+                planted.symlink_to(precious)
+        archive.append(make_estimate(1, 2))
+    assert precious.read_text() == "mine"
+    assert (tmp_path / f"out.npz.{suffix}").is_symlink()
+    assert load(tmp_path / "out.npz")["frame"] == [3]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "dangling link", "device"])
+def test_only_a_regular_file_is_replaced(tmp_path, kind):
+    out, precious = tmp_path / "out.npz", tmp_path / "precious"
+    precious.write_text("mine")
+    if kind == "pipe":
+        os.mkfifo(out)
+    elif kind == "device":
+        try:
+            os.mknod(out, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+        except PermissionError:
+            pytest.skip("only root can make a device")
+    else:
+        out.symlink_to(precious if kind == "link" else tmp_path / "nowhere")
+    before = out.lstat()
+    for force in (False, True):
+        with pytest.raises(PenumbraError, match=r"is a (link|named pipe|device)"):
+            Archive(out, 2, force=force)
+    assert (out.lstat().st_ino, out.lstat().st_mode) == (before.st_ino, before.st_mode)
+    assert precious.read_text() == "mine"
+    assert not (tmp_path / "nowhere").exists()
 
 
 @pytest.mark.parametrize("cut", [1, 100, record_dtype(2).itemsize - 1])
@@ -254,22 +314,120 @@ def test_recover_refuses_in_one_sentence(tmp_path, capsys):
         ("b.npz.partial", "exists"),
         ("c.npz.partial", "read"),
     ):
-        assert main(["recover", str(tmp_path / name)]) == 2
+        with pytest.raises(SystemExit, match="2"):
+            main(["recover", str(tmp_path / name)])
         message = capsys.readouterr().err
         assert reason in message and message.count("\n") == 1
     assert (tmp_path / "b.npz").read_bytes() == b"precious"
 
 
 def test_assembly_does_not_hold_the_run_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive_module, "CHUNK_BYTES", 1 << 20)
+    monkeypatch.setattr(records_module, "CHUNK_BYTES", 1 << 20)
     with Archive(tmp_path / "out.npz", 100) as archive:
         estimate = make_estimate(1, 100)
         for _ in range(600):
             archive.append(estimate)
         tracemalloc.start()
-        count = assemble(archive.partial, tmp_path / "copy.npz")
+        with open_output(tmp_path / "copy.npz", "out", ".npz") as output:
+            count = assemble(archive.partial, output)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert count == 600
     assert (tmp_path / "copy.npz").stat().st_size > 17 << 20
     assert peak < 5 << 20
+
+
+def scratch(tmp_path: Path, first: bytes, header: bytes, records: bytes = b"") -> Path:
+    partial = tmp_path / "damaged.npz.partial"
+    partial.write_bytes(first + header + records)
+    return partial
+
+
+DAMAGED = [
+    b"",
+    b"{",
+    b"{}\n",
+    b"null\n",
+    b"[]\n",
+    b"\xff\xfe\n",
+    b'{"k": 2}\n',
+    b'{"k": 2, "meta": []}\n',
+    b'{"k": "2", "meta": {}}\n',
+    b'{"k": true, "meta": {}}\n',
+    b'{"k": 2.0, "meta": {}}\n',
+    b'{"k": 0, "meta": {}}\n',
+    b'{"k": -1, "meta": {}}\n',
+    b'{"k": 100001, "meta": {}}\n',
+    b'{"k": 1e999, "meta": {}}\n',
+    b'{"k": 1' + 5000 * b"0" + b', "meta": {}}\n',
+    b'{"k": 2, "meta": {"deep": ' + 300_000 * b"[" + 300_000 * b"]" + b"}}\n",
+    b'{"k": 2, "meta": {}}',
+    b'{"k": 2, "meta": {"long": "' + (1 << 21) * b"x" + b'"}}\n',
+]
+
+
+@pytest.mark.parametrize("header", DAMAGED, ids=range(len(DAMAGED)))
+def test_a_damaged_header_is_a_sentence(tmp_path, header):
+    partial = scratch(tmp_path, MAGIC, header)
+    with pytest.raises(PenumbraError, match=r"^partial: the header of '.*' is damaged"):
+        recover(partial)
+    assert names_in(tmp_path) == {partial.name}
+
+
+@pytest.mark.parametrize(
+    ("first", "complaint"),
+    [
+        (b"PENUMBRA RECORDS 2\n", "another version"),
+        (MAGIC[:-1], "another version"),
+        (b"", "scratch"),
+    ],
+)
+def test_a_file_of_another_format_is_named(tmp_path, first, complaint):
+    with pytest.raises(PenumbraError, match=complaint):
+        recover(scratch(tmp_path, first, b'{"k": 2, "meta": {}}\n'))
+
+
+def test_a_header_at_its_bound_takes_no_more_memory_than_promised(tmp_path):
+    inner = b"[" + (MAX_HEADER_BYTES // 3 - 20) * b"[]," + b"[]]"
+    partial = scratch(tmp_path, MAGIC, b'{"k": 2, "meta": {"a": ' + inner + b"}}\n")
+    tracemalloc.start()
+    assert recover(partial)[1] == 0
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 << 20
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "name"])
+def test_recover_reads_regular_files_only(tmp_path, kind):
+    partial = tmp_path / "out.npz.partial"
+    if kind == "pipe":
+        os.mkfifo(partial)
+    elif kind == "folder":
+        partial.mkdir()
+    elif kind == "device":
+        partial.symlink_to("/dev/zero")
+    else:
+        partial = Path("out\0.npz.partial")
+    with pytest.raises(PenumbraError, match=r"^(partial|out): "):
+        recover(partial)
+
+
+def test_records_that_vanish_while_they_are_read_are_an_error(tmp_path):
+    archive = Archive(tmp_path / "out.npz", 2)
+    for i in range(3):
+        archive.append(make_estimate(i, 2))
+    with Records.open(archive.partial).file as file:
+        records = replace(Records.open(archive.partial), file=file)
+        os.truncate(archive.partial, 1000)
+        with pytest.raises(OSError, match="has become shorter"):
+            records.read_field("joints", 0, 3)
+    archive.discard()
+
+
+def test_a_number_that_is_no_truth_value_is_made_one(tmp_path):
+    header = b'{"k": 2, "meta": {}}\n'
+    record = bytearray(record_dtype(2).itemsize)
+    record[record_dtype(2).fields["found"][1]] = 7
+    recover(scratch(tmp_path, MAGIC, header, bytes(record)))
+    found = load(tmp_path / "damaged.npz")["found"]
+    assert found.view(np.uint8) == [1]

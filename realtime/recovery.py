@@ -1,0 +1,68 @@
+"""Makes the frames of a killed run readable: `python -m realtime.archive recover PARTIAL`."""
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from engines import command
+from engines.errors import PenumbraError
+from realtime.outputs import open_output
+from realtime.records import assemble
+
+_SCRATCH = re.compile(r"(?P<out>.+\.npz)(\.[0-9a-f]{16})?\.partial", re.DOTALL)
+
+
+def recover(partial: Path, out: Path | None = None) -> tuple[Path, int]:
+    """Turn the scratch file of a killed run into its archive; the scratch file stays.
+
+    Memory is bounded by `records.CHUNK_BYTES` and `records.MAX_HEADER_BYTES`, whatever the file
+    says.
+
+    Args:
+        partial: the scratch file, whole or cut off anywhere behind its header.
+        out: the result; the name that the run would have given it when None.
+
+    Returns:
+        The result and its number of frames.
+
+    Raises:
+        PenumbraError: `partial` is not a scratch file, or the result exists already.
+    """
+    if out is None:
+        if (name := _SCRATCH.fullmatch(partial.name)) is None:
+            raise PenumbraError(
+                f"partial: '{partial}' does not end in .npz.partial; name the result with `out`."
+            )
+        out = partial.with_name(name["out"])
+    with open_output(out, "out", ".npz", scratch_suffix=".lock") as output:
+        return out, assemble(partial, output, {"interrupted_by": "kill"})
+
+
+@dataclass(frozen=True)
+class Options:
+    """Repair the archives of killed runs."""
+
+    action: Annotated[Literal["recover"], tyro.conf.Positional]
+    """Turn OUT.npz.partial into OUT.npz."""
+    partial: Annotated[Path, tyro.conf.Positional]
+    """The scratch file beside the output."""
+    out: Path | None = None
+    """The result; by default the name that the run would have given it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; the exit status is 2 where something must be put right."""
+    # Its warning about scratch files that are left is about the one that is read here.
+    logging.getLogger("realtime.outputs").setLevel(logging.ERROR)
+    command.start(run, Options, arguments)
+
+
+def run(options: Options) -> None:
+    """Recover one archive."""
+    out, count = recover(options.partial, options.out)
+    print(f"{count} frames written to {out}; {options.partial} can be deleted now")
