@@ -99,3 +99,9 @@ def test_some_of_the_bodies() -> None:
     torch.testing.assert_close(second.camera[:, 0], bodies.camera[:, 1])
     torch.testing.assert_close(both.betas, bodies.betas)
     torch.testing.assert_close(bodies.at(0).rotvec[:, 0], bodies.rotvec[:, 0])
+
+
+def test_pick_takes_bodies_by_number() -> None:
+    betas = torch.arange(6.0).view(2, 3, 1).expand(2, 3, 10)
+    bodies = Bodies(torch.zeros(2, 3, 24, 3), betas, torch.zeros(2, 3, 3))
+    assert bodies.pick(torch.tensor([[2, 0], [1, 1]])).betas[..., 0].tolist() == [[2, 0], [4, 4]]
