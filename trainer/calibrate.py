@@ -1,5 +1,4 @@
-"""Write down what a trained flow promises and what comes of it, on people whom it was not trained
-on.
+"""Record a trained flow's predicted uncertainty and its errors, on subjects not trained on.
 
     python -m trainer.calibrate --run runs/mine --out runs/mine/errors
     python -m calib.uncertainty --fit runs/mine/errors/val_errors.npz --measure
@@ -35,13 +34,13 @@ HYPOTHESES = 100
 
 @dataclass(frozen=True)
 class CalibrateConfig:
-    """What to look at, and where to write."""
+    """Data to run on, and where to write."""
 
     run: Path = Path("runs/first")
     val: tuple[Path, ...] = (Path("runs/dataset/val"), Path("runs/ambiguous/val"))
-    """Batch of validation subjects, to fit on: ordinary and ambiguous ones."""
+    """Samples of validation subjects, to fit on: ordinary and ambiguous ones."""
     test: tuple[Path, ...] = (Path("runs/ambiguous/test"),)
-    """Batch of test subjects, to measure on."""
+    """Samples of test subjects, to measure on."""
     out: Path = Path("runs/errors")
     """Gets `val_errors.npz` and `test_errors.npz`."""
 
@@ -55,26 +54,35 @@ def errors_of(
     data: str,
     chunk: int = 250,
 ) -> CalibrationDataset:
-    """Run the flow on stored pairs, with the noise of the live system, and compare with their
-    truth.
+    """Run the flow on records with the noise of the live system, and compare with the labels.
 
     Args:
         flow: in evaluation mode.
         skeleton: of `body`.
-        raw: as stored.
-        body: that the pairs were made with.
-        data: what they are, for the record.
-        chunk: pictures at a time.
+        records: as stored.
+        body: that the records were made with.
+        data: their description, for the dataset.
+        chunk: images at a time.
     """
-    pairs, z = encode(records, body), torch.from_numpy(noise(HYPOTHESES))
-    chunks = torch.arange(pairs.size).split(chunk)
-    columns = zip(*(_errors(flow, skeleton, pairs.rows(index), z) for index in chunks), strict=True)
+    batch = encode(records, body)
+    z = torch.from_numpy(noise(HYPOTHESES))
+    chunks = torch.arange(batch.size).split(chunk)
+    columns = zip(*(_errors(flow, skeleton, batch.rows(index), z) for index in chunks), strict=True)
     error, cov, ray, p_visible, entropy, far, far_std = (np.concatenate(parts) for parts in columns)
-    seen = np.full((pairs.size, 24), np.nan)
+    landmark_visibility = np.full((batch.size, 24), np.nan)
     for landmark in LIMBS:
-        seen[:, JOINT_OF_LANDMARK[landmark]] = records["visibility"][:, landmark]
+        landmark_visibility[:, JOINT_OF_LANDMARK[landmark]] = records["visibility"][:, landmark]
     return CalibrationDataset(
-        error, cov, ray, pairs.visible.numpy() > 0.5, p_visible, entropy, seen, far, far_std, data
+        error,
+        cov,
+        ray,
+        batch.visible.numpy() > 0.5,
+        p_visible,
+        entropy,
+        landmark_visibility,
+        far,
+        far_std,
+        data,
     )
 
 
@@ -99,7 +107,7 @@ def _errors(
 
 
 def describe(counts: dict[Path, int], who: str) -> str:
-    """What was looked at, for people to read."""
+    """Describe the data in a sentence."""
     parts = " and ".join(
         f"{count} of {folder.parent.name}/{folder.name}" for folder, count in counts.items()
     )
@@ -110,11 +118,12 @@ def main(config: CalibrateConfig) -> None:
     """Write both files.
 
     Raises:
-        PenumbraError: if the run or a folder of pairs is missing, or none was named.
+        PenumbraError: if the run or a folder of samples is missing, or none was named.
     """
     if not (config.val and config.test):
-        raise PenumbraError("--val and --test: name at least one folder of pairs for each.")
-    flow, skeleton = load_flow(config.run), load_method(config.run).priors.skeleton
+        raise PenumbraError("--val and --test: name at least one folder of samples for each.")
+    flow = load_flow(config.run)
+    skeleton = load_method(config.run).priors.skeleton
     body = BodyModel.load(load_config(config.run).body)
     for split, who, folders in (("val", "validation", config.val), ("test", "test", config.test)):
         parts = {folder: read(folder, body) for folder in folders}
@@ -127,7 +136,8 @@ def main(config: CalibrateConfig) -> None:
         errors_of(flow, skeleton, records, body, data).save(path)
         print(f"{path}: {data}")
     print(
-        f"next: python -m calib.uncertainty --fit {config.out}/val_errors.npz --measure {config.out}/test_errors.npz"
+        f"next: python -m calib.uncertainty --fit {config.out}/val_errors.npz "
+        f"--measure {config.out}/test_errors.npz"
     )
 
 

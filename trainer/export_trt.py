@@ -74,7 +74,8 @@ def export(model: Path, precision: str, hypotheses: int, folder: Path = BUILT) -
     worst = max(error.values())
     if not worst <= TOLERANCE[precision]:  # Also where it is NaN.
         raise PenumbraError(
-            f"--precision: the {precision} plan of {model.name} is off by {worst:.1e}; nothing is kept."
+            f"--precision: the {precision} plan of {model.name} is off by {worst:.1e}; nothing is "
+            "kept."
         )
     machine = this_machine()
     path = plan_path(model, machine, precision, folder)
@@ -89,7 +90,8 @@ def export(model: Path, precision: str, hypotheses: int, folder: Path = BUILT) -
     )
     write_plan(path, plan, manifest)
     print(
-        f"{model.name}: {path} ({len(plan) / 2**20:.1f} MiB), off by at most {worst:.1e} of each output's range"
+        f"{model.name}: {path} ({len(plan) / 2**20:.1f} MiB), off by at most {worst:.1e} of each "
+        "output's range"
     )
     return path
 

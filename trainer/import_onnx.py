@@ -92,7 +92,8 @@ def main(config: ImportConfig) -> None:
     (config.out / "scores.json").write_text(json.dumps(model.record["validation"], indent=2) + "\n")
     (config.out / "config.json").write_text(json.dumps(model.record["trained"], indent=2) + "\n")
     print(
-        f"{config.out}: a run that can be scored, calibrated and started from; exported again it differs by {difference:.1e}"
+        f"{config.out}: a run that can be scored, calibrated and started from; exported again it "
+        f"differs by {difference:.1e}"
     )
 
 

@@ -1,7 +1,7 @@
-"""Training pairs without rendering: random bodies, whose landmarks are their joints plus noise; and
-tiny methods.
+"""Training samples without rendering: random bodies with noisy joints as landmarks; tiny methods.
 
-`random_records` has the form of a file of `trainer.synthesize`, `random_batch` that of `trainer.data.samples`.
+`random_records` has the form of a file of `trainer.synthesize`, `random_batch` that of
+`trainer.data.samples`.
 """
 
 import dataclasses

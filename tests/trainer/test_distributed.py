@@ -24,6 +24,7 @@ from trainer.methods.mhentropy import MHEntropyConfig
 from trainer.methods.registry import MethodConfigs
 from trainer.runs.config import TrainConfig
 
+pytestmark = pytest.mark.slow
 FIRST, STEPS = 4, 7
 """Where the run is handed from one number of processes to the other, and where it ends."""
 LEARNING_RATE = 1e-3
@@ -33,8 +34,9 @@ NOISE = 0.02 * LEARNING_RATE
 
 @pytest.fixture(scope="module")
 def config(body: BodyModel, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    """Labelled pairs and unlabelled video; perturbed anew after three steps; no dropout, which each
-    process draws itself.
+    """Labelled samples and unlabelled video, perturbed anew after three steps.
+
+    There is no dropout, which each process draws itself.
     """
     folder = tmp_path_factory.mktemp("distributed")
     for name, seed in (("dataset/train", 1), ("dataset/val", 2), ("video", 3)):
@@ -42,22 +44,41 @@ def config(body: BodyModel, tmp_path_factory: pytest.TempPathFactory) -> TrainCo
         people = random_records(20, seed, body)
         np.savez(folder / name / "00000.npz", **(unlabelled(people) if name == "video" else people))
     return TrainConfig(
-        dataset=folder / "dataset", unlabelled=folder / "video", run=folder / "one", steps=FIRST, batch=8, unlabelled_batch=4, warmup=2,
-        learning_rate=LEARNING_RATE, epoch=3, evaluate_samples=4, threads=torch.get_num_threads(),
+        dataset=folder / "dataset",
+        unlabelled=folder / "video",
+        run=folder / "one",
+        steps=FIRST,
+        batch=8,
+        unlabelled_batch=4,
+        warmup=2,
+        learning_rate=LEARNING_RATE,
+        epoch=3,
+        evaluate_samples=4,
+        threads=torch.get_num_threads(),
         encoder=dataclasses.replace(TINY_ENCODER, dropout=0.0),
         methods=MethodConfigs(mhentropy=MHEntropyConfig(flow=TINY)),
-    )  # fmt: skip
+    )
 
 
 def command_line(config: TrainConfig) -> list[str]:
     """What a user types for this configuration."""
     options = {
-        "dataset": config.dataset, "unlabelled": config.unlabelled, "run": config.run, "steps": config.steps, "batch": config.batch,
-        "unlabelled-batch": config.unlabelled_batch, "warmup": config.warmup, "learning-rate": config.learning_rate,
-        "epoch": config.epoch, "evaluate-samples": config.evaluate_samples, "encoder.width": config.encoder.width,
-        "encoder.blocks": config.encoder.blocks, "encoder.dropout": config.encoder.dropout,
-        "methods.mhentropy.flow.couplings": TINY.couplings, "methods.mhentropy.flow.hidden": TINY.hidden,
-    }  # fmt: skip
+        "dataset": config.dataset,
+        "unlabelled": config.unlabelled,
+        "run": config.run,
+        "steps": config.steps,
+        "batch": config.batch,
+        "unlabelled-batch": config.unlabelled_batch,
+        "warmup": config.warmup,
+        "learning-rate": config.learning_rate,
+        "epoch": config.epoch,
+        "evaluate-samples": config.evaluate_samples,
+        "encoder.width": config.encoder.width,
+        "encoder.blocks": config.encoder.blocks,
+        "encoder.dropout": config.encoder.dropout,
+        "methods.mhentropy.flow.couplings": TINY.couplings,
+        "methods.mhentropy.flow.hidden": TINY.hidden,
+    }
     return [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
 

@@ -48,15 +48,23 @@ def records(body: BodyModel) -> RawRecords:
 
 @pytest.fixture
 def config(tmp_path: Path, body: BodyModel) -> TrainConfig:
-    """Six steps on a folder of pairs, which are perturbed anew after every second."""
+    """Six steps on a folder of samples, which are perturbed anew after every second."""
     for split, seed in (("train", 1), ("val", 2)):
         (tmp_path / "dataset" / split).mkdir(parents=True)
         np.savez(tmp_path / "dataset" / split / "00000.npz", **random_records(12, seed, body))
     return TrainConfig(
-        dataset=tmp_path / "dataset", run=tmp_path / "run", steps=6, batch=8, warmup=2, threads=torch.get_num_threads(),
-        evaluate_every=4, checkpoint_every=3, epoch=2, encoder=TINY_ENCODER,
+        dataset=tmp_path / "dataset",
+        run=tmp_path / "run",
+        steps=6,
+        batch=8,
+        warmup=2,
+        threads=torch.get_num_threads(),
+        evaluate_every=4,
+        checkpoint_every=3,
+        epoch=2,
+        encoder=TINY_ENCODER,
         methods=MethodConfigs(mhentropy=MHEntropyConfig(flow=TINY)),
-    )  # fmt: skip
+    )
 
 
 def start(config: TrainConfig, records: RawRecords, body: BodyModel) -> Training:
@@ -201,6 +209,7 @@ def test_one_picture_that_is_not_finite_spoils_its_step_only(
     )
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(
     config: TrainConfig, records: RawRecords, body: BodyModel
 ) -> None:
@@ -246,7 +255,7 @@ def test_the_averaged_weights_follow(
         torch.testing.assert_close(training.average.state_dict()[name], mean)
 
 
-def test_unlabelled_video_supervises_beside_the_pairs(
+def test_unlabelled_video_supervises_besides_the_samples(
     config: TrainConfig, records: RawRecords, body: BodyModel, tmp_path: Path
 ) -> None:
     (tmp_path / "video").mkdir()
@@ -274,7 +283,7 @@ def test_unlabelled_video_supervises_beside_the_pairs(
         twice[name] - none[name], 2 * (once[name] - none[name]), atol=1e-3, rtol=1e-3
     )
     # What a landmark network is sure of is not what can be seen: visibility is learnt from labelled
-    # pairs only.
+    # samples only.
     name = "flow.conditioner.visible.weight"
     torch.testing.assert_close(once[name], none[name])
 

@@ -1,3 +1,1 @@
-"""Training pairs: what the landmark network said, beside the truth; as stored, perturbed, exact,
-and as tensors.
-"""
+"""Training samples: rendered, stored, augmented, with exact landmarks, and as tensors."""

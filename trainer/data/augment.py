@@ -1,9 +1,8 @@
-"""More pairs out of each pair: move the truth a little, and the landmarks that see it along with
-it.
+"""Augmentation: move the true body a little, and the landmarks of its visible joints with it.
 
-The landmark network's error at each landmark stays what it was; only the body under it changes. A
-landmark of a hidden joint stays where it is, because the network could not have seen the change. So
-every render teaches a small neighbourhood of poses and shapes instead of a single one, with
+The landmark network's error at each landmark stays as it was; only the body under it changes. A
+landmark of an occluded joint stays in place, because the network could not have seen the change. So
+every rendering teaches a small neighbourhood of poses and shapes instead of a single one, with
 failures that are still the network's own.
 """
 
@@ -18,25 +17,29 @@ from engines.rotations import exp_so3, log_so3
 from trainer.motion.anatomy import MIRRORED_JOINTS, mirror_pose
 
 # fmt: off
-MIRRORED_LANDMARKS = (0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15, 18, 17, 20, 19, 22, 21, 24, 23, 26, 25,
-                      28, 27, 30, 29, 32, 31)
+MIRRORED_LANDMARKS = (
+    0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15, 18, 17, 20, 19, 22, 21, 24, 23, 26,
+    25, 28, 27, 30, 29, 32, 31,
+)
 """Which landmark takes each one's place in a mirror."""
-JOINT_OF_LANDMARK = (15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 16, 17, 18, 19, 20, 21, 22, 23, 22, 23, 22, 23,
-                     1, 2, 4, 5, 7, 8, 7, 8, 10, 11)
+JOINT_OF_LANDMARK = (
+    15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 16, 17, 18, 19, 20, 21, 22, 23, 22, 23, 22, 23, 1,
+    2, 4, 5, 7, 8, 7, 8, 10, 11,
+)
 """The SMPL joint that each of BlazePose's landmarks moves with."""
 # fmt: on
 HIPS = [1, 2]
 RawRecords = dict[str, np.ndarray]
-"""Batch as `trainer.synthesize` stores them, N rows in each array."""
+"""Samples as `trainer.synthesize` stores them: arrays of N rows by name."""
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How far the truth is moved."""
+    """How far bodies are moved."""
 
     max_rad: float = 0.2
-    """Largest standard deviation of the rotation added to each joint; every pair draws its own
-    below it.
+    """Largest standard deviation of the rotation added to each joint; every sample draws
+    its own below it.
     """
     root_rad: float = 0.1
     """The same for the orientation."""
@@ -47,7 +50,7 @@ class AugmentConfig:
 def perturb(
     records: RawRecords, body: BodyModel, config: AugmentConfig, rng: np.random.Generator
 ) -> RawRecords:
-    """Move the truth of each pair and what the network saw of it."""
+    """Move the true body of each sample and the landmarks of its visible joints."""
     count = len(records["rotvec"])
     delta = rng.uniform(0, config.max_rad, (count, 1, 1)) * rng.standard_normal((count, 24, 3))
     delta[:, 0] *= config.root_rad / max(config.max_rad, 1e-9)
@@ -57,20 +60,20 @@ def perturb(
     )
     before = joints_in_camera(records["rotvec"], records["betas"], records["pelvis"], body)
     after = joints_in_camera(rotvec, mixed, records["pelvis"], body)
-    seen = records["joint_visible"][:, JOINT_OF_LANDMARK, None].astype(np.float64)
+    visible = records["joint_visible"][:, JOINT_OF_LANDMARK, None].astype(np.float64)
     focal, distance = records["focal"][:, None, None], records["pelvis"][:, 2]
     moved = after[:, JOINT_OF_LANDMARK] - before[:, JOINT_OF_LANDMARK]
     moved_hips = (after[:, HIPS] - before[:, HIPS]).mean(1, keepdims=True)
     flow = focal * (_flat(after) - _flat(before))[:, JOINT_OF_LANDMARK]
-    relative = seen * (moved - moved_hips)
+    relative = visible * (moved - moved_hips)
     changed = {
-        "points": records["points"] + seen * flow,
+        "points": records["points"] + visible * flow,
         "depth": records["depth"] + relative[..., 2] * (records["focal"] / distance)[:, None],
         "world": records["world"] + relative,
         "rotvec": rotvec,
         "betas": mixed,
     }
-    # A joint that came close to the camera has no sensible flow: such a pair stays as it was.
+    # A joint that came close to the camera has no sensible flow: such a sample stays as it was.
     ok = after[..., 2].min(1) > 0.3
     kept = {
         key: np.where(ok.reshape(-1, *[1] * (new.ndim - 1)), new, records[key])
@@ -80,7 +83,7 @@ def perturb(
 
 
 def mirror(records: RawRecords) -> RawRecords:
-    """The picture and the person in a mirror that stands upright beside them."""
+    """Mirror image and person, left to right."""
     landmarks, joints = list(MIRRORED_LANDMARKS), list(MIRRORED_JOINTS)
     points, world = records["points"][:, landmarks], records["world"][:, landmarks]
     points[..., 0] = records["size"][:, :1] - points[..., 0]
@@ -108,7 +111,7 @@ def mirror(records: RawRecords) -> RawRecords:
 def _mirrored_crop(
     crop_from_image: Float[np.ndarray, "N 2 3"], size: Int[np.ndarray, "N 2"]
 ) -> np.ndarray:
-    """The map into the mirrored crop from the mirrored picture."""
+    """Return the affine map from the mirrored image to the mirrored crop."""
     out = crop_from_image.copy()
     out[:, 0, 2] = CROP - (out[:, 0, 0] * size[:, 0] + out[:, 0, 2])
     out[:, 1, 2] += out[:, 1, 0] * size[:, 0]

@@ -2,7 +2,7 @@
 network saw.
 
 What is left is the question that the methods differ in: which bodies fit some points of the plane.
-No network's errors blur it, and none of its guesses at depth and at what is hidden answer it.
+No network's errors blur it, and none of its guesses at depth and at what is occluded answer it.
 """
 
 from typing import Literal
@@ -15,27 +15,26 @@ from engines.types import NUM_JOINTS, PARENTS
 from trainer.data.augment import JOINT_OF_LANDMARK, RawRecords, joints_in_camera
 
 LandmarkSource = Literal["rendered", "exact"]
-"""Landmarks as the landmark network saw the picture, or exact."""
+"""Landmarks as the landmark network gives them, or exact."""
 
 
 LONE_HEIGHT = 0.3
-"""Of somebody of whom no bone is seen, as a share of the picture's longer side."""
+"""Height of a person of whom no bone is visible, as a share of the image's longer side."""
 
 
 def with_landmark_source(
     records: RawRecords, body: BodyModel, landmark_source: LandmarkSource
 ) -> RawRecords:
-    """The pairs in one of the two forms."""
+    """Return the records with landmarks from one of the two sources."""
     return exact(records, body) if landmark_source == "exact" else records
 
 
 def exact(records: RawRecords, body: BodyModel) -> RawRecords:
-    """The same people as exact projected landmarks: no depth, no world coordinates, and hidden ones
-    only masked out.
+    """Replace landmarks by exact projections without depth and world coordinates; mask occluded ones.
 
-    A masked landmark lies where the mean body would have it that stands upright about the seen
-    ones, as large as the seen bones are long. That says nothing new, and keeps the person's size
-    defined when little is seen.
+    A masked landmark lies where the mean body would have it that stands upright about the visible
+    ones, as large as the visible bones are long. That says nothing new, and keeps the person's size
+    defined when little is visible.
     """
     joints = joints_in_camera(records["rotvec"], records["betas"], records["pelvis"], body)
     px = (
@@ -44,13 +43,13 @@ def exact(records: RawRecords, body: BodyModel) -> RawRecords:
     )
     visible = records["joint_visible"].astype(bool)
     guess = _upright(px, visible, records["size"].max(1), body)
-    seen = visible[:, JOINT_OF_LANDMARK]
-    points = np.where(seen[..., None], px[:, JOINT_OF_LANDMARK], guess[:, JOINT_OF_LANDMARK])
-    flat, probability = np.zeros(seen.shape, np.float32), seen.astype(np.float32)
+    visible = visible[:, JOINT_OF_LANDMARK]
+    points = np.where(visible[..., None], px[:, JOINT_OF_LANDMARK], guess[:, JOINT_OF_LANDMARK])
+    flat, probability = np.zeros(visible.shape, np.float32), visible.astype(np.float32)
     changed = {
         "points": points.astype(np.float32),
         "depth": flat,
-        "world": np.zeros((*seen.shape, 3), np.float32),
+        "world": np.zeros((*visible.shape, 3), np.float32),
     }
     return records | changed | {"visibility": probability, "presence": probability}
 
@@ -64,8 +63,8 @@ def _upright(
     """Joints of the mean body in the T-pose, px: the least foreshortened visible bone gives its
     scale.
 
-    Where no bone is visible it is `LONE_HEIGHT` of the picture's longer side tall, and where
-    nothing is, in the middle of a picture that is as wide as it is high.
+    Where no bone is visible it is `LONE_HEIGHT` of the image's longer side tall, and where
+    nothing is, in the middle of a image that is as wide as it is high.
     """
     child, parent = np.arange(1, NUM_JOINTS), np.array(PARENTS[1:])
     length = np.linalg.norm(body.J_template[child] - body.J_template[parent], axis=1)
@@ -77,5 +76,5 @@ def _upright(
     rest = scale * (body.J_template[:, :2] * [1, -1])
     count = np.maximum(visible.sum(1), 1)[:, None]
     middle = (np.where(visible[..., None], px - rest, 0)).sum(1) / count
-    nobody = ~visible.any(1)[:, None]
-    return rest + np.where(nobody, side[:, None] / 2, middle)[:, None]
+    unseen = ~visible.any(1)[:, None]
+    return rest + np.where(unseen, side[:, None] / 2, middle)[:, None]

@@ -23,7 +23,7 @@ class NoiseConfig:
 
 
 def with_noise(features: Tensor, config: NoiseConfig, rng: StepRng) -> Tensor:
-    """Perturb features (their order is `engines.flow.features.landmark_features`'s); each picture
+    """Perturb features (their order is `engines.flow.features.landmark_features`'s); each image
     has its own strength.
     """
     std = torch.zeros(NUM_FEATURES)

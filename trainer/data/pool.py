@@ -1,6 +1,4 @@
-"""The pairs of an epoch, all in memory: half as they were seen or nearly so, half mirrored,
-perturbed anew every epoch.
-"""
+"""The samples of an epoch, all in memory: half as recorded, half mirrored, all perturbed."""
 
 import numpy as np
 import torch
@@ -15,8 +13,9 @@ _CHUNK = 4096
 
 
 class Pool:
-    """Every training pair twice, straight and mirrored. A function of (seed, epoch) and the data,
-    nothing else.
+    """Every training sample twice, straight and mirrored.
+
+    It is a function of (seed, epoch) and the records, nothing else.
     """
 
     def __init__(
@@ -31,9 +30,9 @@ class Pool:
         """Augment and encode.
 
         Args:
-            raw: training pairs as they are stored.
-            body: the one that they show.
-            config: how far truth and landmarks are moved.
+            records: training split, as stored.
+            body: that the records were made with.
+            config: how far bodies and landmarks are moved.
             seed: of the run.
             epoch: counts how often the pool was made.
             landmark_source: which landmarks.
@@ -52,9 +51,9 @@ class Pool:
 
     @property
     def size(self) -> int:
-        """How many pairs there are to choose from."""
+        """Number of samples."""
         return self._samples.size
 
     def batch(self, rows: Tensor) -> Batch:
-        """Some pairs, by row number below `size`."""
+        """Select samples by number, below `size`."""
         return self._samples.rows(rows)

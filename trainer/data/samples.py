@@ -1,4 +1,4 @@
-"""Training pairs: the files of `trainer.synthesize` as the flow's inputs and targets."""
+"""Training samples: stored records as the network's input and its labels."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -20,43 +20,44 @@ from trainer.model.kinematics import camera_from_pelvis, project
 
 
 class Batch(NamedTuple):
-    """N pairs; every field's first axis is N."""
+    """N samples: what the network is given of each image, and its labels."""
 
-    features: Tensor
-    R_anchor: Tensor
-    """(N, 3, 3), body axes in the view."""
-    half_size: Tensor
-    """(N,) size of the person on the plane z = 1."""
-    crop_from_view: Tensor
-    """(N, 3, 3) homography from points of the view to px of the 256 px crop that the landmark
-    network saw.
-    """
-    rotvec: Tensor
-    """(N, 24, 3) true rotations, row 0 relative to the anchor."""
-    betas: Tensor
-    camera: Tensor
-    joints: Tensor
-    """(N, 24, 3) true joints in the view, metres."""
-    target: Tensor
-    """(N, 24, 2) the same on the plane z = 1 in units of `half_size`."""
-    visible: Tensor
-    """(N, 24) 1 where a joint is seen."""
+    features: Float[Tensor, "N F"]
+    """The network's input; `engines.flow.features` has its layout."""
+    R_anchor: Float[Tensor, "N 3 3"]
+    """Body axes in the view, as the torso's landmarks suggest them."""
+    half_size: Float[Tensor, "N"]
+    """Half the person's size on the plane z = 1 of the view."""
+    crop_from_view: Float[Tensor, "N 3 3"]
+    """Homography from points of the view to px of the landmark network's 256 px crop."""
+    rotvec: Float[Tensor, "N 24 3"]
+    """True rotations, row 0 relative to the anchor."""
+    betas: Float[Tensor, "N 10"]
+    """True shape."""
+    camera: Float[Tensor, "N 3"]
+    """Position of the true pelvis as `trainer.model.bodies` encodes it."""
+    joints: Float[Tensor, "N 24 3"]
+    """True joints in the view, metres."""
+    target: Float[Tensor, "N 24 2"]
+    """True joints on the plane z = 1 in units of `half_size`."""
+    visible: Float[Tensor, "N 24"]
+    """1 where a joint is visible."""
 
     def bodies(self) -> Bodies:
-        """The truth as one body a picture."""
+        """Return the true bodies, one per image."""
         return Bodies(self.rotvec[:, None], self.betas[:, None], self.camera[:, None])
 
     def rows(self, index: Tensor) -> "Batch":
-        """Some of the pairs."""
+        """Select samples by number."""
         return Batch(*(field[index] for field in self))
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same pairs on a device."""
+        """Return the same samples on a device."""
         return Batch(*(field.to(device) for field in self))
 
     @property
     def size(self) -> int:
-        """N."""
+        """Number of samples."""
         return len(self.half_size)
 
 
@@ -67,14 +68,14 @@ def landmark_record(
     window: Float[np.ndarray, "4"],
     crop_from_image: Float[np.ndarray, "2 3"],
 ) -> dict[str, np.ndarray]:
-    """What a stored pair says of a picture, beside the truth.
+    """Return the fields of a stored record that are not labels.
 
     Args:
-        found: by the landmark network.
-        focal: px; the principal point is the middle of the picture.
-        size: (width, height) px of the picture.
-        window: left, top, right, bottom of the part of it that can be seen, px.
-        crop_from_image: affine map to px of the crop that the network saw.
+        found: landmarks of the person.
+        focal: px; the principal point is the middle of the image.
+        size: (width, height) px of the image.
+        window: left, top, right, bottom of the part of it that has content, px.
+        crop_from_image: affine map to px of the landmark network's crop.
     """
     return {
         "points": found.points.astype(np.float32),
@@ -111,13 +112,13 @@ def read(
     files = sorted(folder.glob("*.npz"))[:shards]
     if not files:
         raise PenumbraError(
-            f"{folder} holds no training pairs: run python -m trainer.{writer} first."
+            f"{folder}: holds no training samples; run python -m trainer.{writer} first."
         )
     records = [_shard(file) for file in files]
     for file, record in zip(files, records, strict=True):
         if (name := str(record.pop("body", body.name))) != body.name:
             raise PenumbraError(
-                f"{file} was made with the body {name}, not with {body.name}: give the right --body."
+                f"{file}: was made with the body {name}, not with {body.name}; give the right body."
             )
     return {key: np.concatenate([record[key] for record in records]) for key in records[0]}
 
@@ -127,7 +128,7 @@ def _shard(file: Path) -> RawRecords:
         return read_npz(file, but=("map",))  # of earlier versions; nothing reads it
     except ValueError as error:
         raise PenumbraError(
-            f"{file} is no shard of pairs ({error}): delete it and make it again."
+            f"{file}: is no shard of samples ({error}); delete it and make it again."
         ) from error
 
 
@@ -136,18 +137,16 @@ def encode(
     body: BodyModel,
     joints_cam: Float[np.ndarray, "N 24 3"] | None = None,
 ) -> Batch:
-    """What the network said as features, the truth in the view that they define.
+    """Encode landmarks as features, and express the labels in the view that these define.
 
     Args:
-        raw: as stored.
-        body: that its poses and shapes belong to.
+        records: as stored.
+        body: that their poses and shapes belong to.
         joints_cam: true joints, camera frame, metres, where they are known better than from pose
             and shape; NaN elsewhere.
     """
-    size, focal = (
-        records["size"][:, None, :].astype(np.float64),
-        records["focal"].astype(np.float64),
-    )
+    size = records["size"][:, None, :].astype(np.float64)
+    focal = records["focal"].astype(np.float64)
     rays = (records["points"] - size / 2) / focal[:, None, None]
     low, high = records["window"][:, None, :2], records["window"][:, None, 2:]
     inside = ((records["points"] >= low) & (records["points"] < high)).all(-1)
@@ -164,8 +163,9 @@ def encode(
     rotvec = records["rotvec"].astype(np.float64)
     rotvec[:, 0] = log_so3(np.swapaxes(view.R_view_anchor, -1, -2) @ R_view @ exp_so3(rotvec[:, 0]))
     posed = joints_in_camera(records["rotvec"], records["betas"], records["pelvis"], body)
-    truth = posed if joints_cam is None else np.where(np.isfinite(joints_cam), joints_cam, posed)
-    joints, half_size = _tensor(truth @ view.R_cam_view), _tensor(view.half_size)
+    known = posed if joints_cam is None else np.where(np.isfinite(joints_cam), joints_cam, posed)
+    joints = _tensor(known @ view.R_cam_view)
+    half_size = _tensor(view.half_size)
     return Batch(
         features=torch.from_numpy(features),
         R_anchor=_tensor(view.R_view_anchor),
@@ -180,8 +180,8 @@ def encode(
     )
 
 
-def _homography(records: RawRecords) -> np.ndarray:
-    """(N, 3, 3) from points of the camera to px of the crop."""
+def _homography(records: RawRecords) -> Float[np.ndarray, "N 3 3"]:
+    """Return the maps from points of the camera frame to px of the crop."""
     K = np.zeros((len(records["focal"]), 3, 3))
     K[:, 0, 0] = K[:, 1, 1] = records["focal"]
     K[:, :2, 2] = records["size"] / 2

@@ -1,4 +1,4 @@
-"""The pictures of a video file, for what is watched to its end."""
+"""The frames of a video file that is read to its end."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from engines.errors import PenumbraError
 
 
 def read_frames(video: Path, argument: str) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """Every picture, BGR.
+    """Yield every frame, BGR.
 
     Args:
         video: file.

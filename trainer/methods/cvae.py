@@ -1,12 +1,12 @@
 """Conditional variational autoencoder (Sharma et al., ICCV 2019): a small latent, decoded beside
-the picture's vector.
+the image's vector.
 
-The latent's prior is a standard normal whatever the picture. Under `3d` a recognition network sees
-the true body and the picture; reconstruction and divergence are the usual bound. As draws come from
-the prior, not from recognition, bodies decoded from the prior's centre are drawn to the truth too
-(the hybrid objective of Sohn et al., NIPS 2015).
+The latent's prior is a standard normal whatever the image. Under `3d` a recognition network sees
+the true body and the image; reconstruction and divergence are the usual bound. As draws come from
+the prior, not from recognition, bodies decoded from the prior's centre are drawn to the true body
+too (the hybrid objective of Sohn et al., NIPS 2015).
 
-Under `2d-vis` there is no true body to recognise. The recognition network then sees the picture
+Under `2d-vis` there is no true body to recognise. The recognition network then sees the image
 alone, and the bound is that of the visible 2D joints and the prior; bodies decoded from the
 latent's prior have to explain the same. Nothing in this rewards
 spread: the decoder may ignore the latent.
@@ -50,7 +50,7 @@ class CVAEConfig:
 
 
 class Recognition(nn.Module):
-    """q(z | picture, what is known of the body): a diagonal Gaussian, standard normal at the
+    """q(z | image, what is known of the body): a diagonal Gaussian, standard normal at the
     start.
     """
 
@@ -62,19 +62,19 @@ class Recognition(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(
-        self, seen: Float[Tensor, "B I"]
+        self, inputs: Float[Tensor, "B I"]
     ) -> tuple[Float[Tensor, "B Z"], Float[Tensor, "B Z"]]:
         """Mean and log standard deviation; the latter never leaves [-5, 5]."""
-        mean, raw = self.last(self.layers(seen)).chunk(2, -1)
+        mean, raw = self.last(self.layers(inputs)).chunk(2, -1)
         return mean, 5.0 * torch.tanh(raw / 5.0)
 
 
 class Decoder(nn.Module):
-    """The picture's vector and a latent to a body's numbers, starting near the T-pose."""
+    """The image's vector and a latent to a body's numbers, starting near the T-pose."""
 
     def __init__(self, config: CVAEConfig, width: int) -> None:
         super().__init__()
-        self.from_picture = nn.Linear(width, config.hidden)
+        self.from_image = nn.Linear(width, config.hidden)
         self.from_latent = nn.Linear(config.latent, config.hidden)
         self.middle = nn.Linear(config.hidden, config.hidden)
         self.last = nn.Linear(config.hidden, BODY_DIM)
@@ -87,7 +87,7 @@ class Decoder(nn.Module):
 
     def forward(self, h: Float[Tensor, "B W"], z: Float[Tensor, "B S Z"]) -> Bodies:
         """(B, S) bodies."""
-        u = nn.functional.silu(self.from_picture(h)[:, None] + self.from_latent(z))
+        u = nn.functional.silu(self.from_image(h)[:, None] + self.from_latent(z))
         u = u + nn.functional.silu(self.middle(u))
         return bodies_from_vector(self.last(u))
 
@@ -115,7 +115,7 @@ class CVAE(Method):
         recognised = mean[:, None] + log_std[:, None].exp() * z[:, 1:2]
         bodies = self.decoder(h, torch.cat([recognised, z[:, :1], z[:, 2:]], 1))
         divergence = _divergence(mean, log_std).mean()
-        loss = self._seen if self.supervision == "2d-vis" else self._true
+        loss = self._loss_2d if self.supervision == "2d-vis" else self._loss_3d
         total, losses = loss(batch, bodies)
         losses["divergence"] = divergence
         return total + self.config.divergence * divergence, losses
@@ -125,7 +125,7 @@ class CVAE(Method):
             return h
         return torch.cat([h, vector_from_bodies(batch.bodies())[:, 0]], -1)
 
-    def _seen(self, batch: Batch, bodies: Bodies) -> tuple[Tensor, Losses]:
+    def _loss_2d(self, batch: Batch, bodies: Bodies) -> tuple[Tensor, Losses]:
         """Reprojection and prior: of the recognised body, and of the mean of those from the
         latent's prior.
         """
@@ -140,11 +140,10 @@ class CVAE(Method):
             losses | {"recognised_reprojection": more["reprojection"]}
         )
 
-    def _true(self, batch: Batch, bodies: Bodies) -> tuple[Tensor, Losses]:
-        """Distance to the truth and reprojection: of the recognised body, and of the one from the
-        prior's centre.
-        """
-        config, bodies = self.config, bodies.at(slice(2))
+    def _loss_3d(self, batch: Batch, bodies: Bodies) -> tuple[Tensor, Losses]:
+        """3D loss and reprojection: of the recognised body, and of that from the prior's centre."""
+        config = self.config
+        bodies = bodies.at(slice(2))
         joints = self.priors.joints(batch, bodies)
         recognised, more = self.priors.loss_3d(batch, bodies.at(0), joints[:, :1], config.loss_3d)
         center, losses = self.priors.loss_3d(batch, bodies.at(1), joints[:, 1:], config.loss_3d)
@@ -157,7 +156,7 @@ class CVAE(Method):
     def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         """Latents from the prior, decoded; number 0 is its centre.
 
-        There is no density: the bodies of a picture lie on a surface of as many dimensions as the
+        There is no density: the bodies of an image lie on a surface of as many dimensions as the
         latent has.
         """
         z = rng.normal(batch.size, count, self.config.latent)

@@ -1,4 +1,4 @@
-"""Deterministic regression (HMR, Kanazawa et al., CVPR 2018): one body a picture.
+"""Deterministic regression (HMR, Kanazawa et al., CVPR 2018): one body per image.
 
 Our prior stands in for its adversarial one; the rotations are regressed in 6D, as its successors
 do.
@@ -64,7 +64,7 @@ class HMR(Method):
         self.regressor = Regressor(encoder)
 
     def forward(self, batch: Batch, rng: StepRng) -> tuple[Tensor, Losses]:
-        """Distance to the truth and reprojection under `3d`; reprojection and prior under
+        """Distance to the true body and reprojection under `3d`; reprojection and prior under
         `2d-vis`.
         """
         bodies = self.regressor(batch)

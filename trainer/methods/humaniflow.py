@@ -9,7 +9,7 @@ rational-quadratic spline, Durkan et al. 2019, then scale and shift), the radial
 exponential map of `trainer.model.so3`. Its ball has radius $\pi$ (the original: $1.5 \pi$), so
 every rotation has one pre-image and the density is exact. The original walks through 23 joints one
 by one; here all joints at the same depth of the tree go together, each with its own weights, and
-the shape enters beside the rotations above, so that most of the work is done once a picture.
+the shape enters besides the rotations above, so that most of the work is done once per image.
 
 Tensors inside the flow have the joint first: (n joints, M = B S bodies, numbers).
 """
@@ -71,12 +71,12 @@ class TreeFlowConfig:
 
 @dataclass(frozen=True)
 class HuManiFlowConfig:
-    """Weights, all per picture."""
+    """Weights, all per image."""
 
     flow: TreeFlowConfig = field(default_factory=TreeFlowConfig)
     loss_2d: Loss2DConfig = field(default_factory=Loss2DConfig)
     samples: int = 3
-    """Bodies drawn a picture, beside the point estimate; the original draws 8."""
+    """Bodies drawn per image, besides the point estimate; the original draws 8."""
     likelihood: float = 1.0
     """Under `3d`: of pose and shape."""
     reprojection: float = 0.2
@@ -92,10 +92,10 @@ class HuManiFlowConfig:
 
 
 class ImageContext(NamedTuple):
-    """What a picture says, computed once for all its hypotheses."""
+    """What an image says, computed once for all its hypotheses."""
 
     shared: Float[Tensor, "23 B C"]
-    """What each joint takes from the picture, its orientation and camera included."""
+    """What each joint takes from the image, its orientation and camera included."""
     root: Float[Tensor, "B 3 3"]
     camera: Float[Tensor, "B 3"]
     betas: Float[Tensor, "B 10"]
@@ -163,7 +163,7 @@ class SplineCoupling(nn.Module):
 
 
 class TreeFlow(nn.Module):
-    """q(pose, shape | picture), and the regressed orientation and camera."""
+    """q(pose, shape | image), and the regressed orientation and camera."""
 
     mean: Tensor
     std: Tensor
@@ -178,7 +178,7 @@ class TreeFlow(nn.Module):
         with torch.no_grad():
             self.heads.weight.mul_(0.02)
             self.heads.bias.zero_()[:6] = torch.tensor(REST)
-        self.from_picture = nn.Linear(encoder.width + 9 + 3, config.shared)
+        self.from_image = nn.Linear(encoder.width + 9 + 3, config.shared)
         self.from_shared = nn.Linear(config.shared, JOINTS * config.context)
         self.from_body = PerJoint(NUM_BETAS + 9 * DEEPEST, config.context)
         self.couplings = nn.ModuleList(SplineCoupling(config) for _ in range(config.couplings))
@@ -191,12 +191,12 @@ class TreeFlow(nn.Module):
         self.register_buffer("has_above", there[..., None, None], persistent=False)
 
     def encode(self, batch: Batch) -> ImageContext:
-        """What a batch of pictures says."""
+        """What a batch of images says."""
         h = self.encoder(batch.features)
         rot6d, camera, betas, raw = self.heads(h).split([6, 3, NUM_BETAS, NUM_BETAS], -1)
         camera = torch.cat([camera[:, :2], 3.0 * torch.tanh(camera[:, 2:] / 3.0)], -1)
         root = rotmat_from_6d(rot6d)
-        shared = nn.functional.elu(self.from_picture(torch.cat([h, root.flatten(-2), camera], -1)))
+        shared = nn.functional.elu(self.from_image(torch.cat([h, root.flatten(-2), camera], -1)))
         taken = self.from_shared(shared).unflatten(-1, (JOINTS, -1)).transpose(0, 1)
         return ImageContext(taken, root, camera, betas, 4.0 * torch.tanh(raw / 4.0))
 
@@ -208,19 +208,19 @@ class TreeFlow(nn.Module):
         self.std.copy_(x.std(0).clamp_min(1e-2))
 
     def sample(
-        self, picture: ImageContext, z: Float[Tensor, "B S 79"]
+        self, image: ImageContext, z: Float[Tensor, "B S 79"]
     ) -> tuple[Bodies, Float[Tensor, "B S"]]:
         """Map noise to bodies, from the root outwards, and give their log density as `log_prob`
         does.
         """
         count = z.shape[1]
-        betas = picture.betas[:, None] + picture.log_std[:, None].exp() * z[..., :NUM_BETAS]
+        betas = image.betas[:, None] + image.log_std[:, None].exp() * z[..., :NUM_BETAS]
         u = z[..., NUM_BETAS:].unflatten(-1, (JOINTS, 3)).flatten(0, 1).transpose(0, 1)
         coordinates: list[Tensor] = []
         volumes: list[Tensor] = []
         rotations = u.new_zeros(0, u.shape[1], 9)
         for depth, joints in enumerate(LEVELS):
-            context = self._context(picture, betas, rotations[self.above[joints, :depth]], joints)
+            context = self._context(image, betas, rotations[self.above[joints, :depth]], joints)
             v = u[joints]
             for coupling in self._couplings():
                 v, volume = coupling(v, context, joints)
@@ -233,15 +233,15 @@ class TreeFlow(nn.Module):
         volume = (torch.cat(volumes).sum(0) + self._log_volume(x, y).sum(0)).unflatten(
             0, (-1, count)
         )
-        root = so3.log(picture.root)[:, None, None].expand(-1, count, -1, -1)
+        root = so3.log(image.root)[:, None, None].expand(-1, count, -1, -1)
         pose = torch.cat([root, y.transpose(0, 1).unflatten(0, (-1, count))], -2)
-        bodies = Bodies(pose, betas, picture.camera[:, None].expand(-1, count, -1))
-        return bodies, _log_normal(z) - picture.log_std.sum(-1, keepdim=True) - volume
+        bodies = Bodies(pose, betas, image.camera[:, None].expand(-1, count, -1))
+        return bodies, _log_normal(z) - image.log_std.sum(-1, keepdim=True) - volume
 
-    def log_prob(self, picture: ImageContext, bodies: Bodies) -> Float[Tensor, "B S"]:
+    def log_prob(self, image: ImageContext, bodies: Bodies) -> Float[Tensor, "B S"]:
         """Exact log density of the 23 rotations (Haar measure) and betas; all joints at once.
 
-        Orientation and camera have no density here: those of `bodies` are not looked at, the
+        Orientation and camera have no density here: those of `bodies` are ignored, the
         regressed ones are used.
         """
         count = bodies.betas.shape[1]
@@ -249,15 +249,15 @@ class TreeFlow(nn.Module):
         rotations = so3.exp(y).flatten(-2)
         # (23, deepest, M, 9); joints with fewer above them have zeros there, which add nothing.
         above = rotations[self.above] * self.has_above
-        context = self._context(picture, bodies.betas, above, ALL)
+        context = self._context(image, bodies.betas, above, ALL)
         x = so3.radial_atanh(y, self.radius)
         v, log_det = (x - self.mean[:, None]) / self.std[:, None], -self._log_volume(x, y)
         for coupling in reversed(self._couplings()):
             v, volume = coupling.inverse(v, context, ALL)
             log_det = log_det - volume
         pose = (_log_normal(v) + log_det).sum(0).unflatten(0, (-1, count))
-        noise = (bodies.betas - picture.betas[:, None]) * (-picture.log_std[:, None]).exp()
-        return pose + _log_normal(noise) - picture.log_std.sum(-1, keepdim=True)
+        noise = (bodies.betas - image.betas[:, None]) * (-image.log_std[:, None]).exp()
+        return pose + _log_normal(noise) - image.log_std.sum(-1, keepdim=True)
 
     def _log_volume(
         self, x: Float[Tensor, "23 M 3"], y: Float[Tensor, "23 M 3"]
@@ -268,15 +268,15 @@ class TreeFlow(nn.Module):
 
     def _context(
         self,
-        picture: ImageContext,
+        image: ImageContext,
         betas: Float[Tensor, "B S 10"],
         above: Float[Tensor, "n A M 9"],
         joints: slice,
     ) -> Float[Tensor, "n M C"]:
-        """What some joints' flows are told: the picture, the shape and the rotations above them."""
+        """What some joints' flows are told: the image, the shape and the rotations above them."""
         shape = betas.flatten(0, 1).expand(len(above), -1, -1)
         body = self.from_body(torch.cat([shape, above.transpose(1, 2).flatten(-2)], -1), joints)
-        both = body.unflatten(1, betas.shape[:2]) + picture.shared[joints, :, None]
+        both = body.unflatten(1, betas.shape[:2]) + image.shared[joints, :, None]
         return nn.functional.elu(both).flatten(1, 2)
 
     def _couplings(self) -> list[SplineCoupling]:
@@ -312,19 +312,19 @@ class HuManiFlow(Method):
         under `3d`.
         """
         config = self.config
-        picture = self.flow.encode(batch)
+        image = self.flow.encode(batch)
         z = rng.normal(batch.size, 1 + config.samples, DIM)
         z[:, 0] = 0.0
-        bodies, _ = self.flow.sample(picture, z)
+        bodies, _ = self.flow.sample(image, z)
         joints = self.priors.joints(batch, bodies)
         if self.supervision == "2d-vis":
             return self.priors.loss_2d(batch, bodies, joints, config.loss_2d)
         R_true = so3.exp(batch.rotvec[:, 0])
         losses = Losses(
             reprojection=self.priors.reprojection(batch, joints, config.loss_2d).mean(),
-            likelihood=likelihood_loss(self.flow.log_prob(picture, batch.bodies())[:, 0]).mean(),
-            orientation=(picture.root - R_true).square().sum((-1, -2)).mean(),
-            camera=(picture.camera - batch.camera).square().sum(-1).mean(),
+            likelihood=likelihood_loss(self.flow.log_prob(image, batch.bodies())[:, 0]).mean(),
+            orientation=(image.root - R_true).square().sum((-1, -2)).mean(),
+            camera=(image.camera - batch.camera).square().sum(-1).mean(),
         )
         total = (
             config.likelihood * losses["likelihood"] + config.reprojection * losses["reprojection"]
@@ -338,7 +338,7 @@ class HuManiFlow(Method):
         point estimate.
 
         The density is that of the 23 body rotations and betas; orientation and camera are the same
-        for all hypotheses and add nothing to it. So it ranks the hypotheses of one picture, but
+        for all hypotheses and add nothing to it. So it ranks the hypotheses of one image, but
         does not compare with methods that doubt those too, and for the same reason this method has
         no `log_prob` of whole bodies.
         """

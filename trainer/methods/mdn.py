@@ -1,4 +1,4 @@
-r"""Mixture density network (Li and Lee, CVPR 2019): a few Gaussians a picture.
+r"""Mixture density network (Li and Lee, CVPR 2019): a few Gaussians per image.
 
 A component is a body $m_k$ and a standard deviation for each of 85 directions away from it: three a
 rotation, ten betas, three camera numbers. A body's rotations $R$ are $\xi_k = \log(R_k^\top R)$
@@ -51,11 +51,11 @@ class MDNConfig:
     no weight above 1/3.
     """
     center_loss_2d: float = 0.1
-    """Under `3d`: of the evidence of the components' centres, beside the likelihood."""
+    """Under `3d`: of the 2D loss of the components' centres, besides the likelihood."""
 
 
 class Mixture(NamedTuple):
-    """K Gaussians for each of B pictures."""
+    """K Gaussians for each of B images."""
 
     log_weights: Float[Tensor, "B K"]
     centers: Bodies
@@ -118,7 +118,7 @@ class MDN(Method):
             self.scales.bias.fill_(1.0)  # 0.27 rad
 
     def encode(self, batch: Batch) -> Mixture:
-        """The mixture of each picture."""
+        """The mixture of each image."""
         h = self.regressor.encoder(batch.features)
         share = torch.sigmoid(self.scales(h).unflatten(-1, (-1, DIM)))
         centers = bodies_from_vector(self.regressor.head(h).unflatten(-1, (-1, BODY_DIM)))
@@ -127,16 +127,18 @@ class MDN(Method):
         )
 
     def forward(self, batch: Batch, rng: StepRng) -> tuple[Tensor, Losses]:
-        """Likelihood of the truth under `3d`; of the evidence under `2d-vis`."""
+        """Likelihood of the true body under `3d`; of the 2D loss under `2d-vis`."""
         config = self.config
         mixture = self.encode(batch)
         losses = Losses(dirichlet=-mixture.log_weights.sum(-1).mean())
         total = (config.concentration - 1) * losses["dirichlet"]
         if self.supervision == "2d-vis":
             z = rng.normal(batch.size, config.components, DIM)
-            everyone = torch.arange(config.components, device=z.device).expand(batch.size, -1)
+            every_component = torch.arange(config.components, device=z.device).expand(
+                batch.size, -1
+            )
             losses["loss_2d"] = self._mixture_loss_2d(
-                batch, mixture, [mixture.centers, mixture.sample(everyone, z)]
+                batch, mixture, [mixture.centers, mixture.sample(every_component, z)]
             )
             return total + losses["loss_2d"], losses
         losses["loss_2d"] = self._mixture_loss_2d(batch, mixture, [mixture.centers])
@@ -148,7 +150,7 @@ class MDN(Method):
         under the mixture.
 
         $E_k$ is the mean over the given bodies of component k. The component that explains a
-        picture best learns most from it, and the weights learn which that was. Nothing here rewards
+        image best learns most from it, and the weights learn which that was. Nothing here rewards
         spread: drawn bodies only ever pull the scales down.
         """
         nats = [

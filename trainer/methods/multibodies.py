@@ -1,9 +1,9 @@
 """3D Multi-bodies (Biggs et al., NeurIPS 2020): M regressed bodies, of which the best learns from
-the truth.
+the true body.
 
 Head 0 is the mode: it always learns too. All heads are kept at the visible joints and near the pose
-prior, where the original has a flow that is learnt beside them. Under `2d-vis`, which it does not
-know, the evidence says which is best. Choosing n < M of the heads by clustering (the quantised
+prior, where the original has a flow that is learnt besides them. Under `2d-vis`, which it does not
+know, the 2D labels says which is best. Choosing n < M of the heads by clustering (the quantised
 hypotheses of its tables) is left to who evaluates.
 """
 
@@ -70,7 +70,7 @@ class MultiBodies(Method):
         config = self.config
         bodies = self.regressor(batch)
         joints = self.priors.joints(batch, bodies)
-        everyone, losses = self.priors.loss_2d(batch, bodies, joints, config.loss_2d)
+        all_heads, losses = self.priors.loss_2d(batch, bodies, joints, config.loss_2d)
         best = self.one(batch, bodies, joints, self.winner(batch, bodies, joints))
         mode = self.one(
             batch, bodies, joints, torch.zeros_like(batch.half_size[:, None], dtype=torch.long)
@@ -78,7 +78,7 @@ class MultiBodies(Method):
         losses |= {"best": best, "mode": mode}
         total = config.best * best + mode
         if self.supervision == "2d-vis":
-            return total + everyone, losses
+            return total + all_heads, losses
         prior = losses["pose_prior"] + losses["shape_prior"]
         return total + config.loss_3d.reprojection * losses[
             "reprojection"
@@ -89,7 +89,7 @@ class MultiBodies(Method):
         self, batch: Batch, bodies: Bodies, joints: Float[Tensor, "B M 24 3"]
     ) -> Int[Tensor, "B 1"]:
         """Which head is nearest to the true joints, pelvises together; under `2d-vis` which
-        explains the evidence best.
+        explains the 2D labels best.
         """
         if self.supervision == "2d-vis":
             error = self.priors.loss_2d_per_body(batch, bodies, joints, self.config.loss_2d)
@@ -105,7 +105,7 @@ class MultiBodies(Method):
         joints: Float[Tensor, "B M 24 3"],
         index: Int[Tensor, "B 1"],
     ) -> Float[Tensor, ""]:
-        """Loss of one head a picture; no other has a gradient from it."""
+        """Loss of one head per image; no other has a gradient from it."""
         chosen = bodies.pick(index)
         its_joints = torch.take_along_dim(joints, index[..., None, None], 1)
         if self.supervision == "2d-vis":

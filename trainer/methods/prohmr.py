@@ -3,15 +3,15 @@ in 6D.
 
 A layer, from noise to numbers, adds to every other number a function of the rest and of the
 picture, multiplies all of them by an invertible matrix, and scales and shifts each. Matrix and
-scales do not know the picture and the coupling only adds, so
+scales do not know the image and the coupling only adds, so
 
 $$\log|\det \partial x/\partial z| = \sum_\text{layers} \Big(\sum_i \log|U_{ii}| + \sum_i \log
 s_i\Big)$$
 
-is one constant: every picture gets the same total volume, and an entropy has no gradient to the
+is one constant: every image gets the same total volume, and an entropy has no gradient to the
 encoder. Betas and camera are regressed, the same for all hypotheses. What differs from the
 original: no batch normalisation or dropout inside the couplings (samples drawn in training must
-    come from the density that is trained), and the shared pose prior for its adversarial one.
+come from the density that is trained), and the shared pose prior for its adversarial one.
 """
 
 import math
@@ -49,15 +49,15 @@ class GlowConfig:
 
 @dataclass(frozen=True)
 class ProHMRConfig:
-    """Weights, all per picture; those of the mode are the ones that regression has."""
+    """Weights, all per image; those of the mode are the ones that regression has."""
 
     glow: GlowConfig = field(default_factory=GlowConfig)
     loss_2d: Loss2DConfig = field(default_factory=Loss2DConfig)
     loss_3d: Loss3DConfig = field(default_factory=Loss3DConfig)
     samples: int = 1
-    """Bodies drawn a picture, beside the mode."""
+    """Bodies drawn per image, besides the mode."""
     samples_2d: float = 0.1
-    """Of reprojection and prior of the drawn bodies, beside the mode's: the original's ratio."""
+    """Of reprojection and prior of the drawn bodies, besides the mode's: the original's ratio."""
     likelihood: float = 0.1
     """Under `3d`. In our units the original has 0.67 by its ratio to the 2D joints, 0.01 by that to
     the 3D ones.
@@ -118,7 +118,7 @@ class GlowLayer(nn.Module):
         self.shift = nn.Parameter(torch.zeros(ROT6D_DIM))
 
     def log_volume(self) -> Float[Tensor, ""]:
-        """Of `forward`, at every u and for every picture; the coupling's is zero."""
+        """Of `forward`, at every u and for every image; the coupling's is zero."""
         return self.log_diagonal.sum() + self.log_scale.sum()
 
     def forward(
@@ -171,7 +171,7 @@ class Glow(nn.Module):
         return rot6d
 
     def log_volume(self) -> Float[Tensor, ""]:
-        """log |det| of noise to numbers, which no picture changes."""
+        """log |det| of noise to numbers, which no image changes."""
         return torch.stack([layer.log_volume() for layer in self._layers()]).sum()
 
     def log_prob(
@@ -221,10 +221,10 @@ class ProHMR(Method):
         bodies = batch.bodies() if self.supervision == "3d" else self.priors.sample(batch.size)
         with torch.no_grad():
             h = self.encoder(batch.features)
-        self.glow.normalise(h, _six(bodies).to(h))
+        self.glow.normalise(h, _rot6d(bodies).to(h))
 
     def log_volume(self, batch: Batch) -> Float[Tensor, "B"]:
-        """log |det| of noise to 6D numbers for each picture: one constant, whatever is seen."""
+        """log |det| of noise to 6D numbers for each image: one constant, whatever the image."""
         return self.glow.log_volume().expand(batch.size)
 
     def forward(self, batch: Batch, rng: StepRng) -> tuple[Tensor, Losses]:
@@ -244,19 +244,19 @@ class ProHMR(Method):
         )
         losses["samples_reprojection"] = more["reprojection"]
         losses["orthonormal"] = _distance_from_orthonormal(rot6d).mean()
-        seen = mode + config.samples_2d * samples
+        loss_2d = mode + config.samples_2d * samples
         total = config.orthonormal * losses["orthonormal"]
         if self.supervision == "2d-vis":
-            return total + seen, losses
+            return total + loss_2d, losses
         loss_3d, more = self.priors.loss_3d(batch, bodies.at(0), joints[:, :1], config.loss_3d)
-        six_true = _six(batch.bodies())
+        rot6d_true = _rot6d(batch.bodies())
         losses["likelihood"] = -self.glow.log_prob(
-            h, six_true + config.blur * rng.normal(batch.size, 1, ROT6D_DIM)
+            h, rot6d_true + config.blur * rng.normal(batch.size, 1, ROT6D_DIM)
         ).mean()
         total = (
             total
             + loss_3d
-            + config.loss_3d.reprojection * seen
+            + config.loss_3d.reprojection * loss_2d
             + config.likelihood * losses["likelihood"]
         )
         return total, Losses(losses | more)
@@ -278,7 +278,7 @@ class ProHMR(Method):
         return bodies_from_vector(torch.cat([rot6d, rest], -1))
 
 
-def _six(bodies: Bodies) -> Float[Tensor, "B S 144"]:
+def _rot6d(bodies: Bodies) -> Float[Tensor, "B S 144"]:
     return vector_from_bodies(bodies)[..., :ROT6D_DIM]
 
 

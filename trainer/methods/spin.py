@@ -1,11 +1,11 @@
 """Regression with fitting in the loop (SPIN, Kolotouros et al., ICCV 2019): the regressor is taught
-by fits to the evidence.
+by fits to the 2D labels.
 
 In every step the regressed body is the start of a short fit to the visible 2D joints and the
 priors, and the regressor is drawn to what the fit found. Three differences from the original. It
-keeps the best fit of every training picture in a dictionary; our pairs have no names and are
+keeps the best fit of every training image in a dictionary; our samples have no names and are
 perturbed anew, so the fit is made anew from the current regression, and counts only where it
-explains the evidence better than its start. Where there is 3D truth the original puts it in the
+explains the 2D labels better than its start. Where there is 3D truth the original puts it in the
 place of the fit; here the fit stays beside it with a small weight. And the regression itself sees
 the priors, as in HMR, so that the two differ in the loop only.
 """
@@ -50,12 +50,12 @@ class SPINConfig:
 
     loss_2d: Loss2DConfig = field(default_factory=Loss2DConfig)
     loss_3d: Loss3DConfig = field(default_factory=Loss3DConfig)
-    """Of the distances to the truth, and to the fit."""
+    """Of the distances to the true body, and to the fit."""
     fit: FitConfig = field(default_factory=FitConfig)
     fit_weight_2d: float = 1.0
     """Under `2d-vis`: of the distance to the fit."""
     fit_weight_3d: float = 0.1
-    """Under `3d`: the same, beside the distance to the truth."""
+    """Under `3d`: the same, besides the distance to the true body."""
 
 
 class SPIN(Method):
@@ -88,7 +88,7 @@ class SPIN(Method):
         return total, Losses(losses | more)
 
     def fit(self, batch: Batch, start: Bodies) -> tuple[Bodies, Float[Tensor, "B"]]:
-        """Improve one body a picture by what `2d-vis` knows about it.
+        """Improve one body per image by what `2d-vis` knows about it.
 
         Returns:
             The best bodies on the way, where nothing is better the start itself, and the nats that
@@ -116,7 +116,7 @@ class SPIN(Method):
         return self.priors.loss_2d_per_body(batch, bodies, joints, self.config.loss_2d)[:, 0]
 
     def _distance_to(self, fit: Bodies, batch: Batch, bodies: Bodies, joints: Tensor) -> Tensor:
-        """As to the truth, with the fit in its place; a fit that is its own start pulls nowhere."""
+        """3D loss with the fit in the place of the true body; zero where the fit is its start."""
         rotvec, betas, camera = (part[:, 0] for part in fit)
         taught = batch._replace(
             rotvec=rotvec, betas=betas, camera=camera, joints=self.priors.joints(batch, fit)[:, 0]
@@ -124,7 +124,7 @@ class SPIN(Method):
         return self.priors.loss_3d(taught, bodies, joints, self.config.loss_3d)[0]
 
     def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
-        """The same body `count` times; nothing is fitted here, there is no evidence beside the
+        """The same body `count` times; nothing is fitted here, there is no 2D label besides the
         features.
         """
         bodies = self.regressor(batch)

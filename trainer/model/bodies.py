@@ -21,7 +21,7 @@ BODY_DIM = ROT6D_DIM + 10 + 3
 
 
 class Bodies(NamedTuple):
-    """S bodies for each of B pictures."""
+    """S bodies for each of B images."""
 
     rotvec: Float[Tensor, "B S 24 3"]
     """Rotation vectors: row 0 relative to the anchor."""
@@ -29,12 +29,12 @@ class Bodies(NamedTuple):
     camera: Float[Tensor, "B S 3"]
 
     def at(self, index: int | slice) -> "Bodies":
-        """Some of the bodies of each picture."""
+        """Select bodies by number, the same of each image."""
         chosen = slice(index, index + 1) if isinstance(index, int) else index
         return Bodies(*(part[:, chosen] for part in self))
 
     def pick(self, index: Int[Tensor, "B N"]) -> "Bodies":
-        """N of the bodies of each picture, by number."""
+        """Select N bodies of each image by number."""
         rows = torch.arange(len(index), device=index.device)[:, None]
         return Bodies(*(part[rows, index] for part in self))
 

@@ -9,8 +9,8 @@ them in one pass:
     z -> affine couplings (scale and shift depend on the context) -> affine by context ->
     standardise -> x -> SO(3)
 
-Every log-determinant depends on the picture through the context, so the volume of the posterior
-does too: an entropy term reaches the encoder, and what is hidden can spread while what is seen does
+Every log-determinant depends on the image through the context, so the volume of the posterior
+does too: an entropy term reaches the encoder, and occluded joints can spread while visible ones do
 not. `trainer.model.so3` has the rotation part, `trainer.model.bodies` says what the numbers mean.
 """
 
@@ -45,7 +45,7 @@ class FlowConfig:
 
 
 class Context(NamedTuple):
-    """What a picture says, computed once for all its hypotheses."""
+    """What the flow takes from an image, computed once for all its hypotheses."""
 
     injected: Float[Tensor, "B C 2 H"]
     """What is added inside each coupling."""
@@ -69,7 +69,7 @@ class Conditioner(nn.Module):
         nn.init.zeros_(self.affine.bias)
 
     def forward(self, h: Float[Tensor, "B W"]) -> Context:
-        """The context of a batch of pictures."""
+        """The context of a batch of images."""
         injected = self.inject(h).unflatten(-1, (self.config.couplings, 2, self.config.hidden))
         shift, raw = self.affine(h).chunk(2, -1)
         return Context(injected, shift, _soft_bound(raw - 1.0, 5.0), self.visible(h))
@@ -124,7 +124,7 @@ class PoseFlow(nn.Module):
         self.register_buffer("permutations", torch.stack(order))
 
     def encode(self, features: Float[Tensor, "B F"]) -> Context:
-        """What a batch of pictures says."""
+        """Encode the features of a batch of images."""
         return self.conditioner(self.encoder(features))
 
     def standardise(self, bodies: Bodies) -> None:
@@ -164,7 +164,7 @@ class PoseFlow(nn.Module):
         root = bodies.rotvec[..., 0, :]
         has_twin = (root.norm(dim=-1) > math.pi / 2 + 1e-3).any(
             -1
-        )  # one pass for the pictures that need it
+        )  # one pass for the images that need it
         if not has_twin.any():
             return log_q
         rows = has_twin.nonzero()[:, 0]

@@ -75,7 +75,8 @@ def view_joints(
 def project(
     joints: Float[Tensor, "B S J 3"], half_size: Float[Tensor, "B"]
 ) -> Float[Tensor, "B S J 2"]:
-    """Joints in the view to the plane z = 1 in units of `half_size`; points closer than 10 cm count as
-    10 cm away.
+    """Project joints in the view to the plane z = 1, in units of `half_size`.
+
+    Points closer than 10 cm count as 10 cm away.
     """
     return joints[..., :2] / joints[..., 2:].clamp_min(0.1) / half_size[:, None, None, None]

@@ -1,9 +1,9 @@
-r"""Each loss one pure function of samples; the weights live in the training configuration.
+r"""Each loss as a pure function of samples; the methods' configurations hold the weights.
 
 MHEntropy (Chen, Yang and Yao, ICCV 2023) minimises KL(q(θ|I) || p(θ|I)) with p(θ|I) proportional to
-p(θ) p(2D | θ), the 2D term only over visible joints. That gives three terms: `reprojection_loss`, the
-prior (`pose_prior_loss`, `shape_prior_loss`) and `negative_entropy`. Where 3D truth exists, `likelihood_loss` is
-added. All of these are nats per picture.
+p(θ) p(2D | θ), the 2D term only over visible joints. That gives three terms: `reprojection_loss`,
+the prior (`pose_prior_loss`, `shape_prior_loss`) and `negative_entropy`. With 3D ground truth
+`likelihood_loss` is added. All of these are nats per image.
 """
 
 import math
@@ -23,9 +23,9 @@ def reprojection_loss(
 
     Args:
         projected: samples' joints in units of half the person's size.
-        target: where the joints are seen.
-        visible: 1 where seen. A hidden joint has a uniform density, which has no gradient and is
-            left out.
+        target: labelled joints, in the same units.
+        visible: 1 where visible. An occluded joint has a uniform density, which has no gradient
+            and is left out.
         scale: Laplace b in the same units (0.03 is about 3 px of a 256 px crop).
     """
     log_p = (projected - target[:, None]).abs() / scale + math.log(2 * scale)
@@ -53,10 +53,10 @@ def likelihood_loss(log_q: Float[Tensor, "B"]) -> Float[Tensor, "B"]:
 
 
 def joint_distance(
-    joints: Float[Tensor, "B J 3"], truth: Float[Tensor, "B J 3"]
+    joints: Float[Tensor, "B J 3"], target: Float[Tensor, "B J 3"]
 ) -> Float[Tensor, "B"]:
-    """Mean distance over joints after the pelvises are put together, metres (MPJPE)."""
-    error = (joints - joints[:, :1]) - (truth - truth[:, :1])
+    """Mean distance over joints with pelvises aligned, metres (MPJPE)."""
+    error = (joints - joints[:, :1]) - (target - target[:, :1])
     return (error.square().sum(-1) + 1e-8).sqrt().mean(-1)
 
 

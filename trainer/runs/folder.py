@@ -20,7 +20,7 @@ from trainer.runs.git import git
 
 
 def record(config: TrainConfig, run: Path, samples: int, done: int) -> None:
-    """Write what makes this run beside it, every time it is started or goes on."""
+    """Record configuration, commit and data in the run folder, at every start."""
     path = run / "config.json"
     starts = json.loads(path.read_text())["starts"] if path.exists() else []
     facts = {"at_step": done, "training_samples": samples, "commit": git("rev-parse", "HEAD")}
@@ -30,12 +30,12 @@ def record(config: TrainConfig, run: Path, samples: int, done: int) -> None:
 
 
 def write_scores(run: Path, scores: dict[str, float | None]) -> None:
-    """The last evaluation."""
+    """Write the scores of the last evaluation."""
     (run / "scores.json").write_text(json.dumps(scores, indent=2))
 
 
 def load_scores(run: Path) -> dict[str, float | None]:
-    """The last evaluation.
+    """Read the scores of the last evaluation.
 
     Raises:
         PenumbraError: if the run has not come to its end.
@@ -43,13 +43,14 @@ def load_scores(run: Path) -> dict[str, float | None]:
     path = run / "scores.json"
     if not path.exists():
         raise PenumbraError(
-            f"{run} has no scores yet: let python -m trainer.train --run {run} come to its end."
+            f"run: {run} has no scores yet; let python -m trainer.train --run {run} come to its "
+            "end."
         )
     return json.loads(path.read_text())
 
 
 def load_config(run: Path) -> TrainConfig:
-    """The configuration of a run's last start.
+    """Read the configuration of a run's last start.
 
     Raises:
         PenumbraError: if the folder holds no run.
@@ -57,25 +58,28 @@ def load_config(run: Path) -> TrainConfig:
     path = run / "config.json"
     if not path.exists():
         raise PenumbraError(
-            f"{run} holds no run: train one with python -m trainer.train --run {run}."
+            f"run: {run} holds no run; train one with python -m trainer.train --run {run}."
         )
     return config_of(json.loads(path.read_text()))
 
 
 def config_of(facts: dict[str, Any]) -> TrainConfig:
-    """The configuration of the last start that a `config.json` or a model's record tells of."""
+    """Take the configuration of the last start from a `config.json` or a model's record.
+
+    Settings that no longer exist are ignored.
+    """
     data = facts["starts"][-1]["config"]
     return dacite.from_dict(TrainConfig, data, dacite.Config(cast=[Path, tuple]))
 
 
 def fresh_method(config: TrainConfig) -> Method:
-    """An untrained method."""
-    known = Priors(BodyModel.load(config.body), PosePrior.load())
-    return build(config.method, config.supervision, known, config.methods, config.encoder)
+    """Build an untrained method."""
+    priors = Priors(BodyModel.load(config.body), PosePrior.load())
+    return build(config.method, config.supervision, priors, config.methods, config.encoder)
 
 
 def load_method(run: Path) -> Method:
-    """A trained method with its averaged weights, ready to be drawn from.
+    """Load a trained method with its averaged weights, in evaluation mode.
 
     Raises:
         PenumbraError: if the folder holds no run, or one without a checkpoint yet.
@@ -83,7 +87,8 @@ def load_method(run: Path) -> Method:
     config = load_config(run)
     if not (run / "last.pt").exists():
         raise PenumbraError(
-            f"{run} holds no checkpoint yet: let python -m trainer.train --run {run} reach its first."
+            f"run: {run} holds no checkpoint yet; let python -m trainer.train --run {run} reach "
+            "its first."
         )
     method = fresh_method(config)
     state: dict[str, Any] = torch.load(run / "last.pt", weights_only=True, map_location="cpu")

@@ -48,7 +48,7 @@ def test_landmarks_lie_near_the_true_joints_when_nothing_occludes_them(
         points = samples.features[:, :66].unflatten(1, (33, 2))[:, LIMB_LANDMARKS]
         misses.append((points - samples.target[:, list(LIMB_JOINTS)]).norm(dim=-1) / 2)
         assert record["joint_visible"][list(LIMB_JOINTS)].mean() > 0.8
-        angles.append(samples.y[0, 0].norm().item())
+        angles.append(samples.rotvec[0, 0].norm().item())
     assert torch.cat(misses).median() < 0.05  # of the person's size
     assert np.median(angles) < 0.6  # the torso's world landmarks give the orientation
 

@@ -101,14 +101,14 @@ def test_pairs_of_another_body_are_refused(body: BodyModel, tmp_path: Path) -> N
     assert "body" not in records and len(records["focal"]) == 2
     np.savez(tmp_path / "00001.npz", body=np.array("SMPL neutral"), **random_records(2, 1, body))
     with pytest.raises(
-        PenumbraError, match=r"00001\.npz was made with the body SMPL neutral.* --body"
+        PenumbraError, match=r"00001\.npz: was made with the body SMPL neutral.* the right body"
     ):
         data.read(tmp_path, body)
 
 
 def test_shards_are_joined_and_no_pairs_are_refused(body: BodyModel, tmp_path: Path) -> None:
     with pytest.raises(
-        PenumbraError, match=r"holds no training pairs: run python -m trainer\.synthesize"
+        PenumbraError, match=r"holds no training samples; run python -m trainer\.synthesize"
     ):
         data.encode(data.read(tmp_path, body), body)
     for i in range(3):
@@ -124,7 +124,7 @@ def test_shards_are_joined_and_no_pairs_are_refused(body: BodyModel, tmp_path: P
 def test_a_damaged_shard_is_named(body: BodyModel, tmp_path: Path) -> None:
     np.savez(tmp_path / "00000.npz", **random_records(2, 0, body))
     (tmp_path / "00001.npz").write_bytes((tmp_path / "00000.npz").read_bytes()[:1000])
-    with pytest.raises(PenumbraError, match=r"00001\.npz is no shard of pairs .*: delete it"):
+    with pytest.raises(PenumbraError, match=r"00001\.npz: is no shard of samples .*; delete it"):
         data.read(tmp_path, body)
 
 

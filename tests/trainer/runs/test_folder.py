@@ -19,9 +19,14 @@ from trainer.runs.git import git
 
 def test_the_configuration_survives_being_written(tmp_path: Path) -> None:
     config = TrainConfig(
-        method="hmr", supervision="2d-vis", unlabelled=tmp_path / "video", train_shards=3, run=tmp_path, encoder=TINY_ENCODER,
+        method="hmr",
+        supervision="2d-vis",
+        unlabelled=tmp_path / "video",
+        train_shards=3,
+        run=tmp_path,
+        encoder=TINY_ENCODER,
         methods=MethodConfigs(mhentropy=MHEntropyConfig(flow=TINY, samples=5)),
-    )  # fmt: skip
+    )
     runs.record(TrainConfig(run=tmp_path), tmp_path, samples=5, done=0)
     runs.record(config, tmp_path, samples=7, done=40)
     assert runs.load_config(tmp_path) == config
