@@ -98,7 +98,7 @@ def _train(training: Training, logger: TrainingLogger | None) -> None:
         done = training.done
         if logger is not None and done % LOG_EVERY == 0:
             steps.set_postfix({name: f"{value.item():.2f}" for name, value in losses.items()})
-            logger.terms(done, Losses(losses | {"skipped": torch.tensor(training.skipped)}))
+            logger.losses(done, Losses(losses | {"skipped": torch.tensor(training.skipped)}))
         if done % config.checkpoint_every == 0 or done == config.steps:
             training.save(config.run / "last.pt")
         if logger is not None and done % config.evaluate_every == 0 and done < config.steps:
