@@ -13,12 +13,12 @@ Exit status:
     3      the run went on to its end, but an output failed, for example on a full disk
     128+N  stopped by signal N: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP; the outputs are complete
 """
-# ruff: noqa: E402
 
-from realtime.signals import StopSignals
+from realtime.process import StopSignals, prepare_streams
 
-# Before the other imports, because Ctrl-C during an import would end in a traceback.
-_process_signals = StopSignals() if __name__ == "__main__" else None
+if __name__ == "__main__":  # before the other imports: Ctrl-C there would end in a traceback
+    prepare_streams()
+    _process_signals = StopSignals()
 
 import logging
 import os
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 from engines.errors import PenumbraError
 from realtime.config import RunConfig, Size
-from realtime.console import Console, PrintableFormatter, complain, prepare_streams, printable
+from realtime.console import Console, PrintableFormatter, complain, printable
 
 if TYPE_CHECKING:
     from tyro.constructors import PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -143,7 +143,6 @@ def _report(outcome: "Outcome", console: Console) -> None:
 
 def command(argv: Sequence[str] | None, signals: StopSignals) -> int:
     """Run as the command line says; the exit status, see the top of this file."""
-    prepare_streams()
     _log_to_stderr()
     try:
         status = run(parse(argv), signals)
@@ -192,7 +191,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    assert _process_signals is not None
     # Not sys.exit: all is written, and a read that a broken device never returns from would hold
     # up the interpreter's own end.
-    os._exit(command(None, _process_signals))
+    os._exit(command(None, _process_signals))  # pyright: ignore[reportPossiblyUnboundVariable]

@@ -3,7 +3,6 @@ full disk behind stdout, cannot end a run."""
 
 import contextlib
 import errno
-import io
 import logging
 import os
 import sys
@@ -57,22 +56,6 @@ class PrintableFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The line without a traceback."""
         return printable(self._rewrite(super().formatMessage(record)))
-
-
-def prepare_streams() -> None:
-    """Make stdin, stdout and stderr safe to have.
-
-    A descriptor that the parent has closed (`>&-`) is opened on the null device: else the next file
-    would get its number, and libraries that print would write into it.
-    """
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _send_to_null(descriptor: int) -> None:

@@ -18,7 +18,7 @@ from tests.support.run_demo import frames_in, images_in, start_demo
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 ENDLESS = """
-from realtime.signals import StopSignals
+from realtime.process import StopSignals
 import time
 signals = StopSignals()
 signals.stop_in_order(lambda reason: print("asked by", reason, flush=True), lambda: ["unfinished"])

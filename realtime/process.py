@@ -1,21 +1,25 @@
-"""One stop for Ctrl-C (SIGINT), `kill` (SIGTERM) and a closed terminal (SIGHUP).
+"""What a command does to its process before anything else: safe streams, and one stop.
 
+One stop for Ctrl-C (SIGINT), `kill` (SIGTERM) and a closed terminal (SIGHUP):
+
+    prepare_streams()
     with StopSignals() as signals:
         ...                              # loading: a signal ends the process at once
-        signals.stop_in_order(stop, ...)
+        signals.stop_in_order(stop)
         ...                              # running: the first signal calls `stop`, a second one ends
                                          # the process at once
         signals.ignore()                 # all is written: nothing is left to stop
 
 Signals are received by a thread through a pipe (`signal.set_wakeup_fd`), not by exceptions in the
 main thread: an exception could strike in the middle of an import or of a closing file, and would
-have to wait for a call into a library to return. Light imports, so that it can be the first thing a
-program does.
+have to wait for a call into a library to return. Only light imports, so that it can come first.
 """
 
 import contextlib
+import io
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +30,24 @@ STOP_SIGNALS = tuple(
 REPEAT_S = 0.3
 """A signal that follows this soon repeats the one before: a closing terminal and `timeout` send
 theirs to the process and to its group."""
+
+
+def prepare_streams() -> None:
+    """Make stdin, stdout and stderr safe to have; comes before any file is opened.
+
+    A descriptor that the parent has closed (`>&-`) is opened on the null device: else the next file
+    would get its number, and libraries that print would write into it.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class StopSignals:
