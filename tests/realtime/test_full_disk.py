@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from realtime.archive import recover
+from realtime.recovery import recover
 from realtime.subscriber import Subscriber
 from tests.support.paths import ROOT
 from tests.support.run_demo import OFFLINE, frames_in, grey_video, images_in, start, words

@@ -114,7 +114,7 @@ def test_a_folder_that_is_removed_is_said_at_the_end(tmp_path: Path) -> None:
         time.sleep(0.02)
     shutil.rmtree(folder)
     _, said = process.communicate(timeout=120)
-    assert process.returncode == 3 and "--out" in said and "Traceback" not in said
+    assert process.returncode == 3 and "walk.npz" in said and "Traceback" not in said
 
 
 def test_a_socket_of_the_stream_is_no_output(tmp_path: Path) -> None:
