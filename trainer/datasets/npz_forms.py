@@ -12,7 +12,7 @@ its flag counts as unknown.
 | body_pose, has_body_pose | (N, 72), (N,) | SMPL pose, row 0 in the camera frame; 1 if known |
 | betas, has_betas | (N, 10), (N,) | SMPL shape; 1 if known |
 | body_keypoints_2d, extra_keypoints_2d | (N, 25, 3), (N, 19, 3) | px and confidence |
-| body_keypoints_3d, extra_keypoints_3d | (N, 25, 4), (N, 19, 4) | metres and confidence; any origin |
+| body_keypoints_3d, extra_keypoints_3d | (N, 25, 4), (N, 19, 4) | metres (any origin), confidence |
 
 SPIN's (Kolotouros et al., 2019), which PARE, PyMAF, SPEC and others took over.
 

@@ -19,7 +19,10 @@ GENDERS = {"m": "male", "male": "male", "f": "female", "female": "female"}
 
 
 # fmt: off
-_ARMS = ("nose", "openpose_neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist")
+_ARMS = (
+    "nose", "openpose_neck", "right_shoulder", "right_elbow", "right_wrist",
+    "left_shoulder", "left_elbow", "left_wrist",
+)
 _LEGS = ("right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle")
 _FACE = ("right_eye", "left_eye", "right_ear", "left_ear")
 COCO_18: tuple[str, ...] = _ARMS + _LEGS + _FACE

@@ -85,8 +85,8 @@ class Table:
         column = self.columns[key]
         if column.shape != (self.count,) or column.dtype.kind not in "US":
             raise PenumbraError(
-                f"{self.path}: {key} is {column.dtype} {column.shape}, not {self.count} pieces of text;"
-                " check the file."
+                f"{self.path}: {key} is {column.dtype} {column.shape}, not {self.count} pieces of"
+                " text; check the file."
             )
         try:
             return [
@@ -110,7 +110,8 @@ class Table:
         bad = ~(np.isfinite(center).all(1) & np.isfinite(scale) & (scale > 0))
         if bad.any():
             raise PenumbraError(
-                f"{self.path}: row {int(bad.argmax())} has no sensible box (center, scale); leave it out."
+                f"{self.path}: row {int(bad.argmax())} has no sensible box (center, scale); leave"
+                " it out."
             )
         return center, scale
 

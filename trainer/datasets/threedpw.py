@@ -1,5 +1,4 @@
-"""3DPW (von Marcard et al., 2018): its own sequence files, or one of the usual `.npz` files made of
-them.
+"""3DPW (von Marcard et al., 2018): its own sequence files, or `.npz` files made of them.
 
 A sequence file is a pickle of a dictionary. P people, F images:
 
@@ -65,8 +64,8 @@ def read_3dpw(root: Path, split: str, images: Path | None = None) -> People:
         if (root / f"3dpw_{name}.npz").is_file():
             return read_preprocessed(root / f"3dpw_{name}.npz", images)
     raise PenumbraError(
-        f"root: {root} has neither sequenceFiles/{SPLITS[split]} nor 3dpw_{SPLITS[split]}.npz; name the"
-        " folder that has one."
+        f"root: {root} has neither sequenceFiles/{SPLITS[split]} nor 3dpw_{SPLITS[split]}.npz;"
+        " name the folder that has one."
     )
 
 
@@ -123,8 +122,8 @@ def _people(data: dict[str, Any], path: Path) -> int:
     }
     if len(set(counts.values())) != 1 or -1 in counts.values():
         raise PenumbraError(
-            f"{path}: {', '.join(_PER_PERSON)} are not lists of the same length ({counts}); unpack 3DPW"
-            " again."
+            f"{path}: {', '.join(_PER_PERSON)} are not lists of the same length ({counts}); unpack"
+            " 3DPW again."
         )
     return counts["poses"]
 
@@ -148,8 +147,8 @@ def _person(
     betas = _numbers(np.ravel(data["betas"][person]), path, "betas", None)
     if len(betas) < NUM_BETAS:
         raise PenumbraError(
-            f"{path}: betas has {len(betas)} numbers where SMPL has {NUM_BETAS} or more; unpack 3DPW"
-            " again."
+            f"{path}: betas has {len(betas)} numbers where SMPL has {NUM_BETAS} or more; unpack"
+            " 3DPW again."
         )
     valid = _numbers(data["campose_valid"][person], path, "campose_valid", frames) > 0
     rows = np.flatnonzero(valid & (points[..., 2] > 0).any(1))

@@ -145,8 +145,10 @@ def uncertainty(predictions: Predictions, config: MeasureConfig) -> dict[str, fl
 
 
 def entropy_rank(predictions: Predictions) -> float:
-    """Spearman's correlation of the number of occluded joints with the mean entropy of the images
-    that have so many."""
+    """Spearman's correlation of the number of occluded joints with the entropy.
+
+    The entropy is the mean over the images that have so many.
+    """
     numbers, sizes = predictions.num_occluded.unique(return_counts=True)
     counts = numbers[sizes >= _SMALLEST_GROUP]
     means = [predictions.entropy[predictions.num_occluded == n].mean().item() for n in counts]

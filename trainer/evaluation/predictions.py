@@ -54,7 +54,7 @@ def predict(method: Method, samples: Batch, hypotheses: int, seed: int) -> Predi
 
 @torch.no_grad()
 def surface_error(method: Method, samples: Batch, body: BodyModel) -> float:
-    """PVE of the best estimate on the full mesh, pelvises together; millimetres, mean over images."""
+    """PVE of the best estimate on the full mesh, pelvises together; mm, mean over images."""
     errors = []
     for rows in torch.arange(samples.size).split(_CHUNK):
         batch = samples.rows(rows)

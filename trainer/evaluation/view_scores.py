@@ -105,8 +105,10 @@ def score_views(
 
 
 def summarise(scores: Sequence[ViewScore]) -> dict[str, float | int | None]:
-    """Means over images and joints; the rank correlation of predicted sigma and error is taken
-    within each joint and averaged."""
+    """Take means over images and joints.
+
+    The rank correlation of predicted sigma and error is taken within each joint and averaged.
+    """
     joint, visible, error, std, inside, aligned = (
         np.concatenate([getattr(one, name) for one in scores])
         for name in ("joints", "visible", "error", "std", "inside", "inside_aligned")

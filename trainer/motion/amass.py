@@ -2,7 +2,7 @@
 
 The world is z up. SMPL+H (156 numbers a frame) and SMPL-X (165) share SMPL's first 22 joints; 72 is
 SMPL itself. The frame rate is `mocap_framerate`, in SMPL-X's files `mocap_frame_rate`. AMASS has no
-pictures: `trainer.mocap` reads it.
+images: `trainer.mocap` reads it.
 """
 
 from pathlib import Path
@@ -40,25 +40,29 @@ def read_amass(path: Path, fps: float | None = None) -> AmassMotion:
         PenumbraError: the file is missing, broken, empty or no AMASS motion.
     """
     if not path.is_file():
-        raise PenumbraError(f"there is no motion capture file '{path}'")
+        raise PenumbraError(f"{path}: there is no such motion capture file; check the path.")
     try:
         arrays = read_npz(path, ("poses", "trans", *_RATES))
     except ValueError as error:
-        raise PenumbraError(f"'{path}' is not an .npz of plain arrays ({error})") from error
+        raise PenumbraError(
+            f"{path}: not an .npz of plain arrays ({error}); give an AMASS motion file."
+        ) from error
     missing = [key for key in ("poses", "trans") if key not in arrays]
     rate = fps or next((_rate(arrays[key], path) for key in _RATES if key in arrays), None)
     if missing or rate is None:
         raise PenumbraError(
-            f"'{path}' lacks {' and '.join(missing) or _RATES[0]}; give an AMASS motion file"
+            f"{path}: lacks {' and '.join(missing) or _RATES[0]}; give an AMASS motion file."
         )
-    poses, trans = arrays["poses"].astype(np.float64), arrays["trans"].astype(np.float64)
+    poses = arrays["poses"].astype(np.float64)
+    trans = arrays["trans"].astype(np.float64)
     if poses.ndim != 2 or poses.shape[1] not in _KNOWN_JOINTS:
         raise PenumbraError(
-            f"'{path}' has poses of shape {poses.shape}; AMASS has 72, 156 or 165 numbers a frame"
+            f"{path}: poses has shape {poses.shape}; AMASS has 72, 156 or 165 numbers a frame."
         )
     if trans.shape != (len(poses), 3) or not len(poses):
         raise PenumbraError(
-            f"'{path}' has {len(poses)} poses and trans of shape {trans.shape}; give an AMASS motion file"
+            f"{path}: has {len(poses)} poses and trans of shape {trans.shape}; give an AMASS motion"
+            " file."
         )
     known = _KNOWN_JOINTS[poses.shape[1]]
     rotvec = np.zeros((len(poses), NUM_JOINTS, 3))
@@ -70,6 +74,6 @@ def read_amass(path: Path, fps: float | None = None) -> AmassMotion:
 def _rate(value: np.ndarray, path: Path) -> float:
     if value.size != 1 or value.dtype.kind not in "fiu" or not value.item() > 0:
         raise PenumbraError(
-            f"'{path}' states the frame rate '{value}', which is not a positive number"
+            f"{path}: the frame rate '{value}' is not a positive number; give `fps`."
         )
     return float(value.item())

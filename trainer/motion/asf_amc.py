@@ -1,5 +1,4 @@
-"""Acclaim motion capture: `.asf` (the skeleton of one subject) and `.amc` (one clip) to a
-`Recording`.
+"""Acclaim motion capture to a `Recording`: `.asf`, a subject's skeleton, and `.amc`, a clip.
 
 In an ASF file a bone has a direction and a length in the world frame of the rest pose, and a frame
 of its own (`axis`, C) in which its AMC angles are given. The rotation of the bone relative to its
@@ -24,8 +23,9 @@ METRES_PER_UNIT = 0.0254 / 0.45
 
 @dataclass(frozen=True)
 class Asf:
-    """The skeleton of one subject; bone 0 is the root, of length zero. Parents come before
-    children.
+    """The skeleton of one subject; bone 0 is the root, of length zero.
+
+    Parents come before children.
     """
 
     names: tuple[str, ...]
@@ -39,7 +39,7 @@ class Asf:
 
 
 def read_asf(path: Path, metres_per_unit: float = METRES_PER_UNIT) -> Asf:
-    """Reads the skeleton.
+    """Read the skeleton.
 
     Raises:
         PenumbraError: the file is not an ASF skeleton with angles in degrees.
@@ -48,12 +48,10 @@ def read_asf(path: Path, metres_per_unit: float = METRES_PER_UNIT) -> Asf:
     for needed in ("root", "bonedata", "hierarchy"):
         if needed not in sections:
             raise PenumbraError(
-                f"'{path}' has no :{needed} section; give the .asf skeleton that belongs to the .amc file"
+                f"{path}: has no :{needed} section; give the .asf skeleton of the .amc file."
             )
     if not re.search(r"angle\s+deg", sections.get("units", "")):
-        raise PenumbraError(
-            f"'{path}' does not declare angles in degrees; only such ASF files are supported"
-        )
+        raise PenumbraError(f"{path}: does not declare angles in degrees; convert it.")
 
     order = re.search(r"order\s+(.*)", sections["root"])
     channels = {
@@ -86,8 +84,7 @@ def read_asf(path: Path, metres_per_unit: float = METRES_PER_UNIT) -> Asf:
 def read_amc(
     path: Path, asf: Asf, fps: float, metres_per_unit: float = METRES_PER_UNIT
 ) -> Recording:
-    """Reads one clip that was recorded on the skeleton `asf`; AMC files do not state their rate, so
-    `fps` is given.
+    """Read one clip of the skeleton `asf`; AMC files do not state their rate, so `fps` is given.
 
     Raises:
         PenumbraError: the file is truncated or names bones that the skeleton does not have.
@@ -130,9 +127,7 @@ def _hierarchy(section: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
 
 
 def _euler(order: str, degrees: Float[np.ndarray, "*T n"]) -> Float[np.ndarray, "*T 3 3"]:
-    """Rotation by the given angles about fixed axes, applied in the order in which they are
-    listed.
-    """
+    """Rotate by angles about fixed axes, applied in the order in which they are listed."""
     return Rotation.from_euler(order.lower(), degrees, degrees=True).as_matrix()
 
 
@@ -144,13 +139,14 @@ def _angles(
 
 
 def _amc_values(path: Path, asf: Asf) -> dict[str, Float[np.ndarray, "T n"]]:
-    """The numbers of each bone that moves. A bone that a frame leaves out is at rest in it, as in
-    the last frame of 07_12.
+    """Read the numbers of each bone that moves.
+
+    A bone that a frame leaves out is at rest in it, as in the last frame of 07_12.
     """
     lines = [line.split() for line in path.read_text(encoding="latin-1").splitlines()]
     starts = [i for i, words in enumerate(lines) if len(words) == 1 and words[0].isdigit()]
     if not starts:
-        raise PenumbraError(f"'{path}' has no frames; it is empty or not an AMC file")
+        raise PenumbraError(f"{path}: has no frames; give an AMC file.")
     values = {
         name: np.zeros((len(starts), len(channels)))
         for name, channels in asf.channels.items()
@@ -158,11 +154,14 @@ def _amc_values(path: Path, asf: Asf) -> dict[str, Float[np.ndarray, "T n"]]:
     }
     for frame, (start, stop) in enumerate(zip(starts, [*starts[1:], len(lines)], strict=True)):
         if stop == start + 1 or lines[start + 1][0] != "root":
-            raise PenumbraError(f"'{path}' has no root in frame {frame + 1}; it is truncated")
+            raise PenumbraError(
+                f"{path}: has no root in frame {frame + 1}, it is truncated; get it again."
+            )
         for name, *numbers in filter(None, lines[start + 1 : stop]):
             if len(asf.channels.get(name, ())) != len(numbers):
                 raise PenumbraError(
-                    f"'{path}', frame {frame + 1}: '{name}' does not fit the skeleton; give the right .asf"
+                    f"{path}: '{name}' of frame {frame + 1} does not fit the skeleton; give the"
+                    " right .asf."
                 )
             values[name][frame] = numbers
     return values

@@ -16,7 +16,7 @@ from trainer.motion.recording import Recording
 
 
 def read_bvh(path: Path, metres_per_unit: float) -> Recording:
-    """Reads one clip.
+    """Read one clip.
 
     Args:
         path: the file.
@@ -27,23 +27,22 @@ def read_bvh(path: Path, metres_per_unit: float) -> Recording:
     """
     head, separator, motion = path.read_text(encoding="latin-1").partition("MOTION")
     if not separator:
-        raise PenumbraError(f"'{path}' has no MOTION section; it is truncated or not a BVH file")
+        raise PenumbraError(f"{path}: has no MOTION section; give a whole BVH file.")
     names, parents, offsets, tips, channels = _hierarchy(head.split())
     words = motion.split()
     try:
-        frames, seconds = (
-            int(words[words.index("Frames:") + 1]),
-            float(words[words.index("Time:") + 1]),
-        )
+        frames = int(words[words.index("Frames:") + 1])
+        seconds = float(words[words.index("Time:") + 1])
         numbers = np.array(words[words.index("Time:") + 2 :], float)
     except (ValueError, IndexError) as error:
         raise PenumbraError(
-            f"'{path}' has a MOTION section that cannot be read: {error}"
+            f"{path}: its MOTION section cannot be read ({error}); give a whole BVH file."
         ) from error
     width = sum(len(joint) for joint in channels)
     if frames < 1 or numbers.size != frames * width:
         raise PenumbraError(
-            f"'{path}' promises {frames} frames of {width} numbers but holds {numbers.size} numbers"
+            f"{path}: holds {numbers.size} numbers, not {frames} frames of {width}; give a whole"
+            " BVH file."
         )
 
     table = numbers.reshape(frames, width)
@@ -87,9 +86,7 @@ def _hierarchy(
 ) -> tuple[
     list[str], list[int], Float[np.ndarray, "J 3"], Float[np.ndarray, "J 3"], list[list[str]]
 ]:
-    """Walks the nested blocks: names, parents, offsets, tips and channel names of each joint, in
-    file order.
-    """
+    """Read names, parents, offsets, tips and channel names of each joint from the nested blocks."""
     names, parents, offsets, channels = [], [], [], []
     tips: dict[int, list[float]] = {}
     stack: list[int] = []

@@ -1,6 +1,4 @@
-"""The poses of all recordings, split by subject: the file that `trainer.mocap` writes and
-everything else starts from.
-"""
+"""The poses of all recordings, split by subject, in the file that `trainer.mocap` writes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,15 +41,15 @@ class Poses:
             arrays = read_npz(path, names)
         except ValueError as error:
             raise PenumbraError(
-                f"--poses: cannot read {path} ({error}); write it with python -m trainer.mocap."
+                f"poses: cannot read {path} ({error}); write it with python -m trainer.mocap."
             ) from error
         if missing := [name for name in names if name not in arrays]:
             raise PenumbraError(
-                f"--poses: {path} lacks {', '.join(missing)}; write it with python -m trainer.mocap."
+                f"poses: {path} lacks {', '.join(missing)}; write it with python -m trainer.mocap."
             )
         return Poses(**arrays)
 
     def of(self, split: Split) -> tuple[Float[np.ndarray, "M 24 3"], Int[np.ndarray, "M"]]:
-        """Poses of one split's subjects in double precision, and their clips."""
+        """Take the poses of one split's subjects, in double precision, and their clips."""
         chosen = self.split == SPLITS.index(split)
         return self.rotvec[chosen].astype(np.float64), self.clip[chosen]

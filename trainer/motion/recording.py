@@ -1,5 +1,4 @@
-"""What a motion capture file says: a tree of joints, a rest pose and one rotation per joint and
-frame.
+"""A motion capture file's tree of joints, rest pose, and rotation of each joint and frame.
 
 Every reader brings its format to this form: the axes of all joints are parallel to the world's when
 all rotations are the identity, the world is y up, lengths are metres.
@@ -31,6 +30,7 @@ class Recording:
     fps: float
 
     def index(self, name: str) -> int:
+        """Number a joint."""
         return self.names.index(name)
 
     def world_rotations(self) -> Float[np.ndarray, "T J 3 3"]:
@@ -52,14 +52,13 @@ class Recording:
         return positions
 
     def bone(self, name: str, child: str | None) -> Float[np.ndarray, "3"]:
-        """Unit rest direction from joint `name` to its descendant `child`, or to its own tip where
-        `child` is None.
-        """
+        """Unit rest direction from a joint to its descendant `child`, or its own tip when None."""
         joint = self.index(name)
         if child is None:
             vector = self.tips[joint]
         else:
-            node, vector = self.index(child), np.zeros(3)
+            node = self.index(child)
+            vector = np.zeros(3)
             while node != joint:
                 vector = vector + self.offsets[node]
                 node = self.parents[node]

@@ -36,7 +36,8 @@ Bone = tuple[str, str | None]
 tip.
 """
 
-_X, _Y = np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])
+_X = np.array([1.0, 0.0, 0.0])
+_Y = np.array([0.0, 1.0, 0.0])
 _CMU_ELBOW_AXIS = np.array([0.0, np.cos(np.pi / 6), -np.sin(np.pi / 6)])
 """CMU's elbows bend about an axis 30 degrees off the vertical of the T-pose (`axis 180 -30 -90` in
 every ASF file).
@@ -76,14 +77,17 @@ def _mirror_names(names: str, old: str, new: str) -> dict[str, str]:
 
 ASF = Mapping(
     trunk={
-        "pelvis": ("root",), "spine1": ("lowerback",), "spine2": ("upperback",), "spine3": ("thorax",),
+        "pelvis": ("root",), "spine1": ("lowerback",), "spine2": ("upperback",),
+        "spine3": ("thorax",),
         "neck": ("lowerneck", "upperneck"), "head": ("head",),
-        "left_collar": ("lclavicle",), "right_collar": ("rclavicle",), "left_foot": ("ltoes",), "right_foot": ("rtoes",),
+        "left_collar": ("lclavicle",), "right_collar": ("rclavicle",),
+        "left_foot": ("ltoes",), "right_foot": ("rtoes",),
     },
     limbs=_limbs(
         {
             "hip": ("lfemur", "ltibia"), "knee": ("ltibia", "lfoot"), "ankle": ("lfoot", "ltoes"),
-            "shoulder": ("lhumerus", "lradius"), "elbow": ("lradius", "lwrist"), "wrist": ("lhand", "lfingers"),
+            "shoulder": ("lhumerus", "lradius"), "elbow": ("lradius", "lwrist"),
+            "wrist": ("lhand", "lfingers"),
         },
         _mirror_names("lfemur ltibia lfoot ltoes lhumerus lradius lwrist lhand lfingers", "l", "r"),
     ),
@@ -91,29 +95,35 @@ ASF = Mapping(
 MOTIONBUILDER = Mapping(
     trunk={
         "pelvis": ("Hips",), "spine1": ("LowerBack",), "spine2": ("Spine",), "spine3": ("Spine1",),
-        "neck": ("Neck", "Neck1"), "head": ("Head",), "left_collar": ("LeftShoulder",), "right_collar": ("RightShoulder",),
+        "neck": ("Neck", "Neck1"), "head": ("Head",),
+        "left_collar": ("LeftShoulder",), "right_collar": ("RightShoulder",),
         "left_foot": ("LeftToeBase",), "right_foot": ("RightToeBase",),
     },
     limbs=_limbs(
         {
-            "hip": ("LeftUpLeg", "LeftLeg"), "knee": ("LeftLeg", "LeftFoot"), "ankle": ("LeftFoot", "LeftToeBase"),
+            "hip": ("LeftUpLeg", "LeftLeg"), "knee": ("LeftLeg", "LeftFoot"),
+            "ankle": ("LeftFoot", "LeftToeBase"),
             "shoulder": ("LeftArm", "LeftForeArm"), "elbow": ("LeftForeArm", "LeftHand"),
             "wrist": ("LeftFingerBase", "LeftHandIndex1"),
         },
         _mirror_names(
-            "LeftUpLeg LeftLeg LeftFoot LeftToeBase LeftArm LeftForeArm LeftHand LeftFingerBase LeftHandIndex1", "Left", "Right"
+            "LeftUpLeg LeftLeg LeftFoot LeftToeBase LeftArm LeftForeArm LeftHand LeftFingerBase"
+            " LeftHandIndex1",
+            "Left", "Right",
         ),
     ),
 )  # fmt: skip
 DAZ = Mapping(
     trunk={
-        "pelvis": ("hip",), "spine1": ("abdomen",), "spine2": ("abdomen", "chest"), "spine3": ("chest",), "neck": ("neck",),
-        "head": ("head",), "left_collar": ("lCollar",), "right_collar": ("rCollar",),
+        "pelvis": ("hip",), "spine1": ("abdomen",), "spine2": ("abdomen", "chest"),
+        "spine3": ("chest",), "neck": ("neck",), "head": ("head",),
+        "left_collar": ("lCollar",), "right_collar": ("rCollar",),
     },
     limbs=_limbs(
         {
             "hip": ("lThigh", "lShin"), "knee": ("lShin", "lFoot"), "ankle": ("lFoot", None),
-            "shoulder": ("lShldr", "lForeArm"), "elbow": ("lForeArm", "lHand"), "wrist": ("lHand", "lMid1"),
+            "shoulder": ("lShldr", "lForeArm"), "elbow": ("lForeArm", "lHand"),
+            "wrist": ("lHand", "lMid1"),
         },
         _mirror_names("lThigh lShin lFoot lShldr lForeArm lHand lMid1", "l", "r"),
     ),
@@ -162,8 +172,10 @@ def _correction(
     recording: Recording, mapping: Mapping, name: str, rest: Float[np.ndarray, "24 3"]
 ) -> Float[np.ndarray, "3 3"]:
     side, part = name.split("_")
-    joint, child = JOINT_NAMES.index(name), JOINT_NAMES.index(f"{side}_{_CHILD[part]}")
-    body_bone, source_bone = rest[child] - rest[joint], recording.bone(*mapping.limbs[name])
+    joint = JOINT_NAMES.index(name)
+    child = JOINT_NAMES.index(f"{side}_{_CHILD[part]}")
+    body_bone = rest[child] - rest[joint]
+    source_bone = recording.bone(*mapping.limbs[name])
     if part in ("hip", "knee"):
         return _frame(source_bone, _X) @ _frame(body_bone, _X).T
     if part == "ankle":
@@ -177,9 +189,7 @@ def _correction(
 
 
 def _frame(bone: Float[np.ndarray, "3"], bend: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
-    """A right-handed frame whose first axis is the bone and whose second is the part of `bend` at
-    right angles to it.
-    """
+    """Right-handed frame: the bone, and the part of `bend` at right angles to it, come first."""
     first = bone / np.linalg.norm(bone)
     second = bend - (bend @ first) * first
     second = second / np.linalg.norm(second)
@@ -187,7 +197,7 @@ def _frame(bone: Float[np.ndarray, "3"], bend: Float[np.ndarray, "3"]) -> Float[
 
 
 def _share_pronation(world: Float[np.ndarray, "T 24 3 3"], rest: Float[np.ndarray, "24 3"]) -> None:
-    """Turns the forearms, in place, by half the angle by which the hands are turned about them."""
+    """Turn the forearms, in place, by half the angle by which the hands are turned about them."""
     for side in ("left", "right"):
         elbow, wrist = JOINT_NAMES.index(f"{side}_elbow"), JOINT_NAMES.index(f"{side}_wrist")
         axis = (rest[wrist] - rest[elbow]) / np.linalg.norm(rest[wrist] - rest[elbow])

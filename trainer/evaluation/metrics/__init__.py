@@ -1,5 +1,4 @@
-"""How good a distribution over bodies is, in the field's own terms: batched torch, nothing reduced
-too early.
+"""The field's metrics of a distribution over bodies: batched torch, nothing reduced too early.
 
 Conventions of every file: hypotheses (B, N, J, 3) in metres, number 0 being the method's own best
 estimate and the others random draws; target (B, J, 3); visible (B, J) boolean; positions in the

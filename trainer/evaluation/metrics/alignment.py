@@ -1,4 +1,4 @@
-"""How far a body is from the ground truth: as it stands, and after the similarity that brings it closest.
+"""Distances of a body to the ground truth: as it is, and after the best similarity.
 
 `PA` means after Procrustes alignment: rotation, scale and translation (Gower, Generalized
 Procrustes Analysis, 1975).
@@ -24,11 +24,11 @@ class Similarity(NamedTuple):
 
 
 def procrustes(points: Float[Tensor, "*B J 3"], target: Float[Tensor, "*B J 3"]) -> Similarity:
-    """The similarity without reflection that minimises the squared distance of `points` to
-    `target`.
-    """
-    mean_p, mean_t = points.mean(-2, keepdim=True), target.mean(-2, keepdim=True)
-    p, t = points - mean_p, target - mean_t
+    """Fit the similarity without reflection that brings `points` closest to `target`."""
+    mean_p = points.mean(-2, keepdim=True)
+    mean_t = target.mean(-2, keepdim=True)
+    p = points - mean_p
+    t = target - mean_t
     U, S, Vt = torch.linalg.svd(t.mT @ p)
     sign = torch.ones_like(S)
     sign[..., 2] = torch.sign(torch.linalg.det(U @ Vt))
@@ -45,9 +45,7 @@ def centred(joints: Float[Tensor, "*B J D"], root: int = 0) -> Float[Tensor, "*B
 def joint_errors(
     joints: Float[Tensor, "*B J 3"], target: Float[Tensor, "*B J 3"]
 ) -> Float[Tensor, "*B J"]:
-    """The distance of each joint as given; put pelvises together first (`centred`) where the field
-    does so.
-    """
+    """The distance of each joint; put pelvises together before (`centred`) where the field does."""
     return (joints - target).norm(dim=-1)
 
 
@@ -59,9 +57,7 @@ def pa_joint_errors(
 
 
 def mpjpe(joints: Float[Tensor, "*B J 3"], target: Float[Tensor, "*B J 3"]) -> Float[Tensor, "*B"]:
-    """Mean distance over joints as given; put pelvises together first (`centred`) where the field
-    does so.
-    """
+    """Mean distance over joints; put pelvises together before (`centred`) where the field does."""
     return joint_errors(joints, target).mean(-1)
 
 

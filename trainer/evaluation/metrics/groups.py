@@ -1,4 +1,4 @@
-"""How values of joints and images become one number.
+"""Means of values of joints and images over groups of them.
 
 A mean here is the sum over all entries of the group divided by their number: an entry is one joint
 of one image (and of one hypothesis). So a image weighs as much as it has joints in the group,
@@ -49,9 +49,7 @@ def group_mean(values: Float[Tensor, "B *N J"], group: Bool[Tensor, "B J"]) -> F
 
 
 def per_image(values: Float[Tensor, "B *N J"], group: Bool[Tensor, "B J"]) -> Float[Tensor, "B *N"]:
-    """The mean over the joints of the group, for each image (and hypothesis); NaN where the
-    image has none.
-    """
+    """Mean over an image's joints of the group, per hypothesis if any; NaN where it has none."""
     mask = _spread(group, values)
     return torch.where(mask, values, torch.zeros_like(values)).sum(-1) / mask.sum(-1)
 

@@ -1,4 +1,4 @@
-"""Which of many hypotheses are looked at, and how far they are spread.
+"""The selection of hypotheses, and their spread.
 
 Sources: MHEntropy (Chen, Yang and Yao, ICCV 2023) for AH, WH, PJD and RD; 3D Multi-bodies (Biggs et
 al., NeurIPS 2020) for the quantised selection; HuManiFlow (Sengupta, Budvytis and Cipolla, CVPR
@@ -48,8 +48,7 @@ def choose(values: Float[Tensor, "B N *R"], index: Int[Tensor, "B"]) -> Float[Te
 
 
 def worst_of(errors: Float[Tensor, "B N"]) -> Float[Tensor, "B"]:
-    """The largest error. NaN where errors are NaN, so a image without visible joints stays
-    recognisable.
+    """The largest error; NaN where errors are NaN, as of an image without visible joints.
 
     WH, the worst hypothesis, is the mean of `worst_of(per_image(pixel_errors(...), visible))`.
     Weighed with the number of visible joints (`weighted_mean(wh, visible.sum(-1))`) it is
@@ -65,14 +64,13 @@ def quantise(
     seed: int = 0,
     root: int | None = 0,
 ) -> Int[Tensor, "B n"]:
-    """The n hypotheses that stand for all N, as 3D Multi-bodies chooses them: numbers of
-    hypotheses, all different.
+    """Choose n different hypotheses that stand for all N, as 3D Multi-bodies does.
 
     First hypothesis 0, then, in rising order, n - 1 representatives of the others: k-means of their
-    joints relative to the pelvis, and of each cluster the member nearest to its centre. The ground truth
-    plays no part in it, so `best_of(errors.gather(1, chosen), n)` is a fair best of n, an easier
-    one than that of n random draws. Where fewer than n - 1 hypotheses differ, copies fill the
-    places.
+    joints relative to the pelvis, and of each cluster the member nearest to its centre. The
+    ground truth plays no part in it, so `best_of(errors.gather(1, chosen), n)` is a fair best of n,
+    an easier one than that of n random draws. Where fewer than n - 1 hypotheses differ, copies fill
+    the places.
 
     Args:
         joints: metres.
@@ -106,8 +104,7 @@ def quantise(
 def _representatives(
     points: np.ndarray, k: int, weights: np.ndarray | None, seed: int
 ) -> np.ndarray:
-    """Of each of k clusters of points (N, F) the member nearest to its centre: k different rows, in
-    rising order.
+    """Find the member nearest to the centre of each of k clusters: k different rows, rising.
 
     The nearest of all points would not do: one point can be nearest to two centres.
     """
@@ -127,7 +124,7 @@ def _representatives(
 def pixel_errors(
     pixels: Float[Tensor, "B N J 2"], target: Float[Tensor, "B J 2"]
 ) -> Float[Tensor, "B N J"]:
-    """The distance of each hypothesis's joint to the ground truth in the image, pixels of the 256 crop.
+    """Distance of each hypothesis's joint to the ground truth, pixels of the 256 crop.
 
     AH, the average hypothesis, is its mean over hypotheses and visible joints: `group_mean(errors,
     visible)`. MHEntropy gives all images the same weight: `per_image(errors,
@@ -141,8 +138,7 @@ def sample_input_consistency(
     keypoints: Float[Tensor, "B J 2"],
     visible: Bool[Tensor, "B J"],
 ) -> Float[Tensor, ""]:
-    """The distance in the image, pooled over hypotheses and visible joints, pixels of the 256
-    crop.
+    """Mean distance in the image over hypotheses and visible joints, pixels of the 256 crop.
 
     The formula of AH with our weights. The two differ in what they are given: AH all hypotheses,
     this one the random draws (`pixels[:, 1:]`), and HuManiFlow pools over entries as we do, where
@@ -178,11 +174,10 @@ def rd(
     visible: Bool[Tensor, "B J"],
     occluded: Bool[Tensor, "B J"],
 ) -> Float[Tensor, ""]:
-    """Relative diversity: PJD of visible joints in the image by PJD of occluded joints in space,
-    pixels per millimetre.
+    """Relative diversity: 2D PJD of visible joints by 3D PJD of occluded ones, px per mm.
 
-    It depends on the size of the crop and of the person, and is infinite where occluded joints do not
-    spread at all. Small is good only while AH and the best hypothesis are good.
+    It depends on the size of the crop and of the person, and is infinite where occluded joints do
+    not spread at all. Small is good only while AH and the best hypothesis are good.
 
     Args:
         pjd_2d: pixels of the 256 crop.

@@ -1,4 +1,4 @@
-"""Whether what a method says about its own error is true: proper scores and confident errors.
+"""Metrics of predicted uncertainty: proper scores and confident errors.
 
 Coverage, calibration error, sparsification and rank correlation are in `calib`. Give scores of the
 distribution the random draws (`joints[:, 1:]`): the best estimate is not one of them.
@@ -24,8 +24,7 @@ density.
 def contains(
     cov: Float[Tensor, "*B 3 3"], error: Float[Tensor, "*B 3"], level: float = 0.9
 ) -> Bool[Tensor, "*B"]:
-    """Whether the error lies inside the ellipsoid that should hold a share `level` of a Gaussian of
-    this covariance.
+    """Tell whether errors lie inside the ellipsoid that holds a share `level` of a Gaussian.
 
     One millimetre is added to each axis: without the common distance the pelvis has no spread along
     the ray.
@@ -44,8 +43,9 @@ class Moments(NamedTuple):
 
 
 def sample_moments(joints: Float[Tensor, "B N J 3"]) -> Moments:
-    """Mean and unbiased covariance of each joint, as given: remove the common distance before, if
-    it should not count.
+    """Mean and unbiased covariance of each joint.
+
+    Remove the common distance before, if it should not count.
     """
     assert joints.shape[1] > 1, "one hypothesis has no covariance"
     mean = joints.mean(1)
@@ -54,8 +54,11 @@ def sample_moments(joints: Float[Tensor, "B N J 3"]) -> Moments:
 
 
 def published_moments(joints: Float[Tensor, "B N J 3"]) -> Moments:
-    """What the live system publishes before calibration (`engines.flow.statistics`): all hypotheses
-    at the best estimate's distance, number 0 among them, the sum divided by N."""
+    """Moments as the live system takes them before calibration (`engines.flow.statistics`).
+
+    All hypotheses are moved to the best estimate's distance, number 0 is one of them, and the sum
+    is divided by N.
+    """
     mean, cov = sample_moments(same_distance(joints, joints[:, 0]))
     return Moments(mean, cov * (1 - 1 / joints.shape[1]))
 
@@ -128,9 +131,7 @@ def _energy(
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """How uncertainty and error go together at one operating point; NaN where nothing fulfils the
-    condition.
-    """
+    """Shares of errors and of confident joints; NaN where nothing fulfils the condition."""
 
     confident_error: float
     """P(error > delta | std < tau): how often confidence is misplaced."""
@@ -175,8 +176,7 @@ def error_rates(
 def operating_point(
     std: Float[Tensor, "B J"], group: Bool[Tensor, "B J"], share: float = 0.8
 ) -> float:
-    """The smallest tau with at least this share of the group's standard deviations below it,
-    metres.
+    """Smallest tau (m) with at least this share of the group's standard deviations below it.
 
     Equal standard deviations are trusted together or not at all, so the share that is trusted
     (`ErrorRates.confident`) may be larger.
