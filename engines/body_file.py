@@ -14,6 +14,9 @@ With V vertices, F triangles and B >= 10 shape components; L points and G triang
     decimated_vertex_weights   L 3
     decimated_f                G 3
     record                     ()          JSON: the body's `name`, and how it was made
+
+All numbers are finite and at most `MAX_MAGNITUDE`, all indices point into their arrays, and the
+arrays take at most `MAX_BODY_BYTES` together: about 100,000 vertices.
 """
 
 import json
@@ -29,6 +32,10 @@ from engines.types import NUM_BETAS, NUM_JOINTS, PARENTS
 
 VERSION = 2
 """Raised when a name or a meaning changes; files of other versions are refused."""
+MAX_BODY_BYTES = 2**28
+MAX_MAGNITUDE = 1e6
+MAX_NAME = 100
+"""The longest name of a body, characters."""
 SMPL_NAMES = (
     "v_template",
     "shapedirs",
@@ -40,13 +47,7 @@ SMPL_NAMES = (
 )
 NUM_POSE_FEATURES = 9 * (NUM_JOINTS - 1)
 
-_NAMES = (
-    *SMPL_NAMES,
-    "decimated_vertex_ids",
-    "decimated_vertex_weights",
-    "decimated_f",
-    "record",
-)
+_DECIMATED_NAMES = ("decimated_vertex_ids", "decimated_vertex_weights", "decimated_f")
 _REMEDY = "write one with `python -m engines.convert_smpl`, or leave it out for the default body"
 
 
@@ -79,7 +80,7 @@ def read_body_file(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise PenumbraError(f"body {path}: does not exist; {_REMEDY}.")
     try:
-        arrays = read_npz(path)
+        arrays = read_npz(path, max_bytes=MAX_BODY_BYTES)
     except ValueError as error:
         raise PenumbraError(
             f"body {path}: is not a safe .npz file ({error}); {_REMEDY}."
@@ -88,73 +89,113 @@ def read_body_file(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def body_name(arrays: dict[str, np.ndarray], path: Path) -> str:
-    """The name in the record.
-
-    Raises:
-        PenumbraError: the record is not a JSON object with a name.
-    """
-    try:
-        return str(json.loads(str(arrays["record"]))["name"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise PenumbraError(
-            f"body {path}: record is not a JSON object with a name; {_REMEDY}."
-        ) from error
-
-
-def check_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
+def check_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     """Raise a PenumbraError that names the first thing that is wrong with a body file."""
-    version = int(arrays["version"]) if "version" in arrays else 1
+    version = int(arrays["version"]) if _is_count(arrays.get("version")) else 1
     if version != VERSION:
         raise PenumbraError(
             f"body {path}: has version {version} where {VERSION} is expected; convert the official "
             "SMPL file again with `python -m engines.convert_smpl FILE`."
         )
-    if missing := [name for name in _NAMES if name not in arrays]:
-        raise PenumbraError(
-            f"body {path}: lacks {', '.join(missing)}; convert the official SMPL file with "
-            "`python -m engines.convert_smpl FILE`."
-        )
-    for name, shape in _shapes(arrays).items():
-        if arrays[name].shape != shape:
-            raise PenumbraError(
-                f"body {path}: {name} has shape {arrays[name].shape} where SMPL has {shape}; "
-                f"{_REMEDY}."
-            )
-    _check_indices(arrays, path)
-    parents = arrays["kintree_table"][0].astype(np.int64)[1:]
-    if tuple(parents) != PARENTS[1:]:
+    check_smpl(arrays, path)
+    _check_present(arrays, (*_DECIMATED_NAMES, "record"), path)
+    points = len(np.atleast_1d(arrays["decimated_vertex_ids"]))
+    vertices = len(arrays["v_template"])
+    _check_shape(arrays, "decimated_vertex_ids", (points, 3), path)
+    _check_shape(arrays, "decimated_vertex_weights", (points, 3), path)
+    _check_shape(arrays, "decimated_f", (None, 3), path)
+    _check_indices(arrays, "decimated_vertex_ids", vertices, path)
+    _check_indices(arrays, "decimated_f", points, path)
+    _check_numbers(arrays, "decimated_vertex_weights", path)
+    body_name(arrays, path)
+
+
+def check_smpl(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    """Raise a PenumbraError that names the first thing that is wrong with SMPL's own arrays."""
+    _check_present(arrays, SMPL_NAMES, path)
+    vertices = len(np.atleast_1d(arrays["v_template"]))
+    components = max(NUM_BETAS, arrays["shapedirs"].shape[-1] if arrays["shapedirs"].ndim else 0)
+    shapes: dict[str, tuple[int | None, ...]] = {
+        "v_template": (vertices, 3),
+        "shapedirs": (vertices, 3, components),
+        "posedirs": (vertices, 3, NUM_POSE_FEATURES),
+        "weights": (vertices, NUM_JOINTS),
+        "J_regressor": (NUM_JOINTS, vertices),
+        "kintree_table": (2, NUM_JOINTS),
+        "f": (None, 3),
+    }
+    for name, shape in shapes.items():
+        _check_shape(arrays, name, shape, path)
+        if name not in ("kintree_table", "f"):
+            _check_numbers(arrays, name, path)
+    _check_indices(arrays, "f", vertices, path)
+    kintree = arrays["kintree_table"]
+    if kintree.dtype.kind not in "iu" or tuple(kintree[0, 1:].tolist()) != PARENTS[1:]:
         raise PenumbraError(
             f"body {path}: kintree_table is not SMPL's tree of 24 joints; {_REMEDY}."
         )
 
 
-def _shapes(arrays: dict[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    """The shape that each array should have, by the numbers of vertices, points and triangles."""
-    vertices, points = len(arrays["v_template"]), len(arrays["decimated_vertex_ids"])
-    return {
-        "v_template": (vertices, 3),
-        "shapedirs": (vertices, 3, max(NUM_BETAS, arrays["shapedirs"].shape[-1])),
-        "posedirs": (vertices, 3, NUM_POSE_FEATURES),
-        "weights": (vertices, NUM_JOINTS),
-        "J_regressor": (NUM_JOINTS, vertices),
-        "kintree_table": (2, NUM_JOINTS),
-        "f": (len(arrays["f"]), 3),
-        "decimated_vertex_ids": (points, 3),
-        "decimated_vertex_weights": (points, 3),
-        "decimated_f": (len(arrays["decimated_f"]), 3),
-    }
+def body_name(arrays: Mapping[str, np.ndarray], path: Path) -> str:
+    """The name in the record.
+
+    Raises:
+        PenumbraError: the record is not a JSON object with a name of at most `MAX_NAME` characters.
+    """
+    try:
+        name = json.loads(str(arrays["record"]))["name"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        name = None
+    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= MAX_NAME:
+        raise PenumbraError(
+            f"body {path}: record is not a JSON object with a name of 1 to {MAX_NAME} characters; "
+            f"{_REMEDY}."
+        )
+    return name
 
 
-def _check_indices(arrays: dict[str, np.ndarray], path: Path) -> None:
-    vertices, points = len(arrays["v_template"]), len(arrays["decimated_vertex_ids"])
-    for name, limit in (
-        ("f", vertices),
-        ("decimated_vertex_ids", vertices),
-        ("decimated_f", points),
-    ):
-        indices = arrays[name]
-        if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < limit:
-            raise PenumbraError(
-                f"body {path}: {name} points outside the {limit} vertices; {_REMEDY}."
-            )
+def _check_present(arrays: Mapping[str, np.ndarray], names: tuple[str, ...], path: Path) -> None:
+    if missing := [name for name in names if name not in arrays]:
+        raise PenumbraError(
+            f"body {path}: lacks {', '.join(missing)}; convert the official SMPL file with "
+            "`python -m engines.convert_smpl FILE`."
+        )
+
+
+def _check_shape(
+    arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int | None, ...], path: Path
+) -> None:
+    """Refuse an array of another shape, or without elements; None stands for any number."""
+    found = arrays[name].shape
+    fits = len(found) == len(shape) and all(
+        side > 0 and wanted in (None, side) for side, wanted in zip(found, shape, strict=True)
+    )
+    if not fits:
+        expected = tuple("any" if side is None else side for side in shape)
+        raise PenumbraError(
+            f"body {path}: {name} has shape {found} where SMPL has {expected}; {_REMEDY}."
+        )
+
+
+def _check_numbers(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> None:
+    array = arrays[name]
+    if array.dtype.kind not in "fiu":
+        raise PenumbraError(f"body {path}: {name} holds {array.dtype}, no numbers; {_REMEDY}.")
+    low, high = float(array.min()), float(array.max())
+    if not (-MAX_MAGNITUDE <= low <= high <= MAX_MAGNITUDE):  # False for NaN
+        raise PenumbraError(
+            f"body {path}: {name} holds numbers that are not finite or above {MAX_MAGNITUDE:g}; "
+            f"{_REMEDY}."
+        )
+
+
+def _check_indices(arrays: Mapping[str, np.ndarray], name: str, limit: int, path: Path) -> None:
+    indices = arrays[name]
+    if indices.dtype.kind not in "iu":
+        raise PenumbraError(f"body {path}: {name} holds {indices.dtype}, no indices; {_REMEDY}.")
+    if not 0 <= int(indices.min()) <= int(indices.max()) < limit:
+        raise PenumbraError(f"body {path}: {name} points outside the {limit} vertices; {_REMEDY}.")
+
+
+def _is_count(array: np.ndarray | None) -> bool:
+    return array is not None and array.shape == () and array.dtype.kind in "iu"

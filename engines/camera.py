@@ -66,8 +66,7 @@ class Intrinsics:
         if not self.dist:
             return flat * (self.fx, self.fy) + (self.cx, self.cy)
         radius = np.linalg.norm(flat, axis=1, keepdims=True)
-        limit = _valid_radius(self.dist)
-        flat = np.where(radius > limit, flat * (limit / np.maximum(radius, 1e-9)), flat)
+        flat = flat * np.minimum(_valid_radius(self.dist) / np.maximum(radius, 1e-9), 1.0)
         points = np.append(flat, np.ones_like(radius), axis=1)
         still, dist = np.zeros(3), np.array(self.dist)
         return cv2.projectPoints(points, still, still, self.matrix, dist)[0][:, 0]

@@ -16,11 +16,11 @@ import numpy as np
 import tyro
 
 from engines.arrays import read_npz
-from engines.body_file import SMPL_NAMES, check_arrays, file_arrays
+from engines.body_file import MAX_NAME, SMPL_NAMES, check_arrays, check_smpl, file_arrays
 from engines.command import start
 from engines.decimation import Decimation, decimate, identity_decimation
 from engines.errors import PenumbraError
-from engines.smpl_pickle import read_smpl_pickle, to_array
+from engines.smpl_pickle import MAX_FILE_BYTES, read_smpl_pickle, to_array
 from engines.types import NUM_BETAS
 
 
@@ -77,10 +77,11 @@ def convert(path: Path) -> tuple[dict[str, np.ndarray], str]:
             f"{path}: lacks {', '.join(missing)}; name an official SMPL file of the body."
         )
     smpl = {name: _array(content[name], name, path) for name in SMPL_NAMES}
+    check_smpl(smpl, path)
     smpl["shapedirs"] = smpl["shapedirs"][..., :NUM_BETAS]
     smpl = {key: a.astype(np.float32) if a.dtype.kind == "f" else a for key, a in smpl.items()}
     decimation, remark = _decimation(smpl["v_template"], smpl["f"])
-    record = {"name": path.stem, "source": path.name, "decimation": remark or "quadric"}
+    record = {"name": path.stem[:MAX_NAME], "source": path.name, "decimation": remark or "quadric"}
     arrays = file_arrays(smpl, decimation, record)
     check_arrays(arrays, path)
     return arrays, remark
@@ -97,7 +98,7 @@ def _array(value: Any, name: str, path: Path) -> np.ndarray:
 
 def _read_smpl_npz(path: Path) -> dict[str, Any]:
     try:
-        return read_npz(path, SMPL_NAMES)
+        return read_npz(path, SMPL_NAMES, max_bytes=MAX_FILE_BYTES)
     except ValueError as error:
         raise PenumbraError(
             f"{path}: is not an .npz of plain SMPL arrays ({error}); name an official SMPL file."
