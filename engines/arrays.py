@@ -54,7 +54,8 @@ def read_npz(
     try:
         with _open(path) as file, zipfile.ZipFile(file) as archive:
             wanted = _wanted(archive, names, but)
-            return _read_members(archive, wanted, max_bytes)
+            size = os.fstat(file.fileno()).st_size
+            return _read_members(archive, wanted, size, max_bytes)
     except (
         OSError,
         EOFError,
@@ -65,7 +66,7 @@ def read_npz(
         zlib.error,
     ) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise ValueError(str(reason) or "it is empty") from error
+        raise ValueError(str(reason) or "it is cut off") from error
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -103,14 +104,17 @@ def _wanted(
 
 
 def _read_members(
-    archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], max_bytes: int
+    archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], size: int, max_bytes: int
 ) -> dict[str, np.ndarray]:
+    """Members of a file of `size` bytes, each checked against what it can hold."""
     left = max_bytes
     arrays: dict[str, np.ndarray] = {}
     for name, member in members.items():
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"{_shown(name)} is compressed by a method that NumPy does not use")
-        if member.file_size > _DEFLATE_RATIO * member.compress_size + _MAX_HEADER_BYTES:
+        ratio = 1 if member.compress_type == zipfile.ZIP_STORED else _DEFLATE_RATIO
+        compressed = min(member.compress_size, size)
+        if member.file_size > ratio * compressed:
             raise ValueError(f"{_shown(name)} declares more than it can hold")
         if member.file_size > left + _MAX_HEADER_BYTES:
             raise ValueError(f"its arrays take more than {max_bytes} bytes")

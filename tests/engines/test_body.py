@@ -59,11 +59,14 @@ def smplx_oracle(
         for key, value in arrays.items()
     }
     kintree = plain["kintree_table"].astype(np.int64)
-    # smplx also picks 21 extra surface points by index; any will do, they are not looked at.
+    # smplx also picks 21 extra surface points by index; any will do.
     layer = smplx.SMPL(
-        model_path="", data_struct=smplx.utils.Struct(**(plain | {"kintree_table": kintree})), batch_size=len(betas),
-        dtype=torch.float64, vertex_ids=dict.fromkeys(smplx.vertex_ids.vertex_ids["smplh"], 0),
-    )  # fmt: skip
+        model_path="",
+        data_struct=smplx.utils.Struct(**(plain | {"kintree_table": kintree})),
+        batch_size=len(betas),
+        dtype=torch.float64,
+        vertex_ids=dict.fromkeys(smplx.vertex_ids.vertex_ids["smplh"], 0),
+    )
     pose = torch.from_numpy(rotvec)
     with torch.no_grad():
         out = layer(
@@ -263,10 +266,30 @@ def test_load_reads_what_was_written(tmp_path: Path) -> None:
     [
         ({"weights": None}, "lacks weights"),
         ({"v_template": np.zeros((7, 3))}, "shape"),
+        ({"v_template": np.array(1.0)}, r"v_template has shape \(\)"),
+        ({"v_template": np.zeros((0, 3))}, r"v_template has shape \(0, 3\)"),
+        ({"v_template": np.full((480, 3), np.nan)}, "v_template holds numbers that are not finite"),
+        ({"v_template": np.full((480, 3), np.inf)}, "v_template holds numbers that are not finite"),
+        ({"v_template": np.full((480, 3), 1e300)}, r"not finite or above 1e\+06"),
+        ({"v_template": np.full((480, 3), "a")}, "v_template holds <U1, no numbers"),
         ({"shapedirs": np.zeros((480, 3, 4))}, "shapedirs has shape"),
+        ({"shapedirs": np.array(0.0)}, "shapedirs has shape"),
         ({"kintree_table": np.zeros((2, 24), np.uint32)}, "24 joints"),
+        ({"kintree_table": np.zeros((2, 24))}, "24 joints"),
         ({"f": np.full((4, 3), 10_000, np.uint32)}, "points outside"),
+        ({"f": np.full((4, 3), -1)}, "points outside"),
+        ({"f": np.zeros((4, 3))}, "f holds float64, no indices"),
+        ({"f": np.array(3)}, "f has shape"),
+        ({"decimated_f": np.zeros((0, 3), np.int32)}, "decimated_f has shape"),
+        ({"decimated_vertex_ids": np.array(1)}, "decimated_vertex_ids has shape"),
+        ({"decimated_vertex_weights": np.full((480, 3), np.nan)}, "not finite"),
+        ({"version": np.array(1)}, "has version 1"),
+        ({"version": np.array(["2"])}, "has version 1"),
         ({"record": np.array("not json")}, "record"),
+        ({"record": np.array("[" * 100_000)}, "record"),
+        ({"record": np.array('{"name": 3}')}, "record"),
+        ({"record": np.array('{"name": "\\u001b[2J"}')}, "record"),
+        ({"record": np.array('{"name": "' + 200 * "x" + '"}')}, "record"),
     ],
 )
 def test_malformed_files_are_named(

@@ -200,3 +200,26 @@ def test_other_skeletons_are_refused(tmp_path: Path) -> None:
     (tmp_path / "smplh.pkl").write_bytes(pickle.dumps(body, protocol=2))
     with pytest.raises(PenumbraError, match="kintree_table has shape"):
         convert(tmp_path / "smplh.pkl")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"v_template": np.full((480, 3), np.nan)},
+        {"f": np.full((40, 3), 2**31 - 1, np.uint32)},
+        {"f": np.full((40, 3), -5)},
+        {"posedirs": np.array(1.0)},
+        {"weights": np.zeros(3)},
+    ],
+)
+def test_damaged_bodies_are_refused_before_they_are_decimated(
+    tmp_path: Path, change: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Open3D does not survive indices beyond the vertices."""
+    monkeypatch.setattr("engines.convert_smpl.decimate", lambda *_: pytest.fail("decimated"))
+    (tmp_path / "smpl.pkl").write_bytes(pickle.dumps(synthetic_smpl() | change, protocol=2))
+    with pytest.raises(PenumbraError, match=next(iter(change))):
+        convert(tmp_path / "smpl.pkl")
+    np.savez(tmp_path / "smpl.npz", **(synthetic_smpl() | change))  # pyright: ignore
+    with pytest.raises(PenumbraError, match=next(iter(change))):
+        convert(tmp_path / "smpl.npz")
