@@ -29,8 +29,9 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from engines.errors import PenumbraError
+from engines.printable import printable
 from realtime.config import RunConfig, Size
-from realtime.console import Console, PrintableFormatter, complain, printable
+from realtime.console import Console, PrintableFormatter, complain
 
 if TYPE_CHECKING:
     from tyro.constructors import PrimitiveConstructorSpec, PrimitiveTypeInfo

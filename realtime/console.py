@@ -1,5 +1,8 @@
-"""Printing for people: text from outside cannot steer the terminal, and a reader who has gone, or a
-full disk behind stdout, cannot end a run."""
+"""What a command prints: safe for the terminal, and never the end of a run.
+
+Text from outside is escaped; a reader who has gone, or a full disk behind stdout, ends the printing
+and nothing else.
+"""
 
 import contextlib
 import errno
@@ -8,14 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 
-
-def printable(text: str) -> str:
-    """Replace what a terminal would obey or cannot show by its escape, as in `\\x1b` and `\\n`."""
-    return "".join(c if c.isprintable() else _escape(c) for c in text)
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
+from engines.printable import printable
 
 
 class Console:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from engines.errors import PenumbraError
+from engines.printable import printable
 from engines.types import FrameInfo
 from realtime.capture import jpeg
 from realtime.capture.frame import Frame
@@ -18,7 +19,6 @@ from realtime.capture.opencv_io import (
     FALLBACK_FPS,
     check_size,
     image_size,
-    printable,
     silence_opencv,
 )
 

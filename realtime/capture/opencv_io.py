@@ -52,11 +52,6 @@ def nominal_fps(capture: Capture) -> float | None:
     return fps if 0.1 <= fps <= 1000.0 else None
 
 
-def printable(text: str) -> str:
-    """Return a name whose control characters, which a terminal would obey, are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def image_size(image: UInt8[np.ndarray, "H W 3"]) -> tuple[int, int]:
     """Return (width, height) in pixels."""
     return image.shape[1], image.shape[0]

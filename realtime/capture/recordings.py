@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from engines.errors import PenumbraError
+from engines.printable import printable
 from engines.types import FrameInfo
 from realtime.capture.frame import Frame
 from realtime.capture.opencv_io import (
@@ -30,7 +31,6 @@ from realtime.capture.opencv_io import (
     image_size,
     nominal_fps,
     open_capture,
-    printable,
     silence_opencv,
 )
 

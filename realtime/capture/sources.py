@@ -17,12 +17,13 @@ from typing import Protocol, runtime_checkable
 import cv2
 
 from engines.errors import PenumbraError
+from engines.printable import printable
 from realtime.capture.cameras import lasting_spec, open_camera_capture
 from realtime.capture.frame import Frame
 from realtime.capture.images import MJPEG_SUFFIXES, ImageFolder, MjpegFile
 from realtime.capture.live import LiveSource, Retry
 from realtime.capture.mjpeg import Capture, open_mjpeg
-from realtime.capture.opencv_io import FALLBACK_FPS, open_capture, printable
+from realtime.capture.opencv_io import FALLBACK_FPS, open_capture
 from realtime.capture.recordings import VideoFile
 
 log = logging.getLogger(__name__)

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgpack
 
+from engines.printable import printable
+
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5590"
 SCHEMA = "penumbra.pose"
 VERSION = (2, 0)
@@ -123,14 +125,6 @@ def other_version(major: int) -> str:
         f"message: the publisher speaks version {major} of the pose stream and this reader version "
         f"{VERSION[0]}; update the older of the two."
     )
-
-
-def printable(text: str) -> str:
-    """Text from a stranger without what moves a terminal's cursor, rings or turns the line round.
-
-    Control and formatting characters become escapes such as `\\x1b`.
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def quoted(value: object) -> str:
