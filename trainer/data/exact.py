@@ -30,7 +30,7 @@ def with_landmark_source(
 
 
 def exact(records: RawRecords, body: BodyModel) -> RawRecords:
-    """Replace landmarks by exact projections without depth and world coordinates; mask occluded ones.
+    """Replace landmarks by exact projections without depth; mask occluded ones.
 
     A masked landmark lies where the mean body would have it that stands upright about the visible
     ones, as large as the visible bones are long. That says nothing new, and keeps the person's size

@@ -22,7 +22,7 @@ class SkeletonTensors(NamedTuple):
 
 
 def pelvis_in_view(
-    camera: Float[Tensor, "*B 3"], half_size: Float[Tensor, "*B"]
+    camera: Float[Tensor, "*#B 3"], half_size: Float[Tensor, "*#B"]
 ) -> Float[Tensor, "*B 3"]:
     """The pelvis (m) that the flow's camera numbers mean in a view of size `half_size`."""
     z = REACH_M / half_size * camera[..., 2].exp()
@@ -45,9 +45,9 @@ def camera_from_pelvis(
 
 def relative_joints(
     skeleton: SkeletonTensors,
-    R_anchor: Float[Tensor, "*B 3 3"],
-    rotvec: Float[Tensor, "*B 24 3"],
-    betas: Float[Tensor, "*B 10"],
+    R_anchor: Float[Tensor, "*#B 3 3"],
+    rotvec: Float[Tensor, "*#B 24 3"],
+    betas: Float[Tensor, "*#B 10"],
 ) -> Float[Tensor, "*B 24 3"]:
     """Joints relative to the pelvis, metres, in the frame that `R_anchor` rotates into."""
     R = so3.exp(rotvec)

@@ -55,7 +55,7 @@ def test_view_joints_taken_to_the_camera_are_those_of_the_body(
         rotvec, betas = drawn.rotvec[i].double().numpy(), drawn.betas[i].numpy()
         R_cam_anchor = view.R_cam_view[i] @ view.R_view_anchor[i]
         rotvec[:, 0] = log_so3(R_cam_anchor @ exp_so3(rotvec[:, 0]))
-        one = VirtualCamera(view.R_cam_view[i], view.half_size[i], view.R_view_anchor[i])
+        one = VirtualCamera(view.R_cam_view[i], view.half_size[i, ...], view.R_view_anchor[i])
         transl = pelvis_in_camera(drawn.camera[i].numpy(), one) - body.rest_joints(betas)[:, 0]
         expected = joints_only(body, rotvec, betas, transl)
         np.testing.assert_allclose(
@@ -103,7 +103,7 @@ def test_the_live_sampler_places_the_pelvis_alike(view: VirtualCamera, drawn: Bo
     for i in range(B):
         live = pelvis_in_camera(
             drawn.camera[i].numpy(),
-            VirtualCamera(view.R_cam_view[i], view.half_size[i], view.R_view_anchor[i]),
+            VirtualCamera(view.R_cam_view[i], view.half_size[i, ...], view.R_view_anchor[i]),
         )
         np.testing.assert_allclose(live, ours[i], rtol=1e-5, atol=1e-5)
 

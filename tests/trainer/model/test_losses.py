@@ -41,7 +41,10 @@ def test_laplace_density_of_the_reprojection_integrates_to_one() -> None:
     assert each.shape == (2, 1)
     density = (
         -reprojection_loss(
-            grid.reshape(-1, 1, 1, 2), torch.zeros(len(x) ** 2, 1, 2), torch.ones(1), 0.2
+            grid.reshape(-1, 1, 1, 2),
+            torch.zeros(len(x) ** 2, 1, 2),
+            torch.ones(len(x) ** 2, 1),
+            0.2,
         )
     ).exp()
     assert (density.sum() * (x[1] - x[0]) ** 2).item() == pytest.approx(1.0, abs=2e-3)
