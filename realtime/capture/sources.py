@@ -154,8 +154,8 @@ def _open_address(address: str, retry: Retry | None, timeout_s: float) -> Source
     # Only something with an end has a count of frames.
     if isinstance(capture, cv2.VideoCapture) and capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0:
         return VideoFile(name, capture)
-    capture.release()
-    return LiveSource(name, connect, retry)
+    opened = [capture]  # many cameras serve one connection at a time
+    return LiveSource(name, lambda: opened.pop() if opened else connect(), retry)
 
 
 def _without_password(address: str) -> str:
