@@ -1,10 +1,12 @@
-"""The folder in which networks that were imported or compiled once are kept for the next start.
+"""The folder in which networks and kernels that were translated or compiled are kept.
 
 It is `$PENUMBRA_CACHE`, or `~/.cache/penumbra`. Whatever lies in it can be made again, so it may be
-deleted at any time.
+deleted at any time. Beside a file lies its SHA-256: a file that disks or people have damaged would
+at best fail to load and at worst compute something else, so it is made again instead.
 """
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -34,13 +36,43 @@ def writable_folder(name: str) -> Path:
     return folder
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file of the cache so that a reader finds all of it or none.
-
-    Two processes may write the same file at once, and either may be killed while it does.
+def store(path: Path, content: bytes) -> None:
+    """Write a file of the cache and its digest.
 
     Raises:
-        PenumbraError: if it cannot be written.
+        PenumbraError: if they cannot be written.
+    """
+    _write(path, content)
+    _write(_digest_path(path), hashlib.sha256(content).hexdigest().encode())
+
+
+def load(path: Path) -> bytes | None:
+    """Read a file that `store` wrote; None where it is missing or damaged."""
+    try:
+        content = path.read_bytes()
+        digest = _digest_path(path).read_text()
+    except (OSError, ValueError):
+        return None
+    return content if hashlib.sha256(content).hexdigest() == digest else None
+
+
+def seal(path: Path) -> None:
+    """Store the digest of a file that a library wrote into the cache, if that is newer."""
+    digest = _digest_path(path)
+    with contextlib.suppress(OSError):
+        if not digest.exists() or digest.stat().st_mtime_ns < path.stat().st_mtime_ns:
+            _write(digest, hashlib.sha256(path.read_bytes()).hexdigest().encode())
+
+
+def is_damaged(path: Path) -> bool:
+    """Tell whether a file differs from the digest beside it; one without a digest does not."""
+    return _digest_path(path).exists() and load(path) is None
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file so that a reader finds all of it or none.
+
+    Two processes may write the same file at once, and either may be killed while it does.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,6 +87,10 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def _digest_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
 
 
 def _unwritable(path: Path, error: OSError | None = None) -> PenumbraError:

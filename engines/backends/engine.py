@@ -157,6 +157,27 @@ def open_dimension(model: Path, name: str) -> PenumbraError:
     )
 
 
+def unreadable(model: Path, error: Exception) -> PenumbraError:
+    """Return the error for a file that a backend cannot read."""
+    return PenumbraError(
+        f"model: {model} is no ONNX network that can be read ({_first_line(error)}); export or "
+        "download it again."
+    )
+
+
+def unfitting(model: Path, shapes: Shapes, error: Exception) -> PenumbraError:
+    """Return the error for a network that cannot be run with inputs of `shapes`."""
+    return PenumbraError(
+        f"model: {model.name} cannot be run with inputs of {dict(shapes)} ({_first_line(error)}); "
+        "name the network that these inputs are for."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:200].rstrip(".") if lines else type(error).__name__
+
+
 def _open(model: Path, backend: str, shapes: Shapes, num_threads: int | None) -> Engine:
     if backend not in BACKENDS:
         raise PenumbraError(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.backends.engine import Shapes, open_dimension
+from engines.backends.engine import Shapes, open_dimension, unfitting, unreadable
 from engines.telemetry import no_telemetry
 
 with no_telemetry():
@@ -61,11 +61,21 @@ def open_here(
     options.log_severity_level = 3  # the warnings are about its graph optimiser
     if num_threads is not None:
         options.intra_op_num_threads = num_threads
-    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(
+            str(model), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # the library's exceptions have no base class of their own
+        raise unreadable(model, error) from error
     inputs = {}
     for arg in session.get_inputs():
         shape = shapes.get(arg.name, tuple(arg.shape))
         if not all(isinstance(size, int) for size in shape):
             raise open_dimension(model, arg.name)
+        if arg.type not in _DTYPES:
+            raise unfitting(model, shapes, TypeError(f"'{arg.name}' is a {arg.type}"))
         inputs[arg.name] = np.zeros(shape, dtype=_DTYPES[arg.type])
-    return OnnxruntimeEngine(session, inputs)
+    try:
+        return OnnxruntimeEngine(session, inputs)
+    except Exception as error:
+        raise unfitting(model, shapes, error) from error

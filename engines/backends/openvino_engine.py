@@ -5,17 +5,23 @@ computes in float32 also where the processor offers bfloat16, so that its result
 other backends. The compiled network is cached for the next start.
 """
 
+import hashlib
+import io
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from engines.backends.engine import Shapes, open_dimension
-from engines.cache import writable_folder
+from engines.backends.engine import Shapes, open_dimension, unfitting, unreadable
+from engines.backends.plans import file_sha256
+from engines.cache import load, store, writable_folder
 from engines.telemetry import no_telemetry
 
 with no_telemetry():
     import openvino
+
+log = logging.getLogger(__name__)
 
 
 class OpenvinoEngine:
@@ -50,24 +56,67 @@ def open_here(model: Path, shapes: Shapes, device: str, num_threads: int | None)
     """See `engines.backends.engine.open_engine`."""
     assert device == "cpu", device
     core = openvino.Core()
-    network = core.read_model(model)
-    if shapes:
-        names = {name for port in network.inputs for name in port.get_names()}
-        network.reshape(
-            {
-                name: openvino.PartialShape(list(shape))
-                for name, shape in shapes.items()
-                if name in names
-            }
-        )
+    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    if num_threads is not None:
+        config["INFERENCE_NUM_THREADS"] = str(num_threads)
+    cached = _cached_path(core, model, shapes, config)
+    compiled = _from_cache(core, cached, config)
+    if compiled is None:
+        network = _read(core, model, shapes)
+        try:
+            compiled = core.compile_model(network, "CPU", config)
+        except RuntimeError as error:
+            raise unfitting(model, shapes, error) from error
+        store(cached, compiled.export_model().getvalue())
+    return OpenvinoEngine(compiled)
+
+
+def _cached_path(
+    core: openvino.Core, model: Path, shapes: Shapes, config: Mapping[str, str]
+) -> Path:
+    """Return where the compiled network is cached: by everything that it depends on."""
+    facts = {
+        "onnx": file_sha256(model),
+        "shapes": sorted(shapes.items()),
+        "config": sorted(config.items()),
+        "openvino": openvino.get_version(),
+        "cpu": core.get_property("CPU", "FULL_DEVICE_NAME"),
+        "capabilities": core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
+    }
+    key = hashlib.sha256(repr(facts).encode()).hexdigest()
+    return writable_folder("openvino") / f"{model.stem}-{key[:16]}.blob"
+
+
+def _from_cache(
+    core: openvino.Core, cached: Path, config: Mapping[str, str]
+) -> openvino.CompiledModel | None:
+    """Return the cached network; None where there is none that is intact."""
+    blob = load(cached)
+    if blob is None:
+        return None
+    try:
+        return core.import_model(io.BytesIO(blob), "CPU", dict(config))
+    except RuntimeError as error:
+        log.warning("%s is compiled again: %s", cached.name, error)
+        return None
+
+
+def _read(core: openvino.Core, model: Path, shapes: Shapes) -> openvino.Model:
+    """Read an ONNX file and fix the shapes of its inputs."""
+    try:
+        network = core.read_model(model)
+    except RuntimeError as error:
+        raise unreadable(model, error) from error
+    names = {name for port in network.inputs for name in port.get_names()}
+    fixed = {name: shape for name, shape in shapes.items() if name in names}
+    if fixed:
+        try:
+            network.reshape(
+                {name: openvino.PartialShape(list(shape)) for name, shape in fixed.items()}
+            )
+        except RuntimeError as error:
+            raise unfitting(model, fixed, error) from error
     for port in network.inputs:
         if port.get_partial_shape().is_dynamic:
             raise open_dimension(model, port.get_any_name())
-    config = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
-        "CACHE_DIR": str(writable_folder("openvino")),
-    }
-    if num_threads is not None:
-        config["INFERENCE_NUM_THREADS"] = str(num_threads)
-    return OpenvinoEngine(core.compile_model(network, "CPU", config))
+    return network

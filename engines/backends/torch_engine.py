@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from google.protobuf.message import DecodeError
 from torch import Tensor
 
-from engines.backends.engine import Shapes, open_dimension
+from engines.backends.engine import Shapes, open_dimension, unfitting, unreadable
 from engines.backends.torch_ops import DTYPES, OPS, UnsupportedError
 from engines.errors import PenumbraError
 
@@ -55,7 +56,11 @@ class TorchGraph:
             PenumbraError: The model needs an operator, or a variant of one, that
                 `engines.backends.torch_ops` does not have.
         """
-        proto = onnx.load(str(model))
+        try:
+            proto = onnx.load(str(model))
+            onnx.checker.check_model(proto)
+        except (DecodeError, onnx.checker.ValidationError) as error:
+            raise unreadable(model, error) from error
         opset = max(
             entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")
         )
@@ -102,6 +107,9 @@ class TorchGraph:
                 result = _call(step, values)
             except UnsupportedError as error:
                 raise self._refuse(node, f"operator {node.op_type} with {error}") from error
+            except (RuntimeError, ValueError, IndexError, TypeError) as error:
+                given = {name: tuple(value.shape) for name, value in self.inputs.items()}
+                raise unfitting(self._model, given, error) from error
             if node.op_type == "Shape" or not any(
                 isinstance(argument, Name) for argument in step.arguments
             ):

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.cache import cache_folder, write_atomically
+from engines.cache import cache_folder, load, store
 from engines.errors import PenumbraError
 
 IMPORTER_VERSION = 2
@@ -70,24 +70,23 @@ def import_once(
     outputs: Mapping[int, str],
     cache: Path | None = None,
 ) -> Path:
-    """The ONNX translation of `tflite`, made now if the cache does not have it.
+    """Return the ONNX translation of `tflite`, made now if the cache has none that is intact.
 
     Args:
-        tflite: A TFLite file.
-        outputs: Which outputs to keep, and their names.
-        cache: Folder to keep it in; None means the default one.
+        tflite: a TFLite file.
+        outputs: which outputs to keep, and their names.
+        cache: folder to keep it in; None means the default one.
     """
     data = tflite.read_bytes()
     key = hashlib.sha256(
         data + repr((IMPORTER_VERSION, sorted(outputs.items()))).encode()
     ).hexdigest()
     path = (cache or cache_folder()) / f"{tflite.stem}-{key[:16]}.onnx"
-    if not path.exists():
-        from engines.blazepose.tflite_import import (
-            import_tflite,
-        )  # It needs onnx, which later runs do without.
+    if load(path) is None:
+        # The importer needs onnx, which takes long to import; later runs do without.
+        from engines.blazepose.tflite_import import import_tflite
 
-        write_atomically(path, import_tflite(data, outputs).SerializeToString())
+        store(path, import_tflite(data, outputs).SerializeToString())
     return path
 
 

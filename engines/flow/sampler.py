@@ -9,6 +9,7 @@ flow's centre, which is the best estimate.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -21,7 +22,7 @@ from engines.flow.features import NUM_FEATURES, REACH_M, VirtualCamera, landmark
 from engines.flow.model import FlowModel
 from engines.kernels import JointPlan, Skeleton
 from engines.rotations import log_so3
-from engines.types import Hypotheses, Landmarks
+from engines.types import NUM_BETAS, NUM_JOINTS, Hypotheses, Landmarks
 
 NOISE_SEED = 20231002
 DIM = 24 * 3 + 10 + 3
@@ -139,11 +140,41 @@ def open_sampler(
         model: the shipped one when None.
 
     Raises:
-        PenumbraError: if K is below 1, or the model was trained on another body.
+        PenumbraError: if K is below 1, the model was trained on another body, or its graph is not
+            that of a flow.
     """
     if num_hypotheses < 1:
         raise PenumbraError(f"hypotheses: must be at least 1, not {num_hypotheses}; ask for more.")
     model = model or FlowModel.load()
     model.check_body(body)
     shapes = {"features": (1, NUM_FEATURES), "z": (num_hypotheses, DIM)}
-    return Sampler(open_engine(model.onnx, backend, shapes), body, num_hypotheses)
+    engine = open_engine(model.onnx, backend, shapes)
+    _check_graph(engine, model.onnx, num_hypotheses)
+    return Sampler(engine, body, num_hypotheses)
+
+
+def _check_graph(engine: Engine, onnx: Path, num_hypotheses: int) -> None:
+    """Refuse a graph that is no flow, or whose weights are damaged."""
+    K = num_hypotheses
+    wanted = {
+        "features": (1, NUM_FEATURES),
+        "z": (K, DIM),
+        "rotvec": (K, NUM_JOINTS, 3),
+        "betas": (K, NUM_BETAS),
+        "camera": (K, 3),
+        "log_q": (K,),
+        "visible": (NUM_JOINTS,),
+    }
+    arrays = {**engine.inputs, **engine.outputs}
+    found = {name: array.shape for name, array in arrays.items()}
+    if found != wanted or any(array.dtype != np.float32 for array in arrays.values()):
+        differing = sorted(name for name, _ in found.items() ^ wanted.items()) or ["a dtype"]
+        raise PenumbraError(
+            f"model: {onnx.name} is not the graph of a flow ({differing[0]} differs); export the "
+            "flow again."
+        )
+    engine.run()
+    if not all(np.isfinite(array).all() for array in engine.outputs.values()):
+        raise PenumbraError(
+            f"model: {onnx.name} returns numbers that are not finite; export the flow again."
+        )

@@ -1,23 +1,28 @@
 """Around the kernels: Warp's start, the choice of the device, buffers, and checks by name.
 
 A `Buffer` is one array that the host and the device both see. On the CPU both are the same memory.
-On CUDA the host side is pinned memory and `write` / `read` copy; a kernel chain that stays on the
-device, or inside a captured CUDA graph, uses `Buffer.array` and copies nothing.
+On CUDA the host side is pinned memory and `write` / `read` copy; a captured CUDA graph uses
+`Buffer.array` and copies nothing.
 """
 
+import contextlib
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import warp as wp
 
+from engines.cache import is_damaged, seal, writable_folder
 from engines.errors import PenumbraError
 
+_BINARIES = {".o", ".cubin", ".ptx", ".meta"}
 NO_DRIVER = b"Could not find or load the NVIDIA CUDA driver"
 
 
@@ -39,10 +44,28 @@ def open_device(device: str) -> wp.Device:
 
 @cache
 def _start_warp() -> None:
-    """Initialise Warp without its greeting."""
+    """Initialise Warp without its greeting, its compiled kernels in our cache."""
     wp.config.log_level = wp.LOG_WARNING
+    if wp.config.kernel_cache_dir is None and "WARP_CACHE_PATH" not in os.environ:
+        wp.config.kernel_cache_dir = str(writable_folder("warp"))
     with _without_line(NO_DRIVER):
         wp.init()
+    for module in _compiled_modules():
+        if any(is_damaged(file) for file in _binaries(module)):
+            shutil.rmtree(module, ignore_errors=True)  # Warp compiles it again
+
+
+def _compiled_modules() -> list[Path]:
+    """Return the folders in which Warp keeps our compiled kernels."""
+    cache_dir = wp.config.kernel_cache_dir
+    assert cache_dir is not None
+    return list(Path(cache_dir).glob("wp_engines.kernels.*"))
+
+
+def _binaries(module: Path) -> list[Path]:
+    with contextlib.suppress(OSError):  # another process may be renaming the folder
+        return [file for file in module.iterdir() if file.suffix in _BINARIES]
+    return []
 
 
 def record(
@@ -62,6 +85,9 @@ def record(
         kernel, dim, inputs, outputs, device=device, block_dim=block_dim, record_cmd=True
     )
     assert command is not None
+    for module in _compiled_modules():
+        for file in _binaries(module):
+            seal(file)
     return command
 
 

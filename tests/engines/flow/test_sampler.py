@@ -1,12 +1,16 @@
 """The live sampler draws what the trainer draws, and refuses models that do not fit."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from engines.backends.engine import open_engine
+from engines.blazepose.models import detector_model
 from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.errors import PenumbraError
@@ -121,6 +125,39 @@ def test_results_are_not_overwritten_by_the_next_frame(body: BodyModel, model: F
 def test_no_hypotheses_are_refused(body: BodyModel, model: FlowModel, count: int) -> None:
     with pytest.raises(PenumbraError, match=rf"hypotheses: must be at least 1, not {count}"):
         open_sampler(body, count, "onnxruntime", model)
+
+
+def resigned(folder: Path, model: FlowModel, proto: onnx.ModelProto) -> FlowModel:
+    """A model whose record describes a changed graph."""
+    path = folder / "flow.onnx"
+    path.write_bytes(proto.SerializeToString())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".json").write_text(json.dumps(model.record | {"sha256": digest}))
+    return FlowModel.load(path)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_a_graph_that_is_no_flow_is_refused(
+    body: BodyModel, model: FlowModel, tmp_path: Path, backend: str
+) -> None:
+    proto = onnx.load(str(model.onnx))
+    proto.graph.output.pop(0)
+    with pytest.raises(PenumbraError, match=r"flow\.onnx is not the graph of a flow \(rotvec"):
+        open_sampler(body, K, backend, resigned(tmp_path, model, proto))
+    detector = onnx.load(str(detector_model()))
+    with pytest.raises(PenumbraError, match=r"model: flow\.onnx is not the graph of a flow"):
+        open_sampler(body, K, backend, resigned(tmp_path, model, detector))
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_a_graph_with_damaged_weights_is_refused(
+    body: BodyModel, model: FlowModel, tmp_path: Path, backend: str
+) -> None:
+    proto = onnx.load(str(model.onnx))
+    largest = max(proto.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    largest.raw_data = np.full(len(largest.raw_data) // 4, np.nan, np.float32).tobytes()
+    with pytest.raises(PenumbraError, match=r"flow\.onnx returns numbers that are not finite"):
+        open_sampler(body, K, backend, resigned(tmp_path, model, proto))
 
 
 def test_features_and_noise_have_the_stated_sizes(model: FlowModel, body: BodyModel) -> None:
