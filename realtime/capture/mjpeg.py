@@ -10,7 +10,7 @@ import http.client
 import socket
 import urllib.parse
 import urllib.request
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -23,6 +23,7 @@ _MAX_HEADERS = 64
 _STREAM_TYPE = "multipart/x-mixed-replace"
 
 
+@runtime_checkable
 class Capture(Protocol):
     """The part of `cv2.VideoCapture` that a live source needs."""
 
