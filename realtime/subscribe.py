@@ -111,7 +111,8 @@ class Second:
             "not calibrated" if message.calibration is None else _in_words(message.calibration)
         )
         lines = [
-            f"{message.source}  {message.image_size[0]}x{message.image_size[1]}  {message.backend}  {calibration}",
+            f"{message.source}  {message.image_size[0]}x{message.image_size[1]}  "
+            f"{message.backend}  {calibration}",
             f"message {message.seq}  {rate}/s  lost {poses.lost}  refused {poses.refused}  "
             f"frames dropped before the network {message.dropped}",
             self._latency(poses.endpoint),
@@ -135,7 +136,10 @@ def person_lines(person: PersonMessage, names: tuple[str, ...]) -> list[str]:
     mark if guessed.
     """
     distance_cm = 100 * person.distance_std
-    head = f"person {person.track_id}  score {person.score:.2f}  distance ± {distance_cm:.1f} cm, not in the std below"
+    head = (
+        f"person {person.track_id}  score {person.score:.2f}  "
+        f"distance ± {distance_cm:.1f} cm, not in the std below"
+    )
     rows = zip(
         names,
         person.joints.tolist(),
@@ -147,7 +151,8 @@ def person_lines(person: PersonMessage, names: tuple[str, ...]) -> list[str]:
         head,
         f"  {'joint':<15}{'x':>8}{'y':>8}{'z':>8} m{'std':>8} cm",
         *(
-            f"  {name:<15}{x:8.3f}{y:8.3f}{z:8.3f}  {100 * std:8.1f}   {'guessed' if guessed else ''}".rstrip()
+            f"  {name:<15}{x:8.3f}{y:8.3f}{z:8.3f}  {100 * std:8.1f}   "
+            f"{'guessed' if guessed else ''}".rstrip()
             for name, (x, y, z), std, guessed in rows
         ),
     ]

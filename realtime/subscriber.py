@@ -78,7 +78,8 @@ class Subscriber:
         except zmq.ZMQError as error:
             self.close()
             raise PenumbraError(
-                f"Cannot connect to the endpoint {endpoint} ({error.strerror}); it should look like {DEFAULT_ENDPOINT}."
+                f"endpoint: cannot connect to {endpoint} ({error.strerror}); "
+                f"it should look like {DEFAULT_ENDPOINT}."
             ) from error
 
     def recv(self) -> PoseMessage:
@@ -108,7 +109,8 @@ class Subscriber:
         left_ms = None if deadline is None else max(0, round(1000 * (deadline - time.monotonic())))
         if not self._socket.poll(left_ms):
             raise TimeoutError(
-                f"Nothing came from {self.endpoint} for {self.timeout_s} s; is Penumbra publishing there?"
+                f"Nothing came from {self.endpoint} for {self.timeout_s} s; "
+                "is Penumbra publishing there?"
             )
 
     def _count(self, message: PoseMessage) -> None:

@@ -52,7 +52,8 @@ def main() -> None:
         *([FLOW] if FLOW.is_file() else []),
     ]
     print(
-        f"{'network':36} {'backend':28} {'threads':>7} {'open s':>7} {'p50 ms':>8} {'p95 ms':>8} {'min ms':>8}"
+        f"{'network':36} {'backend':28} {'threads':>7} {'open s':>7} "
+        f"{'p50 ms':>8} {'p95 ms':>8} {'min ms':>8}"
     )
     for model in models:
         shapes = input_shapes(load(model), model, options.hypotheses)
@@ -67,7 +68,8 @@ def main() -> None:
                 opened, times = time.perf_counter() - begin, milliseconds(engine, options.seconds)
                 row = f"{model.stem:36} {engine.backend:28} {threads or 'auto':>7} {opened:7.2f}"
                 print(
-                    f"{row} {np.median(times):8.2f} {np.percentile(times, 95):8.2f} {times.min():8.2f}",
+                    f"{row} {np.median(times):8.2f} {np.percentile(times, 95):8.2f} "
+                    f"{times.min():8.2f}",
                     flush=True,
                 )
 

@@ -1,4 +1,4 @@
-"""The rasteriser: the nearer face wins, faces that cannot be visible are left out, pixels are exact."""
+"""The rasteriser: the nearer face wins, invisible faces are left out, pixels are exact."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def test_faces_that_cannot_be_visible_are_left_out() -> None:
         "visible": (TRIANGLE, 2.0),
         "turned away": (TRIANGLE[::-1], 2.0),
         "left of the image": (TRIANGLE - (100, 0), 2.0),
-        "below the image": (TRIANGLE + (0, 100), 2.0),
+        "below the image": (TRIANGLE + np.array([0, 100]), 2.0),
         "too near": (TRIANGLE, NEAR_M / 2),
         "behind the camera": (np.full((3, 2), np.nan), -1.0),
     }

@@ -70,11 +70,23 @@ def test_returns_what_went_in(tmp_path):
     for name in data.keys() - {"meta"}:
         assert data[name].dtype == other.get(name, np.float32), name
     assert {name: array.shape[1:] for name, array in data.items() if name != "meta"} == {
-        "frame": (), "t": (), "found": (), "track_id": (), "joints": (24, 3), "joint_cov": (24, 3, 3),
-        "joint_visible": (24,), "distance_std": (), "ray": (3,), "hypotheses": (k, 24, 3),
-        "weights": (k,), "global_orient": (3,), "body_pose": (69,), "betas": (10,), "transl": (3,),
+        "frame": (),
+        "t": (),
+        "found": (),
+        "track_id": (),
+        "joints": (24, 3),
+        "joint_cov": (24, 3, 3),
+        "joint_visible": (24,),
+        "distance_std": (),
+        "ray": (3,),
+        "hypotheses": (k, 24, 3),
+        "weights": (k,),
+        "global_orient": (3,),
+        "body_pose": (69,),
+        "betas": (10,),
+        "transl": (3,),
         "landmarks": (33, 3),
-    }  # fmt: skip
+    }
     np.testing.assert_array_equal(data["frame"], [0, 3, 6, 9, 12])
     np.testing.assert_array_equal(data["t"], [e.frame.media_time_s for e in estimates])
     np.testing.assert_array_equal(data["found"], [True, True, False, True, True])

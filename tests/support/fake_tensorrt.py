@@ -110,11 +110,19 @@ def _tensorrt(fakes: Fakes, version: str) -> ModuleType:
     # nothing there.
     flags = {"TF32": 7} if major >= 11 else {"FP16": 0, "TF32": 7}
     trt.__dict__.update(
-        __version__=version, Logger=Logger, OnnxParser=Parser, Builder=Builder, Runtime=Runtime,
-        BuilderFlag=IntEnum("BuilderFlag", flags), MemoryPoolType=IntEnum("MemoryPoolType", ["WORKSPACE"]),
-        NetworkDefinitionCreationFlag=IntEnum("NetworkDefinitionCreationFlag", {"STRONGLY_TYPED": 1}),
-        TensorIOMode=_MODES, nptype=lambda dtype: dtype,
-    )  # fmt: skip
+        __version__=version,
+        Logger=Logger,
+        OnnxParser=Parser,
+        Builder=Builder,
+        Runtime=Runtime,
+        BuilderFlag=IntEnum("BuilderFlag", flags),
+        MemoryPoolType=IntEnum("MemoryPoolType", ["WORKSPACE"]),
+        NetworkDefinitionCreationFlag=IntEnum(
+            "NetworkDefinitionCreationFlag", {"STRONGLY_TYPED": 1}
+        ),
+        TensorIOMode=_MODES,
+        nptype=lambda dtype: dtype,
+    )
     return trt
 
 
@@ -193,14 +201,22 @@ def _cudart(fakes: Fakes) -> ModuleType:
     capability = {"cudaDevAttrComputeCapabilityMajor": 75, "cudaDevAttrComputeCapabilityMinor": 76}
     attributes = IntEnum("cudaDeviceAttr", capability)
     cudart.__dict__.update(
-        cudaError_t=status, cudaDeviceAttr=attributes, cudaStreamNonBlocking=1,
-        cudaMemcpyKind=IntEnum("cudaMemcpyKind", {"cudaMemcpyHostToDevice": 1, "cudaMemcpyDeviceToHost": 2}),
+        cudaError_t=status,
+        cudaDeviceAttr=attributes,
+        cudaStreamNonBlocking=1,
+        cudaMemcpyKind=IntEnum(
+            "cudaMemcpyKind", {"cudaMemcpyHostToDevice": 1, "cudaMemcpyDeviceToHost": 2}
+        ),
         cudaStreamCreateWithFlags=lambda flags: answer("cudaStreamCreateWithFlags", 17),
         cudaStreamSynchronize=lambda stream: answer("cudaStreamSynchronize"),
         cudaMallocHost=lambda size: allocate("cudaMallocHost", size),
         cudaMalloc=lambda size: allocate("cudaMalloc", size),
         cudaMemcpyAsync=copy,
-        cudaDeviceGetAttribute=lambda which, device: answer("cudaDeviceGetAttribute", {75: 8, 76: 9}[which]),
-        cudaGetDeviceProperties=lambda device: answer("cudaGetDeviceProperties", SimpleNamespace(name=GPU.encode())),
-    )  # fmt: skip
+        cudaDeviceGetAttribute=lambda which, device: answer(
+            "cudaDeviceGetAttribute", {75: 8, 76: 9}[which]
+        ),
+        cudaGetDeviceProperties=lambda device: answer(
+            "cudaGetDeviceProperties", SimpleNamespace(name=GPU.encode())
+        ),
+    )
     return cudart

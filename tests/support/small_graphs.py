@@ -18,10 +18,15 @@ def conv_net(folder: Path) -> Path:
     """
     rng = np.random.default_rng(1)
     w = {
-        "w1": rng.standard_normal((8, 3, 3, 3)) * 0.3, "b1": rng.standard_normal(8),
-        "w2": rng.standard_normal((8, 1, 3, 3)) * 0.3, "w3": rng.standard_normal((16, 16, 1, 1)) * 0.2,
-        "zero": np.array(0.0), "six": np.array(6.0), "scales": np.array([1.0, 1.0, 2.0, 2.0]), "share": np.array(1 / 1024),
-    }  # fmt: skip
+        "w1": rng.standard_normal((8, 3, 3, 3)) * 0.3,
+        "b1": rng.standard_normal(8),
+        "w2": rng.standard_normal((8, 1, 3, 3)) * 0.3,
+        "w3": rng.standard_normal((16, 16, 1, 1)) * 0.2,
+        "zero": np.array(0.0),
+        "six": np.array(6.0),
+        "scales": np.array([1.0, 1.0, 2.0, 2.0]),
+        "share": np.array(1 / 1024),
+    }
     ints = {"pads": [0, 0, 0, 0, 0, 8, 0, 0], "flat": [1, -1], "one": [1]}
     conv = {"kernel_shape": [3, 3]}
     nodes = [
@@ -59,9 +64,13 @@ def dense_net(folder: Path) -> Path:
     """
     rng = np.random.default_rng(2)
     w = {
-        "w1": rng.standard_normal((5, 8)), "b1": rng.standard_normal(8), "gain": rng.random(8) + 0.5,
-        "wf": rng.standard_normal((6, 8)), "low": np.array(-2.0), "high": np.array(2.0),
-    }  # fmt: skip
+        "w1": rng.standard_normal((5, 8)),
+        "b1": rng.standard_normal(8),
+        "gain": rng.random(8) + 0.5,
+        "wf": rng.standard_normal((6, 8)),
+        "low": np.array(-2.0),
+        "high": np.array(2.0),
+    }
     ints = {"two": [2], "four": [4], "last": [-1], "start": [6], "end": [0], "back": [-2]}
     ints |= {"pick": [3, 0, -1], "first": [0], "0": 0, "1": 1}
     nodes = [

@@ -57,10 +57,16 @@ def home(tmp_path_factory: pytest.TempPathFactory, body: BodyModel) -> Path:
         patch.setattr(PosePrior, "load", staticmethod(prior))
         for name in names:
             config = TrainConfig(
-                method=name, dataset=home / "dataset", run=home / name, steps=2, batch=4, evaluate_every=100,
-                threads=torch.get_num_threads(), encoder=TINY_ENCODER,
+                method=name,
+                dataset=home / "dataset",
+                run=home / name,
+                steps=2,
+                batch=4,
+                evaluate_every=100,
+                threads=torch.get_num_threads(),
+                encoder=TINY_ENCODER,
                 methods=MethodConfigs(mhentropy=MHEntropyConfig(flow=TINY)),
-            )  # fmt: skip
+            )
             train.run(config)
     return home
 
@@ -132,10 +138,17 @@ def test_runs_are_scored_on_what_they_learnt_from(home: Path, tmp_path: Path) ->
     run = tmp_path / "exact"
     train.run(
         TrainConfig(
-            method="hmr", landmark_source="exact", dataset=home / "dataset", run=run, steps=1, batch=4, evaluate_every=100,
-            threads=torch.get_num_threads(), encoder=TINY_ENCODER,
+            method="hmr",
+            landmark_source="exact",
+            dataset=home / "dataset",
+            run=run,
+            steps=1,
+            batch=4,
+            evaluate_every=100,
+            threads=torch.get_num_threads(),
+            encoder=TINY_ENCODER,
         )
-    )  # fmt: skip
+    )
     main(config_of(home, tmp_path / "out", runs=(run,), max_images=3))
     assert set(stored(tmp_path / "out")) == {("hmr", "exact CMU"), ("hmr", "exact ambiguous CMU")}
     with pytest.raises(
@@ -214,10 +227,17 @@ def test_a_body_of_the_users_own_goes_all_the_way(
     own, run = BodyModel.load(tmp_path / "own.npz"), tmp_path / "run"
     train.run(
         TrainConfig(
-            method="hmr", body=tmp_path / "own.npz", dataset=home / "dataset", run=run, steps=1, batch=4, evaluate_every=100,
-            threads=torch.get_num_threads(), encoder=TINY_ENCODER,
+            method="hmr",
+            body=tmp_path / "own.npz",
+            dataset=home / "dataset",
+            run=run,
+            steps=1,
+            batch=4,
+            evaluate_every=100,
+            threads=torch.get_num_threads(),
+            encoder=TINY_ENCODER,
         )
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(
         load_method(run).priors.skeleton.J_template, own.J_template, atol=1e-6
     )
@@ -244,8 +264,11 @@ def test_what_is_missing_is_named(home: Path, tmp_path: Path, body: BodyModel) -
         main(config_of(home, tmp_path, dataset="3dpw", root=tmp_path / "nowhere"))
     np.savez(
         tmp_path / "h36m_valid_protocol2.npz",
-        imgname=np.array(["a.jpg"]), center=np.ones((1, 2)), scale=np.ones(1), S=np.ones((1, 24, 4)),
-    )  # fmt: skip
+        imgname=np.array(["a.jpg"]),
+        center=np.ones((1, 2)),
+        scale=np.ones(1),
+        S=np.ones((1, 24, 4)),
+    )
     with pytest.raises(PenumbraError, match="SMPL labels; give a file that has pose and shape"):
         main(config_of(home, tmp_path, dataset="h36m", root=tmp_path))
     with pytest.raises(PenumbraError, match=r"clear: .*trainer\.ambiguous --clear --out .*none"):

@@ -130,10 +130,17 @@ def board() -> Batch:
     half_size = torch.full((300,), 0.2)
     visible = (torch.rand(300, 24, generator=generator) < 0.7).float()
     return Batch(
-        features=torch.zeros(300, 0), R_anchor=torch.eye(3).expand(300, 3, 3), half_size=half_size,
-        crop_from_view=H.expand(300, 3, 3), rotvec=torch.zeros(300, 24, 3), betas=torch.zeros(300, 10),
-        camera=torch.zeros(300, 3), joints=joints, target=project(joints[:, None], half_size)[:, 0], visible=visible,
-    )  # fmt: skip
+        features=torch.zeros(300, 0),
+        R_anchor=torch.eye(3).expand(300, 3, 3),
+        half_size=half_size,
+        crop_from_view=H.expand(300, 3, 3),
+        rotvec=torch.zeros(300, 24, 3),
+        betas=torch.zeros(300, 10),
+        camera=torch.zeros(300, 3),
+        joints=joints,
+        target=project(joints[:, None], half_size)[:, 0],
+        visible=visible,
+    )
 
 
 def test_the_true_body_has_no_error_and_no_spread(people: Batch, body: BodyModel) -> None:
@@ -318,11 +325,25 @@ def test_what_does_not_apply_is_none(board: Batch) -> None:
     values = measure(Around(), bright, replace(SMALL, hypotheses=5))
     nothing = {name for name, value in values.items() if value is None}
     assert nothing == {
-        "pa_best_10", "pa_best_25", "pa_best_100", "mpjpe_of_pa_best_10", "mpjpe_of_pa_best_25",
-        "mpjpe_of_pa_best_100", "pa_best_25_of_those", "pa_quantised_10", "pa_quantised_25", "pjd_3d_occluded_mm", "rd",
-        "spread_occluded_mm", "entropy_rank", "entropy_rank_images", "coverage_50_occluded", "coverage_68_occluded",
-        "coverage_90_occluded", "coverage_95_occluded",
-    }  # fmt: skip
+        "pa_best_10",
+        "pa_best_25",
+        "pa_best_100",
+        "mpjpe_of_pa_best_10",
+        "mpjpe_of_pa_best_25",
+        "mpjpe_of_pa_best_100",
+        "pa_best_25_of_those",
+        "pa_quantised_10",
+        "pa_quantised_25",
+        "pjd_3d_occluded_mm",
+        "rd",
+        "spread_occluded_mm",
+        "entropy_rank",
+        "entropy_rank_images",
+        "coverage_50_occluded",
+        "coverage_68_occluded",
+        "coverage_90_occluded",
+        "coverage_95_occluded",
+    }
     # A ratio to nothing is no number either: occluded joints that do not spread at all.
     assert (
         measure(Around(1.0, 0.0), board.rows(torch.arange(8)), replace(SMALL, hypotheses=5))["rd"]

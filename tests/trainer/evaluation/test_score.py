@@ -91,9 +91,12 @@ def test_an_honest_flow_covers_nine_tenths_and_its_entropy_is_its_nll(
         drawn, _ = method.flow.sample(method.flow.encode(informed.features), z)
         joints = method.priors.joints(informed, drawn)
     honest = informed._replace(
-        rotvec=drawn.rotvec[:, 0], betas=drawn.betas[:, 0], camera=drawn.camera[:, 0], joints=joints[:, 0],
+        rotvec=drawn.rotvec[:, 0],
+        betas=drawn.betas[:, 0],
+        camera=drawn.camera[:, 0],
+        joints=joints[:, 0],
         target=project(joints, informed.half_size)[:, 0],
-    )  # fmt: skip
+    )
     scores = score(method, honest)
     assert scores.coverage_visible == pytest.approx(
         0.9, abs=0.04
