@@ -15,9 +15,21 @@ from engines.errors import PenumbraError
 
 
 def cache_folder() -> Path:
-    """Return `$PENUMBRA_CACHE`, or `~/.cache/penumbra`; it need not exist."""
+    """Return `$PENUMBRA_CACHE`, or `~/.cache/penumbra`; it need not exist.
+
+    Raises:
+        PenumbraError: if neither is known.
+    """
     chosen = os.environ.get("PENUMBRA_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "penumbra"
+    if chosen:
+        return Path(chosen)
+    try:
+        return Path.home() / ".cache" / "penumbra"
+    except RuntimeError as error:
+        raise PenumbraError(
+            "PENUMBRA_CACHE: is not set, and there is no home folder; name a folder that can be "
+            "written to."
+        ) from error
 
 
 def writable_folder(name: str) -> Path:

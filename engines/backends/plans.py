@@ -79,7 +79,7 @@ def find_plan(
             mismatch = (
                 _mismatch(manifest, model, machine, shapes)
                 if manifest
-                else "has no manifest that can be read"
+                else "is damaged or has no manifest"
             )
             if manifest and not mismatch:
                 for reason in refused:
@@ -97,17 +97,23 @@ def find_plan(
 
 
 def write_plan(path: Path, plan: bytes, manifest: Manifest) -> None:
-    """Write a plan and its manifest, the manifest last: a plan without one is not used."""
+    """Write a plan and its manifest, the manifest last: a plan without one is not used.
+
+    The manifest holds the plan's SHA-256 too: a damaged plan is not used either.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     manifest_path(path).unlink(missing_ok=True)
     path.write_bytes(plan)
-    manifest_path(path).write_text(json.dumps(asdict(manifest), indent=2) + "\n")
+    facts = asdict(manifest) | {"plan_sha256": hashlib.sha256(plan).hexdigest()}
+    manifest_path(path).write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def read_manifest(plan: Path) -> Manifest | None:
-    """Read the manifest beside `plan`; None where it is missing or broken."""
+    """Read the manifest beside `plan`; None where it is missing, broken or another plan's."""
     try:
         facts = json.loads(manifest_path(plan).read_text())
+        if facts.pop("plan_sha256") != file_sha256(plan):
+            return None
         shapes = {name: tuple(shape) for name, shape in facts.pop("shapes").items()}
         return Manifest(**{**facts, "machine": Machine(**facts["machine"]), "shapes": shapes})
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,10 +1,9 @@
-"""Fused operations from flow samples to statistics, one file each: first the NumPy specification,
-then the kernel.
+"""Fused operations from flow samples to statistics; a file has a NumPy reference and its kernel.
 
     joints.py          rotation vectors, shape, pelvis -> joints and bone transforms of K hypotheses
     moments.py         joints -> weighted mean and covariance per joint, shared distance taken out
     vertex_moments.py  bone transforms and shape -> the same per vertex of the decimated mesh
-    launch.py          device choice, buffers, argument checks by name
+    launch.py          choice of the device, buffers, checks of arguments by name
 
 A caller keeps a plan (`JointPlan`, `MomentPlan`, `VertexPlan`): building it compiles or loads the
 kernel and allocates every buffer, once; calling it takes the same arrays as the reference.

@@ -1,5 +1,4 @@
-"""Rotation vectors to joints and bone transforms: exponential map, shape and forward kinematics in
-one pass.
+"""Rotation vectors, shape and pelvis to joints and bone transforms, in one pass.
 
 For hypothesis k, joint j with parent p, rest joint J_j(beta) = J_template_j + J_shapedirs_j beta
 (SMPL's equations, Loper et al. 2015, section 3):
@@ -28,9 +27,7 @@ from jaxtyping import Float
 from engines.kernels.launch import Buffer, check_array, open_device, record
 from engines.types import NUM_BETAS, PARENTS
 
-wp.set_module_options(
-    {"enable_backward": False}
-)  # the trainer differentiates references, not kernels
+wp.set_module_options({"enable_backward": False})  # the trainer differentiates torch, not these
 
 mat34 = wp.types.matrix(shape=(3, 4), dtype=wp.float32)
 
@@ -118,9 +115,7 @@ def pose_joints_reference(
 
 
 def _exp_reference(rotvec: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3 3"]:
-    """Rodrigues: I + a K + b K^2, a = sin t / t, b = (1 - cos t) / t^2 = (sin(t/2) / (t/2))^2 /
-    2.
-    """
+    """Return I + a K + b K^2 (Rodrigues) with t the angle, a = sin t / t, b = (1 - cos t) / t^2."""
     angle = np.linalg.norm(rotvec, axis=-1)[..., None, None]
     a = np.sinc(angle / np.pi)
     b = 0.5 * np.sinc(angle / (2.0 * np.pi)) ** 2

@@ -1,17 +1,15 @@
-"""Weighted mean and covariance of points over hypotheses, with the distance that all points share
-taken out first.
+"""Weighted mean and covariance of points over hypotheses, the distance they share taken out.
 
 Let r be the unit ray from the camera to point 0 (the pelvis) of hypothesis 0, d_k = x_k0 . r the
 distance of hypothesis k and w_k its weight divided by the sum of weights. Then
 
-    y_kj  = x_kj + (d_0 - d_k) r                 every pelvis as far away as that of hypothesis 0
-    mean_j = sum_k w_k y_kj                      metres
-    cov_j  = sum_k w_k (y_kj - mean_j)(y_kj - mean_j)^T     square metres, divided by the sum of
-    weights (no n - 1)
+    p_kj   = x_kj + (d_0 - d_k) r                       all pelvises as far away as number 0's
+    mean_j = sum_k w_k p_kj                             metres
+    cov_j  = sum_k w_k (p_kj - mean_j)(p_kj - mean_j)^T square metres
 
-and the mean and standard deviation of d_k are given beside them. One pass with West's weighted
-update (Comm. ACM 22(9), 1979), which subtracts running means and so does not cancel even in float32
-at several metres; the moved points are never stored.
+and the mean and standard deviation of d_k are returned beside them. It takes one pass with West's
+weighted update (Comm. ACM 22(9), 1979), which subtracts running means and so does not cancel even
+in float32 at several metres; the moved points are never stored.
 """
 
 # pyright: reportInvalidTypeForm=false

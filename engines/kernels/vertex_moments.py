@@ -1,18 +1,14 @@
-"""Weighted mean and covariance of every vertex over hypotheses, without ever storing a hypothesis'
-vertices.
+"""Weighted mean and covariance of every vertex over hypotheses.
 
 For vertex v of hypothesis k, with bones b of skinning weight s_vb and the bone transforms of
 `joints.py`:
 
-    rest_kv = v_template_v + shapedirs_v beta_k                 shaped body at rest, body frame,
-    metres
-    x_kv    = sum_b s_vb (R_kb rest_kv + t_kb)                  linear blend skinning, camera frame,
-    metres
-    y_kv    = x_kv + ((pelvis_0 - pelvis_k) . r) r              shared distance taken out, as in
-    `moments.py`
+    rest_kv = v_template_v + shapedirs_v beta_k         shaped body at rest, body frame, metres
+    x_kv    = sum_b s_vb (R_kb rest_kv + t_kb)          linear blend skinning, camera frame, metres
+    p_kv    = x_kv + ((pelvis_0 - pelvis_k) . r) r      the shared distance taken out (`moments.py`)
 
-and mean and covariance of y_kv over k as there. Correctives that depend on the pose are left out:
-they move the surface by millimetres, and what is wanted here is its spread.
+and mean and covariance of p_kv over k as there. Correctives that depend on the pose are left out:
+they move the surface by millimetres, and hardly its spread.
 
 Fused: one thread carries one vertex through all hypotheses, so the (K, V, 3) vertices never touch
 memory. Skinning weights are kept sparse, padded to the largest number of bones that any vertex has,
@@ -67,9 +63,7 @@ class VertexMoments:
     cov: Float[np.ndarray, "V 6"]
     """xx, xy, xz, yy, yz, zz, square metres."""
     std: Float[np.ndarray, "V"]
-    """sqrt(trace(cov) / 3), metres: the standard deviation per axis if it were the same along all
-    of them.
-    """
+    """sqrt(trace(cov) / 3), metres: root mean square over the axes."""
 
 
 def skinned_moments_reference(
@@ -106,12 +100,9 @@ def skinned_moments_reference(
 def sparse_bones(
     weights: Float[np.ndarray, "V J"],
 ) -> tuple[Int[np.ndarray, "V S"], Float[np.ndarray, "V S"], Int[np.ndarray, "V"]]:
-    """The same skinning weights as padded lists: bones, their weights, and how many of them count
-    per vertex.
-    """
-    counts = np.maximum(np.count_nonzero(weights, axis=1), 1).astype(
-        np.int32
-    )  # the kernel always reads the first
+    """Return skinning weights as padded lists: bones, their weights, and their number."""
+    counts = np.count_nonzero(weights, axis=1)
+    counts = np.maximum(counts, 1).astype(np.int32)  # the kernel always reads the first
     width = int(counts.max(initial=1))
     bones = np.argsort(weights == 0, axis=1, kind="stable")[:, :width].astype(np.int32)
     return bones, np.take_along_axis(weights, bones, axis=1).astype(np.float32), counts
@@ -138,9 +129,7 @@ def skinned_moments_kernel(
     v = wp.tid()  # parallel over vertices
     count = bone_counts[v]
     ray = wp.normalize(pelvis[0])
-    origin = pelvis[
-        0
-    ]  # sums are of offsets from hypothesis 0's pelvis, a body's size, not of metres to the camera
+    origin = pelvis[0]  # sums are of offsets from it: a body's size, not the distance to the camera
     total = wp.float32(0.0)
     mean = wp.vec3(0.0)
     # Six numbers, not a matrix or a vector of six: on the CPU those go through memory and take half

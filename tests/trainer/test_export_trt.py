@@ -140,8 +140,13 @@ def test_plan_of_another_network_or_without_manifest_is_refused(tmp_path: Path) 
     write_plan(path, b"plan", dataclasses.replace(manifest_for(model), onnx_sha256="0" * 64))
     with pytest.raises(PenumbraError, match="built from another"):
         find_plan(model, MACHINE, {}, tmp_path)
+    write_plan(path, b"plan", manifest_for(model))
+    assert find_plan(model, MACHINE, {}, tmp_path)[0] == path
+    path.write_bytes(b"plaN")
+    with pytest.raises(PenumbraError, match="is damaged or has no manifest; build one"):
+        find_plan(model, MACHINE, {}, tmp_path)
     manifest_path(path).write_text("{")
-    with pytest.raises(PenumbraError, match="has no manifest that can be read; build one"):
+    with pytest.raises(PenumbraError, match="is damaged or has no manifest; build one"):
         find_plan(model, MACHINE, {}, tmp_path)
 
 
