@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from calib.metrics import LEVELS, Evaluation, Sparsification, coverage
 from engines.errors import PenumbraError
+from engines.outputs import open_output
 from engines.uncertainty import CalibrationMetrics
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def reliability_diagram(
     axes.set(xlabel="nominal coverage", ylabel="empirical coverage")
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def sparsification_curves(curves: dict[str, Sparsification], path: Path) -> None:
@@ -101,7 +102,13 @@ def sparsification_curves(curves: dict[str, Sparsification], path: Path) -> None
     axes.set(xlabel="share of joints removed", ylabel="mean error of the rest / of all")
     axes.set(xlim=(0, 1), ylim=(0, None))
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    with open_output(path, "figures", ".png", force=True) as output:
+        figure.savefig(output.file, dpi=150)
+        output.commit()
 
 
 def _new_figure(inches: tuple[float, float]) -> "tuple[Figure, Axes]":

@@ -20,7 +20,12 @@ from calib.metrics import Evaluation, evaluate
 from calib.report import save_figures, table
 from engines.command import start
 from engines.errors import PenumbraError
+from engines.files import read_at_most
+from engines.outputs import open_output
 from engines.uncertainty import CovarianceCalibration
+
+MAX_RECORD_BYTES = 2**22
+"""A model's record has some 30 kB."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +79,12 @@ def store(calibration: CovarianceCalibration, record: Path) -> None:
         PenumbraError: the record cannot be read or written.
     """
     try:
-        fields: dict[str, Any] = json.loads(record.read_text())
+        fields: dict[str, Any] = json.loads(read_at_most(record, MAX_RECORD_BYTES))
         fields["calibration"] = calibration.to_json()
-        record.write_text(json.dumps(fields, indent=2) + "\n")
-    except (OSError, ValueError, TypeError) as error:
+        with open_output(record, "record", ".json", force=True) as output:
+            output.file.write((json.dumps(fields, indent=2) + "\n").encode())
+            output.commit()
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise PenumbraError(
             f"record: {record} is not a model's record that can be changed ({error}); name the "
             "JSON file beside the model."

@@ -26,8 +26,10 @@ def start(
         arguments: of the command line; those of the process when None.
     """
     logging.basicConfig(level=logging.INFO)
+    spec = sys.modules["__main__"].__spec__  # None for a script
+    program = f"python -m {spec.name}" if spec else None
     try:
-        main(tyro.cli(config, args=arguments))
+        main(tyro.cli(config, prog=program, args=arguments))
     except PenumbraError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

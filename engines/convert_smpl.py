@@ -20,6 +20,7 @@ from engines.body_file import MAX_NAME, SMPL_NAMES, check_arrays, check_smpl, fi
 from engines.command import start
 from engines.decimation import Decimation, decimate, identity_decimation
 from engines.errors import PenumbraError
+from engines.outputs import check_distinct, open_output
 from engines.smpl_pickle import MAX_FILE_BYTES, read_smpl_pickle, to_array
 from engines.types import NUM_BETAS
 
@@ -32,6 +33,8 @@ class ConvertConfig:
     """SMPL's `.pkl` or `.npz`."""
     out: Path = Path()
     """Folder for the result."""
+    force: bool = False
+    """Replace a result that exists already."""
 
 
 def main(config: ConvertConfig) -> None:
@@ -40,18 +43,18 @@ def main(config: ConvertConfig) -> None:
     Raises:
         PenumbraError: the file is no SMPL file, or the result cannot be written.
     """
-    arrays, remark = convert(config.file)
     result = config.out / f"{config.file.stem}.npz"
-    if result.exists() and result.samefile(config.file):
-        raise PenumbraError(
-            f"out: {config.out} would overwrite {config.file}; choose another folder."
-        )
+    check_distinct({"out": result}, {"file": config.file})
+    arrays, remark = convert(config.file)
     try:
         config.out.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(result, **arrays)
+        with open_output(result, "out", ".npz", force=config.force) as output:
+            np.savez_compressed(output.file, **arrays)
+            output.commit()
     except OSError as error:
         raise PenumbraError(
-            f"out: {config.out} cannot be written ({error}); choose another folder."
+            f"out: {config.out} cannot be written ({error.strerror or error}); choose another "
+            "folder."
         ) from error
     print(
         f"{result}: {len(arrays['v_template'])} vertices, "

@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Any
 
 from engines.errors import PenumbraError
+from engines.outputs import open_output
 from engines.types import JOINT_NAMES, Estimate
-from realtime.outputs import open_output
 from realtime.records import MAX_K, assemble, blank_record, fill_record, header
 
 log = logging.getLogger(__name__)

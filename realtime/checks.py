@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from engines.body import DEFAULT_BODY
 from engines.errors import PenumbraError
+from engines.outputs import check_distinct
 from realtime import demo
 from realtime.config import RunConfig
-from realtime.outputs import check_distinct
 from realtime.stream.encode import MAX_HYPOTHESES
 
 

@@ -20,8 +20,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from engines.errors import PenumbraError
+from engines.outputs import OutputFile
 from engines.types import Estimate
-from realtime.outputs import OutputFile
 from realtime.stream.message import (
     HypothesesMessage,
     PersonMessage,

@@ -11,7 +11,7 @@ import tyro
 
 from engines import command
 from engines.errors import PenumbraError
-from realtime.outputs import open_output
+from engines.outputs import open_output
 from realtime.records import assemble
 
 _SCRATCH = re.compile(r"(?P<out>.+\.npz)(\.[0-9a-f]{16})?\.partial", re.DOTALL)
@@ -58,7 +58,7 @@ class Options:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; the exit status is 2 where something must be put right."""
     # Its warning about scratch files that are left is about the one that is read here.
-    logging.getLogger("realtime.outputs").setLevel(logging.ERROR)
+    logging.getLogger("engines.outputs").setLevel(logging.ERROR)
     command.start(run, Options, arguments)
 
 

@@ -23,13 +23,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engines.evidence": GROUND | {"engines.kernels"},
     "calib": GROUND,
     "realtime.timing": GROUND,
-    "realtime.outputs": GROUND,
     "realtime.capture": GROUND | {"realtime.timing"},
     "realtime.stream": GROUND | {"realtime.timing"},
-    "realtime.view": GROUND | {"realtime.timing", "realtime.outputs"},
+    "realtime.view": GROUND | {"realtime.timing"},
     "realtime": GROUND
     | {f"engines.{name}" for name in ("backends", "blazepose", "flow", "kernels")}
-    | {f"realtime.{name}" for name in ("timing", "outputs", "capture", "stream", "view")}
+    | {f"realtime.{name}" for name in ("timing", "capture", "stream", "view")}
     | {"calib"},
     "run_demo": GROUND | {"realtime", "realtime.stream", "realtime.view"},
     **{

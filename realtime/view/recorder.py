@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from engines.errors import PenumbraError
-from realtime.outputs import open_output
+from engines.outputs import open_output
 from realtime.view.encoder import Encoder
 from realtime.view.mp4 import FragmentedMp4
 from realtime.view.renderer import Renderer

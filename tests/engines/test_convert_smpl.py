@@ -173,8 +173,8 @@ def test_command_line_refuses_in_one_sentence(tmp_path: Path) -> None:
 def test_the_input_is_never_overwritten(tmp_path: Path) -> None:
     np.savez(tmp_path / "smpl.npz", **synthetic_smpl())  # pyright: ignore[reportArgumentType]
     before = (tmp_path / "smpl.npz").read_bytes()
-    with pytest.raises(PenumbraError, match="would overwrite"):
-        main(ConvertConfig(tmp_path / "smpl.npz", tmp_path))
+    with pytest.raises(PenumbraError, match="is also file; choose another"):
+        main(ConvertConfig(tmp_path / "smpl.npz", tmp_path, force=True))
     assert (tmp_path / "smpl.npz").read_bytes() == before
 
 
@@ -223,3 +223,14 @@ def test_damaged_bodies_are_refused_before_they_are_decimated(
     np.savez(tmp_path / "smpl.npz", **(synthetic_smpl() | change))  # pyright: ignore
     with pytest.raises(PenumbraError, match=next(iter(change))):
         convert(tmp_path / "smpl.npz")
+
+
+def test_an_earlier_result_is_replaced_only_when_asked_to(tmp_path: Path) -> None:
+    np.savez(tmp_path / "smpl.npz", **synthetic_smpl())  # pyright: ignore[reportArgumentType]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "smpl.npz").write_text("mine")
+    with pytest.raises(PenumbraError, match="exists already"):
+        main(ConvertConfig(tmp_path / "smpl.npz", tmp_path / "out"))
+    assert (tmp_path / "out" / "smpl.npz").read_text() == "mine"
+    main(ConvertConfig(tmp_path / "smpl.npz", tmp_path / "out", force=True))
+    assert BodyModel.load(tmp_path / "out" / "smpl.npz").name == "smpl"

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from engines.errors import PenumbraError
+from engines.outputs import open_output
 from engines.types import JOINT_NAMES, Body, Estimate, FrameInfo, Hypotheses, Landmarks, Person, Roi
 from realtime import records as records_module
 from realtime.archive import Archive
-from realtime.outputs import open_output
 from realtime.records import FORMAT, MAGIC, MAX_HEADER_BYTES, Records, assemble, record_dtype
 from realtime.recovery import main, recover
 from tests.support.paths import ROOT

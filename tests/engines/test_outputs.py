@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from engines.errors import PenumbraError
-from realtime.outputs import check_distinct, open_output, scratch_files
+from engines.outputs import check_distinct, open_output, scratch_files
 from tests.support.paths import ROOT
 
 HOLD_OUTPUT = """
 import sys
 from pathlib import Path
-from realtime.outputs import open_output
+from engines.outputs import open_output
 with open_output(Path(sys.argv[1]), "out", ".npz") as output:
     output.file.write(b"frames")
     print("open", flush=True)
