@@ -58,7 +58,7 @@ def weighted_mean(values: Float[Tensor, "B"], weights: Tensor) -> Float[Tensor, 
     """sum(weight * value) / sum(weight) in float64; NaN where all weights are zero.
 
     For values of images or joints; weights (B,), boolean, whole or real, are the numbers of their
-    entries. A value of weight zero is not looked at, so it may be NaN.
+    entries. A value of weight zero is not used, so it may be NaN.
     """
     assert values.shape == weights.shape and not (weights < 0).any()
     weights = weights.double()

@@ -140,9 +140,9 @@ class ErrorRates:
     recall: float
     """P(std >= tau | error > delta): the share of errors that were announced."""
     confident: float
-    """P(std < tau): the share of joints that are trusted."""
+    """P(std < tau): the share of confident joints."""
     entries: int
-    """How many joints of images were looked at."""
+    """How many joints of images were counted."""
 
 
 def error_rates(
@@ -159,16 +159,18 @@ def error_rates(
         std: what the method says it is, metres.
         group: the entries to count.
         delta: an error above it is one, metres; 0.15 (the PCK of MPI-INF-3DHP) and 0.05 are usual.
-        tau: a standard deviation below it is trusted, metres; see `operating_point`.
+        tau: a standard deviation below it is confident, metres; see `operating_point`.
     """
     assert not error[group].isnan().any() and not std[group].isnan().any()
-    wrong, trusted = error[group] > delta, std[group] < tau
-    both, count = int((wrong & trusted).sum()), int(group.sum())
+    wrong = error[group] > delta
+    confident = std[group] < tau
+    both = int((wrong & confident).sum())
+    count = int(group.sum())
     return ErrorRates(
-        confident_error=_share(both, int(trusted.sum())),
+        confident_error=_share(both, int(confident.sum())),
         false_positive=_share(both, count),
         recall=_share(int(wrong.sum()) - both, int(wrong.sum())),
-        confident=_share(int(trusted.sum()), count),
+        confident=_share(int(confident.sum()), count),
         entries=count,
     )
 
@@ -178,7 +180,7 @@ def operating_point(
 ) -> float:
     """Smallest tau (m) with at least this share of the group's standard deviations below it.
 
-    Equal standard deviations are trusted together or not at all, so the share that is trusted
+    Equal standard deviations are confident together or not at all, so the confident share
     (`ErrorRates.confident`) may be larger.
     """
     values = std[group].sort().values
