@@ -78,6 +78,7 @@ class Session:
         self._rate = FrameRate()
         self._stop = threading.Event()
         self._stopped_by: str | None = None
+        self._skipped = 0
         with ExitStack() as stack:  # what is open is closed again where a later part refuses
             self._load(stack)
             self._stack = stack.pop_all()
@@ -149,7 +150,7 @@ class Session:
                 for frame in stream:
                     result = self.pipeline(frame)
                     self.deliver(frame, result, show)
-                    dropped = frame.info.dropped
+                    dropped, self._skipped = frame.info.dropped, frame.info.skipped
                     count += 1
                     if self._stop.is_set() or count == self.config.max_frames:
                         break
@@ -247,12 +248,14 @@ class Session:
         return ViewFrame(frame.image, result.estimate, vertices, std, status, self.intrinsics)
 
     def _left_out(self) -> str | None:
-        """What an output did not get, though the pipeline made it."""
+        """What an output or the pipeline did not get."""
         dropped = self.recorder.dropped if self.recorder else 0
         stalls = self.publisher.stalls if self.publisher else 0
         remedy = "" if self.source.live else ", which every_frame would keep"
         parts = [f"the recording lacks {dropped} frames{remedy}"] if dropped else []
         parts += [f"a subscriber's queue was full {stalls} times"] if stalls else []
+        broken = f"{self._skipped} frames of the source were broken and skipped"
+        parts += [broken] if self._skipped else []
         return "; ".join(parts) or None
 
     def _meta(self) -> dict[str, object]:

@@ -13,7 +13,13 @@ from engines.errors import PenumbraError
 from engines.types import FrameInfo
 from realtime.capture.frame import Frame
 from realtime.capture.mjpeg import Capture, MjpegStream
-from realtime.capture.opencv_io import FALLBACK_FPS, check_size, image_size, nominal_fps
+from realtime.capture.opencv_io import (
+    FALLBACK_FPS,
+    check_size,
+    image_size,
+    interruptible,
+    nominal_fps,
+)
 from realtime.timing import NS_PER_S
 
 log = logging.getLogger(__name__)
@@ -71,7 +77,7 @@ class LiveSource:
         self._count = 0
         self._skipped = 0
         self._first_ns: int | None = None
-        capture, image = self._connect_and_probe()
+        capture, image = interruptible(self._connect_and_probe)
         self._capture: Capture | None = capture
         self.fps = nominal_fps(capture) or FALLBACK_FPS
         self.size = image_size(image)

@@ -1,6 +1,10 @@
 """Opens OpenCV captures the same way everywhere: quiet, upright, and with time limits."""
 
 import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -10,6 +14,8 @@ from engines.errors import PenumbraError
 from realtime.capture.mjpeg import Capture
 
 FALLBACK_FPS = 30.0
+POLL_S = 0.1
+T = TypeVar("T")
 
 
 def silence_opencv() -> None:
@@ -40,10 +46,31 @@ def open_capture(
         limit_ms = int(timeout_s * 1000)
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms]
         limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
-        capture = cv2.VideoCapture(target, backend, limits)
+        capture = interruptible(lambda: cv2.VideoCapture(target, backend, limits))
     # Phones record lying on their side and store the rotation; FFmpeg ignores it unless asked.
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
     return capture
+
+
+def interruptible(call: Callable[[], T]) -> T:
+    """Return what `call` returns, and handle signals while it waits for a network.
+
+    Python runs signal handlers in the main thread, and not before OpenCV returns to it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    done: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(call())
+        except BaseException as error:  # raised in the main thread
+            done.set_exception(error)
+
+    threading.Thread(target=work, name="open", daemon=True).start()
+    while not done.done():
+        wait([done], POLL_S)
+    return done.result()
 
 
 def nominal_fps(capture: Capture) -> float | None:

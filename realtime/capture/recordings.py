@@ -29,6 +29,7 @@ from realtime.capture.opencv_io import (
     FALLBACK_FPS,
     check_size,
     image_size,
+    interruptible,
     nominal_fps,
     open_capture,
     silence_opencv,
@@ -149,7 +150,7 @@ class VideoFile:
         self._skipped = 0
         self._last_ms = 0.0  # the container's time of the newest frame
         # Decoded now, so that a video without any readable frame is refused at once.
-        self._first = self._decode_next()
+        self._first = interruptible(self._decode_next) if self.remote else self._decode_next()
         if self._first is None:
             capture.release()
             raise PenumbraError(

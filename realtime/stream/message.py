@@ -220,7 +220,7 @@ class PoseMessage:
     frame_id: Annotated[
         int,
         Field(
-            "count", "estimate.frame.frame_id", "frame of the source, dropped ones counted too",
+            "count", "estimate.frame.frame_id", "frame of the source, dropped and skipped ones too",
             stored=Stored("frame", "<i8", "", "frame.frame_id"),
         ),
     ]  # fmt: skip
@@ -234,6 +234,9 @@ class PoseMessage:
     ]  # fmt: skip
     dropped: Annotated[
         int, Field("count", "estimate.frame.dropped", "frames of the source never processed so far")
+    ]
+    skipped: Annotated[
+        int, Field("count", "estimate.frame.skipped", "broken frames of the source so far")
     ]
     t_capture_mono_ns: Annotated[
         int,

@@ -1,6 +1,10 @@
 """Video files with real damage: broken stretches are skipped and counted, never the silent end."""
 
+import signal
+import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +15,7 @@ import pytest
 from engines.errors import PenumbraError
 from realtime.capture.reader import frames
 from realtime.capture.sources import open_video
+from tests.support.paths import ROOT
 from tests.support.videos import (
     boxes,
     number_in,
@@ -137,3 +142,26 @@ def test_names_cannot_steer_a_terminal(tmp_path):
     path = write_video(tmp_path / "a\x1b]0;title\x07\x1b[2Jb.mp4", 3)
     with open_video(str(path)) as source:
         assert source.name.isprintable() and "\\x1b]0;title\\x07" in source.name
+
+
+def test_an_address_that_never_answers_can_be_interrupted():
+    code = (
+        "import sys\n"
+        "from realtime.capture.sources import open_video\n"
+        "print('opening', flush=True)\n"
+        "open_video(sys.argv[1], network_timeout_s=30)\n"
+    )
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        for scheme in ("http", "rtsp"):
+            address = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}/video"
+            command = [sys.executable, "-c", code, address]
+            child = subprocess.Popen(
+                command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            assert child.stdout is not None and child.stdout.readline() == b"opening\n"
+            time.sleep(0.5)
+            child.send_signal(signal.SIGINT)
+            _, said = child.communicate(timeout=10)
+            assert b"KeyboardInterrupt" in said

@@ -36,6 +36,33 @@ print("drawn", len(drawn))
 """
 
 
+SHOW_UNTIL_CLOSED = """
+import threading, time
+from engines.body import BodyModel
+from realtime.view import viewer as module
+from tests.support.views import standing
+
+body = BodyModel.load()
+frame, viewer, drawn = standing(body), module.Viewer(body.decimated.faces), []
+draw = module._Stage.draw
+def counted(self, frame):
+    draw(self, frame)
+    drawn.append(frame)
+    if len(drawn) == 3:
+        print("open", flush=True)
+module._Stage.draw = counted
+def feed():
+    while not viewer.closed.is_set():
+        viewer.show(frame)
+        time.sleep(0.02)
+thread = threading.Thread(target=feed)
+thread.start()
+viewer.run()
+thread.join()
+print("closed", flush=True)
+"""
+
+
 @pytest.fixture
 def display() -> Iterator[str]:
     with virtual_display() as name:
@@ -90,3 +117,34 @@ def test_window_opens_draws_and_closes(display: str) -> None:
     child = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert child.returncode == 0, child.stderr
     assert "drawn" in child.stdout
+
+
+@pytest.mark.parametrize("keys", ["Escape", "alt+F4"])  # openbox closes a window at alt+F4
+def test_the_user_closes_the_window_while_it_draws(display: str, keys: str) -> None:
+    for program in ("xdotool", "openbox"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed (apt install {program})")
+    environment = {**os.environ, "DISPLAY": display, "PYTHONPATH": str(ROOT)}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    manager = subprocess.Popen(["openbox", "--sm-disable"], env=environment, **quiet)
+    child = subprocess.Popen(
+        [sys.executable, "-c", SHOW_UNTIL_CLOSED],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if line == "open\n":
+                break
+        press = ["xdotool", "search", "--sync", "--name", "Penumbra", "windowfocus", "key", keys]
+        subprocess.run(press, env=environment, check=True, timeout=60, **quiet)
+        said, _ = child.communicate(timeout=120)
+        assert (child.returncode, "closed\n" in said) == (0, True)
+    finally:
+        child.kill()
+        child.wait()
+        manager.kill()
+        manager.wait()
