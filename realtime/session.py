@@ -168,7 +168,7 @@ class Session:
         Args:
             reason: Why it ends before the source does, for the archive: `SIGINT`.
         """
-        self._stopped_by = reason
+        self._stopped_by = self._stopped_by or reason
         self._stop.set()
 
     def deliver(self, frame: Frame, result: Result, show: Show | None) -> None:
