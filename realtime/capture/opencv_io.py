@@ -91,8 +91,12 @@ def check_size(what: str, image: UInt8[np.ndarray, "H W 3"], size: tuple[int, in
         PenumbraError: The sizes differ.
     """
     if image_size(image) != size:
-        width, height = image_size(image)
-        raise PenumbraError(
-            f"{what}: is {width}x{height} px but the stream began with {size[0]}x{size[1]} px; "
-            "give images of one size, or run once for each size."
-        )
+        raise another_size(what, image_size(image), size)
+
+
+def another_size(what: str, found: tuple[int, int], size: tuple[int, int]) -> PenumbraError:
+    """Return the error for an image of size `found` in a stream of another `size`, px."""
+    return PenumbraError(
+        f"{what}: is {found[0]}x{found[1]} px but the stream began with {size[0]}x{size[1]} px; "
+        "give images of one size, or run once for each size."
+    )

@@ -24,9 +24,11 @@ from jaxtyping import UInt8
 from engines.errors import PenumbraError
 from engines.printable import printable
 from engines.types import FrameInfo
+from realtime.capture.bitstream import SizeWatch
 from realtime.capture.frame import Frame
 from realtime.capture.opencv_io import (
     FALLBACK_FPS,
+    another_size,
     check_size,
     image_size,
     interruptible,
@@ -139,6 +141,7 @@ class VideoFile:
         self._decoder = threading.Lock()
         self._closed = False
         self._path = path
+        self._watch: SizeWatch | None = None
         self._cut_short = cut_short
         self._announced = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         fps = nominal_fps(capture)
@@ -157,6 +160,7 @@ class VideoFile:
                 f"'{name}': opens as a video but no frame can be decoded; {_repair(cut_short)}."
             )
         self.size = image_size(self._first)
+        self._watch = None if path is None else SizeWatch(path)
 
     @classmethod
     def open_local(cls, path: Path) -> "VideoFile":
@@ -205,7 +209,7 @@ class VideoFile:
                 self._check_complete()
             return None
         t_capture_ns = (before_ns + time.monotonic_ns()) // 2
-        check_size(f"frame {self._count} of '{self.name}'", image, self.size)
+        self._check_size(image)
         self._last_ms = float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
         media_time_s = self._media_clock.stamp(self._last_ms)
         info = FrameInfo(self._count, t_capture_ns, media_time_s, skipped=self._skipped)
@@ -244,6 +248,13 @@ class VideoFile:
                 return None
         return None
 
+    def _check_size(self, image: UInt8[np.ndarray, "H W 3"]) -> None:
+        what = f"frame {self._count} of '{self.name}'"
+        check_size(what, image, self.size)
+        changed = self._watch and self._watch.changed_by(self._count)
+        if changed:
+            raise another_size(what, changed, self.size)
+
     def _skip(self, broken: int) -> None:
         if broken and not self._skipped:
             log.warning("'%s': frame %d is broken; such frames are skipped", self.name, self._count)
@@ -254,6 +265,8 @@ class VideoFile:
         """Free the capture, unless another thread reads it for longer than `timeout_s`."""
         if self._decoder.acquire(timeout=timeout_s):
             self._capture.release()
+            if self._watch is not None:
+                self._watch.close()
             self._decoder.release()
 
     def _check_complete(self) -> None:

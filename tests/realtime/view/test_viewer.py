@@ -1,6 +1,7 @@
 """The window: it opens where it can, says why where it cannot, and never holds the pipeline up."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
