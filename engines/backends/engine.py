@@ -26,6 +26,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from engines.errors import PenumbraError
+from engines.printable import printable
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +176,7 @@ def unfitting(model: Path, shapes: Shapes, error: Exception) -> PenumbraError:
 
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200].rstrip(".") if lines else type(error).__name__
+    return printable(lines[-1][:200].rstrip(".")) if lines else type(error).__name__
 
 
 def _open(model: Path, backend: str, shapes: Shapes, num_threads: int | None) -> Engine:

@@ -18,6 +18,7 @@ from torch import Tensor
 from engines.backends.engine import Shapes, open_dimension, unfitting, unreadable
 from engines.backends.torch_ops import DTYPES, OPS, UnsupportedError
 from engines.errors import PenumbraError
+from engines.printable import printable
 
 OLDEST_OPSET = 13
 
@@ -47,8 +48,8 @@ class TorchGraph:
         """Plan the graph by running it once on zeros.
 
         Raises:
-            PenumbraError: The model needs an operator, or a variant of one, that
-                `engines.backends.torch_ops` does not have.
+            PenumbraError: if the file cannot be read, or needs an operator, or a variant of one,
+                that `engines.backends.torch_ops` does not have.
         """
         try:
             proto = onnx.load(str(model))
@@ -67,7 +68,6 @@ class TorchGraph:
         self._constants = {
             tensor.name: _to_tensor(tensor, device) for tensor in proto.graph.initializer
         }
-        self._host: dict[str, list[Any]] = {}
         self.inputs = {
             value.name: torch.zeros(
                 _shape(value, model, shapes), dtype=_dtype(value), device=device
@@ -115,9 +115,11 @@ class TorchGraph:
     def _bind(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Step:
         """Resolve a node's constants now, and its other inputs to names for run time."""
         if node.domain not in ("", "ai.onnx") or node.op_type not in OPS:
-            raise self._refuse(node, f"operator {node.op_type}")
+            raise self._refuse(node, f"operator {printable(node.op_type[:40])}")
         if len(node.output) > 1:
-            raise self._refuse(node, f"operator {node.op_type} with {len(node.output)} outputs")
+            raise self._refuse(
+                node, f"operator {printable(node.op_type[:40])} with {len(node.output)} outputs"
+            )
         op = OPS[node.op_type]
         arguments: list[Any] = []
         for position, name in enumerate(node.input):
@@ -134,7 +136,7 @@ class TorchGraph:
         return Step(op.function, attributes, tuple(arguments), node.output[0])
 
     def _refuse(self, node: onnx.NodeProto, what: str) -> PenumbraError:
-        name = node.name or ", ".join(node.output)
+        name = printable((node.name or ", ".join(node.output))[:80])
         return PenumbraError(
             f"backend: torch cannot run {self._model.name}: {what} (node {name}) is not in "
             "engines/backends/torch_ops.py; use openvino or onnxruntime."

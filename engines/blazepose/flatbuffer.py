@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engines.printable import printable
+
 
 class FlatbufferError(Exception):
     """Raised where the bytes are not what the format says; the message says what is wrong."""
@@ -56,9 +58,9 @@ class Table:
         return np.frombuffer(self.data, dtype, count, start)
 
     def text(self, slot: int, at_most: int = 80) -> str:
-        """Return the first characters of a string."""
+        """Return the first characters of a string, safe to be shown in a terminal."""
         start, count = self._vector(slot, 1)
-        return self.data[start : start + min(count, at_most)].decode(errors="replace")
+        return printable(self.data[start : start + min(count, at_most)].decode(errors="replace"))
 
     def _vector(self, slot: int, itemsize: int) -> tuple[int, int]:
         """Return start and length of a vector that lies within the file."""

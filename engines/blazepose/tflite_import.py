@@ -27,6 +27,7 @@ from engines.blazepose.tflite_graph import (
     UnsupportedError,
 )
 from engines.errors import PenumbraError
+from engines.printable import printable
 
 _DAMAGE = (
     FlatbufferError,
@@ -60,8 +61,9 @@ def import_tflite(
             "mediapipe==0.10.21."
         ) from error
     except _DAMAGE as error:
+        what = printable(str(error)[:200])
         raise PenumbraError(
-            f"model: the TFLite file is damaged ({error}); reinstall mediapipe."
+            f"model: the TFLite file is damaged ({what}); reinstall mediapipe."
         ) from error
 
 

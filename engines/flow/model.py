@@ -98,7 +98,7 @@ class FlowModel:
 
 
 def _read_record(graph: Path) -> dict[str, Any]:
-    """The record beside `graph`, checked as far as every reader needs it."""
+    """Read the record beside `graph`, and check what every reader needs."""
     path = graph.with_suffix(".json")
     try:
         with path.open("rb") as file:
@@ -119,8 +119,8 @@ def _read_record(graph: Path) -> dict[str, Any]:
     found = record.get("format", 1) if isinstance(record, dict) else None
     if found != FORMAT:
         raise PenumbraError(
-            f"model: {path} has format {found!r} and this program reads {FORMAT}; export the flow "
-            "again."
+            f"model: {path} has format {found!r:.40} and this program reads {FORMAT}; export the "
+            "flow again."
         )
     _check_joints(path, record.get("J_template"))
     return record

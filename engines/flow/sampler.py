@@ -21,6 +21,7 @@ from engines.errors import PenumbraError
 from engines.flow.features import NUM_FEATURES, REACH_M, VirtualCamera, landmark_features
 from engines.flow.model import FlowModel
 from engines.kernels import JointPlan, Skeleton
+from engines.printable import printable
 from engines.rotations import log_so3
 from engines.types import NUM_BETAS, NUM_JOINTS, Hypotheses, Landmarks
 
@@ -170,8 +171,8 @@ def _check_graph(engine: Engine, onnx: Path, num_hypotheses: int) -> None:
     if found != wanted or any(array.dtype != np.float32 for array in arrays.values()):
         differing = sorted(name for name, _ in found.items() ^ wanted.items()) or ["a dtype"]
         raise PenumbraError(
-            f"model: {onnx.name} is not the graph of a flow ({differing[0]} differs); export the "
-            "flow again."
+            f"model: {onnx.name} is not the graph of a flow ({printable(differing[0][:40])} "
+            "differs); export the flow again."
         )
     engine.run()
     if not all(np.isfinite(array).all() for array in engine.outputs.values()):

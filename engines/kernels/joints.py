@@ -41,9 +41,7 @@ class Skeleton:
     J_shapedirs: Float[np.ndarray, "J 3 10"]
     """Change of the rest joints per unit of each shape coefficient, metres."""
     parents: tuple[int, ...] = PARENTS
-    """Parent of each joint; -1 for the root, which comes first; a parent comes before its
-    children.
-    """
+    """Parent of each joint, which comes before its children; -1 for the root, joint 0."""
 
     def __post_init__(self) -> None:
         num_joints = len(self.parents)

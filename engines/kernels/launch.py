@@ -192,7 +192,7 @@ class Buffer:
             wp.copy(self.array, self._staging)
 
     def read(self) -> np.ndarray:
-        """The device's present values as an array that nobody else writes to."""
+        """Return a copy of the device's present values."""
         if not self._on_cpu:
             wp.copy(self._staging, self.array)
             wp.synchronize_stream(self.array.device)
