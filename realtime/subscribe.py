@@ -1,21 +1,22 @@
-"""Prints what a Penumbra publishes: `python -m realtime.subscribe`. Needs pyzmq and msgpack and
-nothing else.
+"""Prints what a Penumbra publishes: `python -m realtime.subscribe`.
 
 Once a second: rate, losses, latency, and every joint with its standard deviation and a mark where
 it is guessed. With `--json`: one line for each message, without the hypotheses.
 """
 
-import argparse
 import json
 import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from engines import command
 from engines.errors import PenumbraError
+from engines.printable import printable
 from realtime.stream.endpoint import is_local
 from realtime.stream.message import PersonMessage, PoseMessage, StreamCalibration
 from realtime.stream.wire import DEFAULT_ENDPOINT, Array, VersionError
@@ -25,61 +26,54 @@ PATIENCE_S = 3.0
 CLEAR = "\033[H\033[J"
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = _parse(argv)
+@dataclass(frozen=True)
+class Options:
+    """Print Penumbra's pose stream."""
+
+    endpoint: str = DEFAULT_ENDPOINT
+    """Where Penumbra publishes."""
+    every_message: bool = False
+    """Receive all messages, not only the newest."""
+    count: int | None = None
+    """End after so many messages; by default never."""
+    json: bool = False
+    """Print one JSON line for each message."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; the exit status is 2 where something must be put right."""
+    command.start(run, Options, arguments)
+
+
+def run(options: Options) -> None:
+    """Print messages until there were enough, or until Ctrl-C."""
+    if options.count is not None and options.count < 1:
+        raise PenumbraError(f"count: must be at least 1, not {options.count}; ask for more.")
+    latest_only = not options.every_message
     try:
-        with Subscriber(
-            args.endpoint, latest_only=not args.every_message, timeout_s=PATIENCE_S
-        ) as poses:
-            _print_messages(poses, args.count, args.json)
+        with Subscriber(options.endpoint, latest_only=latest_only, timeout_s=PATIENCE_S) as stream:
+            _print_messages(stream, options.count, options.json)
     except KeyboardInterrupt:
-        return 0
-    except (
-        BrokenPipeError
-    ):  # `| head` has seen enough; Python would complain once more when it flushes at exit
+        pass
+    except BrokenPipeError:  # `| head` has enough; Python would complain when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (PenumbraError, VersionError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    except VersionError as error:
+        raise PenumbraError(str(error)) from error
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m realtime.subscribe", description="Print Penumbra's pose stream."
-    )
-    parser.add_argument(
-        "--endpoint",
-        default=DEFAULT_ENDPOINT,
-        help="where Penumbra publishes (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--every-message", action="store_true", help="receive all messages, not only the newest"
-    )
-    parser.add_argument(
-        "--count", type=int, metavar="N", help="end after N messages (default: never)"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON line for each message")
-    args = parser.parse_args(argv)
-    if args.count is not None and args.count < 1:
-        parser.error(f"argument --count: {args.count} must be at least 1")
-    return args
-
-
-def _print_messages(poses: Subscriber, count: int | None, as_json: bool) -> None:
+def _print_messages(stream: Subscriber, count: int | None, as_json: bool) -> None:
     second = Second()
-    while count is None or poses.received < count:
+    while count is None or stream.received < count:
         try:
-            message = poses.recv()
+            message = stream.recv()
         except TimeoutError as error:
             print(f"{error} Still waiting, Ctrl-C ends.", file=sys.stderr)
             continue
         second.add(message)
         if as_json:
             print(json.dumps(as_dict(message)), flush=True)
-        elif second.is_over() or poses.received == count:
-            print((CLEAR if sys.stdout.isatty() else "") + second.report(poses), flush=True)
+        elif second.is_over() or stream.received == count:
+            print((CLEAR if sys.stdout.isatty() else "") + second.report(stream), flush=True)
             second = Second()
 
 
@@ -102,28 +96,30 @@ class Second:
     def is_over(self) -> bool:
         return self.arrivals_s[-1] - self.arrivals_s[0] >= 1.0
 
-    def report(self, poses: Subscriber) -> str:
+    def report(self, stream: Subscriber) -> str:
         assert self.last is not None
         message = self.last
         intervals, elapsed = len(self.arrivals_s) - 1, self.arrivals_s[-1] - self.arrivals_s[0]
         rate = f"{intervals / elapsed:.1f}" if elapsed > 0 else "?"
-        calibration = (
-            "not calibrated" if message.calibration is None else _in_words(message.calibration)
-        )
+        calibration = _in_words(message.calibration)
+        width, height = message.image_size
         lines = [
-            f"{message.source}  {message.image_size[0]}x{message.image_size[1]}  "
-            f"{message.backend}  {calibration}",
-            f"message {message.seq}  {rate}/s  lost {poses.lost}  refused {poses.refused}  "
+            f"{message.source}  {width}x{height}  {message.backend}  {calibration}",
+            f"message {message.seq}  {rate}/s  lost {stream.lost}  refused {stream.refused}  "
             f"frames dropped before the network {message.dropped}",
-            self._latency(poses.endpoint),
+            self._latency(stream.endpoint),
         ]
         for person in message.people:
             lines += person_lines(person, message.joint_names)
-        return "\n".join(lines if message.people else [*lines, "nobody is there"])
+        if not message.people:
+            lines.append("there is nobody")
+        return "\n".join(printable(line) for line in lines)
 
     def _latency(self, endpoint: str) -> str:
-        """Machines share no monotonic clock, so over a network only Unix time can be compared, as
-        well as it is set.
+        """From capture to now.
+
+        Machines share no monotonic clock, so over a network only Unix time can be compared, as well
+        as it is set.
         """
         same_machine = is_local(endpoint)
         clock = "monotonic clock" if same_machine else "Unix clocks of two machines"
@@ -132,13 +128,10 @@ class Second:
 
 
 def person_lines(person: PersonMessage, names: tuple[str, ...]) -> list[str]:
-    """One line for each joint: camera coordinates in metres, standard deviation in centimetres, a
-    mark if guessed.
-    """
-    distance_cm = 100 * person.distance_std
+    """One line for each joint: camera coordinates, m, standard deviation, cm, a mark if guessed."""
     head = (
         f"person {person.track_id}  score {person.score:.2f}  "
-        f"distance ± {distance_cm:.1f} cm, not in the std below"
+        f"distance ± {100 * person.distance_std:.1f} cm, not in the std below"
     )
     rows = zip(
         names,
@@ -151,15 +144,16 @@ def person_lines(person: PersonMessage, names: tuple[str, ...]) -> list[str]:
         head,
         f"  {'joint':<15}{'x':>8}{'y':>8}{'z':>8} m{'std':>8} cm",
         *(
-            f"  {name:<15}{x:8.3f}{y:8.3f}{z:8.3f}  {100 * std:8.1f}   "
-            f"{'guessed' if guessed else ''}".rstrip()
+            f"  {name:<15}{x:8.3f}{y:8.3f}{z:8.3f}  {100 * std:8.1f}{'   guessed' * guessed}"
             for name, (x, y, z), std, guessed in rows
         ),
     ]
 
 
-def _in_words(calibration: StreamCalibration) -> str:
+def _in_words(calibration: StreamCalibration | None) -> str:
     """Such as: calibrated (flow.onnx: 90 % ellipsoids hold 89 %)."""
+    if calibration is None:
+        return "not calibrated"
     measured = [
         f"{nominal:.0%} ellipsoids hold {share:.0%}"
         for nominal, share in calibration.levels
@@ -169,9 +163,7 @@ def _in_words(calibration: StreamCalibration) -> str:
 
 
 def as_dict(message: PoseMessage) -> dict[str, Any]:
-    """The message for JSON: without the hypotheses, and with None for what is not a finite
-    number.
-    """
+    """The message for JSON: without the hypotheses, None for what is not a finite number."""
     fields = {
         key: value for key, value in vars(message).items() if key not in ("people", "calibration")
     }
@@ -194,4 +186,4 @@ def _plain(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

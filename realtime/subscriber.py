@@ -1,12 +1,14 @@
 """Receives the stream. Needs pyzmq and msgpack and nothing else.
 
-with Subscriber() as poses:
-    for message in poses:
+with Subscriber() as stream:
+    for message in stream:
         for person in message.people:
             print(person.joints.tolist(), person.joint_std.tolist())
 """
 
+import contextlib
 import logging
+import math
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -25,6 +27,14 @@ from realtime.stream.wire import (
     VersionError,
 )
 
+RECONNECT_S = 0.1
+"""Pause between the end of a connection and the next."""
+_LOST = (
+    zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+)
+
 log = logging.getLogger(__name__)
 
 
@@ -38,7 +48,7 @@ class Subscriber:
         latest_only: bool = True,
         timeout_s: float | None = None,
     ) -> None:
-        """Connects, also before the publisher is there.
+        """Connect, also before the publisher is there.
 
         Args:
             endpoint: `tcp://HOST:PORT` or `ipc://PATH` of a publisher.
@@ -55,42 +65,46 @@ class Subscriber:
         self.received = 0
         self.lost = 0
         """Messages of the current session that were published after the first one received and
-        never seen here. With `latest_only` that includes those which a newer one replaced. Starts
-        again at 0 with a new session."""
+        never arrived here. With `latest_only` that includes those which a newer one replaced.
+        Starts again at 0 with a new session."""
         self.refused = 0
         """Received, but not messages of this stream."""
         self._session = ""
         self._next_seq = 0
+        self._reconnect_at = math.inf
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.linger = 0
-        self._socket.setsockopt(
-            zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES
-        )  # libzmq hangs up, for good, on a peer that sends more
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)  # a longer one ends a connection
         self._socket.setsockopt(zmq.IPV6, "[" in endpoint)
         # CONFLATE keeps one message of all topics together, and one outgoing subscription (libzmq
         # issues 1688, 4399). Both are enough: an endpoint carries one topic, the publisher filters,
         # and this is the only subscription.
         self._socket.setsockopt(zmq.CONFLATE, latest_only)
         self._socket.setsockopt(zmq.SUBSCRIBE, ANY_VERSION)
+        self._monitor = self._socket.get_monitor_socket(_LOST)
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._monitor, zmq.POLLIN)
         try:
             self._socket.connect(endpoint)
         except zmq.ZMQError as error:
             self.close()
             raise PenumbraError(
-                f"endpoint: cannot connect to {endpoint} ({error.strerror}); "
-                f"it should look like {DEFAULT_ENDPOINT}."
+                f"endpoint: cannot connect to {endpoint} ({error.strerror}); it should look like "
+                f"{DEFAULT_ENDPOINT}."
             ) from error
 
     def recv(self) -> PoseMessage:
-        """The next message, or the newest with `latest_only`. Anything else is counted in `refused`
-        and skipped.
+        """The next message, or the newest with `latest_only`.
+
+        Anything else that comes is counted in `refused` and skipped.
 
         Raises:
             TimeoutError: nothing came for `timeout_s`.
             VersionError: the publisher speaks another major version.
         """
-        deadline = None if self.timeout_s is None else time.monotonic() + self.timeout_s
+        deadline = math.inf if self.timeout_s is None else time.monotonic() + self.timeout_s
         while True:
             self._wait(deadline)
             try:
@@ -105,17 +119,40 @@ class Subscriber:
             self._count(message)
             return message
 
-    def _wait(self, deadline: float | None) -> None:
-        left_ms = None if deadline is None else max(0, round(1000 * (deadline - time.monotonic())))
-        if not self._socket.poll(left_ms):
-            raise TimeoutError(
-                f"Nothing came from {self.endpoint} for {self.timeout_s} s; "
-                "is Penumbra publishing there?"
-            )
+    def _wait(self, deadline: float) -> None:
+        """Return when a message is there; connect again meanwhile, where need be."""
+        while True:
+            left_s = min(deadline, self._reconnect_at) - time.monotonic()
+            wait_ms = None if left_s == math.inf else max(0, math.ceil(1000 * left_s))
+            arrived = dict(self._poller.poll(wait_ms))
+            if self._monitor in arrived:
+                self._note_lost_connection()
+            if self._socket in arrived:  # to be read first: a new connection would discard them
+                return
+            if time.monotonic() >= self._reconnect_at:
+                self._reconnect()
+            if time.monotonic() >= deadline:
+                raise TimeoutError(
+                    f"endpoint: nothing came from {self.endpoint} for {self.timeout_s} s; is "
+                    "Penumbra publishing there?"
+                )
+
+    def _note_lost_connection(self) -> None:
+        while self._monitor.poll(0):
+            self._monitor.recv_multipart(zmq.NOBLOCK)
+        self._reconnect_at = time.monotonic() + RECONNECT_S
+
+    def _reconnect(self) -> None:
+        """Connect again: libzmq does not after a message that is too long or no ZeroMQ at all."""
+        with contextlib.suppress(zmq.ZMQError):  # it has forgotten this endpoint
+            self._socket.disconnect(self.endpoint)
+        self._socket.connect(self.endpoint)
+        self._reconnect_at = math.inf
 
     def _count(self, message: PoseMessage) -> None:
         if message.session != self._session:
-            self._session, self.lost = message.session, 0
+            self._session = message.session
+            self.lost = 0
         else:
             self.lost += max(0, message.seq - self._next_seq)
         self._next_seq = message.seq + 1
@@ -126,6 +163,7 @@ class Subscriber:
             yield self.recv()
 
     def close(self) -> None:
+        """Disconnect."""
         self._context.destroy(linger=0)
 
     def __enter__(self) -> "Subscriber":
@@ -135,6 +173,6 @@ class Subscriber:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        where: TracebackType | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()

@@ -3,6 +3,11 @@
 A ZeroMQ PUB socket keeps a short queue for each subscriber. A subscriber that stops reading fills
 its own queue and misses messages; nobody else notices. `ZMQ_CONFLATE` belongs on the subscriber: on
 a PUB socket it breaks as soon as there are two subscribers (libzmq issue 3323).
+
+What subscribers can cost is bounded: what they send (`MAX_INCOMING_BYTES`, `INCOMING_QUEUE`) and
+how many topics they subscribe to together (`MAX_SUBSCRIPTIONS`; a stream has one). The socket is an
+XPUB, which tells of subscriptions. libzmq can neither refuse one nor hang up on one peer, so where
+there are too many, all connections are closed; honest subscribers come back by themselves.
 """
 
 import logging
@@ -27,6 +32,13 @@ SEND_QUEUE = 32
 """Messages kept for a subscriber that is late: about a second of video, 2 MB with 100 hypotheses.
 libzmq hears what was read in steps of half a queue, so one that is at most `SEND_QUEUE // 2`
 messages behind is sure to miss nothing."""
+MAX_INCOMING_BYTES = 256
+"""A peer that sends a longer frame is disconnected. A subscription takes 13 bytes, the handshake's
+longest frame about 40."""
+INCOMING_QUEUE = 16
+"""Subscriptions of one peer that are held between two messages; TCP holds back the rest."""
+MAX_SUBSCRIPTIONS = 64
+"""Different topics that all subscribers together may ask for."""
 CLOSE_MS = 250
 """How long `close` waits for the last messages to leave."""
 
@@ -73,10 +85,18 @@ class Publisher:
         """How often a subscriber's queue was found full. From then until it reads again, messages
         are left out for it; its own `Subscriber.lost` tells how many."""
         self._thread: int | None = None
+        self._topics: set[bytes] = set()
+        self._open(endpoint)
+        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        """Where subscribers connect, with the real port."""
+
+    def _open(self, endpoint: str) -> None:
         self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.PUB)
+        self._socket = self._context.socket(zmq.XPUB)
         self._socket.linger = 0
         self._socket.sndhwm = SEND_QUEUE
+        self._socket.rcvhwm = INCOMING_QUEUE
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_INCOMING_BYTES)
         self._socket.setsockopt(zmq.IPV6, "[" in endpoint)
         self._socket.setsockopt(zmq.XPUB_NODROP, 1)  # makes a full queue visible, see `_send`
         try:
@@ -85,19 +105,18 @@ class Publisher:
             self._context.destroy(linger=0)
             raise PenumbraError(_cannot_bind(endpoint, error)) from error
 
-    @property
-    def endpoint(self) -> str:
-        """Where subscribers connect, with the real port."""
-        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
-
     def publish(self, estimate: Estimate, info: StreamInfo) -> None:
         """Send one message, also when there is nobody in the image. Never blocks."""
         self._thread = self._thread or threading.get_ident()
         assert self._thread == threading.get_ident(), "publish() was called from two threads"
         clocks = self._clock.pair()
         stamp = Stamp(self.session, self.sent, time.monotonic_ns(), clocks, self._clock.step_ns)
-        self._send(encode_estimate(estimate, info, stamp))
+        message = encode_estimate(estimate, info, stamp)
         self.sent += 1
+        if self._socket.closed and not self._bind_again():
+            return
+        self._send(message)
+        self._note_subscriptions()
 
     def _send(self, message: bytes) -> None:
         assert len(message) <= MAX_MESSAGE_BYTES, (
@@ -113,6 +132,32 @@ class Publisher:
             self._socket.setsockopt(zmq.XPUB_NODROP, 0)
             self._socket.send(message, zmq.NOBLOCK)
             self._socket.setsockopt(zmq.XPUB_NODROP, 1)
+
+    def _note_subscriptions(self) -> None:
+        """Keep count of the topics that are subscribed to; too many end all connections."""
+        heard = 0
+        while self._socket.poll(0) and max(heard, len(self._topics)) <= MAX_SUBSCRIPTIONS:
+            frame = self._socket.recv(zmq.NOBLOCK)
+            heard += 1
+            if frame[:1] == b"\x01":
+                self._topics.add(frame[1:])
+            else:
+                self._topics.discard(frame[1:])
+        if max(heard, len(self._topics)) > MAX_SUBSCRIPTIONS:
+            log.warning(
+                "More than %d topics were subscribed to on %s; all subscribers have to connect "
+                "again", MAX_SUBSCRIPTIONS, self.endpoint,
+            )  # fmt: skip
+            self._topics.clear()
+            self._context.destroy(linger=0)
+            self._bind_again()
+
+    def _bind_again(self) -> bool:
+        try:
+            self._open(self.endpoint)
+        except PenumbraError:  # tried again with the next message
+            return False
+        return True
 
     def close(self) -> None:
         """Let the last messages out, but wait no longer than `CLOSE_MS` for slow subscribers."""

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from realtime import subscribe
 from realtime.stream.decode import decode
 from realtime.stream.encode import encode_estimate
 from realtime.stream.publisher import Publisher
+from realtime.subscriber import Subscriber
 from tests.support.example_estimate import INFO, STAMP, make_estimate
 from tests.support.paths import ROOT
 
@@ -100,7 +102,8 @@ def test_the_example_in_the_readme_prints_numbers(
 
 
 def test_subscribe_refuses_a_malformed_endpoint(capsys: pytest.CaptureFixture[str]) -> None:
-    assert subscribe.main(["--endpoint", "nonsense"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        subscribe.main(["--endpoint", "nonsense"])
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -112,3 +115,25 @@ def test_json_has_no_nan() -> None:
         subscribe.as_dict(decode(encode_estimate(estimate, INFO, STAMP))), allow_nan=False
     )
     assert json.loads(line)["people"][0]["joint_std"][3] is None
+
+
+def test_a_name_with_terminal_escapes_is_printed_harmlessly() -> None:
+    """Titles, colours, cursor and bidirectional overrides, from every text that is printed."""
+    evil = "cam\x1b]0;owned\x07\x1b[2J\x9b1m\n\u202ebackwards"
+    info = replace(INFO, source=evil, backend=evil)
+    second = subscribe.Second()
+    second.add(decode(encode_estimate(make_estimate(), info, STAMP)))
+    with Subscriber("tcp://127.0.0.1:9") as stream:
+        report = second.report(stream)
+    assert "owned" in report and "backwards" in report
+    assert all(line.isprintable() for line in report.split("\n"))
+    assert report.count("\n") == 3 + 1 + 24
+
+
+@pytest.mark.parametrize("count", ["0", "-1"])
+def test_subscribe_refuses_a_count_below_one(
+    capsys: pytest.CaptureFixture[str], count: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        subscribe.main(["--count", count])
+    assert capsys.readouterr().err == f"count: must be at least 1, not {count}; ask for more.\n"

@@ -19,13 +19,14 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from engines.errors import PenumbraError
-from engines.types import FrameInfo
+from engines.types import Estimate, FrameInfo
 from realtime.stream import wire
 from realtime.stream.endpoint import is_local
+from realtime.stream.message import PoseMessage
 from realtime.stream.publisher import SEND_QUEUE, Publisher
 from realtime.stream.wire import VersionError
 from realtime.subscriber import Subscriber
-from tests.support.example_estimate import INFO, STAMP, encoded, make_estimate
+from tests.support.example_estimate import INFO, encoded, make_estimate
 from tests.support.paths import ROOT
 
 ANY_PORT = "tcp://127.0.0.1:*"
@@ -118,6 +119,22 @@ def until_received(send: Callable[[], None], poses: Subscriber) -> None:
     """Subscriptions travel in the background: sends until one message has come through."""
     while not poses._socket.poll(20):
         send()
+
+
+def hear(
+    send: Callable[[], None], poses: Subscriber, wanted: Callable[[PoseMessage], bool]
+) -> PoseMessage:
+    """Sends until the connection, which may be a new one, has brought what is wanted."""
+    timeout_s, poses.timeout_s = poses.timeout_s, 0.05
+    for _ in range(1000):
+        send()
+        try:
+            if wanted(message := poses.recv()):
+                poses.timeout_s = timeout_s
+                return message
+        except TimeoutError:
+            continue
+    raise AssertionError("it never came")
 
 
 def test_another_process_receives_every_message(
@@ -249,22 +266,165 @@ def test_junk_is_refused_and_counted(stranger: tuple[zmq.Socket[bytes], str]) ->
         assert (poses.refused, poses.lost) == (4, 0)
 
 
-def test_an_oversized_message_is_not_taken_in(stranger: tuple[zmq.Socket[bytes], str]) -> None:
-    """Such a peer is no Penumbra: libzmq hangs up on it and does not connect again."""
+def test_an_oversized_message_is_not_taken_in_and_makes_nobody_deaf(
+    stranger: tuple[zmq.Socket[bytes], str],
+) -> None:
+    """libzmq ends the connection and would never connect again; the subscriber does."""
     socket, endpoint = stranger
     with (
-        Subscriber(endpoint, latest_only=False, timeout_s=0.5) as poses,
+        Subscriber(endpoint, latest_only=False, timeout_s=60) as poses,
         socket.get_monitor_socket() as monitor,
     ):
-        until_received(lambda: socket.send(encoded()), poses)
-        socket.send(b"pose.v2" + bytes(wire.MAX_MESSAGE_BYTES))
-        while recv_monitor_message(monitor)["event"] != zmq.EVENT_DISCONNECTED:
-            pass
+        until_received(lambda: socket.send(encoded(seq=0)), poses)
+        for session in ("a", "b"):
+            socket.send(b"pose.v2" + bytes(wire.MAX_MESSAGE_BYTES))
+            while recv_monitor_message(monitor)["event"] != zmq.EVENT_DISCONNECTED:
+                pass
+            message = encoded(session=session)
+            hear(lambda: socket.send(message), poses, lambda m: m.session == session)  # noqa: B023
         socket.disable_monitor()
-        with pytest.raises(TimeoutError):
-            for message in poses:
-                assert message.session == STAMP.session
         assert poses.refused == 0
+
+
+def test_a_restarted_publisher_is_heard_after_an_oversized_message() -> None:
+    with zmq.Context() as context, context.socket(zmq.PUB) as socket:
+        socket.linger = 0
+        socket.bind(ANY_PORT)
+        endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        poses = Subscriber(endpoint, timeout_s=60)
+        until_received(lambda: socket.send(encoded()), poses)
+        with socket.get_monitor_socket() as monitor:
+            socket.send(b"pose.v2" + bytes(wire.MAX_MESSAGE_BYTES))
+            while recv_monitor_message(monitor)["event"] != zmq.EVENT_DISCONNECTED:
+                pass
+            socket.disable_monitor()
+    with poses, Publisher(endpoint) as publisher:
+        hear(
+            lambda: publisher.publish(make_estimate(), INFO),
+            poses,
+            lambda message: message.session == publisher.session,
+        )
+
+
+def test_a_publisher_is_heard_where_something_else_answered_before() -> None:
+    """Such as a web server on the same port: no ZeroMQ, so libzmq gives up."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        poses = Subscriber(endpoint, timeout_s=60)
+        with server.accept()[0] as connection:
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(100))
+    with poses, Publisher(endpoint) as publisher:
+        hear(
+            lambda: publisher.publish(make_estimate(), INFO),
+            poses,
+            lambda message: message.session == publisher.session,
+        )
+
+
+def wait_for_flood(publisher: Publisher, code: str, *, until: str) -> tuple[float, float]:
+    """Publish while a stranger's process does its worst: growth of memory, slowest publish."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, publisher.endpoint], stdout=subprocess.PIPE, text=True
+    )
+    ended = threading.Event()
+
+    def read() -> None:
+        assert process.stdout is not None
+        while until not in process.stdout.readline():
+            pass
+        ended.set()
+
+    before, estimate, slowest_s = _resident_bytes(), make_estimate(count=100), 0.0
+    thread = threading.Thread(target=read)
+    thread.start()
+    peak = before
+    for _ in range(10_000):
+        start = time.perf_counter()
+        publisher.publish(estimate, INFO)
+        slowest_s = max(slowest_s, time.perf_counter() - start)
+        peak = max(peak, _resident_bytes())
+        if ended.wait(0.01):
+            break
+    else:
+        raise AssertionError("the stranger did not finish")
+    thread.join()
+    process.kill()
+    process.communicate()
+    return peak - before, slowest_s
+
+
+def test_hundreds_of_thousands_of_subscriptions_cost_next_to_nothing(publisher: Publisher) -> None:
+    """They took 378 MB, for ever. An honest subscriber comes back by itself and misses little."""
+    code = (
+        "import sys, time, zmq\n"
+        "s = zmq.Context().socket(zmq.SUB); s.sndhwm = 0; s.connect(sys.argv[1])\n"
+        "for i in range(300_000): s.subscribe(b'%d' % i)\n"
+        "time.sleep(2); print('sent', flush=True); time.sleep(100)\n"
+    )
+    with Subscriber(publisher.endpoint, timeout_s=60) as poses:
+        until_received(lambda: publisher.publish(make_estimate(), INFO), poses)
+        growth, slowest_s = wait_for_flood(publisher, code, until="sent")
+        assert growth < 30e6
+        assert slowest_s < 1.0
+        hear(
+            lambda: publisher.publish(make_estimate(frame_id=5), INFO),
+            poses,
+            lambda message: message.frame_id == 5,
+        )
+
+
+STRANGER = """
+import socket, sys
+host, port = sys.argv[1].removeprefix("tcp://").split(":")
+s = socket.create_connection((host, int(port)))
+s.sendall(bytes.fromhex("ff00000000000000017f0300") + b"NULL".ljust(20, b"\\0") + bytes(32))
+ready = b"\\x05READY\\x0bSocket-Type" + (3).to_bytes(4, "big") + b"SUB"
+s.sendall(bytes([4, len(ready)]) + ready)
+try:
+    {flood}
+except OSError:
+    pass
+print("ended", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        "n = 600 << 20; s.sendall(b'\\2' + n.to_bytes(8, 'big') + b'\\1')\n"
+        "    for _ in range(600): s.sendall(bytes(1 << 20))",
+        "for i in range(2000): s.sendall(1000 * (b'\\0\\3\\1ab' + b'\\0\\3\\0ab'))",
+    ],
+    ids=["a frame of 600 MB", "a million changes of mind"],
+)
+def test_what_a_stranger_sends_to_the_publisher_is_bounded(
+    publisher: Publisher, flood: str
+) -> None:
+    growth, slowest_s = wait_for_flood(publisher, STRANGER.format(flood=flood), until="ended")
+    assert growth < 30e6
+    assert slowest_s < 1.0
+
+
+def test_both_unix_stamps_follow_a_clock_that_is_set(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Unix clock goes an hour back between the capture and the message."""
+    hour_ns = 3600 * 10**9
+    with Subscriber(publisher.endpoint, latest_only=False, timeout_s=60) as poses:
+        captured = Estimate(FrameInfo(1, time.monotonic_ns(), 0.0), None)
+        until_received(lambda: publisher.publish(captured, INFO), poses)
+        before = poses.recv()
+        real = time.time_ns
+        monkeypatch.setattr(time, "time_ns", lambda: real() - hour_ns)
+        publisher.publish(replace(captured, frame=replace(captured.frame, frame_id=2)), INFO)
+        after = next(message for message in poses if message.frame_id == 2)
+    for message in (before, after):
+        mono_ns = message.t_publish_mono_ns - message.t_capture_mono_ns
+        assert message.t_publish_unix_ns - message.t_capture_unix_ns == mono_ns
+    assert before.clock_step_ns == 0
+    assert after.clock_step_ns == pytest.approx(-hour_ns, abs=10**8)
+    continuous_ns = after.t_capture_unix_ns - after.clock_step_ns
+    assert continuous_ns == before.t_capture_unix_ns
 
 
 def test_a_publisher_of_another_version_is_an_error_and_not_silence(
