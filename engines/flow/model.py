@@ -5,8 +5,10 @@ The record is a JSON object. The live system reads `format`, `sha256` (of the gr
 the flow was trained, for `trainer.import_onnx`.
 """
 
+import errno
 import hashlib
 import json
+import stat
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -22,6 +24,8 @@ from engines.uncertainty import CovarianceCalibration
 
 FORMAT = 2
 """Version of the record and of the graph's inputs and outputs: raise it when either changes."""
+MAX_GRAPH_BYTES = 512 * 2**20
+"""The shipped graph has 15 MB."""
 MAX_RECORD_BYTES = 4 * 2**20
 """A record is some 30 kB; a larger file is none."""
 SAME_BODY_M = 0.02
@@ -47,12 +51,7 @@ class FlowModel:
             with as_file(files("engines") / "assets" / "flow.onnx") as shipped:
                 path = Path(shipped)
         record = _read_record(path)
-        try:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise PenumbraError(
-                f"model: cannot read {path} ({error.strerror}); name an exported flow."
-            ) from error
+        digest = _sha256(path)
         if record.get("sha256") != digest:
             raise PenumbraError(
                 f"model: {path} is not the graph that {path.stem}.json describes; export it again."
@@ -97,10 +96,26 @@ class FlowModel:
             )
 
 
+def _sha256(graph: Path) -> str:
+    try:
+        if not stat.S_ISREG(graph.stat().st_mode) or graph.stat().st_size > MAX_GRAPH_BYTES:
+            raise PenumbraError(
+                f"model: {graph} is no file of at most {MAX_GRAPH_BYTES} bytes; name an exported "
+                "flow."
+            )
+        return hashlib.sha256(graph.read_bytes()).hexdigest()
+    except OSError as error:
+        raise PenumbraError(
+            f"model: cannot read {graph} ({error.strerror}); name an exported flow."
+        ) from error
+
+
 def _read_record(graph: Path) -> dict[str, Any]:
     """Read the record beside `graph`, and check what every reader needs."""
     path = graph.with_suffix(".json")
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would never end
+            raise OSError(errno.EINVAL, "no regular file")
         with path.open("rb") as file:
             text = file.read(MAX_RECORD_BYTES + 1)
     except OSError as error:

@@ -1,6 +1,7 @@
 """Models that are damaged, of another format or of another body are refused with a sentence."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from engines.flow.model import FORMAT, MAX_RECORD_BYTES, FlowModel
+from engines.flow.model import FORMAT, MAX_GRAPH_BYTES, MAX_RECORD_BYTES, FlowModel
 from engines.uncertainty import CovarianceCalibration, EntropyFactor
 
 
@@ -68,6 +69,26 @@ def test_a_damaged_record_is_refused(model: FlowModel, tmp_path: Path, text: byt
     graph = stored(tmp_path, model)
     graph.with_suffix(".json").write_bytes(text)
     with pytest.raises(PenumbraError, match=r"model: .*is no JSON.*; export"):
+        FlowModel.load(graph)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".json"])
+def test_what_is_no_file_is_refused(model: FlowModel, tmp_path: Path, suffix: str) -> None:
+    graph = stored(tmp_path, model)
+    graph.with_suffix(suffix).unlink()
+    os.mkfifo(graph.with_suffix(suffix))
+    with pytest.raises(PenumbraError, match=r"no (regular )?file"):
+        FlowModel.load(graph)
+    graph.with_suffix(suffix).unlink()
+    graph.with_suffix(suffix).mkdir()
+    with pytest.raises(PenumbraError, match=r"no (regular )?file"):
+        FlowModel.load(graph)
+
+
+def test_a_graph_of_enormous_size_is_refused(model: FlowModel, tmp_path: Path) -> None:
+    graph = stored(tmp_path, model)
+    os.truncate(graph, MAX_GRAPH_BYTES + 1)
+    with pytest.raises(PenumbraError, match=f"no file of at most {MAX_GRAPH_BYTES} bytes"):
         FlowModel.load(graph)
 
 
