@@ -56,15 +56,15 @@ class Outcome:
 
 
 class Session:
-    """One run. Everything is loaded when it is made, and written to only inside `with`:
+    """One run: everything is loaded when it is made, and outputs are written inside `with` only.
 
-    session = Session(config)
-    with session:  # opens the outputs; they are complete at the end of the block
-        outcome = session.run()
+        session = Session(config)
+        with session:  # opens the outputs, which are complete at the end of the block
+            outcome = session.run()
     """
 
     def __init__(self, config: RunConfig) -> None:
-        """Open the source and load the models, what is cheap and may refuse first.
+        """Open the source and load the models; what is cheap and may refuse comes first.
 
         Raises:
             PenumbraError: The first part that cannot do what it was asked.
