@@ -61,6 +61,8 @@ class Session:
         session = Session(config)
         with session:  # opens the outputs, which are complete at the end of the block
             outcome = session.run()
+
+    `stop` ends the run from another thread; an output that fails does so alone (`failed`).
     """
 
     def __init__(self, config: RunConfig) -> None:
