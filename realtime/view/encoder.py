@@ -22,7 +22,6 @@ import numpy as np
 from jaxtyping import UInt8
 
 from engines.errors import PenumbraError
-from realtime.capture.opencv_io import silence_opencv
 
 _LISTS = (b"RIFF", b"LIST")
 _VIDEO_CHUNK = b"00dc"
@@ -42,7 +41,6 @@ class Encoder:
         Raises:
             PenumbraError: This OpenCV or this system cannot encode.
         """
-        silence_opencv()
         self._deliver = deliver
         self._error: Exception | None = None
         self._writer, self._pipe = _open_writer(size, fps)

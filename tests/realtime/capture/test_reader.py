@@ -126,9 +126,8 @@ def test_free_running_reader_accounts_for_every_frame():
 
 
 def test_every_frame_drops_nothing_and_uses_no_thread():
-    source = SteppedSource(
-        total=50, live=False, period_s=1000.0
-    )  # would take hours if it were paced
+    # It would take hours if it were paced.
+    source = SteppedSource(total=50, live=False, period_s=1000.0)
     source.permits.release(51)
     with frames(source, every_frame=True) as stream:
         assert not capture_threads()

@@ -18,9 +18,9 @@ import pytest
 from engines.errors import PenumbraError
 from realtime.capture import sources
 from realtime.capture.cameras import CameraInfo, find_camera, lasting_spec, list_cameras
+from realtime.capture.container import MediaClock
 from realtime.capture.frame import Frame
 from realtime.capture.live import LiveSource, Retry
-from realtime.capture.recordings import MediaClock
 from realtime.capture.sources import Source, open_camera, open_video
 from tests.support.paths import ROOT
 from tests.support.videos import (
@@ -68,9 +68,8 @@ def test_video_gives_every_frame_with_its_time(tmp_path, name, codec):
 def test_portrait_video_of_a_phone_is_turned_upright(tmp_path):
     data = bytearray(write_video(tmp_path / "a.mp4").read_bytes())
     at = data.find(b"tkhd") + 4 + 40  # the display matrix in a version 0 track header
-    data[at : at + 36] = struct.pack(
-        ">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30
-    )  # a quarter turn clockwise
+    clockwise = (0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)  # a quarter turn
+    data[at : at + 36] = struct.pack(">9i", *clockwise)
     (tmp_path / "turned.mp4").write_bytes(data)
     with open_video(str(tmp_path / "turned.mp4")) as source:
         assert source.size == SIZE[::-1]
@@ -510,9 +509,8 @@ def test_recording_at_an_address_is_read_to_its_end(tmp_path):
 def test_the_name_of_an_address_has_no_password(
     address: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        sources, "open_capture", lambda *_: cv2.VideoCapture()
-    )  # answers with nothing
+    nothing = cv2.VideoCapture()
+    monkeypatch.setattr(sources, "open_capture", lambda *_: nothing)
     with pytest.raises(PenumbraError) as caught:
         open_video(address)
     assert f"'{name}': does not answer" in str(caught.value) and "secret" not in name

@@ -163,9 +163,8 @@ def test_skeletons_follow_the_weights_at_the_distance_of_the_best(body: BodyMode
     person = standing(body).estimate.person
     assert person is not None
     count = len(person.hypotheses.weights)
-    away = (
-        np.arange(count)[:, None, None] * person.ray
-    )  # each one a metre farther than the one before
+    # Each one is a metre farther than the one before.
+    away = np.arange(count)[:, None, None] * person.ray
     far = replace(
         person.hypotheses, joints=person.hypotheses.joints + away, weights=np.eye(count)[2]
     )
@@ -188,9 +187,8 @@ def test_virtual_camera_looks_at_the_person(body: BodyModel) -> None:
     np.testing.assert_allclose(project(R @ scene.middle + t, view_intrinsics(486, 680)), [243, 340])
     front = build_scene(frame, replace(CONFIG, orbit_deg=0.0, elevation_deg=0.0))
     assert front is not None and frame.estimate.person is not None
-    np.testing.assert_allclose(
-        front.T_view_cam[2, :3], frame.estimate.person.ray, atol=1e-6
-    )  # looks along the ray
+    ray = frame.estimate.person.ray
+    np.testing.assert_allclose(front.T_view_cam[2, :3], ray, atol=1e-6)
 
 
 def test_normals_of_the_body_point_outward(body: BodyModel) -> None:
