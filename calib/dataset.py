@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 
 from engines.arrays import read_npz
 from engines.errors import PenumbraError
+from engines.uncertainty import MAX_TEXT
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class CalibrationDataset:
         try:
             arrays = read_npz(path, (*_SHAPES, "data"))
             data = str(arrays.pop("data"))
+            if len(data) > MAX_TEXT or not data.isprintable():
+                raise ValueError(f"data is no text of at most {MAX_TEXT} characters")
             if missing := _SHAPES.keys() - arrays.keys():
                 raise KeyError(*sorted(missing))
         except (KeyError, ValueError) as error:

@@ -30,10 +30,12 @@ from engines.covariance import chi_square_3
 
 FLOOR_M = 0.004
 """Added, in quadrature, to every predicted standard deviation: a joint is defined no better."""
-
-
 MIN_FACTOR = 1e-3
 """A stored factor is at least this and at most its inverse."""
+MAX_TEXT = 1000
+"""The longest description of what was fitted or measured on, characters."""
+MAX_LEVELS = 1000
+"""The most levels that a stored calibration has."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ class CovarianceCalibration:
             entropy_factor=_entropy_factor(data["entropy_factor"]),
             distance=_factor(data["distance"]),
             radii=_radii(data["radii"]),
-            data=str(data["data"]),
+            data=_text(data["data"]),
             metrics=None if data["metrics"] is None else _metrics(data["metrics"]),
         )
 
@@ -273,15 +275,43 @@ def _entropy_factor(data: dict[str, Any]) -> EntropyFactor:
 
 def _radii(rows: Any) -> Float[np.ndarray, "L 3"]:
     radii = np.array(rows, np.float64)
-    if radii.ndim != 2 or radii.shape[1] != 3 or len(radii) < 2 or not np.isfinite(radii).all():
-        raise ValueError("radii has at least two rows of level, visible, occluded")
+    if radii.ndim != 2 or radii.shape[1] != 3 or not np.isfinite(radii).all():
+        raise ValueError("radii has rows of level, visible, occluded")
+    if not 2 <= len(radii) <= MAX_LEVELS:
+        raise ValueError(f"radii has 2 to {MAX_LEVELS} rows")
     if radii.min() <= 0 or radii[-1, 0] >= 1 or np.diff(radii, axis=0).min() <= 0:
         raise ValueError("radii rise from row to row, and their levels lie between 0 and 1")
     return radii
 
 
 def _metrics(data: dict[str, Any]) -> CalibrationMetrics:
-    plain: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
-    }
+    levels = _shares(data["levels"])
+    plain: dict[str, Any] = {"data": _text(data["data"]), "levels": levels}
+    for name, value in data.items():
+        if name.startswith("coverage") and value is not None:
+            plain[name] = _shares(value)
+            if len(plain[name]) != len(levels):
+                raise ValueError(f"{name} has not as many shares as there are levels")
+        elif name not in plain:
+            plain[name] = None if value is None else _finite(value)
     return CalibrationMetrics(**plain)
+
+
+def _shares(values: Any) -> tuple[float, ...]:
+    shares = tuple(_finite(value) for value in values)
+    if not all(0 <= share <= 1 for share in shares) or len(shares) > MAX_LEVELS:
+        raise ValueError(f"shares lie between 0 and 1, and are at most {MAX_LEVELS}")
+    return shares
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not np.isfinite(number):
+        raise ValueError("a metric is not finite")
+    return number
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable():
+        raise ValueError(f"text has at most {MAX_TEXT} characters, and all can be printed")
+    return value

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -29,6 +29,9 @@ METRICS = CalibrationMetrics(
     0.6,
     0.9,
 )
+
+
+METRICS_JSON = json.loads(json.dumps(asdict(METRICS)))
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +186,15 @@ def test_json_round_trip(calibration: CovarianceCalibration) -> None:
         ("visible", [[1, 1]]),
         ("entropy_factor", {"slope": 1.0}),
         ("metrics", {"ece": 0.1}),
+        ("metrics", METRICS_JSON | {"ece": math.nan}),
+        ("metrics", METRICS_JSON | {"ece": "\x1b[2J"}),
+        ("metrics", METRICS_JSON | {"coverage": [0.5]}),
+        ("metrics", METRICS_JSON | {"coverage": [0.5, 7.0]}),
+        ("metrics", METRICS_JSON | {"data": "\x1b[2J"}),
+        ("metrics", METRICS_JSON | {"data": None}),
+        ("data", "x" * 10_000),
+        ("data", ["x"]),
+        ("radii", [[0.5 + i / 1e5, 1 + i, 1 + i] for i in range(2000)]),
         ("radii", ...),
     ],
 )
