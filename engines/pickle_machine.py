@@ -6,47 +6,21 @@ gigabytes. This one has the opcodes that files of numbers need (protocols 0 to 4
 - calls only functions that `resolve` returns, and knows no other way to make an object;
 - executes at most `MAX_OPCODES`, whose values take at most some 100 MB beside the file's own bytes;
 - takes only numbers and text as keys, so that nothing deep is ever hashed;
-- returns no object that contains itself, is nested deeper than `MAX_DEPTH`, or that, with shared
-  parts counted as often as they occur, is larger than `MAX_BYTES`.
+- returns no object that contains itself, is nested too deep, or is too large when its shared parts
+  are counted as often as they occur (`engines.pickle_objects`).
 """
 
 import codecs
 import struct
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from engines.pickle_objects import Function, PickleError, Placeholder, finish
 
 MAX_OPCODES = 300_000
 """SMPL's and 3DPW's files have some thousands."""
-MAX_DEPTH = 32
-MAX_BYTES = 2**30
 MAX_NUMBER_BYTES = 32
 """Longest integer or number in text."""
-
-
-class PickleError(ValueError):
-    """The pickle is damaged, asks for something that it does not get, or exceeds a bound."""
-
-
-@dataclass(frozen=True)
-class Function:
-    """What a pickle gets for a name: it may call it, or hand it to another function."""
-
-    name: str
-    call: Callable[..., Any]
-
-
-class Placeholder:
-    """Base of the objects that a `Function` may make and that get their state afterwards."""
-
-    state: Any = None
-
-    def finished(self) -> Any:
-        """The object that takes this one's place in the end; `state` is finished already."""
-        return self
 
 
 Resolve = Callable[[str, str], Function]
@@ -72,7 +46,7 @@ def execute(data: bytes, resolve: Resolve) -> Any:
         raise
     except (IndexError, KeyError, TypeError, ValueError, struct.error) as error:
         raise PickleError(f"is damaged ({type(error).__name__})") from error
-    return _finish(result, 0, {}).value
+    return finish(result)
 
 
 class _Machine:
@@ -310,67 +284,3 @@ _OPCODES: dict[bytes, Callable[[_Machine], None]] = {
     b"r": lambda m: m.put(m.number("<I")),
     b"\x94": lambda m: m.put(len(m.memo)),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Finished:
-    value: Any
-    size: int
-    """Bytes, about; shared parts count as often as they occur."""
-    height: int
-    """Levels of nesting."""
-
-
-def _finish(value: Any, depth: int, done: dict[int, _Finished]) -> _Finished:
-    """Put finished objects in the place of placeholders, and keep to the bounds.
-
-    Args:
-        value: what the machine made.
-        depth: at which it was found first; bounds the recursion.
-        done: what was finished before, by the identity of the original.
-    """
-    parts = _parts(value)
-    if not parts and not isinstance(value, Placeholder):
-        return _Finished(value, _own_size(value), 1)
-    if id(value) in done:
-        return done[id(value)]
-    if depth > MAX_DEPTH:
-        raise PickleError(f"is nested deeper than {MAX_DEPTH}, or contains itself")
-    finished = [_finish(part, depth + 1, done) for part in parts]
-    result = _rebuilt(value, [part.value for part in finished])
-    size = _own_size(result) + sum(part.size for part in finished)
-    height = 1 + max(part.height for part in finished)
-    if height > MAX_DEPTH:
-        raise PickleError(f"is nested deeper than {MAX_DEPTH}")
-    if size > MAX_BYTES:
-        raise PickleError(f"is larger than {MAX_BYTES} bytes, shared parts counted each time")
-    done[id(value)] = _Finished(result, size, height)
-    return done[id(value)]
-
-
-def _parts(value: Any) -> list[Any]:
-    if isinstance(value, list | tuple):
-        return list(value)
-    if isinstance(value, dict):
-        return list(value.values())
-    if isinstance(value, Placeholder):
-        return [value.state]
-    return []
-
-
-def _rebuilt(value: Any, parts: list[Any]) -> Any:
-    if isinstance(value, list):
-        return parts
-    if isinstance(value, tuple):
-        return tuple(parts)
-    if isinstance(value, dict):
-        return dict(zip(value, parts, strict=True))
-    if isinstance(value, Placeholder):
-        value.state = parts[0]
-        return value.finished()
-    return value
-
-
-def _own_size(value: Any) -> int:
-    """Bytes of an object without its parts."""
-    return value.nbytes if isinstance(value, np.ndarray) else sys.getsizeof(value)

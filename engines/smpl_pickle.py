@@ -15,7 +15,8 @@ import numpy as np
 
 from engines.errors import PenumbraError
 from engines.files import read_at_most
-from engines.pickle_machine import Function, PickleError, Placeholder, execute
+from engines.pickle_machine import execute
+from engines.pickle_objects import Function, PickleError, Placeholder
 
 MAX_FILE_BYTES = 2**29
 """The largest official file, SMPL with 300 shape components, has 250 MB."""
