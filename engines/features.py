@@ -76,6 +76,37 @@ def observe(
     return features, View(R_cam_view, half, _torso_axes(world))
 
 
+NUM_POINT_FEATURES = NUM_LANDMARKS * (2 + 1 + 1 + 1) + 3
+
+
+def observe_points(
+    rays: Float[np.ndarray, "*B 33 2"],
+    inside: Bool[np.ndarray, "*B 33"],
+    visibility: Float[np.ndarray, "*B 33"],
+    presence: Float[np.ndarray, "*B 33"],
+) -> tuple[Float[np.ndarray, "*B F"], View]:
+    """Encode landmarks without depth and world coordinates; the anchor is left to the flow (`View` has none).
+
+    Args and returns as `observe`; the feature vector is `NUM_POINT_FEATURES` long.
+    """
+    center = rays[..., TORSO, :].mean(-2)
+    R_cam_view = _look_at(center)
+    homogeneous = np.concatenate([rays, np.ones_like(rays[..., :1])], -1) @ R_cam_view
+    flat = homogeneous[..., :2] / np.maximum(homogeneous[..., 2:], 1e-3)
+    half = 2.0 * np.sqrt((flat[..., LIMBS, :] ** 2).sum(-1).mean(-1)) + 1e-6
+    batch = rays.shape[:-2]
+    parts = (
+        (flat / half[..., None, None]).reshape(*batch, -1),
+        2.0 * visibility - 1.0,
+        2.0 * presence - 1.0,
+        2.0 * inside - 1.0,
+        center,
+        np.log(half)[..., None],
+    )
+    features = np.concatenate(parts, -1).clip(-8.0, 8.0).astype(np.float32)
+    return features, View(R_cam_view, half, np.broadcast_to(np.eye(3), (*batch, 3, 3)))
+
+
 def _look_at(center: Float[np.ndarray, "*B 2"]) -> Float[np.ndarray, "*B 3 3"]:
     """The smallest rotation that turns the z axis to the ray through `center` (Rodrigues' formula)."""
     forward = np.concatenate([center, np.ones_like(center[..., :1])], -1)

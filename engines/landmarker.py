@@ -67,7 +67,7 @@ def decode(outputs: Mapping[str, np.ndarray], roi: Roi, to_image: Float[np.ndarr
         world=world @ _turn(roi.rotation).T,
         score=float(outputs["score"].item()),
         roi=roi,
-        map=outputs["map"][0].copy(),
+        map=outputs["map"][0].copy() if "map" in outputs else None,
     )
     return landmarks, roi_from_points(in_image[_CENTER], in_image[_RIM])
 

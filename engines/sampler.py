@@ -21,7 +21,7 @@ from calib.uncertainty import Calibration
 from engines.body import BodyModel
 from engines.engine import Engine, open_engine
 from engines.errors import PenumbraError
-from engines.features import NUM_FEATURES, REACH_M, View, observe
+from engines.features import NUM_FEATURES, NUM_POINT_FEATURES, REACH_M, View, observe, observe_points
 from engines.kernels import JointPlan, Skeleton
 from engines.rotations import log_so3
 from engines.types import Hypotheses, Landmarks
@@ -30,6 +30,10 @@ NOISE_SEED = 20231002
 DIM = 24 * 3 + 10 + 3
 MAP = "map"
 """Input of a flow that looks at the landmark network's feature map too."""
+
+
+ANCHOR = "anchor"
+"""Output of a flow that finds the body's orientation itself and is told 2D landmarks only."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,11 @@ class FlowModel:
         if record.get("sha256") != digest:
             raise PenumbraError(f"The model {path} is not the one that {path.stem}.json describes; export it again.")
         return FlowModel(path, record)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what the graph returns, as far as its record says more than the usual."""
+        return tuple(self.record.get("outputs", ()))
 
     @property
     def calibration(self) -> Calibration | None:
@@ -115,14 +124,16 @@ class Sampler:
 
     def __call__(self, landmarks: Landmarks, intrinsics: Intrinsics) -> Samples:
         """Draw. The arrays in the result are its own."""
-        features, view = look(landmarks, intrinsics)
+        finds_anchor = ANCHOR in self.engine.outputs
+        features, view = look_at_points(landmarks, intrinsics) if finds_anchor else look(landmarks, intrinsics)
         self.engine.inputs["features"][0] = features
         if MAP in self.engine.inputs:
             assert landmarks.map is not None, "this flow looks at the landmark network's feature map"
             self.engine.inputs[MAP][0] = landmarks.map
         self.engine.run()
         out = self.engine.outputs
-        R_left = (view.R_cam_view @ view.R_view_anchor).astype(np.float32)
+        R_view_anchor = out[ANCHOR] if finds_anchor else view.R_view_anchor
+        R_left = (view.R_cam_view @ R_view_anchor).astype(np.float32)
         posed = self.joints(out["tangent"], R_left, out["betas"], pelvis_in_camera(out["camera"], view))
         rotvec = out["tangent"].copy()
         rotvec[:, 0] = log_so3(posed.R_root)
@@ -145,6 +156,13 @@ def look(landmarks: Landmarks, intrinsics: Intrinsics) -> tuple[Float[np.ndarray
     inside = ((landmarks.points >= 0) & (landmarks.points < size)).all(-1)
     rays, depth = intrinsics.rays(landmarks.points), landmarks.depth / intrinsics.fx
     return observe(rays, depth, inside, landmarks.visibility, landmarks.presence, landmarks.world)
+
+
+def look_at_points(landmarks: Landmarks, intrinsics: Intrinsics) -> tuple[Float[np.ndarray, "F"], View]:
+    """A person's landmarks as the input of a flow that finds the anchor itself."""
+    size = np.array(intrinsics.size)
+    inside = ((landmarks.points >= 0) & (landmarks.points < size)).all(-1)
+    return observe_points(intrinsics.rays(landmarks.points), inside, landmarks.visibility, landmarks.presence)
 
 
 def pelvis_in_camera(camera: Float[np.ndarray, "K 3"], view: View) -> Float[np.ndarray, "K 3"]:
@@ -171,5 +189,6 @@ def open_sampler(
         raise PenumbraError(f"--hypotheses must be at least 1, not {num_hypotheses}.")
     model = model or FlowModel.load()
     model.check_body(body)
-    shapes = {"features": (1, NUM_FEATURES), "z": (num_hypotheses, DIM)}
+    width = NUM_POINT_FEATURES if ANCHOR in model.outputs else NUM_FEATURES
+    shapes = {"features": (1, width), "z": (num_hypotheses, DIM)}
     return Sampler(open_engine(model.onnx, backend, shapes), body, num_hypotheses)

@@ -84,8 +84,9 @@ class Coupling(nn.Module):
 
     def scale_and_shift(self, kept: Float[Tensor, "B S A"], injected: Float[Tensor, "B 2 H"]) -> tuple[Tensor, Tensor]:
         """Log scale and shift of the other half."""
-        h = nn.functional.silu(self.first(kept) + injected[:, None, 0])
-        h = nn.functional.silu(self.second(h) + injected[:, None, 1])
+        once, again = injected[:, None].unbind(2)
+        h = nn.functional.silu(self.first(kept) + once)
+        h = nn.functional.silu(self.second(h) + again)
         raw, shift = self.last(h).chunk(2, -1)
         return _soft_bound(raw, self.bound), shift
 
@@ -130,10 +131,11 @@ class PoseFlow(nn.Module):
             quarter turn off the anchor the twin branch of `so3` is left out of it (`log_prob` has both).
         """
         u, log_det = z, self.std.log().sum() + context.log_scale.sum(-1, keepdim=True)
+        injected = context.injected.unbind(1)  # one gradient for all, not a mostly empty one for each
         for i, coupling in enumerate(self._layers()):
             u = u[..., self.permutations[i]]
             kept, moved = u[..., : coupling.kept], u[..., coupling.kept :]
-            log_scale, shift = coupling.scale_and_shift(kept, context.injected[:, i])
+            log_scale, shift = coupling.scale_and_shift(kept, injected[i])
             u = torch.cat([kept, moved * log_scale.exp() + shift], -1)
             log_det = log_det + log_scale.sum(-1)
         u = u * context.log_scale[:, None].exp() + context.shift[:, None]
@@ -171,9 +173,10 @@ class PoseFlow(nn.Module):
         x = self._coordinates(bodies)
         u = ((x - self.mean) / self.std - context.shift[:, None]) * (-context.log_scale[:, None]).exp()
         log_det = context.log_scale.sum(-1, keepdim=True) + self.std.log().sum()
+        injected = context.injected.unbind(1)
         for i, coupling in reversed(list(enumerate(self._layers()))):
             kept, moved = u[..., : coupling.kept], u[..., coupling.kept :]
-            log_scale, shift = coupling.scale_and_shift(kept, context.injected[:, i])
+            log_scale, shift = coupling.scale_and_shift(kept, injected[i])
             u = torch.cat([kept, (moved - shift) * (-log_scale).exp()], -1)
             u = u[..., torch.argsort(self.permutations[i])]
             log_det = log_det + log_scale.sum(-1)
