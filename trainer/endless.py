@@ -95,7 +95,7 @@ class EndlessConfig:
     """Of where the network thinks a joint lies in the body: the same left and right, and each for itself."""
     fov_deg: tuple[float, float] = (40.0, 90.0)
     """Along the longer side."""
-    things: tuple[float, float, float, float] = (0.6, 0.14, 0.17, 0.09)
+    things: tuple[float, float, float, float] = (0.70, 0.10, 0.13, 0.07)
     """How often nothing, a table edge, a box or a post stands in front."""
     errors: ErrorConfig = field(default_factory=ErrorConfig)
 
@@ -151,6 +151,8 @@ class Endless:
         self._errors = ErrorModel(config.errors)
         self._template = torch.tensor(body.J_template)
         self._shapedirs = torch.tensor(body.J_shapedirs).flatten(0, 1)
+        far = [2.0 if kind in ("face", "hand", "foot") else 1.0 for kind in sites.KIND]
+        self._vague = torch.tensor(far)[:, None, None]
         self._offset = torch.tensor(sites.OFFSET_M, dtype=torch.float32)
 
     def batch(self, step: int, count: int) -> Pairs:
@@ -206,7 +208,7 @@ class Endless:
         """The places that the network looks for, each where this picture's network thinks it is in the body."""
         both, own = self.config.misplaced_m
         count = joints.shape[-1]
-        shared = both * torch.randn(33, 3, count, generator=chance)
+        shared = both * self._vague * torch.randn(33, 3, count, generator=chance)
         for left, right in _PAIRS_OF_SIDES:
             shared[right] = shared[left]
             shared[right, 0] = -shared[left, 0]

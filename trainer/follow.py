@@ -33,7 +33,7 @@ from trainer.command import start
 from trainer.endless import Endless, EndlessConfig, bank
 from trainer.metrics import pa_mpjpe
 from trainer.model import losses, so3
-from trainer.model.anchored_flow import AnchoredConfig, AnchoredFlow, OnePicture
+from trainer.model.anchored_flow import AnchoredConfig, AnchoredFlow, Look, OnePicture
 from trainer.model.bodies import Bodies
 from trainer.model.flow import DIM
 from trainer.model.kinematics import camera_from_pelvis, pelvis_in_view, project
@@ -54,7 +54,9 @@ class FollowConfig:
     painted_share: float = 0.2
     start: Path | None = None
     """A checkpoint whose averaged weights to start from."""
-    steps: int = 30_000
+    steps: int = 100_000
+    minutes: float | None = None
+    """Wall-clock time after which to stop, whatever `steps` says; the learning rate then follows the clock."""
     batch: int = 1024
     learning_rate: float = 1e-3
     warmup: int = 500
@@ -72,8 +74,8 @@ class FollowConfig:
     """Of MHEntropy's terms on one drawn body, beside the likelihood."""
     seed: int = 0
     threads: int = 1
-    evaluate_every: int = 2500
-    checkpoint_every: int = 500
+    evaluate_every: int = 1000
+    checkpoint_every: int = 250
     multiview: Path = real_score.DATA
     heard: Path = Path("runs/heard")
     model: AnchoredConfig = field(default_factory=AnchoredConfig)
@@ -163,9 +165,9 @@ class Posing:
         return torch.stack(joints).permute(2, 0, 1)
 
 
-def rate(step: int, warmup: int, steps: int) -> float:
-    """Share of the learning rate: a linear start, then half a cosine to zero."""
-    return min(1.0, (step + 1) / max(warmup, 1)) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+def rate(step: int, warmup: int, progress: float) -> float:
+    """Share of the learning rate: a linear start, then half a cosine to zero where `progress` is 1."""
+    return min(1.0, (step + 1) / max(warmup, 1)) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 class Follow:
@@ -185,7 +187,13 @@ class Follow:
         self.optimiser = torch.optim.AdamW(
             self.flow.parameters(), config.learning_rate, (0.9, 0.98), weight_decay=config.weight_decay, fused=True
         )
-        self.done = 0
+        self.done, self.spent = 0, 0.0
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is over."""
+        by_clock = self.spent / (60 * self.config.minutes) if self.config.minutes else 0.0
+        return max(self.done / self.config.steps, by_clock)
 
     def batch(self) -> Pairs:
         """This step's pairs."""
@@ -194,13 +202,14 @@ class Follow:
             return self.source.batch(self.done, count)
         few = int(self.config.painted_share * count)
         parts = self.source.batch(self.done, count - few), self.painted.batch(self.done, few)
-        return Pairs(*(torch.cat([a, b]) for a, b in zip(*parts, strict=True)))
+        mixed = torch.randperm(count)
+        return Pairs(*(torch.cat([a, b])[mixed] for a, b in zip(*parts, strict=True)))
 
     def step(self) -> dict[str, float]:
         """One optimiser step; skipped where the gradient is not finite."""
-        config = self.config
+        config, began = self.config, time.monotonic()
         for group in self.optimiser.param_groups:
-            group["lr"] = config.learning_rate * rate(self.done, config.warmup, config.steps)
+            group["lr"] = config.learning_rate * rate(self.done, config.warmup, self.progress)
         self.flow.train()
         self.optimiser.zero_grad(set_to_none=True)
         total, terms = self.loss(self.batch())
@@ -209,35 +218,38 @@ class Follow:
         if torch.isfinite(norm):
             self.optimiser.step()
             self._follow()
-        self.done += 1
+        self.done, self.spent = self.done + 1, self.spent + time.monotonic() - began
         return {name: value.item() for name, value in (terms | {"gradient": norm}).items()}
 
     def loss(self, batch: Pairs) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective of a batch, and its parts."""
         config, flow = self.config, self.flow
-        context, R_anchor = flow.look_around(batch.features)
-        held = R_anchor.detach()
+        look = flow.look(batch.features)
+        held = look.R_anchor.detach()
         truth = Bodies(flow.relative(held, batch.y)[:, None], batch.betas[:, None], batch.camera[:, None])
-        drawn = 2 if config.entropy else 1
-        z = torch.zeros(batch.size, drawn, DIM)
-        z[:, 1:].normal_()
-        bodies, log_q = flow.sample(context, z)
-        joints = self.joints(held, bodies.at(0), batch.half)
-        away = project(joints[:, None], batch.half)[:, 0] - batch.target
+        joints = self.joints(held, flow.center(look), batch.half)
         terms = {
-            "likelihood": losses.likelihood(flow.log_prob(context, truth)[:, 0]).mean(),
+            # Half a turn off the anchor there is a second branch; here, unlike in `log_prob`, it is left out.
+            "likelihood": losses.likelihood(flow.log_prob(look, truth, twins=False)[:, 0]).mean(),
             "center": _distance(joints, batch.joints),
-            "reprojection": (_length(away) * batch.visible).sum() / batch.visible.sum(),
-            "anchor": (R_anchor - so3.exp(batch.y[:, 0])).square().sum((-1, -2)).mean(),
-            "visible": losses.visibility(context.visible_logits, batch.visible).mean(),
+            "reprojection": _misfit(joints, batch),
+            "anchor": (look.R_anchor - so3.exp(batch.y[:, 0])).square().sum((-1, -2)).mean(),
+            "visible": losses.visibility(look.visible_logits, batch.visible).mean(),
         }
         total = sum(getattr(config, name) * value for name, value in terms.items())
         if config.entropy:
-            one = self.joints(held, bodies.at(1), batch.half)
-            seen = losses.reprojection(project(one[:, None], batch.half), batch.target, batch.visible, 0.03)
-            terms["drawn"] = (seen + log_q[:, 1]).mean()
+            terms["drawn"] = self._drawn(look, held, batch)
             total = total + config.entropy * terms["drawn"]
         return total, terms
+
+    def _drawn(self, look: Look, R_anchor: Tensor, batch: Pairs) -> Tensor:
+        """MHEntropy's evidence and negative entropy of one drawn body for each of some pictures."""
+        few = batch.size // 4
+        look = Look(*(part[:few] for part in look))
+        one, log_q = self.flow.sample(look, torch.randn(few, 1, DIM))
+        flat = project(self.joints(R_anchor[:few], one, batch.half[:few])[:, None], batch.half[:few])
+        misfit = losses.reprojection(flat, batch.target[:few], batch.visible[:few], 0.03)
+        return (misfit + log_q[:, 0]).mean()
 
     def joints(self, R_anchor: Tensor, one: Bodies, half: Tensor) -> Float[Tensor, "B 24 3"]:
         """Of one body a picture, in the view."""
@@ -253,11 +265,12 @@ class Follow:
     def validate(self, count: int = 1000, hypotheses: int = 50) -> dict[str, float]:
         """Scores of the averaged weights on people that were not trained on."""
         batch, flow = self.unseen.batch(0, count), self.average
-        context, R_anchor = flow.look_around(batch.features)
+        look = flow.look(batch.features)
+        R_anchor = look.R_anchor
         generator = torch.Generator().manual_seed(3)
         z = torch.randn(count, hypotheses, DIM, generator=generator)
         z[:, 0] = 0.0
-        bodies, _ = flow.sample(context, z)
+        bodies, _ = flow.sample(look, z)
         flat = [part.flatten(0, 1) for part in bodies]
         half = batch.half.repeat_interleave(hypotheses)
         anchors = R_anchor.repeat_interleave(hypotheses, 0)
@@ -268,7 +281,7 @@ class Follow:
         clear = batch.visible[:, limbs].mean(1) > 0.85
         away = (project(joints, batch.half) - batch.target[:, None]).norm(dim=-1).mean(1)
         return {
-            "nll": -flow.log_prob(context, truth).mean().item(),
+            "nll": -flow.log_prob(look, truth).mean().item(),
             "pa": pa[:, 0].mean().item(),
             "pa_clear": pa[clear, 0].mean().item(),
             "best": pa.min(1).values.mean().item(),
@@ -284,6 +297,7 @@ class Follow:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "done": self.done,
+            "spent": self.spent,
         }
         torch.save(state, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
@@ -294,7 +308,7 @@ class Follow:
         self.flow.load_state_dict(state["flow"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.done = state["done"]
+        self.done, self.spent = state["done"], state["spent"]
 
     def start_from(self, path: Path) -> None:
         """Take another run's averaged weights."""
@@ -305,6 +319,12 @@ class Follow:
 
 def _length(v: Tensor) -> Tensor:
     return (v.square().sum(-1) + 1e-8).sqrt()
+
+
+def _misfit(joints: Float[Tensor, "B 24 3"], batch: Pairs) -> Tensor:
+    """Mean distance in the picture of what is seen, in halves of the person's size."""
+    away = project(joints[:, None], batch.half)[:, 0] - batch.target
+    return (_length(away) * batch.visible).sum() / batch.visible.sum()
 
 
 def _distance(joints: Float[Tensor, "B 24 3"], truth: Float[Tensor, "B 24 3"]) -> Tensor:
@@ -357,15 +377,15 @@ def main(config: FollowConfig) -> None:
         training.start_from(config.start)
     (config.run / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2, default=str))
     log, began, since = (config.run / "log.jsonl").open("a"), time.time(), training.done
-    while training.done < config.steps:
+    while training.progress < 1:
         terms = training.step()
-        if training.done % 250 == 0:
+        if training.done % 100 == 0:
             speed = (training.done - since) * config.batch / (time.time() - began)
             print(training.done, f"{speed:.0f}/s", {k: round(v, 3) for k, v in terms.items()}, flush=True)
             log.write(json.dumps({"step": training.done, "terms": terms}) + "\n")
-        if training.done % config.checkpoint_every == 0 or training.done == config.steps:
+        if training.done % config.checkpoint_every == 0 or training.progress >= 1:
             training.save(last)
-        if training.done % config.evaluate_every == 0 or training.done == config.steps:
+        if training.done % config.evaluate_every == 0 or training.progress >= 1:
             scores, model = training.validate(), config.run / "flow.onnx"
             export(training.average, model, {"trained": dataclasses.asdict(config), "done": training.done, "validation": scores})
             real = footage(model, config) if config.heard.exists() else {}

@@ -17,8 +17,8 @@ from trainer.pairs.augment import MIRRORED_LANDMARKS
 
 SEEN, HIDDEN, OUTSIDE = 0, 1, 2
 _FACTOR = {
-    "face": 0.6, "shoulder": 0.8, "elbow": 1.0, "wrist": 1.2, "hand": 1.3,
-    "hip": 1.0, "knee": 1.1, "ankle": 1.2, "foot": 1.3,
+    "face": 1.2, "shoulder": 0.8, "elbow": 1.0, "wrist": 1.2, "hand": 2.0,
+    "hip": 1.0, "knee": 1.1, "ankle": 1.2, "foot": 2.0,
 }  # fmt: skip
 """Of a landmark's own error."""
 _VISIBILITY = {
@@ -55,7 +55,7 @@ class ErrorConfig:
     """Of what all hidden landmarks of a limb share."""
     hidden: float = 0.08
     """Of a hidden landmark's own guess."""
-    swaps: tuple[float, float, float] = (0.012, 0.008, 0.020)
+    swaps: tuple[float, float, float] = (0.030, 0.010, 0.020)
     """How often left is taken for right: everything below the face, arms, legs."""
 
 

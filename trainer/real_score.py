@@ -9,7 +9,7 @@ balancing man's was triangulated by others from four views, the seated one's is 
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,8 @@ from calib.camera import Intrinsics
 from calib.covariance import ellipsoid_contains, std_from_cov
 from calib.reliability import spearman
 from engines.body import BodyModel
-from engines.sampler import FlowModel, Sampler, open_sampler
+from engines.fitting import FitConfig, fitted, seen
+from engines.sampler import FlowModel, Sampler, look_at_points, open_sampler
 from engines.statistics import joint_moments
 from engines.types import LIMB_LANDMARKS, Hypotheses, Landmarks
 from trainer.command import start
@@ -44,8 +45,11 @@ class RealConfig:
     heard: Path = Path("runs/heard")
     network: NetworkName = "full"
     hypotheses: int = 100
+    every: int = 1
+    """Score every so-manieth picture."""
     fit: bool = False
     """Whether hypotheses are fitted to the visible landmarks."""
+    how: FitConfig = field(default_factory=FitConfig)
 
 
 class Picture(NamedTuple):
@@ -183,12 +187,27 @@ def estimator(sampler: Sampler) -> Estimator:
     return lambda landmarks, intrinsics: sampler(landmarks, intrinsics).hypotheses
 
 
+def fitting_estimator(sampler: Sampler, body: BodyModel, config: FitConfig) -> Estimator:
+    """Draws that are fitted to the visible landmarks afterwards."""
+
+    def estimate(landmarks: Landmarks, intrinsics: Intrinsics) -> Hypotheses:
+        drawn = sampler(landmarks, intrinsics).hypotheses
+        rays = intrinsics.rays(landmarks.points)
+        inside = ((landmarks.points >= 0) & (landmarks.points < np.array(intrinsics.size))).all(-1)
+        _, view = look_at_points(landmarks, intrinsics)
+        return fitted(body, drawn, seen(rays, inside, landmarks.visibility, float(view.half), config), config)
+
+    return estimate
+
+
 def main(config: RealConfig) -> None:
     """Print scores, a model at a time."""
     pictures = sets(config)
     for path in config.models or (None,):
         sampler = open_sampler(BodyModel.load(), config.hypotheses, model=FlowModel.load(path))
-        scores = score_all(estimator(sampler), pictures)
+        body = BodyModel.load()
+        estimate = fitting_estimator(sampler, body, config.how) if config.fit else estimator(sampler)
+        scores = score_all(estimate, {name: some[:: config.every] for name, some in pictures.items()})
         print(path or "shipped", config.network)
         for name, one in scores.items():
             print(f"  {name:22s}", json.dumps(one))

@@ -1,0 +1,197 @@
+r"""The last step: draw every hypothesis to the landmarks that are seen, and leave the rest to the flow.
+
+For each hypothesis $x_i$ the body $x$ is sought that minimises
+
+$$\sum_m \rho\big((\pi(x)_m - u_m)/\sigma_m\big) + \lVert x \ominus x_i \rVert^2_{C^{-1}}$$
+
+with the projections $\pi$ of the limb joints, the landmarks $u$ and their uncertainty $\sigma$, a robust $\rho$ (Cauchy's,
+by reweighting), and the covariance $C$ of the hypotheses themselves. $C$ says what the picture leaves open: depth and hidden
+limbs move only as far as they hang together with what is seen. Gauss-Newton in the form of an iterated Kalman update, whose
+matrices are as large as the number of residuals, not of coordinates. Where the landmarks contradict a hypothesis by many
+sigmas (left taken for right) the weights vanish, and it stays where it is.
+
+Coordinates are 24 turns in each bone's own frame, 10 betas, and the pelvis' displacement in metres. All K hypotheses at once.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from engines.body import BodyModel
+from engines.rotations import exp_so3, log_so3
+from engines.types import LIMB_LANDMARKS, NUM_BETAS, NUM_JOINTS, PARENTS, Hypotheses
+
+DITHER_SEED = 19790823
+TURNS = 3 * NUM_JOINTS
+DIM = TURNS + NUM_BETAS + 3
+LANDMARKS = tuple(LIMB_LANDMARKS)
+JOINTS = tuple(LIMB_LANDMARKS.values())
+
+
+def _ancestors() -> list[list[int]]:
+    """The joints whose turns move each joint."""
+    chains: list[list[int]] = []
+    for joint in range(NUM_JOINTS):
+        chain, k = [], PARENTS[joint]
+        while k >= 0:
+            chain.append(k)
+            k = PARENTS[k]
+        chains.append(chain)
+    return chains
+
+
+_ANCESTORS = _ancestors()
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How landmarks are believed."""
+
+    sigma: float = 0.025
+    """Of a limb landmark that is certainly visible, in units of half the person's size."""
+    hip_sigma: float = 0.045
+    """Of a hip, which annotators and bodies place differently."""
+    min_visibility: float = 0.5
+    """Landmarks below it say nothing."""
+    cauchy: float = 3.0
+    """Residual in sigmas at which a landmark counts half."""
+    iterations: int = 2
+    diagonal: float = 0.2
+    """Share of the covariance's diagonal that is mixed in: a hundred draws do not fix 85 x 85 numbers."""
+    widest: float = 1.0
+    """Factor on the covariance: how far evidence may move a hypothesis beyond what the flow says."""
+    dither: float = 1.0
+    """Each hypothesis but the best estimate is drawn to landmarks that are moved at random by this many sigmas, so that what
+    is left of the spread is that of the posterior (randomised maximum likelihood), not less."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The twelve limb landmarks on the plane z = 1 of the camera."""
+
+    rays: Float[np.ndarray, "12 2"]
+    sigma: Float[np.ndarray, "12"]
+    """Same unit; infinite where the landmark says nothing."""
+
+
+def seen(
+    rays: Float[np.ndarray, "33 2"],
+    inside: np.ndarray,
+    visibility: Float[np.ndarray, "33"],
+    half: float,
+    config: FitConfig,
+) -> Seen:
+    """Which limb landmarks count, and how much."""
+    marks = list(LANDMARKS)
+    sure = visibility[marks]
+    base = np.where(np.isin(marks, (23, 24)), config.hip_sigma, config.sigma) * half
+    counts = inside[marks] & (sure >= config.min_visibility)
+    return Seen(rays[marks], np.where(counts, base / np.maximum(sure, 1e-3), np.inf))
+
+
+@dataclass(frozen=True)
+class Posed:
+    """K bodies and where their bones are."""
+
+    R: Float[np.ndarray, "K 24 3 3"]
+    """Of each joint relative to its parent; of the root in the camera frame."""
+    betas: Float[np.ndarray, "K 10"]
+    pelvis: Float[np.ndarray, "K 3"]
+    world: Float[np.ndarray, "K 24 3 3"]
+    joints: Float[np.ndarray, "K 24 3"]
+
+
+def pose(body: BodyModel, R: np.ndarray, betas: np.ndarray, pelvis: np.ndarray) -> Posed:
+    """Forward kinematics."""
+    from engines.body import _forward_kinematics
+
+    rest = body.rest_joints(betas)
+    world, joints = _forward_kinematics(R, rest, pelvis - rest[:, 0])
+    return Posed(R, betas, pelvis, world, joints)
+
+
+def covariance(posed: Posed, weights: Float[np.ndarray, "K"], config: FitConfig) -> Float[np.ndarray, "D D"]:
+    """Of the hypotheses about number 0, in the coordinates of the fit."""
+    turns = log_so3(np.swapaxes(posed.R[:1], -1, -2) @ posed.R).reshape(len(posed.R), TURNS)
+    away = np.concatenate([turns, posed.betas - posed.betas[:1], posed.pelvis - posed.pelvis[:1]], -1)
+    away = away - np.average(away, axis=0, weights=weights)
+    cov = (away * weights[:, None]).T @ away
+    mixed = (1 - config.diagonal) * cov + config.diagonal * np.diag(np.diag(cov))
+    return (config.widest**2 * (mixed + 1e-8 * np.eye(DIM))).astype(np.float32)
+
+
+def jacobian(body: BodyModel, posed: Posed) -> Float[np.ndarray, "K 12 3 D"]:
+    """How the limb joints (m) move with the coordinates."""
+    count = len(posed.joints)
+    J = np.zeros((count, len(JOINTS), 3, DIM), np.float32)
+    shape = np.zeros((NUM_JOINTS, count, 3, NUM_BETAS), np.float32)
+    for k in range(1, NUM_JOINTS):
+        bone = body.J_shapedirs[k] - body.J_shapedirs[PARENTS[k]]
+        shape[k] = shape[PARENTS[k]] + posed.world[:, PARENTS[k]] @ bone
+    for row, joint in enumerate(JOINTS):
+        for k in _ANCESTORS[joint]:
+            arm = posed.joints[:, joint] - posed.joints[:, k]
+            # (R d) x arm, column by column of R
+            J[:, row, :, 3 * k : 3 * k + 3] = np.cross(posed.world[:, k], arm[:, :, None], axis=1)
+        J[:, row, :, TURNS : TURNS + NUM_BETAS] = shape[joint]
+        J[:, row, :, TURNS + NUM_BETAS :] = np.eye(3, dtype=np.float32)
+    return J
+
+
+def moved(body: BodyModel, posed: Posed, step: Float[np.ndarray, "K D"]) -> Posed:
+    """The bodies after a step."""
+    R = posed.R @ exp_so3(step[:, :TURNS].reshape(-1, NUM_JOINTS, 3))
+    return pose(body, R, posed.betas + step[:, TURNS:-3], posed.pelvis + step[:, -3:])
+
+
+def dither(count: int) -> Float[np.ndarray, "K 12 2"]:
+    """The same random displacements in every frame, none for number 0; sigmas."""
+    noise = np.random.default_rng(DITHER_SEED).standard_normal((count, len(LANDMARKS), 2), np.float32)
+    noise[0] = 0.0
+    return noise
+
+
+def fit(body: BodyModel, start: Posed, cov: Float[np.ndarray, "D D"], said: Seen, config: FitConfig) -> Posed:
+    """Iterated Kalman update of all hypotheses."""
+    use = np.flatnonzero(np.isfinite(said.sigma))
+    if len(use) == 0:
+        return start
+    posed, step = start, np.zeros((len(start.R), DIM), np.float32)
+    sigma = np.repeat(said.sigma[use], 2).astype(np.float32)
+    aim = said.rays[use] + config.dither * said.sigma[use, None] * dither(len(start.R))[:, use]
+    for _ in range(config.iterations):
+        points = posed.joints[:, [JOINTS[i] for i in use]]
+        depth = np.maximum(points[..., 2], 0.1)
+        flat = points[..., :2] / depth[..., None]
+        residual = (aim - flat).reshape(len(flat), -1).astype(np.float32)
+        in_space = jacobian(body, posed)[:, use]
+        J = (in_space[:, :, :2] - flat[..., None] * in_space[:, :, 2:]) / depth[..., None, None]
+        J = J.reshape(len(flat), -1, DIM)
+        away = np.linalg.norm((residual / sigma).reshape(len(flat), -1, 2), axis=-1)
+        noise = sigma**2 * np.repeat(1 + (away / config.cauchy) ** 2, 2, axis=-1)
+        gain_T = J @ cov  # (K, r, D)
+        S = gain_T @ np.swapaxes(J, -1, -2)
+        S[:, np.arange(S.shape[1]), np.arange(S.shape[1])] += noise
+        target = residual + (J @ step[..., None])[..., 0]
+        step = (np.linalg.solve(S, target[..., None])[:, :, 0][:, None] @ gain_T)[:, 0]
+        posed = moved(body, start, step)
+    return posed
+
+
+def fitted(
+    body: BodyModel, hypotheses: Hypotheses, said: Seen, config: FitConfig = FitConfig()
+) -> Hypotheses:
+    """The hypotheses after the fit. `log_q` stays that of the draws before it."""
+    R = exp_so3(hypotheses.rotvec)
+    start = pose(body, R, hypotheses.betas, hypotheses.joints[:, 0])
+    posed = fit(body, start, covariance(start, hypotheses.weights, config), said, config)
+    transl = posed.pelvis - body.rest_joints(posed.betas)[:, 0]
+    return Hypotheses(
+        log_so3(posed.R).astype(np.float32),
+        posed.betas.astype(np.float32),
+        transl.astype(np.float32),
+        np.ascontiguousarray(posed.joints, np.float32),
+        hypotheses.log_q,
+        hypotheses.weights,
+    )
