@@ -16,7 +16,7 @@ Coordinates are 24 turns in each bone's own frame, 10 betas, and the pelvis' dis
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from engines.body import BodyModel
 from engines.rotations import exp_so3, log_so3
@@ -42,6 +42,9 @@ def _ancestors() -> list[list[int]]:
 
 
 _ANCESTORS = _ancestors()
+_JOINTS = np.array(JOINTS)
+NEAREST_M = 0.1
+"""Joints closer to the camera count as that far away."""
 
 
 @dataclass(frozen=True)
@@ -121,22 +124,47 @@ def covariance(posed: Posed, weights: Float[np.ndarray, "K"], config: FitConfig)
     return (config.widest**2 * (mixed + 1e-8 * np.eye(DIM))).astype(np.float32)
 
 
-def jacobian(body: BodyModel, posed: Posed) -> Float[np.ndarray, "K 12 3 D"]:
-    """How the limb joints (m) move with the coordinates."""
-    count = len(posed.joints)
-    J = np.zeros((count, len(JOINTS), 3, DIM), np.float32)
-    shape = np.zeros((NUM_JOINTS, count, 3, NUM_BETAS), np.float32)
-    for k in range(1, NUM_JOINTS):
-        bone = body.J_shapedirs[k] - body.J_shapedirs[PARENTS[k]]
-        shape[k] = shape[PARENTS[k]] + posed.world[:, PARENTS[k]] @ bone
-    for row, joint in enumerate(JOINTS):
-        for k in _ANCESTORS[joint]:
-            arm = posed.joints[:, joint] - posed.joints[:, k]
-            # (R d) x arm, column by column of R
-            J[:, row, :, 3 * k : 3 * k + 3] = np.cross(posed.world[:, k], arm[:, :, None], axis=1)
-        J[:, row, :, TURNS : TURNS + NUM_BETAS] = shape[joint]
-        J[:, row, :, TURNS + NUM_BETAS :] = np.eye(3, dtype=np.float32)
+def jacobian(
+    body: BodyModel, posed: Posed, flat: Float[np.ndarray, "K m 2"], use: Int[np.ndarray, "m"]
+) -> Float[np.ndarray, "K m 2 D"]:
+    """How the projections of some limb joints, numbered as in `JOINTS`, move with the coordinates.
+
+    With the projection's rows p_a = (e_a - flat_a e_z) / z and a turn d of bone k, the joint moves by (R_k d) x arm, so the
+    row is (arm x p_a) R_k: a small product for each joint and each bone above it, all at once.
+    """
+    count = len(flat)
+    rows = np.zeros((count, len(use), 2, 3), np.float32)
+    rows[:, :, 0, 0] = rows[:, :, 1, 1] = 1.0
+    rows[:, :, :, 2] = -flat
+    rows /= np.maximum(posed.joints[:, _JOINTS[use], 2], NEAREST_M)[:, :, None, None]
+    J = np.zeros((count, len(use), 2, DIM), np.float32)
+    row, bone = _pairs(use)
+    arm = posed.joints[:, _JOINTS[use[row]]] - posed.joints[:, bone]
+    turned = np.cross(arm[:, :, None], rows[:, row])  # (K, P, 2, 3)
+    R = posed.world[:, bone]
+    by_turn = sum(turned[..., i, None] * R[:, :, None, i] for i in range(3))
+    J[:, :, :, :TURNS].reshape(count, len(use), 2, NUM_JOINTS, 3)[:, row, :, bone] = np.moveaxis(by_turn, 1, 0)
+    shape = _by_shape(body, posed)[:, _JOINTS[use]]
+    J[..., TURNS:-3] = rows @ shape
+    J[..., -3:] = rows
     return J
+
+
+def _pairs(use: Int[np.ndarray, "m"]) -> tuple[Int[np.ndarray, "P"], Int[np.ndarray, "P"]]:
+    """Each used joint with each bone whose turns move it."""
+    pairs = [(row, bone) for row, i in enumerate(use) for bone in _ANCESTORS[JOINTS[i]]]
+    row, bone = np.array(pairs).T
+    return row, bone
+
+
+def _by_shape(body: BodyModel, posed: Posed) -> Float[np.ndarray, "K 24 3 10"]:
+    """How joints move with the betas while the pelvis stays, metres."""
+    bones = body.J_shapedirs[1:] - body.J_shapedirs[list(PARENTS[1:])]
+    turned = posed.world[:, PARENTS[1:]] @ bones
+    out = np.zeros((len(turned), NUM_JOINTS, 3, NUM_BETAS), np.float32)
+    for k in range(1, NUM_JOINTS):
+        out[:, k] = out[:, PARENTS[k]] + turned[:, k - 1]
+    return out
 
 
 def moved(body: BodyModel, posed: Posed, step: Float[np.ndarray, "K D"]) -> Posed:
@@ -158,25 +186,33 @@ def fit(body: BodyModel, start: Posed, cov: Float[np.ndarray, "D D"], said: Seen
     if len(use) == 0:
         return start
     posed, step = start, np.zeros((len(start.R), DIM), np.float32)
-    sigma = np.repeat(said.sigma[use], 2).astype(np.float32)
     aim = said.rays[use] + config.dither * said.sigma[use, None] * dither(len(start.R))[:, use]
     for _ in range(config.iterations):
-        points = posed.joints[:, [JOINTS[i] for i in use]]
-        depth = np.maximum(points[..., 2], 0.1)
-        flat = points[..., :2] / depth[..., None]
-        residual = (aim - flat).reshape(len(flat), -1).astype(np.float32)
-        in_space = jacobian(body, posed)[:, use]
-        J = (in_space[:, :, :2] - flat[..., None] * in_space[:, :, 2:]) / depth[..., None, None]
-        J = J.reshape(len(flat), -1, DIM)
-        away = np.linalg.norm((residual / sigma).reshape(len(flat), -1, 2), axis=-1)
-        noise = sigma**2 * np.repeat(1 + (away / config.cauchy) ** 2, 2, axis=-1)
-        gain_T = J @ cov  # (K, r, D)
-        S = gain_T @ np.swapaxes(J, -1, -2)
-        S[:, np.arange(S.shape[1]), np.arange(S.shape[1])] += noise
-        target = residual + (J @ step[..., None])[..., 0]
-        step = (np.linalg.solve(S, target[..., None])[:, :, 0][:, None] @ gain_T)[:, 0]
+        points = posed.joints[:, _JOINTS[use]]
+        flat = points[..., :2] / np.maximum(points[..., 2:], NEAREST_M)
+        J = jacobian(body, posed, flat, use).reshape(len(flat), -1, DIM)
+        residual = (aim - flat).astype(np.float32)
+        away = np.linalg.norm(residual, axis=-1) / said.sigma[use]
+        noise = (said.sigma[use] ** 2 * (1 + (away / config.cauchy) ** 2)).astype(np.float32)
+        target = residual.reshape(len(flat), -1) + (J @ step[..., None])[..., 0]
+        step = _update(J, cov, np.repeat(noise, 2, -1), target)
         posed = moved(body, start, step)
     return posed
+
+
+def _update(
+    J: Float[np.ndarray, "K r D"],
+    cov: Float[np.ndarray, "D D"],
+    noise: Float[np.ndarray, "K r"],
+    target: Float[np.ndarray, "K r"],
+) -> Float[np.ndarray, "K D"]:
+    """C J^T (J C J^T + N)^-1 t for each hypothesis."""
+    JC = (J.reshape(-1, DIM) @ cov).reshape(J.shape)
+    S = JC @ np.swapaxes(J, -1, -2)
+    diagonal = np.arange(S.shape[1])
+    S[:, diagonal, diagonal] += noise
+    weights = np.linalg.solve(S, target[..., None])
+    return (np.swapaxes(weights, -1, -2) @ JC)[:, 0]
 
 
 def fitted(
