@@ -58,6 +58,8 @@ class FollowConfig:
     minutes: float | None = None
     """Wall-clock time after which to stop, whatever `steps` says; the learning rate then follows the clock."""
     batch: int = 1024
+    """Of each process."""
+    processes: int = 1
     learning_rate: float = 1e-3
     warmup: int = 500
     weight_decay: float = 0.01
@@ -165,6 +167,16 @@ class Posing:
         return torch.stack(joints).permute(2, 0, 1)
 
 
+def _average_gradients(parameters: list[torch.nn.Parameter]) -> None:
+    """One exchange for all parameters."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    torch.distributed.all_reduce(flat)
+    flat /= torch.distributed.get_world_size()
+    for g, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        g.copy_(part.view_as(g))
+
+
 def rate(step: int, warmup: int, progress: float) -> float:
     """Share of the learning rate: a linear start, then half a cosine to zero where `progress` is 1."""
     return min(1.0, (step + 1) / max(warmup, 1)) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
@@ -173,12 +185,13 @@ def rate(step: int, warmup: int, progress: float) -> float:
 class Follow:
     """A run: what a checkpoint holds, and the step."""
 
-    def __init__(self, config: FollowConfig) -> None:
+    def __init__(self, config: FollowConfig, rank: int = 0) -> None:
         torch.manual_seed(config.seed)
         self.config, self.body = config, BodyModel.load()
-        self.source = Endless(self.body, bank(config.poses, "train"), config.pairs, config.seed)
+        own_seed = config.seed + 1000 * rank
+        self.source = Endless(self.body, bank(config.poses, "train"), config.pairs, own_seed)
         self.unseen = Endless(self.body, bank(config.poses, "val"), config.pairs, 77)
-        self.painted = Painted(config.painted, self.body, config.seed) if config.painted else None
+        self.painted = Painted(config.painted, self.body, own_seed) if config.painted else None
         self.flow = AnchoredFlow(config.model)
         some = self.source.batch(10**6, 8000)
         self.flow.take_scales(some.y, some.betas, some.camera)
@@ -214,6 +227,8 @@ class Follow:
         self.optimiser.zero_grad(set_to_none=True)
         total, terms = self.loss(self.batch())
         total.backward()
+        if config.processes > 1:
+            _average_gradients(list(self.flow.parameters()))
         norm = torch.nn.utils.clip_grad_norm_(self.flow.parameters(), config.clip)
         if torch.isfinite(norm):
             self.optimiser.step()
@@ -368,31 +383,69 @@ def _line(scores: dict[str, dict[str, dict[str, float]]]) -> str:
 
 def main(config: FollowConfig) -> None:
     """Train, or go on."""
-    torch.set_num_threads(config.threads)
     config.run.mkdir(parents=True, exist_ok=True)
-    training, last = Follow(config), config.run / "last.pt"
+    if config.processes == 1:
+        _run(0, config, "")
+        return
+    meeting = config.run / f"meeting-{time.time_ns()}"
+    torch.multiprocessing.spawn(_run, (config, str(meeting.resolve())), config.processes)
+
+
+def _run(rank: int, config: FollowConfig, meeting: str) -> None:
+    """One process: all take the same steps on pairs of their own; the first one writes."""
+    torch.set_num_threads(config.threads)
+    if meeting:
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"file://{meeting}", rank=rank, world_size=config.processes
+        )
+    training, last = Follow(config, rank), config.run / "last.pt"
     if last.exists():
         training.resume(last)
     elif config.start:
         training.start_from(config.start)
-    (config.run / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2, default=str))
-    log, began, since = (config.run / "log.jsonl").open("a"), time.time(), training.done
-    while training.progress < 1:
+    since, began = training.done, time.time()
+    while not _over(training, rank):
         terms = training.step()
-        if training.done % 100 == 0:
-            speed = (training.done - since) * config.batch / (time.time() - began)
+        if rank:
+            continue
+        if training.done % 50 == 0:
+            speed = (training.done - since) * config.batch * config.processes / (time.time() - began)
             print(training.done, f"{speed:.0f}/s", {k: round(v, 3) for k, v in terms.items()}, flush=True)
-            log.write(json.dumps({"step": training.done, "terms": terms}) + "\n")
-        if training.done % config.checkpoint_every == 0 or training.progress >= 1:
+            _log(config, {"step": training.done, "terms": terms})
+        if training.done % config.checkpoint_every == 0:
             training.save(last)
-        if training.done % config.evaluate_every == 0 or training.progress >= 1:
-            scores, model = training.validate(), config.run / "flow.onnx"
-            export(training.average, model, {"trained": dataclasses.asdict(config), "done": training.done, "validation": scores})
-            real = footage(model, config) if config.heard.exists() else {}
-            print("  ", {k: round(v, 2) for k, v in scores.items()}, flush=True)
-            print("   ", _line(real), flush=True)
-            log.write(json.dumps({"step": training.done, "scores": scores, "footage": real}) + "\n")
-            log.flush()
+        if training.done % config.evaluate_every == 0:
+            _evaluate(training)
+    if rank == 0:
+        training.save(last)
+        _evaluate(training)
+
+
+def _over(training: Follow, rank: int) -> bool:
+    """Whether the run is over, by the first process's clock; the others follow its progress."""
+    if training.config.processes > 1:
+        spent = torch.tensor(training.spent, dtype=torch.float64)
+        torch.distributed.broadcast(spent, 0)
+        training.spent = spent.item()
+    return training.progress >= 1
+
+
+def _log(config: FollowConfig, facts: dict) -> None:
+    (config.run / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2, default=str))
+    with (config.run / "log.jsonl").open("a") as log:
+        log.write(json.dumps(facts) + "\n")
+
+
+def _evaluate(training: Follow) -> None:
+    """Score, export, and log."""
+    config, model = training.config, training.config.run / "flow.onnx"
+    scores = training.validate()
+    about = {"trained": dataclasses.asdict(config), "done": training.done, "validation": scores}
+    export(training.average, model, about)
+    real = footage(model, config) if config.heard.exists() else {}
+    print("  ", {k: round(v, 2) for k, v in scores.items()}, flush=True)
+    print("   ", _line(real), flush=True)
+    _log(config, {"step": training.done, "scores": scores, "footage": real})
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ class AnchoredFlow(nn.Module):
         u, log_det = z, self.std.log().sum() + look.log_scale.sum(-1, keepdim=True)
         injected = look.injected.unbind(1)  # one gradient for all, not a mostly empty one for each
         for i, coupling in enumerate(self.couplings):
-            kept, moved = u[..., self.order[i]].tensor_split([DIM // 2], -1)
+            kept, moved = u[..., self.order[i]].split((DIM // 2, DIM - DIM // 2), -1)
             log_scale, shift = coupling(kept, injected[i])
             u = torch.cat([kept, moved * log_scale.exp() + shift], -1)
             log_det = log_det + log_scale.sum(-1)
@@ -189,7 +189,7 @@ class AnchoredFlow(nn.Module):
         log_det = look.log_scale.sum(-1, keepdim=True) + self.std.log().sum()
         injected = look.injected.unbind(1)
         for i in reversed(range(len(self.couplings))):
-            kept, moved = u.tensor_split([DIM // 2], -1)
+            kept, moved = u.split((DIM // 2, DIM - DIM // 2), -1)
             log_scale, shift = self.couplings[i](kept, injected[i])
             u = torch.cat([kept, (moved - shift) * (-log_scale).exp()], -1)[..., self.back[i]]
             log_det = log_det + log_scale.sum(-1)
