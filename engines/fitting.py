@@ -1,16 +1,19 @@
-r"""The last step: draw every hypothesis to the landmarks that are seen, and leave the rest to the flow.
+r"""The last step: draw every hypothesis to the landmarks that are seen, and leave the rest to the
+flow.
 
 For each hypothesis $x_i$ the body $x$ is sought that minimises
 
 $$\sum_m \rho\big((\pi(x)_m - u_m)/\sigma_m\big) + \lVert x \ominus x_i \rVert^2_{C^{-1}}$$
 
-with the projections $\pi$ of the limb joints, the landmarks $u$ and their uncertainty $\sigma$, a robust $\rho$ (Cauchy's,
-by reweighting), and the covariance $C$ of the hypotheses themselves. $C$ says what the picture leaves open: depth and hidden
-limbs move only as far as they hang together with what is seen. Gauss-Newton in the form of an iterated Kalman update, whose
-matrices are as large as the number of residuals, not of coordinates. Where the landmarks contradict a hypothesis by many
-sigmas (left taken for right) the weights vanish, and it stays where it is.
+with the projections $\pi$ of the limb joints, the landmarks $u$ and their uncertainty $\sigma$, a
+robust $\rho$ (Cauchy's, by reweighting), and the covariance $C$ of the hypotheses themselves. $C$
+says what the picture leaves open: depth and hidden limbs move only as far as they hang together
+with what is seen. Gauss-Newton in the form of an iterated Kalman update, whose matrices are as
+large as the number of residuals, not of coordinates. Where the landmarks contradict a hypothesis by
+many sigmas (left taken for right) the weights vanish, and it stays where it is.
 
-Coordinates are 24 turns in each bone's own frame, 10 betas, and the pelvis' displacement in metres. All K hypotheses at once.
+Coordinates are 24 turns in each bone's own frame, 10 betas, and the pelvis' displacement in metres.
+All K hypotheses at once.
 """
 
 from dataclasses import dataclass
@@ -61,11 +64,19 @@ class FitConfig:
     """Residual in sigmas at which a landmark counts half."""
     iterations: int = 2
     diagonal: float = 0.2
-    """Share of the covariance's diagonal that is mixed in: a hundred draws do not fix 85 x 85 numbers."""
+    """Share of the covariance's diagonal that is mixed in: a hundred draws do not fix 85 x 85
+    numbers.
+    """
     widest: float = 1.0
-    """Factor on the covariance: how far evidence may move a hypothesis beyond what the flow says."""
+    """Factor on the covariance: how far evidence may move a hypothesis beyond what the flow says.
+    """
+    shared: bool = False
+    """Whether all hypotheses share the best estimate's Jacobian: a third of the time, less exact
+    where they differ.
+    """
     dither: float = 1.0
-    """Each hypothesis but the best estimate is drawn to landmarks that are moved at random by this many sigmas, so that what
+    """Each hypothesis but the best estimate is drawn to landmarks that are moved at random by this
+    many sigmas, so that what
     is left of the spread is that of the posterior (randomised maximum likelihood), not less."""
 
 
@@ -114,10 +125,14 @@ def pose(body: BodyModel, R: np.ndarray, betas: np.ndarray, pelvis: np.ndarray) 
     return Posed(R, betas, pelvis, world, joints)
 
 
-def covariance(posed: Posed, weights: Float[np.ndarray, "K"], config: FitConfig) -> Float[np.ndarray, "D D"]:
+def covariance(
+    posed: Posed, weights: Float[np.ndarray, "K"], config: FitConfig
+) -> Float[np.ndarray, "D D"]:
     """Of the hypotheses about number 0, in the coordinates of the fit."""
     turns = log_so3(np.swapaxes(posed.R[:1], -1, -2) @ posed.R).reshape(len(posed.R), TURNS)
-    away = np.concatenate([turns, posed.betas - posed.betas[:1], posed.pelvis - posed.pelvis[:1]], -1)
+    away = np.concatenate(
+        [turns, posed.betas - posed.betas[:1], posed.pelvis - posed.pelvis[:1]], -1
+    )
     away = away - np.average(away, axis=0, weights=weights)
     cov = (away * weights[:, None]).T @ away
     mixed = (1 - config.diagonal) * cov + config.diagonal * np.diag(np.diag(cov))
@@ -129,8 +144,9 @@ def jacobian(
 ) -> Float[np.ndarray, "K m 2 D"]:
     """How the projections of some limb joints, numbered as in `JOINTS`, move with the coordinates.
 
-    With the projection's rows p_a = (e_a - flat_a e_z) / z and a turn d of bone k, the joint moves by (R_k d) x arm, so the
-    row is (arm x p_a) R_k: a small product for each joint and each bone above it, all at once.
+    With the projection's rows p_a = (e_a - flat_a e_z) / z and a turn d of bone k, the joint moves
+    by (R_k d) x arm, so the row is (arm x p_a) R_k: a small product for each joint and each bone
+    above it, all at once.
     """
     count = len(flat)
     rows = np.zeros((count, len(use), 2, 3), np.float32)
@@ -143,7 +159,9 @@ def jacobian(
     turned = np.cross(arm[:, :, None], rows[:, row])  # (K, P, 2, 3)
     R = posed.world[:, bone]
     by_turn = sum(turned[..., i, None] * R[:, :, None, i] for i in range(3))
-    J[:, :, :, :TURNS].reshape(count, len(use), 2, NUM_JOINTS, 3)[:, row, :, bone] = np.moveaxis(by_turn, 1, 0)
+    J[:, :, :, :TURNS].reshape(count, len(use), 2, NUM_JOINTS, 3)[:, row, :, bone] = np.moveaxis(
+        by_turn, 1, 0
+    )
     shape = _by_shape(body, posed)[:, _JOINTS[use]]
     J[..., TURNS:-3] = rows @ shape
     J[..., -3:] = rows
@@ -175,12 +193,16 @@ def moved(body: BodyModel, posed: Posed, step: Float[np.ndarray, "K D"]) -> Pose
 
 def dither(count: int) -> Float[np.ndarray, "K 12 2"]:
     """The same random displacements in every frame, none for number 0; sigmas."""
-    noise = np.random.default_rng(DITHER_SEED).standard_normal((count, len(LANDMARKS), 2), np.float32)
+    noise = np.random.default_rng(DITHER_SEED).standard_normal(
+        (count, len(LANDMARKS), 2), np.float32
+    )
     noise[0] = 0.0
     return noise
 
 
-def fit(body: BodyModel, start: Posed, cov: Float[np.ndarray, "D D"], said: Seen, config: FitConfig) -> Posed:
+def fit(
+    body: BodyModel, start: Posed, cov: Float[np.ndarray, "D D"], said: Seen, config: FitConfig
+) -> Posed:
     """Iterated Kalman update of all hypotheses."""
     use = np.flatnonzero(np.isfinite(said.sigma))
     if len(use) == 0:
@@ -190,7 +212,8 @@ def fit(body: BodyModel, start: Posed, cov: Float[np.ndarray, "D D"], said: Seen
     for _ in range(config.iterations):
         points = posed.joints[:, _JOINTS[use]]
         flat = points[..., :2] / np.maximum(points[..., 2:], NEAREST_M)
-        J = jacobian(body, posed, flat, use).reshape(len(flat), -1, DIM)
+        held = _first(posed) if config.shared else posed
+        J = jacobian(body, held, flat[: len(held.R)], use).reshape(len(held.R), -1, DIM)
         residual = (aim - flat).astype(np.float32)
         away = np.linalg.norm(residual, axis=-1) / said.sigma[use]
         noise = (said.sigma[use] ** 2 * (1 + (away / config.cauchy) ** 2)).astype(np.float32)
@@ -200,17 +223,20 @@ def fit(body: BodyModel, start: Posed, cov: Float[np.ndarray, "D D"], said: Seen
     return posed
 
 
+def _first(posed: Posed) -> Posed:
+    """Number 0 alone."""
+    return Posed(posed.R[:1], posed.betas[:1], posed.pelvis[:1], posed.world[:1], posed.joints[:1])
+
+
 def _update(
-    J: Float[np.ndarray, "K r D"],
+    J: Float[np.ndarray, "#K r D"],
     cov: Float[np.ndarray, "D D"],
     noise: Float[np.ndarray, "K r"],
     target: Float[np.ndarray, "K r"],
 ) -> Float[np.ndarray, "K D"]:
     """C J^T (J C J^T + N)^-1 t for each hypothesis."""
     JC = (J.reshape(-1, DIM) @ cov).reshape(J.shape)
-    S = JC @ np.swapaxes(J, -1, -2)
-    diagonal = np.arange(S.shape[1])
-    S[:, diagonal, diagonal] += noise
+    S = JC @ np.swapaxes(J, -1, -2) + noise[..., None] * np.eye(J.shape[1], dtype=np.float32)
     weights = np.linalg.solve(S, target[..., None])
     return (np.swapaxes(weights, -1, -2) @ JC)[:, 0]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from calib.camera import Intrinsics
 from calib.uncertainty import Calibration
@@ -22,6 +22,7 @@ from engines.body import BodyModel
 from engines.engine import Engine, open_engine
 from engines.errors import PenumbraError
 from engines.features import NUM_FEATURES, NUM_POINT_FEATURES, REACH_M, View, observe, observe_points
+from engines.fitting import FitConfig, fitted, seen
 from engines.kernels import JointPlan, Skeleton
 from engines.rotations import log_so3
 from engines.types import Hypotheses, Landmarks
@@ -116,8 +117,10 @@ class Samples:
 class Sampler:
     """Draws K bodies for a person, the kernels where the network runs. Owns its buffers; one thread at a time."""
 
-    def __init__(self, engine: Engine, body: BodyModel, num_hypotheses: int) -> None:
-        self.engine = engine
+    def __init__(
+        self, engine: Engine, body: BodyModel, num_hypotheses: int, fit: FitConfig | None = None
+    ) -> None:
+        self.engine, self._body, self._fit = engine, body, fit
         self.joints = JointPlan(skeleton_of(body), num_hypotheses, engine.device)
         engine.inputs["z"][...] = noise(num_hypotheses)
         self._weights = np.full(num_hypotheses, 1.0 / num_hypotheses, np.float32)
@@ -140,6 +143,11 @@ class Sampler:
         hypotheses = Hypotheses(
             rotvec, out["betas"].copy(), posed.transl, posed.joints, out["log_q"].copy(), self._weights.copy()
         )
+        if self._fit is not None:
+            rays = intrinsics.rays(landmarks.points)
+            inside = _inside(landmarks, intrinsics)
+            said = seen(rays, inside, landmarks.visibility, float(view.half), self._fit)
+            hypotheses = fitted(self._body, hypotheses, said, self._fit)
         return Samples(hypotheses, out["visible"].astype(np.float64))
 
 
@@ -152,17 +160,20 @@ def noise(count: int) -> Float[np.ndarray, "K D"]:
 
 def look(landmarks: Landmarks, intrinsics: Intrinsics) -> tuple[Float[np.ndarray, "F"], View]:
     """A person's landmarks as the flow's input."""
-    size = np.array(intrinsics.size)
-    inside = ((landmarks.points >= 0) & (landmarks.points < size)).all(-1)
+    inside = _inside(landmarks, intrinsics)
     rays, depth = intrinsics.rays(landmarks.points), landmarks.depth / intrinsics.fx
     return observe(rays, depth, inside, landmarks.visibility, landmarks.presence, landmarks.world)
 
 
 def look_at_points(landmarks: Landmarks, intrinsics: Intrinsics) -> tuple[Float[np.ndarray, "F"], View]:
     """A person's landmarks as the input of a flow that finds the anchor itself."""
-    size = np.array(intrinsics.size)
-    inside = ((landmarks.points >= 0) & (landmarks.points < size)).all(-1)
+    inside = _inside(landmarks, intrinsics)
     return observe_points(intrinsics.rays(landmarks.points), inside, landmarks.visibility, landmarks.presence)
+
+
+def _inside(landmarks: Landmarks, intrinsics: Intrinsics) -> Bool[np.ndarray, "33"]:
+    """Whether each landmark lies in the picture."""
+    return ((landmarks.points >= 0) & (landmarks.points < np.array(intrinsics.size))).all(-1)
 
 
 def pelvis_in_camera(camera: Float[np.ndarray, "K 3"], view: View) -> Float[np.ndarray, "K 3"]:
@@ -178,9 +189,13 @@ def skeleton_of(body: BodyModel) -> Skeleton:
 
 
 def open_sampler(
-    body: BodyModel, num_hypotheses: int = 100, backend: str = "auto", model: FlowModel | None = None
+    body: BodyModel,
+    num_hypotheses: int = 100,
+    backend: str = "auto",
+    model: FlowModel | None = None,
+    fit: FitConfig | None = None,
 ) -> Sampler:
-    """The shipped flow (or `model`) for a body.
+    """The shipped flow (or `model`) for a body; with `fit`, hypotheses are fitted to the visible landmarks.
 
     Raises:
         PenumbraError: if K is below 1, or the model was trained on another body.
@@ -191,4 +206,4 @@ def open_sampler(
     model.check_body(body)
     width = NUM_POINT_FEATURES if ANCHOR in model.outputs else NUM_FEATURES
     shapes = {"features": (1, width), "z": (num_hypotheses, DIM)}
-    return Sampler(open_engine(model.onnx, backend, shapes), body, num_hypotheses)
+    return Sampler(open_engine(model.onnx, backend, shapes), body, num_hypotheses, fit)

@@ -26,7 +26,9 @@ def flow() -> AnchoredFlow:
 
 
 def _look(flow: AnchoredFlow, count: int = 4):
-    return flow.look(torch.randn(count, NUM_POINT_FEATURES, generator=torch.Generator().manual_seed(1)))
+    return flow.look(
+        torch.randn(count, NUM_POINT_FEATURES, generator=torch.Generator().manual_seed(1))
+    )
 
 
 def test_zero_is_the_centre(flow: AnchoredFlow) -> None:
@@ -39,12 +41,16 @@ def test_zero_is_the_centre(flow: AnchoredFlow) -> None:
 def test_density_of_a_draw_is_the_density_of_its_body(flow: AnchoredFlow) -> None:
     look, z = _look(flow), torch.randn(4, 5, DIM)
     bodies, log_q = flow.sample(look, z)
-    torch.testing.assert_close(flow.log_prob(look, bodies, twins=False), log_q, atol=2e-3, rtol=1e-4)
+    torch.testing.assert_close(
+        flow.log_prob(look, bodies, twins=False), log_q, atol=2e-3, rtol=1e-4
+    )
     assert (flow.log_prob(look, bodies) >= log_q - 1e-2).all()
 
 
 def test_log_volume_is_the_jacobians(flow: AnchoredFlow) -> None:
-    """Change of variables: log q = log N(z) - log|dx/dz| - log volume of x -> rotations, the first by brute force."""
+    """Change of variables: log q = log N(z) - log|dx/dz| - log volume of x -> rotations, the first
+    by brute force.
+    """
     flow = flow.double()
     features = torch.randn(1, NUM_POINT_FEATURES, dtype=torch.float64)
     look = flow.look(features)

@@ -1,4 +1,6 @@
-"""Pairs without end: the truth is one body, the landmarks lie on it, and the seed decides everything."""
+"""Pairs without end: the truth is one body, the landmarks lie on it, and the seed decides
+everything.
+"""
 
 from dataclasses import replace
 
@@ -50,7 +52,9 @@ def test_exact_landmarks_lie_on_joints(body: BodyModel, poses: Bank) -> None:
     seen = pairs.visible[:, list(LIMB_LANDMARKS.values())] > 0
     near = (pairs.features[:, :66].abs() < 7.9).all(1)  # features are clipped
     assert near.float().mean() > 0.8
-    torch.testing.assert_close(points[near][seen[near]], target[near][seen[near]], atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        points[near][seen[near]], target[near][seen[near]], atol=2e-3, rtol=1e-3
+    )
 
 
 def test_seed_and_step_decide(body: BodyModel, poses: Bank) -> None:
@@ -92,17 +96,25 @@ def test_errors_have_their_sizes() -> None:
     flat = torch.zeros(33, 2, 4000)
     state = torch.full((33, 4000), SEEN)
     config = replace(EXACT, own=0.02)
-    points, visibility, _ = ErrorModel(config)(flat, state, torch.full((4000,), 0.5), torch.Generator().manual_seed(0))
+    points, visibility, _ = ErrorModel(config)(
+        flat, state, torch.full((4000,), 0.5), torch.Generator().manual_seed(0)
+    )
     assert points[13].std() == pytest.approx(0.01, rel=0.05)  # an elbow's factor is 1
-    hidden, _, _ = ErrorModel(EXACT)(flat, torch.full_like(state, HIDDEN), torch.ones(4000), torch.Generator())
+    hidden, _, _ = ErrorModel(EXACT)(
+        flat, torch.full_like(state, HIDDEN), torch.ones(4000), torch.Generator()
+    )
     assert hidden.abs().max() == 0.0
     sure = visibility[13].mean()
-    _, unsure, _ = ErrorModel(config)(flat, torch.full_like(state, HIDDEN), torch.ones(4000), torch.Generator())
+    _, unsure, _ = ErrorModel(config)(
+        flat, torch.full_like(state, HIDDEN), torch.ones(4000), torch.Generator()
+    )
     assert unsure[13].mean() < sure - 0.3
 
 
 def test_swaps_exchange_sides() -> None:
     flat = torch.arange(33.0)[:, None, None].expand(33, 2, 10)
     state = torch.full((33, 10), SEEN)
-    points, _, _ = ErrorModel(replace(EXACT, swaps=(1.0, 0.0, 0.0)))(flat, state, torch.ones(10), torch.Generator())
+    points, _, _ = ErrorModel(replace(EXACT, swaps=(1.0, 0.0, 0.0)))(
+        flat, state, torch.ones(10), torch.Generator()
+    )
     assert (points[11] == 12).all() and (points[28] == 27).all() and (points[0] == 0).all()

@@ -1,4 +1,6 @@
-"""The fit to what is seen: its Jacobian against differences, its update against the textbook, and what it leaves alone."""
+"""The fit to what is seen: its Jacobian against differences, its update against the textbook, and
+what it leaves alone.
+"""
 
 from dataclasses import replace
 
@@ -22,7 +24,10 @@ def body() -> BodyModel:
 def start(body: BodyModel) -> fitting.Posed:
     rng = np.random.default_rng(0)
     turns = 0.4 * rng.standard_normal((1, 24, 3)) + 0.1 * rng.standard_normal((K, 24, 3))
-    betas, pelvis = 0.5 * rng.standard_normal((K, 10)), np.array([0.1, 0.2, 3.0]) + 0.05 * rng.standard_normal((K, 3))
+    betas, pelvis = (
+        0.5 * rng.standard_normal((K, 10)),
+        np.array([0.1, 0.2, 3.0]) + 0.05 * rng.standard_normal((K, 3)),
+    )
     return fitting.pose(body, exp_so3(turns), betas, pelvis)
 
 
@@ -50,12 +55,18 @@ def test_update_is_that_of_a_linear_gaussian() -> None:
     step = fitting._update(J, C, noise, t)
     for k in range(2):
         precision = np.linalg.inv(C) + J[k].T @ np.diag(1 / noise[k]) @ J[k]
-        np.testing.assert_allclose(step[k], np.linalg.solve(precision, J[k].T @ (t[k] / noise[k])), rtol=1e-6)
+        np.testing.assert_allclose(
+            step[k], np.linalg.solve(precision, J[k].T @ (t[k] / noise[k])), rtol=1e-6
+        )
 
 
-def test_hypotheses_come_to_the_landmarks_and_depth_stays_open(body: BodyModel, start: fitting.Posed) -> None:
+def test_hypotheses_come_to_the_landmarks_and_depth_stays_open(
+    body: BodyModel, start: fitting.Posed
+) -> None:
     config = replace(fitting.FitConfig(), dither=0.0, iterations=3)
-    cov = np.diag(np.r_[np.full(72, 0.1**2), np.full(10, 0.5**2), 0.05**2, 0.05**2, 0.3**2]).astype(np.float32)
+    cov = np.diag(np.r_[np.full(72, 0.1**2), np.full(10, 0.5**2), 0.05**2, 0.05**2, 0.3**2]).astype(
+        np.float32
+    )
     truth = _flat(start)[0]
     fit = fitting.fit(body, start, cov, fitting.Seen(truth, np.full(12, 0.003)), config)
     before, after = (np.linalg.norm(_flat(p)[1:] - truth, axis=-1).mean() for p in (start, fit))
@@ -65,7 +76,9 @@ def test_hypotheses_come_to_the_landmarks_and_depth_stays_open(body: BodyModel, 
 
 def test_unseen_landmarks_move_nothing(body: BodyModel, start: fitting.Posed) -> None:
     cov = 0.01 * np.eye(fitting.DIM, dtype=np.float32)
-    fit = fitting.fit(body, start, cov, fitting.Seen(np.zeros((12, 2)), np.full(12, np.inf)), fitting.FitConfig())
+    fit = fitting.fit(
+        body, start, cov, fitting.Seen(np.zeros((12, 2)), np.full(12, np.inf)), fitting.FitConfig()
+    )
     assert fit is start
 
 
@@ -75,7 +88,9 @@ def test_a_contradiction_hardly_moves_anything(body: BodyModel, start: fitting.P
     swapped = _flat(start)[0].reshape(6, 2, 2)[:, ::-1].reshape(12, 2)
     config = replace(fitting.FitConfig(), dither=0.0)
     gentle = fitting.fit(body, start, cov, fitting.Seen(swapped, np.full(12, 0.002)), config)
-    firm = fitting.fit(body, start, cov, fitting.Seen(swapped, np.full(12, 0.002)), replace(config, cauchy=1e6))
+    firm = fitting.fit(
+        body, start, cov, fitting.Seen(swapped, np.full(12, 0.002)), replace(config, cauchy=1e6)
+    )
     away = [np.linalg.norm(p.joints[0] - start.joints[0], axis=-1).mean() for p in (gentle, firm)]
     assert away[0] < 0.2 * away[1]
 

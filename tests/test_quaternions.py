@@ -10,11 +10,16 @@ from trainer import quaternions as quat
 
 
 def _random(count: int, seed: int = 0) -> torch.Tensor:
-    return 1.5 * torch.randn(3, count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return 1.5 * torch.randn(
+        3, count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def _matrix(q: torch.Tensor) -> np.ndarray:
-    columns = [quat.rotate(q, torch.eye(3, dtype=q.dtype)[i][:, None].expand(3, q.shape[1])) for i in range(3)]
+    columns = [
+        quat.rotate(q, torch.eye(3, dtype=q.dtype)[i][:, None].expand(3, q.shape[1]))
+        for i in range(3)
+    ]
     return torch.stack(columns, -1).permute(1, 0, 2).numpy()
 
 

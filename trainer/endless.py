@@ -1,10 +1,12 @@
-"""Pairs without end: people in front of cameras, and what a landmark network says of them, made as fast as they are used.
+"""Pairs without end: people in front of cameras, and what a landmark network says of them, made as
+fast as they are used.
 
     python -m trainer.endless --poses runs/poses.npz        # prints how fast
 
-No picture is painted: bodies are posed, projected and hidden behind flat things in numbers, and `ErrorModel` says what the
-network would. All of it is batched, batch last, one core. Truth is in the flow's own terms, as in `trainer.pairs.data`,
-with the orientation relative to the view itself instead of to an anchor.
+No picture is painted: bodies are posed, projected and hidden behind flat things in numbers, and
+`ErrorModel` says what the network would. All of it is batched, batch last, one core. Truth is in
+the flow's own terms, as in `trainer.pairs.data`, with the orientation relative to the view itself
+instead of to an anchor.
 """
 
 import math
@@ -35,17 +37,38 @@ def _index(*names: str) -> list[int]:
     return [JOINT_NAMES.index(name) for name in names]
 
 
-_UPPER = _index(*(name for name in JOINT_NAMES if any(k in name for k in ("neck", "head", "collar", "shoulder", "elbow", "wrist", "hand"))))
-_LIMBS = _index(*(f"{side}_{k}" for k in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist") for side in ("left", "right")))
+_UPPER = _index(
+    *(
+        name
+        for name in JOINT_NAMES
+        if any(k in name for k in ("neck", "head", "collar", "shoulder", "elbow", "wrist", "hand"))
+    )
+)
+_LIMBS = _index(
+    *(
+        f"{side}_{k}"
+        for k in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
+        for side in ("left", "right")
+    )
+)
 _AIM = _index("pelvis", "spine2", "neck", "head")
 _CAPSULES = (
-    ("left_hip", "left_shoulder", 0.10), ("right_hip", "right_shoulder", 0.10), ("pelvis", "neck", 0.11),
-    ("neck", "head", 0.08), ("left_shoulder", "left_elbow", 0.045), ("right_shoulder", "right_elbow", 0.045),
-    ("left_elbow", "left_wrist", 0.038), ("right_elbow", "right_wrist", 0.038), ("left_hip", "left_knee", 0.075),
-    ("right_hip", "right_knee", 0.075), ("left_knee", "left_ankle", 0.05), ("right_knee", "right_ankle", 0.05),
+    ("pelvis", "neck", 0.11), ("neck", "head", 0.08),
+    ("left_hip", "left_shoulder", 0.10), ("right_hip", "right_shoulder", 0.10),
+    ("left_shoulder", "left_elbow", 0.045), ("right_shoulder", "right_elbow", 0.045),
+    ("left_elbow", "left_wrist", 0.038), ("right_elbow", "right_wrist", 0.038),
+    ("left_hip", "left_knee", 0.075), ("right_hip", "right_knee", 0.075),
+    ("left_knee", "left_ankle", 0.05), ("right_knee", "right_ankle", 0.05),
 )  # fmt: skip
 """Bones that hide what is behind them: their ends and their radius, metres."""
-_TESTED = _index("head", *(f"{s}_{k}" for s in ("left", "right") for k in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")))
+_TESTED = _index(
+    "head",
+    *(
+        f"{s}_{k}"
+        for s in ("left", "right")
+        for k in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    ),
+)
 _TESTED_FOR = {"hand": "wrist", "foot": "ankle", "collar": "shoulder"}
 
 
@@ -73,10 +96,14 @@ class CameraKind:
 _WIDE, _TALL = ((1280, 720), (640, 480)), ((1080, 1920), (720, 1280), (720, 720))
 CAMERAS = (
     CameraKind(0.22, (0.4, 1.3), (3, 12), 4, (0.0, 0.3, 0.4, 0.3), (0.12, 0.14), 0.0, _WIDE, 0.6),
-    CameraKind(0.33, (1.2, 6.0), (5, 10), 4, (0.7, 0.2, 0.1, 0.0), (0.18, 0.12), 0.75, _TALL + _WIDE, 0.1),
+    CameraKind(
+        0.33, (1.2, 6.0), (5, 10), 4, (0.7, 0.2, 0.1, 0.0), (0.18, 0.12), 0.75, _TALL + _WIDE, 0.1
+    ),
     CameraKind(0.25, (1.5, 8.0), (8, 10), 4, (0.8, 0.2, 0.0, 0.0), (0.25, 0.15), 0.8, _WIDE, 0.15),
     CameraKind(0.10, (1.8, 7.0), (35, 15), 6, (0.8, 0.2, 0.0, 0.0), (0.2, 0.2), 0.7, _WIDE, 0.25),
-    CameraKind(0.10, (0.6, 5.0), (0, 25), 25, (0.4, 0.3, 0.2, 0.1), (0.2, 0.2), 0.3, _TALL + _WIDE, 0.2),
+    CameraKind(
+        0.10, (0.6, 5.0), (0, 25), 25, (0.4, 0.3, 0.2, 0.1), (0.2, 0.2), 0.3, _TALL + _WIDE, 0.2
+    ),
 )
 """Desk webcam, phone, room, wall or ceiling, held in the hand."""
 
@@ -92,7 +119,9 @@ class EndlessConfig:
     stretch: float = 0.05
     """Standard deviation of the log of a bone's length, the same left and right."""
     misplaced_m: tuple[float, float] = (0.018, 0.006)
-    """Of where the network thinks a joint lies in the body: the same left and right, and each for itself."""
+    """Of where the network thinks a joint lies in the body: the same left and right, and each for
+    itself.
+    """
     fov_deg: tuple[float, float] = (40.0, 90.0)
     """Along the longer side."""
     things: tuple[float, float, float, float] = (0.70, 0.10, 0.13, 0.07)
@@ -111,7 +140,8 @@ class Bank(NamedTuple):
 
 
 def bank(poses: Path, split: Split) -> Bank:
-    """The poses of a split, their clips weighed by the root of their length, rare kinds of poses more often.
+    """The poses of a split, their clips weighed by the root of their length, rare kinds of poses
+    more often.
 
     Seated and crouching poses count five times, raised hands and tilted trunks 2.5 times.
     """
@@ -120,17 +150,25 @@ def bank(poses: Path, split: Split) -> Bank:
     seated, reaching = _kinds(rotvec)
     weight = length[which] ** -0.5 * (1 + 4.0 * seated + 1.5 * reaching)
     both = np.concatenate([rotvec, mirror_pose(rotvec)])
-    q = quat.exp(torch.tensor(both, dtype=torch.float32).permute(2, 0, 1)).permute(1, 2, 0).contiguous()
+    q = (
+        quat.exp(torch.tensor(both, dtype=torch.float32).permute(2, 0, 1))
+        .permute(1, 2, 0)
+        .contiguous()
+    )
     cumulative = torch.tensor(np.concatenate([weight, weight])).cumsum(0)
     rows = torch.tensor(np.flatnonzero(np.concatenate([seated, seated])))
     return Bank(q, (cumulative / cumulative[-1]).float(), rows)
 
 
-def _kinds(rotvec: Float[np.ndarray, "N 24 3"]) -> tuple[Bool[np.ndarray, "N"], Bool[np.ndarray, "N"]]:
-    """Who sits or crouches (both hips bent over 50 degrees), and who reaches up or leans far over."""
+def _kinds(
+    rotvec: Float[np.ndarray, "N 24 3"],
+) -> tuple[Bool[np.ndarray, "N"], Bool[np.ndarray, "N"]]:
+    """Who sits or crouches (both hips bent over 50 degrees); who reaches up or leans far over."""
     from engines.body import joints_only
 
-    joints = joints_only(BodyModel.load(), rotvec, np.zeros((len(rotvec), 10)), np.zeros((len(rotvec), 3)))
+    joints = joints_only(
+        BodyModel.load(), rotvec, np.zeros((len(rotvec), 10)), np.zeros((len(rotvec), 3))
+    )
     at = {name: joints[:, i] for i, name in enumerate(JOINT_NAMES)}
 
     def unit(v: np.ndarray) -> np.ndarray:
@@ -156,7 +194,9 @@ class Endless:
         self._offset = torch.tensor(sites.OFFSET_M, dtype=torch.float32)
 
     def batch(self, step: int, count: int) -> Pairs:
-        """`count` fresh pairs; people too near or hardly in the picture are thrown away and made up for."""
+        """`count` fresh pairs; people too near or hardly in the picture are thrown away and made up
+        for.
+        """
         chance = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         made = self._draw(math.ceil(count * 1.2) + 8, chance)
         good = made.good.nonzero()[:, 0]
@@ -200,20 +240,31 @@ class Endless:
 
     def _rows(self, count: int, chance: torch.Generator) -> Tensor:
         dice = torch.rand(count, generator=chance)
-        return torch.searchsorted(self._bank.cumulative, dice).clamp_max(len(self._bank.cumulative) - 1)
+        return torch.searchsorted(self._bank.cumulative, dice).clamp_max(
+            len(self._bank.cumulative) - 1
+        )
 
     def _marks(
-        self, world: Float[Tensor, "24 4 N"], joints: Float[Tensor, "24 3 N"], chance: torch.Generator
+        self,
+        world: Float[Tensor, "24 4 N"],
+        joints: Float[Tensor, "24 3 N"],
+        chance: torch.Generator,
     ) -> Float[Tensor, "33 3 N"]:
-        """The places that the network looks for, each where this picture's network thinks it is in the body."""
+        """The places that the network looks for, each where this picture's network thinks it is in
+        the body.
+        """
         both, own = self.config.misplaced_m
         count = joints.shape[-1]
         shared = both * self._vague * torch.randn(33, 3, count, generator=chance)
         for left, right in _PAIRS_OF_SIDES:
             shared[right] = shared[left]
             shared[right, 0] = -shared[left, 0]
-        offset = self._offset[..., None] + shared + own * torch.randn(33, 3, count, generator=chance)
-        turned = quat.rotate(world[sites.BONE].permute(1, 0, 2), offset.permute(1, 0, 2)).permute(1, 0, 2)
+        offset = (
+            self._offset[..., None] + shared + own * torch.randn(33, 3, count, generator=chance)
+        )
+        turned = quat.rotate(world[sites.BONE].permute(1, 0, 2), offset.permute(1, 0, 2)).permute(
+            1, 0, 2
+        )
         return joints[sites.JOINT] + turned
 
 
@@ -251,12 +302,18 @@ class _Kinds(NamedTuple):
         which = torch.multinomial(shares, count, replacement=True, generator=chance)
 
         def column(name: str) -> Tensor:
-            return torch.tensor([getattr(kind, name) for kind in CAMERAS], dtype=torch.float32)[which].movedim(0, -1)
+            return torch.tensor([getattr(kind, name) for kind in CAMERAS], dtype=torch.float32)[
+                which
+            ].movedim(0, -1)
 
-        sizes = torch.tensor([[kind.sizes[i % len(kind.sizes)] for i in range(60)] for kind in CAMERAS]).float()
+        sizes = torch.tensor(
+            [[kind.sizes[i % len(kind.sizes)] for i in range(60)] for kind in CAMERAS]
+        ).float()
         size = sizes[which, torch.randint(60, (count,), generator=chance)].T
         seated = torch.rand(count, generator=chance) < column("seated")
-        named = (column(name) for name in ("distance_m", "down_deg", "roll_deg", "aim", "off", "whole"))
+        named = (
+            column(name) for name in ("distance_m", "down_deg", "roll_deg", "aim", "off", "whole")
+        )
         return cls(*named, size, seated, which == 0)
 
 
@@ -267,14 +324,18 @@ def _camera_turn(kinds: _Kinds, chance: torch.Generator) -> Float[Tensor, "4 N"]
     """A y-up world turned about its axis, then seen by a camera that looks down and rolls."""
     count = len(kinds.roll)
     yaw = 2 * math.pi * torch.rand(count, generator=chance)
-    down = torch.deg2rad(kinds.down[0] + kinds.down[1] * torch.randn(count, generator=chance)).clamp(-1.2, 1.45)
+    down = torch.deg2rad(
+        kinds.down[0] + kinds.down[1] * torch.randn(count, generator=chance)
+    ).clamp(-1.2, 1.45)
     wide = torch.where(torch.rand(count, generator=chance) < 0.04, 12.0, 1.0)
     roll = torch.deg2rad(kinds.roll * wide * torch.randn(count, generator=chance))
     turned = quat.multiply(quat.flip_x(yaw), quat.about(1, yaw))
     return quat.multiply(quat.about(2, roll), quat.multiply(quat.about(0, down), turned))
 
 
-def _stretched(rest: Float[Tensor, "24 3 N"], std: float, chance: torch.Generator) -> Float[Tensor, "24 3 N"]:
+def _stretched(
+    rest: Float[Tensor, "24 3 N"], std: float, chance: torch.Generator
+) -> Float[Tensor, "24 3 N"]:
     """Offsets of joints from their parents, metres, bones as long as they differ between people."""
     scale = (std * torch.randn(NUM_JOINTS, 1, rest.shape[-1], generator=chance)).exp()
     for joint, name in enumerate(JOINT_NAMES):
@@ -312,7 +373,7 @@ def _place(
     size: Float[Tensor, "2 N"],
     chance: torch.Generator,
 ) -> Float[Tensor, "3 N"]:
-    """Where the pelvis is (m): what the camera aims at lies somewhere about the picture's middle."""
+    """Where the pelvis is (m): what the camera aims at lies about the picture's middle."""
     count = len(focal)
     near, far = kinds.distance.log()
     z = (near + (far - near) * torch.rand(count, generator=chance)).exp()
@@ -341,7 +402,9 @@ def _half(flat: Float[Tensor, "24 2 N"]) -> Float[Tensor, "N"]:
     return 2.0 * (limbs - torso).square().sum(1).mean(0).sqrt() + 1e-6
 
 
-def _inside(flat: Float[Tensor, "J 2 N"], focal: Float[Tensor, "N"], size: Float[Tensor, "2 N"]) -> Bool[Tensor, "J N"]:
+def _inside(
+    flat: Float[Tensor, "J 2 N"], focal: Float[Tensor, "N"], size: Float[Tensor, "2 N"]
+) -> Bool[Tensor, "J N"]:
     return ((flat * focal).abs() < size / 2).all(1)
 
 
@@ -358,7 +421,9 @@ def _hidden(
     flat_joints, flat_marks = _flat(joints), _flat(marks)
     half = _half(flat_joints)
     behind = _self_hidden(joints, flat_joints)
-    things = [_Thing.draw(flat_marks, half, kinds, config, chance, first) for first in (True, False)]
+    things = [
+        _Thing.draw(flat_marks, half, kinds, config, chance, first) for first in (True, False)
+    ]
     hidden_joints, hidden_marks = behind, behind[sites.JOINT].clone()
     hidden_marks[:11] = False  # the face hides from behind, and the network knows
     for thing in things:
@@ -369,7 +434,9 @@ def _hidden(
     return state, ~hidden_joints & _inside(flat_joints, focal, size)
 
 
-def _self_hidden(joints: Float[Tensor, "24 3 N"], flat: Float[Tensor, "24 2 N"]) -> Bool[Tensor, "24 N"]:
+def _self_hidden(
+    joints: Float[Tensor, "24 3 N"], flat: Float[Tensor, "24 2 N"]
+) -> Bool[Tensor, "24 N"]:
     """Which joints lie behind another bone of the body."""
     hidden = torch.zeros(NUM_JOINTS, joints.shape[-1], dtype=torch.bool)
     point, depth = flat[_TESTED], joints[_TESTED, 2]
@@ -382,7 +449,9 @@ def _self_hidden(joints: Float[Tensor, "24 3 N"], flat: Float[Tensor, "24 2 N"])
         away = (point - start - t[:, None] * along).square().sum(1)
         covered = (away < (radius / z).square()) & (depth > z + radius)
         for row, joint in enumerate(_TESTED):
-            if joint not in (a, b) and JOINT_NAMES[joint].split("_")[-1] not in _touching(first, last, joint):
+            if joint not in (a, b) and JOINT_NAMES[joint].split("_")[-1] not in _touching(
+                first, last, joint
+            ):
                 hidden[joint] |= covered[row]
     for far, near in _TESTED_FOR.items():
         for joint, name in enumerate(JOINT_NAMES):
@@ -393,7 +462,9 @@ def _self_hidden(joints: Float[Tensor, "24 3 N"], flat: Float[Tensor, "24 2 N"])
 
 def _touching(first: str, last: str, joint: int) -> tuple[str, ...]:
     """The ends of the trunk's bones do not hide one another."""
-    return ("hip", "shoulder", "head") if first.endswith("hip") and last.endswith("shoulder") else ()
+    return (
+        ("hip", "shoulder", "head") if first.endswith("hip") and last.endswith("shoulder") else ()
+    )
 
 
 class _Thing(NamedTuple):
@@ -422,7 +493,9 @@ class _Thing(NamedTuple):
             at_desk = kinds.desk & (torch.rand(count, generator=chance) < 0.4)
             kind = torch.where(at_desk, 1, kind)
         landmark = torch.randint(33, (count,), generator=chance)
-        center = marks[landmark, :, torch.arange(count)].T + 0.12 * half * torch.randn(2, count, generator=chance)
+        center = marks[landmark, :, torch.arange(count)].T + 0.12 * half * torch.randn(
+            2, count, generator=chance
+        )
         dice = torch.rand(2, count, generator=chance)
         box, post = 0.06 + 0.44 * dice, torch.stack([0.05 + 0.18 * dice[0], 8.0 + 0 * dice[1]])
         table = torch.full_like(box, 6.0)
@@ -431,14 +504,18 @@ class _Thing(NamedTuple):
         free = math.pi * torch.rand(count, generator=chance)
         tilt = 0.08 * torch.randn(count, generator=chance)
         angle = torch.where(kind == 2, free, tilt)
-        center = center + torch.where(kind == 1, extent[1], 0.0) * torch.stack([-angle.sin(), angle.cos()])
+        center = center + torch.where(kind == 1, extent[1], 0.0) * torch.stack(
+            [-angle.sin(), angle.cos()]
+        )
         return cls(center, extent, torch.stack([angle.cos(), angle.sin()]))
 
     def covers(self, flat: Float[Tensor, "J 2 N"]) -> Bool[Tensor, "J N"]:
         """Which points lie behind it."""
         x, y = (flat - self.center).unbind(1)
         cos, sin = self.turn
-        return ((cos * x + sin * y).abs() < self.extent[0]) & ((cos * y - sin * x).abs() < self.extent[1])
+        return ((cos * x + sin * y).abs() < self.extent[0]) & (
+            (cos * y - sin * x).abs() < self.extent[1]
+        )
 
 
 def _worth_it(state: Tensor) -> Bool[Tensor, "N"]:
@@ -453,8 +530,12 @@ def _encode(made: _Made) -> Pairs:
     def rows(part: Tensor) -> np.ndarray:
         return part.movedim(-1, 0).contiguous().numpy()
 
-    features, view = observe_points(*(rows(part) for part in (made.points, made.inside, made.visibility, made.presence)))
-    R_cam_view, half = (torch.tensor(part, dtype=torch.float32) for part in (view.R_cam_view, view.half))
+    features, view = observe_points(
+        *(rows(part) for part in (made.points, made.inside, made.visibility, made.presence))
+    )
+    R_cam_view, half = (
+        torch.tensor(part, dtype=torch.float32) for part in (view.R_cam_view, view.half)
+    )
     joints = made.joints.permute(2, 0, 1) @ R_cam_view
     to_view = quat.from_matrix(R_cam_view.permute(2, 1, 0))  # its transpose, batch last
     y = made.y.permute(2, 0, 1).contiguous()

@@ -2,10 +2,11 @@
 
     OPENBLAS_NUM_THREADS=1 python -m trainer.follow --run runs/follow --steps 30000
 
-Every step makes its pairs anew (`trainer.endless`); a share of them are painted ones (`trainer.synthesize`), perturbed, for
-what the landmark network really says of hidden limbs. The loss is the likelihood of the true body, beside it the distance of
-the flow's centre, which users read as best estimate. A run that was killed goes on from `last.pt`; `log.jsonl` has the
-learning curve, real footage included where `trainer.heard` has been there.
+Every step makes its pairs anew (`trainer.endless`); a share of them are painted ones
+(`trainer.synthesize`), perturbed, for what the landmark network really says of hidden limbs. The
+loss is the likelihood of the true body, beside it the distance of the flow's centre, which users
+read as best estimate. A run that was killed goes on from `last.pt`; `log.jsonl` has the learning
+curve, real footage included where `trainer.heard` has been there.
 """
 
 import copy
@@ -56,7 +57,9 @@ class FollowConfig:
     """A checkpoint whose averaged weights to start from."""
     steps: int = 100_000
     minutes: float | None = None
-    """Wall-clock time after which to stop, whatever `steps` says; the learning rate then follows the clock."""
+    """Wall-clock time after which to stop, whatever `steps` says; the learning rate then follows
+    the clock.
+    """
     batch: int = 1024
     """Of each process."""
     processes: int = 1
@@ -115,7 +118,10 @@ def encode_points(raw: Raw, body: BodyModel) -> Pairs:
     y = raw["rotvec"].astype(np.float64)
     y[:, 0] = log_so3(np.swapaxes(view.R_cam_view, -1, -2) @ exp_so3(y[:, 0]))
     joints_cam = joints_in_camera(raw["rotvec"], raw["betas"], raw["pelvis"], body)
-    joints, half = (torch.tensor(part, dtype=torch.float32) for part in (joints_cam @ view.R_cam_view, view.half))
+    joints, half = (
+        torch.tensor(part, dtype=torch.float32)
+        for part in (joints_cam @ view.R_cam_view, view.half)
+    )
     eye = torch.eye(3).expand(len(half), 3, 3)
     return Pairs(
         features=torch.from_numpy(features),
@@ -133,7 +139,9 @@ def encode_points(raw: Raw, body: BodyModel) -> Pairs:
 
 
 class Posing:
-    """Forward kinematics with gradients, batch last: a few large operations for each level of the tree."""
+    """Forward kinematics with gradients, batch last: a few large operations for each level of the
+    tree.
+    """
 
     def __init__(self, body: BodyModel) -> None:
         self._template = torch.tensor(body.J_template)
@@ -141,7 +149,9 @@ class Posing:
         depth = [0] * len(PARENTS)
         for k, parent in enumerate(PARENTS[1:], start=1):
             depth[k] = depth[parent] + 1
-        self._levels = [[k for k in range(len(PARENTS)) if depth[k] == d] for d in range(1, max(depth) + 1)]
+        self._levels = [
+            [k for k in range(len(PARENTS)) if depth[k] == d] for d in range(1, max(depth) + 1)
+        ]
 
     def __call__(
         self,
@@ -178,8 +188,10 @@ def _average_gradients(parameters: list[torch.nn.Parameter]) -> None:
 
 
 def rate(step: int, warmup: int, progress: float) -> float:
-    """Share of the learning rate: a linear start, then half a cosine to zero where `progress` is 1."""
-    return min(1.0, (step + 1) / max(warmup, 1)) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    """Share of the learning rate: a linear start, then half a cosine to zero at `progress` 1."""
+    return (
+        min(1.0, (step + 1) / max(warmup, 1)) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    )
 
 
 class Follow:
@@ -198,7 +210,11 @@ class Follow:
         self.average = copy.deepcopy(self.flow).eval().requires_grad_(False)
         self.posing = Posing(self.body)
         self.optimiser = torch.optim.AdamW(
-            self.flow.parameters(), config.learning_rate, (0.9, 0.98), weight_decay=config.weight_decay, fused=True
+            self.flow.parameters(),
+            config.learning_rate,
+            (0.9, 0.98),
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         self.done, self.spent = 0, 0.0
 
@@ -241,10 +257,12 @@ class Follow:
         config, flow = self.config, self.flow
         look = flow.look(batch.features)
         held = look.R_anchor.detach()
-        truth = Bodies(flow.relative(held, batch.y)[:, None], batch.betas[:, None], batch.camera[:, None])
+        truth = Bodies(
+            flow.relative(held, batch.y)[:, None], batch.betas[:, None], batch.camera[:, None]
+        )
         joints = self.joints(held, flow.center(look), batch.half)
         terms = {
-            # Half a turn off the anchor there is a second branch; here, unlike in `log_prob`, it is left out.
+            # Half a turn off the anchor there is a second branch; training leaves it out.
             "likelihood": losses.likelihood(flow.log_prob(look, truth, twins=False)[:, 0]).mean(),
             "center": _distance(joints, batch.joints),
             "reprojection": _misfit(joints, batch),
@@ -262,7 +280,9 @@ class Follow:
         few = batch.size // 4
         look = Look(*(part[:few] for part in look))
         one, log_q = self.flow.sample(look, torch.randn(few, 1, DIM))
-        flat = project(self.joints(R_anchor[:few], one, batch.half[:few])[:, None], batch.half[:few])
+        flat = project(
+            self.joints(R_anchor[:few], one, batch.half[:few])[:, None], batch.half[:few]
+        )
         misfit = losses.reprojection(flat, batch.target[:few], batch.visible[:few], 0.03)
         return (misfit + log_q[:, 0]).mean()
 
@@ -274,7 +294,9 @@ class Follow:
     @torch.no_grad()
     def _follow(self) -> None:
         decay = min(self.config.ema, (1 + self.done) / (10 + self.done))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.flow.parameters()), 1 - decay)
+        torch._foreach_lerp_(
+            list(self.average.parameters()), list(self.flow.parameters()), 1 - decay
+        )
 
     @torch.no_grad()
     def validate(self, count: int = 1000, hypotheses: int = 50) -> dict[str, float]:
@@ -289,10 +311,16 @@ class Follow:
         flat = [part.flatten(0, 1) for part in bodies]
         half = batch.half.repeat_interleave(hypotheses)
         anchors = R_anchor.repeat_interleave(hypotheses, 0)
-        joints = self.posing(anchors, flat[0], flat[1], pelvis_in_view(flat[2], half)).unflatten(0, (count, -1))
+        joints = self.posing(anchors, flat[0], flat[1], pelvis_in_view(flat[2], half)).unflatten(
+            0, (count, -1)
+        )
         limbs = list(LIMB_JOINTS)
-        pa = 1000 * pa_mpjpe(joints[:, :, limbs], batch.joints[:, None, limbs].expand(-1, hypotheses, -1, -1))
-        truth = Bodies(flow.relative(R_anchor, batch.y)[:, None], batch.betas[:, None], batch.camera[:, None])
+        pa = 1000 * pa_mpjpe(
+            joints[:, :, limbs], batch.joints[:, None, limbs].expand(-1, hypotheses, -1, -1)
+        )
+        truth = Bodies(
+            flow.relative(R_anchor, batch.y)[:, None], batch.betas[:, None], batch.camera[:, None]
+        )
         clear = batch.visible[:, limbs].mean(1) > 0.85
         away = (project(joints, batch.half) - batch.target[:, None]).norm(dim=-1).mean(1)
         return {
@@ -359,7 +387,11 @@ def export(flow: AnchoredFlow, out: Path, about: dict) -> None:
         module, given, str(out), dynamic_axes=axes, opset_version=17, dynamo=False,
         input_names=["features", "z"], output_names=list(OUTPUTS),
     )  # fmt: skip
-    record = {"file": out.name, "sha256": hashlib.sha256(out.read_bytes()).hexdigest(), "outputs": OUTPUTS}
+    record = {
+        "file": out.name,
+        "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
+        "outputs": OUTPUTS,
+    }
     record |= {"J_template": BodyModel.load().J_template.tolist()} | about
     out.with_suffix(".json").write_text(json.dumps(record, indent=2, default=str) + "\n")
 
@@ -409,8 +441,15 @@ def _run(rank: int, config: FollowConfig, meeting: str) -> None:
         if rank:
             continue
         if training.done % 50 == 0:
-            speed = (training.done - since) * config.batch * config.processes / (time.time() - began)
-            print(training.done, f"{speed:.0f}/s", {k: round(v, 3) for k, v in terms.items()}, flush=True)
+            speed = (
+                (training.done - since) * config.batch * config.processes / (time.time() - began)
+            )
+            print(
+                training.done,
+                f"{speed:.0f}/s",
+                {k: round(v, 3) for k, v in terms.items()},
+                flush=True,
+            )
             _log(config, {"step": training.done, "terms": terms})
         if training.done % config.checkpoint_every == 0:
             training.save(last)
@@ -431,7 +470,9 @@ def _over(training: Follow, rank: int) -> bool:
 
 
 def _log(config: FollowConfig, facts: dict) -> None:
-    (config.run / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2, default=str))
+    (config.run / "config.json").write_text(
+        json.dumps(dataclasses.asdict(config), indent=2, default=str)
+    )
     with (config.run / "log.jsonl").open("a") as log:
         log.write(json.dumps(facts) + "\n")
 

@@ -2,8 +2,9 @@
 
     python -m trainer.heard --videos ../shared/data/video/asl/*.mkv --out runs/heard --network full
 
-Flows are compared on real footage many times, and the landmark networks cost far more than the flow. `heavy` is
-`pose_landmark_heavy.tflite` of the npm package `@mediapipe/pose`, given as `--heavy FILE`.
+Flows are compared on real footage many times, and the landmark networks cost far more than the
+flow. `heavy` is `pose_landmark_heavy.tflite` of the npm package `@mediapipe/pose`, given as
+`--heavy FILE`.
 """
 
 from dataclasses import dataclass
@@ -49,7 +50,9 @@ def perception_with(network: NetworkName, heavy: Path | None) -> Perception:
     if network == "full":
         return Perception(open_detector(), open_landmarker())
     if heavy is None or not heavy.is_file():
-        raise PenumbraError("--heavy: give pose_landmark_heavy.tflite, from `npm pack @mediapipe/pose@0.5.1675469404`.")
+        raise PenumbraError(
+            "--heavy: give pose_landmark_heavy.tflite; it is in the npm package @mediapipe/pose."
+        )
     onnx = import_once(heavy, LANDMARKER.outputs)
     return Perception(open_detector(), Landmarker(open_engine(onnx, "openvino")))
 
@@ -57,23 +60,39 @@ def perception_with(network: NetworkName, heavy: Path | None) -> Perception:
 def hear(video: Path, perception: Perception) -> list[Landmarks | None]:
     """Landmarks of every picture; None where nobody is found."""
     perception.reset()
-    return [perception(picture) for picture in tqdm(pictures_of(video, "--videos"), desc=video.stem, unit="picture")]
+    return [
+        perception(picture)
+        for picture in tqdm(pictures_of(video, "--videos"), desc=video.stem, unit="picture")
+    ]
 
 
 def store(found: list[Landmarks | None], path: Path) -> None:
     """Write T pictures; rows of those without a person are NaN, their score 0."""
-    blank = {"points": (33, 2), "depth": (33,), "visibility": (33,), "presence": (33,), "world": (33, 3)}
+    blank = {
+        "points": (33, 2),
+        "depth": (33,),
+        "visibility": (33,),
+        "presence": (33,),
+        "world": (33, 3),
+    }
     columns = {
-        name: np.stack([np.full(blank[name], np.nan) if one is None else getattr(one, name) for one in found])
+        name: np.stack(
+            [np.full(blank[name], np.nan) if one is None else getattr(one, name) for one in found]
+        )
         for name in _FIELDS
     }
     columns["score"] = np.array([0.0 if one is None else one.score for one in found])
     nowhere = np.full(4, np.nan)
     columns["roi"] = np.stack(
-        [nowhere if one is None else np.array([*one.roi.center, one.roi.size, one.roi.rotation]) for one in found]
+        [
+            nowhere if one is None else np.array([*one.roi.center, one.roi.size, one.roi.rotation])
+            for one in found
+        ]
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **{name: column.astype(np.float32) for name, column in columns.items()})
+    np.savez_compressed(
+        path, **{name: column.astype(np.float32) for name, column in columns.items()}
+    )
 
 
 def load(path: Path) -> list[Landmarks | None]:
@@ -86,7 +105,11 @@ def load(path: Path) -> list[Landmarks | None]:
             return None
         roi = columns["roi"][t]
         fields = {name: columns[name][t] for name in _FIELDS}
-        return Landmarks(**fields, score=float(columns["score"][t]), roi=Roi(roi[:2], float(roi[2]), float(roi[3])))
+        return Landmarks(
+            **fields,
+            score=float(columns["score"][t]),
+            roi=Roi(roi[:2], float(roi[2]), float(roi[3])),
+        )
 
     return [one(t) for t in range(len(columns["score"]))]
 

@@ -1,9 +1,11 @@
-"""What a landmark network makes of a body that we know: positions, visibility and presence with a network's errors.
+"""What a landmark network makes of a body that we know: positions, visibility and presence with a
+network's errors.
 
-The errors are in units of half the person's size, the flow's own unit: one common shift, one of each limb and one of each
-landmark, outliers, guesses for what is hidden, and now and then left taken for right. How sure the network says it is
-depends on whether a landmark is seen, hidden inside the picture or outside it; the figures are measured on painted people
-(`trainer.synthesize`) and on real footage.
+The errors are in units of half the person's size, the flow's own unit: one common shift, one of
+each limb and one of each landmark, outliers, guesses for what is hidden, and now and then left
+taken for right. How sure the network says it is depends on whether a landmark is seen, hidden
+inside the picture or outside it; the figures are measured on painted people (`trainer.synthesize`)
+and on real footage.
 """
 
 from dataclasses import dataclass
@@ -23,7 +25,8 @@ _FACTOR = {
 """Of a landmark's own error."""
 _VISIBILITY = {
     "face": ((6.5, 2.5), (4.0, 2.8), (4.0, 2.5)), "shoulder": ((7.3, 2.4), (6.0, 2.0), (4.5, 2.3)),
-    "elbow": ((3.3, 2.4), (-0.8, 2.3), (-0.8, 2.3)), "wrist": ((3.0, 2.4), (-1.7, 2.0), (-1.2, 2.3)),
+    "elbow": ((3.3, 2.4), (-0.8, 2.3), (-0.8, 2.3)),
+    "wrist": ((3.0, 2.4), (-1.7, 2.0), (-1.2, 2.3)),
     "hand": ((2.5, 2.2), (-1.7, 1.8), (-1.2, 2.1)), "hip": ((6.5, 2.2), (5.2, 2.6), (-1.0, 4.0)),
     "knee": ((3.7, 2.2), (-0.3, 2.0), (-3.0, 3.0)), "ankle": ((3.7, 2.2), (-0.8, 2.0), (-3.5, 3.2)),
     "foot": ((3.0, 2.0), (-0.7, 1.9), (-3.0, 3.0)),
@@ -34,7 +37,17 @@ _PRESENCE = {
     "lower": ((7.5, 2.3), (4.0, 3.2), (-3.5, 4.0)),
 }
 _UPPER = ("face", "shoulder", "elbow", "wrist", "hand")
-_LIMB = {"face": 0, "shoulder": 1, "elbow": 2, "wrist": 2, "hand": 2, "hip": 4, "knee": 5, "ankle": 5, "foot": 5}
+_LIMB = {
+    "face": 0,
+    "shoulder": 1,
+    "elbow": 2,
+    "wrist": 2,
+    "hand": 2,
+    "hip": 4,
+    "knee": 5,
+    "ankle": 5,
+    "foot": 5,
+}
 _ARMS = tuple(i for i, kind in enumerate(KIND) if kind in ("shoulder", "elbow", "wrist", "hand"))
 _LEGS = tuple(i for i, kind in enumerate(KIND) if kind in ("hip", "knee", "ankle", "foot"))
 
@@ -66,9 +79,13 @@ class ErrorModel:
         self.config = config
         self._factor = torch.tensor([_FACTOR[kind] for kind in KIND])[:, None, None]
         sides = [0 if _LIMB[kind] in (0,) else i % 2 for i, kind in enumerate(KIND)]
-        self._limb = torch.tensor([_LIMB[k] + (s if _LIMB[k] in (2, 5) else 0) for k, s in zip(KIND, sides, strict=True)])
+        self._limb = torch.tensor(
+            [_LIMB[k] + (s if _LIMB[k] in (2, 5) else 0) for k, s in zip(KIND, sides, strict=True)]
+        )
         self._visibility = torch.tensor([_VISIBILITY[kind] for kind in KIND])
-        self._presence = torch.tensor([_PRESENCE["upper" if kind in _UPPER else "lower"] for kind in KIND])
+        self._presence = torch.tensor(
+            [_PRESENCE["upper" if kind in _UPPER else "lower"] for kind in KIND]
+        )
         self._mirror = torch.tensor(MIRRORED_LANDMARKS)
 
     def __call__(
@@ -91,7 +108,11 @@ class ErrorModel:
         """
         points = flat + half * self._shift(state, chance)
         points = self._swapped(points, chance)
-        return points, self._sure(self._visibility, state, chance), self._sure(self._presence, state, chance)
+        return (
+            points,
+            self._sure(self._visibility, state, chance),
+            self._sure(self._presence, state, chance),
+        )
 
     def _shift(self, state: Tensor, chance: torch.Generator) -> Float[Tensor, "33 2 N"]:
         config, count = self.config, state.shape[1]
@@ -101,18 +122,29 @@ class ErrorModel:
         shift = config.common * randn(1, 2, count) + config.limb * limb + own
         shift = shift * (config.spread * randn(1, 1, count)).exp()
         far = (rand(33, 1, count) < config.outliers) * config.outlier
-        guess = config.hidden_limb * randn(7, 2, count)[self._limb] + config.hidden * randn(33, 2, count)
+        guess = config.hidden_limb * randn(7, 2, count)[self._limb] + config.hidden * randn(
+            33, 2, count
+        )
         return shift + far * randn(33, 2, count) + (state != SEEN)[:, None] * guess
 
-    def _swapped(self, points: Float[Tensor, "33 2 N"], chance: torch.Generator) -> Float[Tensor, "33 2 N"]:
-        dice, (every, arms, legs) = torch.rand(points.shape[-1], generator=chance), self.config.swaps
+    def _swapped(
+        self, points: Float[Tensor, "33 2 N"], chance: torch.Generator
+    ) -> Float[Tensor, "33 2 N"]:
+        dice, (every, arms, legs) = (
+            torch.rand(points.shape[-1], generator=chance),
+            self.config.swaps,
+        )
         which = torch.zeros(33, points.shape[-1], dtype=torch.bool)
         which[list(_ARMS)] |= (dice < every) | ((dice >= every) & (dice < every + arms))
-        which[list(_LEGS)] |= (dice < every) | ((dice >= every + arms) & (dice < every + arms + legs))
+        which[list(_LEGS)] |= (dice < every) | (
+            (dice >= every + arms) & (dice < every + arms + legs)
+        )
         return torch.where(which[:, None], points[self._mirror], points)
 
     @staticmethod
-    def _sure(table: Float[Tensor, "33 3 2"], state: Tensor, chance: torch.Generator) -> Float[Tensor, "33 N"]:
+    def _sure(
+        table: Float[Tensor, "33 3 2"], state: Tensor, chance: torch.Generator
+    ) -> Float[Tensor, "33 N"]:
         """Probabilities; a third of what is uncertain about them is common to the picture."""
         rows = torch.arange(33)[:, None]
         mean, std = table[rows, state].unbind(-1)

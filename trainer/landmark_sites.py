@@ -1,7 +1,8 @@
 """Where BlazePose's 33 landmarks lie on the body: a joint, and an offset that turns with a bone.
 
-The twelve limb landmarks lie on joints, up to what each annotator thinks a hip is; face, fingers, heels and toes were
-measured on the default body's mesh. Offsets are metres in the T-pose, x to the body's left, y up, z forward.
+The twelve limb landmarks lie on joints, up to what each annotator thinks a hip is; face, fingers,
+heels and toes were measured on the default body's mesh. Offsets are metres in the T-pose, x to the
+body's left, y up, z forward.
 """
 
 import numpy as np
@@ -27,7 +28,11 @@ _TURNS_WITH = {
     "ankle": "{}_knee",
 }
 """The bone that a limb landmark's misplacement turns with: the one above the joint."""
-_HAND = {"pinky": (0.100, -0.012, -0.037), "index": (0.112, -0.010, 0.022), "thumb": (0.070, -0.035, 0.055)}
+_HAND = {
+    "pinky": (0.100, -0.012, -0.037),
+    "index": (0.112, -0.010, 0.022),
+    "thumb": (0.070, -0.035, 0.055),
+}
 _FOOT = {"heel": (0.0, -0.040, -0.055), "toe": (-0.025, -0.060, 0.195)}
 _SIDES = ("left", "right")
 
@@ -35,11 +40,29 @@ _SIDES = ("left", "right")
 def _rows() -> list[tuple[str, str, tuple[float, float, float], str]]:
     """Joint, bone, offset and kind of each landmark, in BlazePose's order."""
     rows = [("head", "head", _HEAD["nose"], "face")]
-    rows += [("head", "head", _on(side, _HEAD[k]), "face") for side in _SIDES for k in ("eye_inner", "eye", "eye_outer")]
-    rows += [("head", "head", _on(side, _HEAD[k]), "face") for k in ("ear", "mouth") for side in _SIDES]
-    limbs = [(f"{side}_{k}", _TURNS_WITH[k].format(side), (0.0, 0.0, 0.0), k) for k in _LIMBS for side in _SIDES]
-    hands = [(f"{s}_wrist", f"{s}_wrist", _on(s, _HAND[k]), "hand") for k in ("pinky", "index", "thumb") for s in _SIDES]
-    feet = [(f"{s}_ankle", f"{s}_ankle", _on(s, _FOOT[k]), "foot") for k in ("heel", "toe") for s in _SIDES]
+    rows += [
+        ("head", "head", _on(side, _HEAD[k]), "face")
+        for side in _SIDES
+        for k in ("eye_inner", "eye", "eye_outer")
+    ]
+    rows += [
+        ("head", "head", _on(side, _HEAD[k]), "face") for k in ("ear", "mouth") for side in _SIDES
+    ]
+    limbs = [
+        (f"{side}_{k}", _TURNS_WITH[k].format(side), (0.0, 0.0, 0.0), k)
+        for k in _LIMBS
+        for side in _SIDES
+    ]
+    hands = [
+        (f"{s}_wrist", f"{s}_wrist", _on(s, _HAND[k]), "hand")
+        for k in ("pinky", "index", "thumb")
+        for s in _SIDES
+    ]
+    feet = [
+        (f"{s}_ankle", f"{s}_ankle", _on(s, _FOOT[k]), "foot")
+        for k in ("heel", "toe")
+        for s in _SIDES
+    ]
     return rows + limbs[:6] + hands + limbs[6:] + feet
 
 

@@ -1,7 +1,7 @@
 """Unit quaternions (w, x, y, z) in torch with the component axis first and the batch last.
 
-Endless pairs multiply thousands of small rotations in every step. With the batch in the last axis each operation runs over
-long contiguous rows, several times faster than batches of 3x3 matrices.
+Endless pairs multiply thousands of small rotations in every step. With the batch in the last axis
+each operation runs over long contiguous rows, several times faster than batches of 3x3 matrices.
 """
 
 import math
@@ -44,7 +44,9 @@ def rotate(quat: Float[Tensor, "4 *B"], vector: Float[Tensor, "3 *B"]) -> Float[
     w, x, y, z = quat
     a, b, c = vector
     p, q, r = 2 * (y * c - z * b), 2 * (z * a - x * c), 2 * (x * b - y * a)
-    return torch.stack([a + w * p + y * r - z * q, b + w * q + z * p - x * r, c + w * r + x * q - y * p])
+    return torch.stack(
+        [a + w * p + y * r - z * q, b + w * q + z * p - x * r, c + w * r + x * q - y * p]
+    )
 
 
 def from_matrix(R: Float[Tensor, "3 3 *B"]) -> Float[Tensor, "4 *B"]:

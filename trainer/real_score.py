@@ -1,9 +1,11 @@
-"""How good a flow is on real people: 12 limb joints of a balancing man, the joints that four cameras agree on of a seated one.
+"""How good a flow is on real people: 12 limb joints of a balancing man, the joints that four
+cameras agree on of a seated one.
 
     python -m trainer.real_score --models runs/follow/flow.onnx --network heavy
 
-What the landmark networks said is read from where `trainer.heard` put it. Every picture is estimated alone. References: the
-balancing man's was triangulated by others from four views, the seated one's is triangulated from the landmarks themselves.
+What the landmark networks said is read from where `trainer.heard` put it. Every picture is
+estimated alone. References: the balancing man's was triangulated by others from four views, the
+seated one's is triangulated from the landmarks themselves.
 """
 
 import json
@@ -21,14 +23,14 @@ from calib.camera import Intrinsics
 from calib.covariance import ellipsoid_contains, std_from_cov
 from calib.reliability import spearman
 from engines.body import BodyModel
-from engines.fitting import FitConfig, fitted, seen
-from engines.sampler import FlowModel, Sampler, look_at_points, open_sampler
+from engines.fitting import FitConfig
+from engines.sampler import FlowModel, Sampler, open_sampler
 from engines.statistics import joint_moments
 from engines.types import LIMB_LANDMARKS, Hypotheses, Landmarks
 from trainer.command import start
 from trainer.footage import FootageConfig, read_rig, triangulate, without_common_distance
 from trainer.heard import NetworkName, load
-from trainer.metrics import pa_mpjpe, procrustes
+from trainer.metrics import pa_mpjpe
 
 DATA = Path("../shared/data/multiview")
 SEATED = ("charuco_calibration", "post_optimization")
@@ -66,26 +68,37 @@ def balancing(data: Path, heard: Path, network: NetworkName, camera: str) -> lis
     """The pictures of one camera in which he is found."""
     with np.load(data / "balancing" / "reference.npz", allow_pickle=False) as stored:
         K, dist, xyz = stored[f"{camera}_K"], stored[f"{camera}_dist"], stored[f"{camera}_xyz"]
-    intrinsics = Intrinsics(K[0, 0], K[1, 1], K[0, 2], K[1, 2], (1080, 1920), tuple(dist.tolist()), "reference.npz")
+    intrinsics = Intrinsics(
+        K[0, 0], K[1, 1], K[0, 2], K[1, 2], (1080, 1920), tuple(dist.tolist()), "reference.npz"
+    )
     found = load(heard / network / f"balancing-{camera}.npz")
     joints = np.array(_BALANCING_JOINTS)
-    return [Picture(one, intrinsics, joints, xyz[t]) for t, one in enumerate(found) if one is not None]
+    return [
+        Picture(one, intrinsics, joints, xyz[t]) for t, one in enumerate(found) if one is not None
+    ]
 
 
 def seated(data: Path, heard: Path, network: NetworkName, folder: str) -> list[Picture]:
-    """Every view of every instant at which all cameras see him and enough joints are agreed upon."""
+    """Every view of each instant at which all cameras see him and agree on enough joints."""
     views, instants = read_rig(data / folder)
     found = [load(heard / network / f"{folder}-{view.video.stem}.npz") for view in views]
     config = FootageConfig(folders=())
     pictures: list[Picture] = []
     for frames in instants:
-        there = [found[i][frame] if frame < len(found[i]) else None for i, frame in sorted(frames.items())]
+        there = [
+            found[i][frame] if frame < len(found[i]) else None
+            for i, frame in sorted(frames.items())
+        ]
         looks = [one for one in there if one is not None]
         if len(looks) < len(views):
             continue
         truth = {}
         for landmark, joint in LIMB_LANDMARKS.items():
-            use = [i for i, one in enumerate(looks) if _sees(one, views[i].intrinsics, landmark, config.min_visibility)]
+            use = [
+                i
+                for i, one in enumerate(looks)
+                if _sees(one, views[i].intrinsics, landmark, config.min_visibility)
+            ]
             if len(use) < 2:
                 continue
             points = np.array([looks[i].points[landmark] for i in use])
@@ -113,12 +126,16 @@ class Row(NamedTuple):
     best_estimate: float
     best_hypothesis: float
     inside: np.ndarray
-    """Whether the 90 % ellipsoid holds each joint, in the camera's frame with the common distance fitted."""
+    """Whether the 90 % ellipsoid holds each joint, in the camera's frame with the common distance
+    fitted.
+    """
     error: np.ndarray
     std: np.ndarray
     joints: np.ndarray
     reprojection: float
-    """Of all hypotheses at landmarks seen with visibility above 0.8: median distance, % of the person's height."""
+    """Of all hypotheses at landmarks seen with visibility above 0.8: median distance, % of the
+    person's height.
+    """
 
 
 def score_one(picture: Picture, hypotheses: Hypotheses) -> Row:
@@ -134,7 +151,13 @@ def score_one(picture: Picture, hypotheses: Hypotheses) -> Row:
     inside = ellipsoid_contains(cov, error)
     length = 1000 * np.linalg.norm(error, axis=-1)
     return Row(
-        float(pa[0]), float(pa.min()), inside, length, 1000 * std_from_cov(cov), joints, _reprojection(picture, hypotheses)
+        float(pa[0]),
+        float(pa.min()),
+        inside,
+        length,
+        1000 * std_from_cov(cov),
+        joints,
+        _reprojection(picture, hypotheses),
     )
 
 
@@ -152,8 +175,15 @@ def _reprojection(picture: Picture, hypotheses: Hypotheses) -> float:
 
 def summary(rows: list[Row]) -> dict[str, float]:
     """Means over pictures and joints."""
-    joint, error, std, inside = (np.concatenate([getattr(row, k) for row in rows]) for k in ("joints", "error", "std", "inside"))
-    ranks = [spearman(std[joint == j], error[joint == j]) for j in np.unique(joint) if (joint == j).sum() > 10]
+    joint, error, std, inside = (
+        np.concatenate([getattr(row, k) for row in rows])
+        for k in ("joints", "error", "std", "inside")
+    )
+    ranks = [
+        spearman(std[joint == j], error[joint == j])
+        for j in np.unique(joint)
+        if (joint == j).sum() > 10
+    ]
     return {
         "best": round(float(np.mean([row.best_estimate for row in rows])), 1),
         "of100": round(float(np.mean([row.best_hypothesis for row in rows])), 1),
@@ -174,40 +204,34 @@ def sets(config: RealConfig) -> dict[str, list[Picture]]:
     return out | {folder: seated(*where, folder) for folder in SEATED}
 
 
-def score_all(estimate: Estimator, pictures: dict[str, list[Picture]]) -> dict[str, dict[str, float]]:
+def score_all(
+    estimate: Estimator, pictures: dict[str, list[Picture]]
+) -> dict[str, dict[str, float]]:
     """Scores of every recording."""
     out = {}
     for name, some in pictures.items():
-        out[name] = summary([score_one(one, estimate(one.landmarks, one.intrinsics)) for one in some])
+        out[name] = summary(
+            [score_one(one, estimate(one.landmarks, one.intrinsics)) for one in some]
+        )
     return out
 
 
 def estimator(sampler: Sampler) -> Estimator:
-    """The plain draws of a sampler."""
+    """What a sampler draws."""
     return lambda landmarks, intrinsics: sampler(landmarks, intrinsics).hypotheses
-
-
-def fitting_estimator(sampler: Sampler, body: BodyModel, config: FitConfig) -> Estimator:
-    """Draws that are fitted to the visible landmarks afterwards."""
-
-    def estimate(landmarks: Landmarks, intrinsics: Intrinsics) -> Hypotheses:
-        drawn = sampler(landmarks, intrinsics).hypotheses
-        rays = intrinsics.rays(landmarks.points)
-        inside = ((landmarks.points >= 0) & (landmarks.points < np.array(intrinsics.size))).all(-1)
-        _, view = look_at_points(landmarks, intrinsics)
-        return fitted(body, drawn, seen(rays, inside, landmarks.visibility, float(view.half), config), config)
-
-    return estimate
 
 
 def main(config: RealConfig) -> None:
     """Print scores, a model at a time."""
     pictures = sets(config)
     for path in config.models or (None,):
-        sampler = open_sampler(BodyModel.load(), config.hypotheses, model=FlowModel.load(path))
-        body = BodyModel.load()
-        estimate = fitting_estimator(sampler, body, config.how) if config.fit else estimator(sampler)
-        scores = score_all(estimate, {name: some[:: config.every] for name, some in pictures.items()})
+        fit = config.how if config.fit else None
+        sampler = open_sampler(
+            BodyModel.load(), config.hypotheses, model=FlowModel.load(path), fit=fit
+        )
+        scores = score_all(
+            estimator(sampler), {name: some[:: config.every] for name, some in pictures.items()}
+        )
         print(path or "shipped", config.network)
         for name, one in scores.items():
             print(f"  {name:22s}", json.dumps(one))

@@ -1,10 +1,12 @@
 """The flow that looks at 2D landmarks only and finds the body's orientation by itself.
 
-Like `trainer.model.flow`: z -> affine couplings -> affine by context -> standardise -> x -> SO(3)^24 x R^13. Two things differ.
-An anchor, a rotation that the encoder reads off the landmarks, is what the orientation is relative to; multiplication by a
-rotation does not change the Haar measure, so densities stay exact. And the couplings leave zero where it is: what a coupling
-would shift at zero is taken off everywhere. So the flow's centre (z = 0), which users read as best estimate, is the affine
-part alone: a plain regression that no coupling disturbs, and that costs no pass through the couplings to train.
+Like `trainer.model.flow`: z -> affine couplings -> affine by context -> standardise -> x ->
+SO(3)^24 x R^13. Two things differ. An anchor, a rotation that the encoder reads off the landmarks,
+is what the orientation is relative to; multiplication by a rotation does not change the Haar
+measure, so densities stay exact. And the couplings leave zero where it is: what a coupling would
+shift at zero is taken off everywhere. So the flow's centre (z = 0), which users read as best
+estimate, is the affine part alone: a plain regression that no coupling disturbs, and that costs no
+pass through the couplings to train.
 
 Large products run in bfloat16 while training, in float32 otherwise.
 """
@@ -67,7 +69,9 @@ class PointEncoder(nn.Module):
         super().__init__()
         self.first = Linear(NUM_POINT_FEATURES, width)
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(width), Linear(width, width), nn.SiLU(), Linear(width, width))
+            nn.Sequential(
+                nn.LayerNorm(width), Linear(width, width), nn.SiLU(), Linear(width, width)
+            )
             for _ in range(blocks)
         )
         self.norm = nn.LayerNorm(width)
@@ -92,7 +96,9 @@ class ZeroCoupling(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, kept: Float[Tensor, "B S A"], injected: Float[Tensor, "B 2 H"]) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, kept: Float[Tensor, "B S A"], injected: Float[Tensor, "B 2 H"]
+    ) -> tuple[Tensor, Tensor]:
         """Log scale and shift of the other half."""
         once, again = injected[:, None].unbind(2)
         with_zero = torch.cat([torch.zeros_like(kept[:, :1]), kept], 1)
@@ -125,10 +131,12 @@ class AnchoredFlow(nn.Module):
         self.couplings = nn.ModuleList(ZeroCoupling(config) for _ in range(config.couplings))
         self.register_buffer("mean", torch.zeros(DIM))
         self.register_buffer("std", torch.ones(DIM))
-        # The orientation may be half a turn off the anchor, so its ball overlaps itself there; a body joint never is.
+        # The orientation may be half a turn off the anchor: its ball overlaps itself there.
         self.register_buffer("radius", torch.tensor([1.5 * math.pi] + [math.pi] * (NUM_JOINTS - 1)))
         generator = torch.Generator().manual_seed(config.seed)
-        order = torch.stack([torch.randperm(DIM, generator=generator) for _ in range(config.couplings)])
+        order = torch.stack(
+            [torch.randperm(DIM, generator=generator) for _ in range(config.couplings)]
+        )
         self.register_buffer("order", order)
         self.register_buffer("back", order.argsort(-1))
 
@@ -139,10 +147,20 @@ class AnchoredFlow(nn.Module):
         shift, raw = self.affine(h).chunk(2, -1)
         log_scale = 5.0 * torch.tanh((raw - 1.0) / 5.0)
         shape = (self.config.couplings, 2, self.config.hidden)
-        return Look(rotations_from_six(self.anchor(h)), injected.unflatten(-1, shape), shift, log_scale, self.visible(h))
+        return Look(
+            rotations_from_six(self.anchor(h)),
+            injected.unflatten(-1, shape),
+            shift,
+            log_scale,
+            self.visible(h),
+        )
 
-    def take_scales(self, y: Float[Tensor, "N 24 3"], betas: Float[Tensor, "N 10"], camera: Float[Tensor, "N 3"]) -> None:
-        """Mean and spread of the coordinates from true bodies; the orientation's as about a good anchor."""
+    def take_scales(
+        self, y: Float[Tensor, "N 24 3"], betas: Float[Tensor, "N 10"], camera: Float[Tensor, "N 3"]
+    ) -> None:
+        """Mean and spread of the coordinates from true bodies; the orientation's as about a good
+        anchor.
+        """
         x = self._coordinates(Bodies(y, betas, camera))
         self.mean.copy_(x.mean(0))
         self.std.copy_(x.std(0).clamp_min(1e-2))
@@ -155,7 +173,8 @@ class AnchoredFlow(nn.Module):
     def sample(self, look: Look, z: Float[Tensor, "B S D"]) -> tuple[Bodies, Float[Tensor, "B S"]]:
         """Noise to bodies, and their log density, rotations against the Haar measure.
 
-        Where the orientation is more than a quarter turn off the anchor the twin branch of `so3` is left out of it.
+        Where the orientation is more than a quarter turn off the anchor the twin branch of `so3` is
+        left out of it.
         """
         u, log_det = z, self.std.log().sum() + look.log_scale.sum(-1, keepdim=True)
         injected = look.injected.unbind(1)  # one gradient for all, not a mostly empty one for each
@@ -169,16 +188,22 @@ class AnchoredFlow(nn.Module):
         return bodies, _log_normal(z) - log_det - volume
 
     def log_prob(self, look: Look, bodies: Bodies, twins: bool = True) -> Float[Tensor, "B S"]:
-        """Log density of bodies, rotations against the Haar measure; exact with `twins`, else the principal branch."""
+        """Log density of bodies, rotations against the Haar measure; exact with `twins`, else the
+        principal branch.
+        """
         log_q = self._log_branch(look, bodies)
         if not twins:
             return log_q
         other = so3.twin(bodies.y[..., :1, :])
         exists = other[..., 0, :].norm(dim=-1) < 0.9995 * self.radius[0]
-        log_twin = self._log_branch(look, bodies._replace(y=torch.cat([other, bodies.y[..., 1:, :]], -2)))
+        log_twin = self._log_branch(
+            look, bodies._replace(y=torch.cat([other, bodies.y[..., 1:, :]], -2))
+        )
         return torch.logaddexp(log_q, torch.where(exists, log_twin, -torch.inf))
 
-    def relative(self, R_anchor: Float[Tensor, "B 3 3"], y: Float[Tensor, "B 24 3"]) -> Float[Tensor, "B 24 3"]:
+    def relative(
+        self, R_anchor: Float[Tensor, "B 3 3"], y: Float[Tensor, "B 24 3"]
+    ) -> Float[Tensor, "B 24 3"]:
         """True rotations, row 0 given in the view, as the flow has them."""
         root = so3.log(R_anchor.mT @ so3.exp(y[:, 0]))
         return torch.cat([root[:, None], y[:, 1:]], 1)
@@ -203,7 +228,9 @@ class AnchoredFlow(nn.Module):
         return Bodies(y, x[..., ROT : ROT + NUM_BETAS], x[..., ROT + NUM_BETAS :]), volume.sum(-1)
 
     def _coordinates(self, bodies: Bodies) -> Float[Tensor, "*B D"]:
-        return torch.cat([so3.unsqueeze(bodies.y, self.radius).flatten(-2), bodies.betas, bodies.camera], -1)
+        return torch.cat(
+            [so3.unsqueeze(bodies.y, self.radius).flatten(-2), bodies.betas, bodies.camera], -1
+        )
 
 
 def _log_normal(z: Tensor) -> Tensor:
