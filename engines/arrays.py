@@ -1,4 +1,4 @@
-"""Arrays out of `.npz` files that somebody else may have written, or damaged.
+"""Arrays out of `.npz` files of others, which may be damaged or hostile.
 
 NumPy's own reader believes what a file declares: a few kilobytes may ask for any amount of memory,
 and a header is evaluated as Python. Here sizes are checked before anything is allocated, and a
@@ -19,7 +19,7 @@ from typing import IO
 import numpy as np
 
 MAX_BYTES = 2**31
-"""How large the arrays of one file may be together, unless the caller says otherwise."""
+"""How large the arrays of one file may be together, unless the caller sets another bound."""
 MAX_DIRECTORY_BYTES = 2**20
 """The largest table of contents of a file: some ten thousand arrays."""
 _DEFLATE_RATIO = 1032

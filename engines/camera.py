@@ -49,7 +49,7 @@ class Intrinsics:
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
 
     def rays(self, points: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N 2"]:
-        """The points of the plane z = 1 that are seen at image points (px), distortion removed."""
+        """The points of the plane z = 1 that project to image points (px), distortion removed."""
         flat = (np.asarray(points, np.float64) - (self.cx, self.cy)) / (self.fx, self.fy)
         if not self.dist:
             return flat

@@ -66,7 +66,7 @@ class Roi:
     size: float
     """Side length, image px."""
     rotation: float
-    """Radians, positive clockwise as seen in the image: a person who stands upright gives 0."""
+    """Radians, positive clockwise as seen in the image: 0 for an upright person."""
 
 
 @dataclass(frozen=True)

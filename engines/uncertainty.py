@@ -9,7 +9,7 @@ viewing ray. Applying them gives
     g = exp(slope (entropy - middle))
 
 with the unit viewing ray r, a joint's factors a (across) and b (along), and one factor g for the
-whole image: an image with a broad posterior has larger errors still than the posterior says. The
+whole image: the broader the posterior of an image, the larger are its errors in relation to it. The
 result is a covariance, and of two covariances the larger one stays larger.
 
 Errors have heavier tails than a normal distribution, so no factor makes one covariance right at

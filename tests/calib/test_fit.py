@@ -37,9 +37,8 @@ def test_fit_recovers_known_factors() -> None:
         np.testing.assert_allclose(found, expected, rtol=0.15)
         assert np.log(found / expected).mean() == pytest.approx(0, abs=0.02)
     assert calibration.distance == pytest.approx(1.7, rel=0.06)
-    slack = (
-        4 * math.sqrt(0.25 / (COUNT / 2 * 24 / 2)) + 0.01
-    )  # of counting, and of fitting the factors
+    # Of counting, and of fitting the factors.
+    slack = 4 * math.sqrt(0.25 / (COUNT / 2 * 24 / 2)) + 0.01
     for shares in (
         metrics.coverage,
         metrics.coverage_visible,
@@ -62,9 +61,8 @@ def test_heavy_tails_are_covered_at_every_level() -> None:
     for shares in (metrics.coverage_visible, metrics.coverage_occluded):
         np.testing.assert_allclose(shares, LEVELS, atol=0.02)
     assert metrics.ece < 0.01
-    assert (
-        metrics.coverage_normal[0] > 0.6
-    )  # one covariance cannot: right at 90 %, it is too wide at 50 %
+    # One covariance cannot: right at 90 %, it is too wide at 50 %.
+    assert metrics.coverage_normal[0] > 0.6
     assert metrics.coverage_normal[2] == pytest.approx(0.9, abs=0.02)
     at_90 = calibration.radii[RADII_LEVELS.index(0.9), 1:]
     np.testing.assert_allclose(at_90, ELLIPSOID_90)
@@ -92,9 +90,8 @@ def test_radii_by_hand() -> None:
     visible = (np.arange(20) < 10)[:, None]
     table = fit_radii(d2, visible.astype(float), visible)
     half = table[RADII_LEVELS.index(0.5)]
-    np.testing.assert_allclose(
-        half[1:], [math.sqrt(5 * 6), 3 * math.sqrt(5 * 6)], rtol=0.01
-    )  # in the log's middle
+    # In the log's middle.
+    np.testing.assert_allclose(half[1:], [math.sqrt(5 * 6), 3 * math.sqrt(5 * 6)], rtol=0.01)
     assert np.diff(table, axis=0).min() > 0
 
 

@@ -1,6 +1,4 @@
-"""Coverage, calibration error and sparsification on cases worked out by hand; rank correlation by
-SciPy.
-"""
+"""Coverage, ECE and sparsification on cases worked out by hand; rank correlation by SciPy."""
 
 import math
 
@@ -23,9 +21,8 @@ def test_coverage_counts_what_lies_inside() -> None:
     # chi-square with 3 degrees of freedom: 2.366, 3.506, 6.251, 7.815 are its quantiles at LEVELS.
     d2 = np.array([[1.0, 2.0, 2.4, 3.0], [6.0, 7.0, 7.9, 50.0]])
     np.testing.assert_array_equal(coverage(d2), [2 / 8, 4 / 8, 5 / 8, 6 / 8])
-    np.testing.assert_array_equal(
-        coverage(np.array([Q(0.5)])), [1, 1, 1, 1]
-    )  # the boundary is inside
+    # The boundary is inside.
+    np.testing.assert_array_equal(coverage(np.array([Q(0.5)])), [1, 1, 1, 1])
     assert coverage(d2, (0.999,)).tolist() == [7 / 8]
 
 
@@ -37,15 +34,12 @@ def test_normal_errors_have_the_nominal_coverage() -> None:
 
 def test_calibration_error_by_hand() -> None:
     levels = np.arange(1, 100) / 100
-    assert expected_calibration_error(np.zeros(5)) == pytest.approx(
-        (1 - levels).mean()
-    )  # always inside: 0.5
-    assert expected_calibration_error(np.full(5, 1e9)) == pytest.approx(
-        levels.mean()
-    )  # never inside: 0.5
-    half = np.where(
-        levels < 0.3, levels, np.abs(0.5 - levels)
-    )  # one half at the 30 % quantile, the other outside
+    # Always inside: 0.5.
+    assert expected_calibration_error(np.zeros(5)) == pytest.approx((1 - levels).mean())
+    # Never inside: 0.5.
+    assert expected_calibration_error(np.full(5, 1e9)) == pytest.approx(levels.mean())
+    # One half at the 30 % quantile, the other outside.
+    half = np.where(levels < 0.3, levels, np.abs(0.5 - levels))
     assert expected_calibration_error(np.array([Q(0.3) - 1e-9, 1e9])) == pytest.approx(half.mean())
 
 
@@ -86,7 +80,7 @@ def test_rank_correlation_by_hand() -> None:
 
 
 def test_rank_correlation_is_not_flattered_by_joints_that_differ() -> None:
-    """Wrists have more of both than hips; within each the standard deviation says nothing."""
+    """Wrists have more of both than hips; within each the standard deviation is random."""
     rng, size = np.random.default_rng(5), np.array([0.01, 0.1, 1.0])
     std, error = (
         size * (1 + 0.1 * rng.exponential(size=(300, 3))),

@@ -59,9 +59,8 @@ def test_what_is_reached_is_what_other_people_show(folder: Path) -> None:
     d2 = squared_mahalanobis(cov, others.error)
     for level, share in zip(metrics.levels, metrics.coverage_occluded or (), strict=True):
         inside = d2 <= calibration.radius(level, others.p_visible)
-        assert share == pytest.approx(
-            inside[~others.visible].mean(), abs=1e-3
-        )  # the file has float32
+        # The file has float32.
+        assert share == pytest.approx(inside[~others.visible].mean(), abs=1e-3)
     error, use = np.linalg.norm(others.error, axis=-1), ~np.isnan(others.landmark_visibility)
     std = np.sqrt(np.trace(cov, axis1=-2, axis2=-1) / 3)
     assert metrics.ause == pytest.approx(sparsification(error[use], std[use]).ause, abs=1e-3)

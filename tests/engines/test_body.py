@@ -1,6 +1,4 @@
-"""The body against smplx as the oracle, on the default body and on a random one with pose blend
-shapes.
-"""
+"""The body against smplx, for the default body and a random one with pose blend shapes."""
 
 from pathlib import Path
 
@@ -89,9 +87,7 @@ def test_matches_smplx(arrays: dict[str, np.ndarray]) -> None:
 
 
 def test_pose_blend_shapes_matter() -> None:
-    """The oracle comparison above would not notice missing pose blend shapes if the synthetic body
-    had none.
-    """
+    """Without them in the synthetic body, the test above would not notice that they are missing."""
     with_them = synthetic_arrays()
     without = with_them | {"posedirs": np.zeros_like(with_them["posedirs"])}
     rotvec, betas, transl = random_inputs(1)
@@ -201,9 +197,7 @@ def test_default_asset_is_small() -> None:
 
 
 def test_decimated_mesh_lies_on_the_full_mesh_in_every_pose(body: BodyModel) -> None:
-    """A point inside a triangle stays in it under skinning, up to the mixing of the corners'
-    transforms.
-    """
+    """Skinning keeps a point inside its triangle, up to how the corners' transforms blend."""
     rotvec = daily_poses()
     posed = body.shaped(np.zeros(10)).posed(rotvec, np.zeros(3))
     full, decimated = posed.vertices("full"), posed.vertices("decimated")
@@ -226,9 +220,7 @@ def test_full_mesh_is_near_the_decimated_surface(body: BodyModel) -> None:
 
 
 def daily_poses() -> np.ndarray:
-    """Poses with CMU-like joint angles: strong at hips, knees, shoulders and elbows, weak in the
-    trunk.
-    """
+    """Random poses: large angles at hips, knees, shoulders and elbows, small ones in the trunk."""
     spread = np.full((NUM_JOINTS, 1), 0.15)
     spread[[1, 2, 4, 5, 16, 17, 18, 19]] = 0.7
     poses = np.random.default_rng(5).normal(size=(12, NUM_JOINTS, 3)) * spread
@@ -237,9 +229,7 @@ def daily_poses() -> np.ndarray:
 
 
 def distance_to_surface(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Distance of each point to the nearest of a dense sampling of the surface: an upper bound of
-    the true one.
-    """
+    """Distance of each point to the nearest sample of the surface: an upper bound."""
     spatial = pytest.importorskip("scipy.spatial")
     steps = 6
     grid = (

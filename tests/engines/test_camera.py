@@ -1,6 +1,4 @@
-"""The camera: OpenCV as the oracle, and one clear sentence for each calibration that cannot be
-used.
-"""
+"""The camera against OpenCV; a sentence for each calibration that cannot be used."""
 
 import json
 import math
@@ -49,9 +47,8 @@ def test_project_matches_opencv(lens: str) -> None:
 def test_rays_undo_project(lens: str) -> None:
     points = points_cam()
     rays = intrinsics(lens).rays(intrinsics(lens).project(points))
-    np.testing.assert_allclose(
-        rays, points[:, :2] / points[:, 2:], atol=2e-4
-    )  # 0.2 px; exact without a lens
+    # 0.2 px; exact without a lens.
+    np.testing.assert_allclose(rays, points[:, :2] / points[:, 2:], atol=2e-4)
     if not LENSES[lens]:
         np.testing.assert_allclose(rays, points[:, :2] / points[:, 2:], atol=1e-12)
 

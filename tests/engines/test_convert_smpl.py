@@ -1,6 +1,4 @@
-"""The converter: official-looking files come through unchanged, and no pickle gets to run
-anything.
-"""
+"""The converter: files like the official ones are converted without loss; others are refused."""
 
 import pickle
 import subprocess
@@ -24,9 +22,7 @@ FLOAT_KEYS = ("v_template", "shapedirs", "posedirs", "weights", "J_regressor")
 
 @pytest.fixture
 def chumpy(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
-    """A package with chumpy's names, to pickle with. It is gone before the converter reads the
-    file.
-    """
+    """A package with chumpy's names, to pickle with; gone before the converter reads the file."""
     package, ch, reordering = (
         types.ModuleType(name) for name in ("chumpy", "chumpy.ch", "chumpy.reordering")
     )

@@ -1,6 +1,4 @@
-"""Hypotheses about a truth that is known, without a flow: a pose with noise, and a distance that
-one camera hardly knows.
-"""
+"""Hypotheses around known true joints, without a flow: noise on the pose and on the distance."""
 
 import numpy as np
 
@@ -38,5 +36,5 @@ def around(
     rotvec[:, 0] = log_so3(FACING @ exp_so3(np.array([0.0, 0.4, 0.0])) @ turns)
     pelvis = np.array([0.1, 0.0, 1.0]) * (3.0 + rng.normal(0, distance_std, (count + 1, 1)))
     everyone = hypotheses_of_poses(body, rotvec, pelvis)
-    draws = hypotheses_of_poses(body, rotvec[1:], pelvis[1:])
-    return draws, everyone.joints[0]
+    samples = hypotheses_of_poses(body, rotvec[1:], pelvis[1:])
+    return samples, everyone.joints[0]

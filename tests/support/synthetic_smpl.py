@@ -1,6 +1,4 @@
-"""A small random body in SMPL's file format, with the pose blend shapes that the default body
-lacks.
-"""
+"""A small random body as SMPL's arrays, with pose blend shapes, which the default body lacks."""
 
 import numpy as np
 
@@ -8,9 +6,7 @@ from engines.types import NUM_JOINTS, PARENTS
 
 
 def synthetic_smpl(seed: int = 0, rings: int = 40, num_betas: int = 10) -> dict[str, np.ndarray]:
-    """A closed tube of 12 * rings vertices with random directions, float64 as official files have
-    it.
-    """
+    """A tube of 12 * rings vertices with random directions, float64 as in official files."""
     rng = np.random.default_rng(seed)
     angle, height = np.meshgrid(np.arange(12) * np.pi / 6, np.linspace(-0.9, 0.8, rings))
     tube = np.stack([0.2 * np.cos(angle), height, 0.2 * np.sin(angle)], -1).reshape(-1, 3)

@@ -46,9 +46,8 @@ def test_a_floor_kills_those_below_it(body: BodyModel) -> None:
     free = reweight(people, NonPenetration(floor, BodySurface.of(body)))
     assert free.weights[2] < 1e-4  # 10 cm under the floor
     assert free.weights[1] > 0.9 * free.weights[0]  # half a centimetre is within the tolerance
-    assert free.weights[3] == pytest.approx(
-        free.weights[0], rel=0.02
-    )  # in the air is not in the floor
+    # In the air is not in the floor.
+    assert free.weights[3] == pytest.approx(free.weights[0], rel=0.02)
     stand = reweight(people, Contact(floor, BodySurface.of(body, SOLES), tolerance_m=0.03))
     assert stand.weights[3] < 1e-3 and stand.weights[2] < 1e-3
     assert stand.weights[:2].sum() > 0.998
@@ -76,9 +75,9 @@ def test_the_thinned_surface_finds_the_deepest_point(body: BodyModel, seed: int)
     """Against all 12,488 vertices, planes from all sides: the deepest point differs by
     millimetres.
     """
-    draws, _ = around(body, 6, seed, pose_std=0.4)
-    full = body.shaped(draws.betas).posed(draws.rotvec, draws.transl).vertices("full")
-    thin = BodySurface.of(body, count=500).points(draws)
+    samples, _ = around(body, 6, seed, pose_std=0.4)
+    full = body.shaped(samples.betas).posed(samples.rotvec, samples.transl).vertices("full")
+    thin = BodySurface.of(body, count=500).points(samples)
     normals = np.random.default_rng(seed).normal(size=(40, 3))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     missed = (thin @ normals.T).min(1) - (full @ normals.T).min(1)  # (K, 40), metres
@@ -87,16 +86,18 @@ def test_the_thinned_surface_finds_the_deepest_point(body: BodyModel, seed: int)
 
 
 def test_parts_are_where_their_joints_are(body: BodyModel) -> None:
-    draws, _ = around(body, 3, seed=3)
+    samples, _ = around(body, 3, seed=3)
     surface = BodySurface.of(body, ("left_hand", "right_foot"), count=60)
     assert set(surface.part) == {22, 11}
-    points = surface.points(draws)
+    points = surface.points(samples)
     for joint in (22, 11):
         away = np.linalg.norm(
-            points[:, surface.part == joint] - draws.joints[:, None, joint], axis=-1
+            points[:, surface.part == joint] - samples.joints[:, None, joint], axis=-1
         )
         assert away.max() < 0.25
-    np.testing.assert_array_equal(BodyJoints.of(("head",)).points(draws)[:, 0], draws.joints[:, 15])
+    np.testing.assert_array_equal(
+        BodyJoints.of(("head",)).points(samples)[:, 0], samples.joints[:, 15]
+    )
     np.testing.assert_array_equal(joint_ids(("pelvis", "head")), [0, 15])
 
 

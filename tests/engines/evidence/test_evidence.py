@@ -69,14 +69,14 @@ def test_a_normal_measurement_gives_the_analytic_posterior(seed: int) -> None:
     rng, count = np.random.default_rng(seed), 100_000
     mean, spread = np.array([0.1, -0.2, 3.0]), rng.normal(0, 0.2, (3, 3))
     P, R = spread @ spread.T + 0.01 * np.eye(3), np.diag([0.02, 0.05, 0.1])
-    drawn = np.zeros((count, 24, 3))
-    drawn[:, 0] = rng.multivariate_normal(mean, P, count)
+    samples = np.zeros((count, 24, 3))
+    samples[:, 0] = rng.multivariate_normal(mean, P, count)
     z = mean + np.array([0.1, 0.15, -0.2])
-    posterior = reweight(bodies(drawn), Measured(z, R))
+    posterior = reweight(bodies(samples), Measured(z, R))
     G = P @ np.linalg.inv(P + R)
     expected_mean, expected_cov = mean + G @ (z - mean), P - G @ P
-    found_mean = posterior.weights @ drawn[:, 0]
-    centred = drawn[:, 0] - found_mean
+    found_mean = posterior.weights @ samples[:, 0]
+    centred = samples[:, 0] - found_mean
     found_cov = np.einsum("k,ki,kj->ij", posterior.weights, centred, centred)
     effective = effective_sample_size(posterior)
     assert 1000 < effective < count
@@ -106,9 +106,8 @@ def test_weights_by_hand() -> None:
     np.testing.assert_allclose(found.weights, [1 / 3, 2 / 3, 0])
     assert effective_sample_size(found) == pytest.approx(1 / (1 / 9 + 4 / 9))
     assert best(found).transl[0] == 1
-    far = reweight(
-        prior, Fixed((-5000.0, -5001.0, -9000.0))
-    )  # exp of these is zero, their ratios are not
+    # Exp of these is zero, their ratios are not.
+    far = reweight(prior, Fixed((-5000.0, -5001.0, -9000.0)))
     np.testing.assert_allclose(far.weights[1] / far.weights[0], np.exp(-1) / 2)
 
 

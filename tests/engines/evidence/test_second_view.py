@@ -71,11 +71,13 @@ def test_the_likelihood_by_hand() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
-def test_the_truth_is_likeliest_through_a_distorting_lens(body: BodyModel) -> None:
-    draws, truth = around(body, 200, seed=0)
-    joints = draws.joints.copy()
-    joints[77] = truth
-    values = second_view(truth, from_the_side()).log_likelihood(replace(draws, joints=joints))
+def test_the_true_body_is_likeliest_through_a_distorting_lens(body: BodyModel) -> None:
+    samples, true_joints = around(body, 200, seed=0)
+    joints = samples.joints.copy()
+    joints[77] = true_joints
+    values = second_view(true_joints, from_the_side()).log_likelihood(
+        replace(samples, joints=joints)
+    )
     assert values.argmax() == 77
 
 
@@ -83,23 +85,23 @@ def test_a_second_view_improves_depth_and_pose(body: BodyModel) -> None:
     """Weighted against plain mean over twelve people, in depth and relative to the pelvis."""
     depth, pose = np.zeros((12, 2)), np.zeros((12, 2))
     for seed in range(12):
-        draws, truth = around(body, 400, seed)
+        samples, true_joints = around(body, 400, seed)
         posterior = reweight(
-            draws, second_view(truth, from_the_side(), noise_px=3), min_effective=4
+            samples, second_view(true_joints, from_the_side(), noise_px=3), min_effective=4
         )
-        for column, hypotheses in enumerate((draws, posterior)):
+        for column, hypotheses in enumerate((samples, posterior)):
             mean = posterior_moments(hypotheses).mean
-            depth[seed, column] = np.abs(mean - truth)[:, 2].mean()
+            depth[seed, column] = np.abs(mean - true_joints)[:, 2].mean()
             pose[seed, column] = np.linalg.norm(
-                (mean - mean[0]) - (truth - truth[0]), axis=1
+                (mean - mean[0]) - (true_joints - true_joints[0]), axis=1
             ).mean()
     assert depth[:, 1].mean() < 0.4 * depth[:, 0].mean()
     assert pose[:, 1].mean() < pose[:, 0].mean()
 
 
 def test_occluded_landmarks_and_those_outside_have_no_effect(body: BodyModel) -> None:
-    draws, truth = around(body, 20, seed=1)
-    view = second_view(truth, from_the_side())
+    samples, true_joints = around(body, 20, seed=1)
+    view = second_view(true_joints, from_the_side())
     occluded = view.visibility.copy()
     occluded[16] = 0.0
     elsewhere = view.points.copy()
@@ -108,19 +110,19 @@ def test_occluded_landmarks_and_those_outside_have_no_effect(body: BodyModel) ->
     b = replace(
         a, points=elsewhere, scale=a.scale_px / replace(a, points=elsewhere).scale_px * a.scale
     )
-    np.testing.assert_allclose(a.log_likelihood(draws), b.log_likelihood(draws))
+    np.testing.assert_allclose(a.log_likelihood(samples), b.log_likelihood(samples))
     nothing = replace(view, points=np.full((33, 2), -5.0))
-    assert effective_sample_size(reweight(draws, nothing)) == pytest.approx(20)
+    assert effective_sample_size(reweight(samples, nothing)) == pytest.approx(20)
 
 
 def test_one_wrong_landmark_does_not_decide(body: BodyModel) -> None:
-    """The truth keeps beating a body that is bent towards a landmark which is far off."""
-    draws, truth = around(body, 2, seed=2)
-    view = second_view(truth, from_the_side())
+    """The true body keeps beating a body that is bent towards a landmark which is far off."""
+    samples, true_joints = around(body, 2, seed=2)
+    view = second_view(true_joints, from_the_side())
     points = view.points.copy()
     points[16] = (5, 5)
-    near = np.stack([truth, truth + np.array([0.0, 0.0, 0.15])])
-    values = replace(view, points=points, scale=0.01).log_likelihood(replace(draws, joints=near))
+    near = np.stack([true_joints, true_joints + np.array([0.0, 0.0, 0.15])])
+    values = replace(view, points=points, scale=0.01).log_likelihood(replace(samples, joints=near))
     assert values[0] > values[1] + 5
 
 
