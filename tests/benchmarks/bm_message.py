@@ -1,12 +1,10 @@
-"""How long one message takes to make, to read and to send: `python -m tests.benchmarks.bm_message
-[--hypotheses K]`.
-"""
+"""How long one message takes to make, to read and to send."""
 
-import argparse
 import time
 from collections.abc import Callable
 
 import numpy as np
+import tyro
 
 from engines.types import Estimate, Hypotheses
 from realtime.stream.decode import decode
@@ -17,10 +15,13 @@ from tests.support.example_estimate import INFO, STAMP, make_estimate
 RUNS = 2000
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--hypotheses", type=int, default=100, metavar="K")
-    count = parser.parse_args().hypotheses
+def main(hypotheses: int = 100) -> None:
+    """Print the median and the 95th percentile of encoding, decoding and publishing.
+
+    Args:
+        hypotheses: bodies in the message.
+    """
+    count = hypotheses
     for name, estimate in (
         ("float64", make_estimate(count=count)),
         ("float32", as_float32(make_estimate(count=count))),
@@ -58,4 +59,4 @@ def report(name: str, function: Callable[[], object], size: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

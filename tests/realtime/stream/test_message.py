@@ -1,6 +1,8 @@
 """One message: every field survives, and no bytes make a reader raise anything but MessageError."""
 
 import math
+import time
+import tracemalloc
 from dataclasses import replace
 
 import msgpack
@@ -379,3 +381,66 @@ def test_the_largest_message_is_not_too_large() -> None:
     estimate = make_estimate(count=MAX_HYPOTHESES)
     size = len(encode_estimate(estimate, INFO, STAMP))
     assert MAX_MESSAGE_BYTES - (80 << 10) < size <= MAX_MESSAGE_BYTES
+
+
+HEADER, DATA = wire.unpack(VALID)
+ROOM = wire.MAX_HEADER_BYTES - len(msgpack.packb(HEADER))
+COSTLY = {
+    "empty lists": {"more": [[]] * (ROOM - 20)},
+    "empty maps": {"more": [{}] * (ROOM - 20)},
+    "nested lists": {"more": [[[[[]]]]] * (ROOM // 5)},
+    "people": {"people": HEADER["people"] * (ROOM // len(msgpack.packb(HEADER["people"])))},
+    "rows": {"calibration": vars(CALIBRATION) | {"levels": [[1, 2]] * (ROOM // 3 - 80)}},
+}
+
+
+@pytest.mark.parametrize("kind", COSTLY)
+def test_the_costliest_messages_cost_little(kind: str) -> None:
+    """Valid messages of 16 MB took 1.1 GB or 14 s; now the header bounds both."""
+    data = bytes(DATA) + bytes(wire.MAX_MESSAGE_BYTES - wire.MAX_HEADER_BYTES - len(DATA) - 24)
+    message = wire.pack(HEADER | COSTLY[kind], data)
+    assert len(message) > wire.MAX_MESSAGE_BYTES - 20_000
+    start = time.process_time()
+    decode(message)
+    assert time.process_time() - start < 1.0
+    tracemalloc.start()
+    decode(message)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10e6
+
+
+def test_a_longer_header_or_message_is_refused_before_it_is_read() -> None:
+    with pytest.raises(MessageError, match="has a header of"):
+        decode(wire.pack(HEADER | {"more": bytes(wire.MAX_HEADER_BYTES)}, b""))
+    with pytest.raises(MessageError, match="at most 16777216 count"):
+        decode(VALID + bytes(wire.MAX_MESSAGE_BYTES))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"schema": 60_000 * "x"},
+        {"schema": "\x1b]0;owned\x07"},
+        {"camera_distortion": 5000 * [1.5]},
+        {"image_size": [0, 2**64 - 1]},
+        {"version": [2**64 - 1, 0]},
+        {"people": [{"joints": [60_000 * "y", [24, 3], 0]} | HEADER["people"][0]]},
+        {"people": [HEADER["people"][0] | {"joints": [60_000 * "y", [24, 3], 0]}]},
+        {"people": [HEADER["people"][0] | {"joints": ["<f4", 5000 * [2**63], 0]}]},
+    ],
+)
+def test_what_an_error_quotes_is_short_and_printable(changes: dict[str, object]) -> None:
+    try:
+        decode(encoded(**changes))
+    except MessageError as error:
+        assert len(str(error)) < 300 and str(error).isprintable()
+
+
+def test_a_source_can_have_any_name_that_a_file_can_have() -> None:
+    """Bytes that are no UTF-8, and more of them than a message has room for."""
+    name = b"clip\xff\xfe.mp4".decode(errors="surrogateescape")
+    message = decode(encode_estimate(make_estimate(), replace(INFO, source=name), STAMP))
+    assert message.source == "clip??.mp4"
+    long = decode(encode_estimate(make_estimate(), replace(INFO, source=100_000 * "ü"), STAMP))
+    assert long.source == 512 * "ü"
