@@ -35,7 +35,7 @@ _HEADER = re.compile(
 def read_npz(
     path: Path,
     names: Iterable[str] | None = None,
-    but: Container[str] = (),
+    exclude: Container[str] = (),
     max_bytes: int = MAX_BYTES,
 ) -> dict[str, np.ndarray]:
     """Read arrays of numbers, truth values and text; others than asked for are not touched.
@@ -43,7 +43,7 @@ def read_npz(
     Args:
         path: the file.
         names: the arrays to read, as far as they are there; all when None.
-        but: arrays to leave out.
+        exclude: arrays to leave out.
         max_bytes: how much memory the arrays may take together. At no time is more allocated, apart
             from some megabytes, and never more than a thousand times the file's size.
 
@@ -53,7 +53,7 @@ def read_npz(
     """
     try:
         with _open(path) as file, zipfile.ZipFile(file) as archive:
-            wanted = _wanted(archive, names, but)
+            wanted = _wanted(archive, names, exclude)
             size = os.fstat(file.fileno()).st_size
             return _read_members(archive, wanted, size, max_bytes)
     except (
@@ -92,7 +92,7 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _wanted(
-    archive: zipfile.ZipFile, names: Iterable[str] | None, but: Container[str]
+    archive: zipfile.ZipFile, names: Iterable[str] | None, exclude: Container[str]
 ) -> dict[str, zipfile.ZipInfo]:
     members = {
         name.removesuffix(".npy"): member
@@ -100,7 +100,7 @@ def _wanted(
         if name.endswith(".npy")
     }
     chosen = members if names is None else [name for name in names if name in members]
-    return {name: members[name] for name in chosen if name not in but}
+    return {name: members[name] for name in chosen if name not in exclude}
 
 
 def _read_members(

@@ -125,7 +125,7 @@ def read(
 
 def _shard(file: Path) -> RawRecords:
     try:
-        return read_npz(file, but=("map",))  # of earlier versions; nothing reads it
+        return read_npz(file, exclude=("map",))  # of earlier versions; nothing reads it
     except ValueError as error:
         raise PenumbraError(
             f"{file}: is no shard of samples ({error}); delete it and make it again."
