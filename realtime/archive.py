@@ -20,7 +20,7 @@ from typing import Any
 from engines.errors import PenumbraError
 from engines.outputs import open_output
 from engines.types import JOINT_NAMES, Estimate
-from realtime.records import MAX_K, assemble, blank_record, fill_record, header
+from realtime.records import MAX_K, Records, assemble, blank_record, fill_record, header
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +66,10 @@ class Archive:
         """The scratch file."""
         try:
             self._write_all(header(k, self.meta))
-        except OSError as error:
+        except (OSError, PenumbraError) as error:
             self._output.discard()
+            if isinstance(error, PenumbraError):
+                raise
             raise PenumbraError(
                 f"out: '{self.path}' cannot be written ({error.strerror}); choose another disk."
             ) from error
@@ -108,8 +110,8 @@ class Archive:
         if self._closed:
             return
         self._closed = True
-        try:
-            assemble(self.partial, self._output, self.meta)
+        try:  # by the open file: its name may have been taken away meanwhile
+            assemble(Records.of(self._output.file, self.partial), self._output, self.meta)
         except BaseException:
             self._output.keep()
             raise

@@ -5,6 +5,7 @@ little-endian record for each frame. The fields of a record are those that `stre
 as archived.
 """
 
+import errno
 import json
 import os
 import stat
@@ -12,7 +13,6 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from io import FileIO
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -84,9 +84,17 @@ def fill_record(record: np.ndarray, estimate: Estimate) -> None:
 
 
 def header(k: int, meta: Mapping[str, Any]) -> bytes:
-    """The first two lines of a scratch file."""
+    """The first two lines of a scratch file.
+
+    Raises:
+        PenumbraError: the meta data, such as a model's record, are too long.
+    """
     line = json.dumps({"k": k, "meta": dict(meta)}).encode() + b"\n"
-    assert len(line) <= MAX_HEADER_BYTES, f"meta data of {len(line)} bytes"
+    if len(line) > MAX_HEADER_BYTES:
+        raise PenumbraError(
+            f"out: what the archive would say about the run has {len(line)} bytes, at most "
+            f"{MAX_HEADER_BYTES} can be kept; give the model a shorter record."
+        )
     return MAGIC + line
 
 
@@ -97,7 +105,8 @@ class Records:
     Its numbers are read and not mapped: a disk that fails is then an error and not a signal.
     """
 
-    file: FileIO
+    file: BinaryIO
+    path: Path
     dtype: np.dtype
     start: int
     """Offset of the first record, bytes."""
@@ -107,7 +116,7 @@ class Records:
 
     @staticmethod
     def open(path: Path) -> "Records":
-        """Read the header of a scratch file.
+        """Open a scratch file and read its header.
 
         Raises:
             PenumbraError: it cannot be read, or is not a scratch file of this version.
@@ -121,10 +130,36 @@ class Records:
                 f"partial: '{path}' cannot be read ({reason}); check the path."
             ) from error
         try:
-            return _open_records(path, file)
+            return Records.of(file, path)
         except BaseException:
             file.close()
             raise
+
+    @staticmethod
+    def of(file: BinaryIO, path: Path) -> "Records":
+        """The records of an open scratch file, unbuffered; messages call it `path`.
+
+        Raises:
+            PenumbraError: it is not a scratch file of this version.
+        """
+        try:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise PenumbraError(
+                    f"partial: '{path}' is not a regular file; give the '.partial' file of a run."
+                )
+            file.seek(0)
+            magic, line = _lines(file.read(len(MAGIC) + MAX_HEADER_BYTES))
+        except OSError as error:
+            raise PenumbraError(
+                f"partial: '{path}' cannot be read ({error.strerror}); check the disk."
+            ) from error
+        _check_magic(path, magic)
+        k, meta = _read_header(path, line)
+        dtype = record_dtype(k)
+        start = len(magic) + len(line)
+        count = (found.st_size - start) // dtype.itemsize
+        return Records(file, path, dtype, start, count, meta)
 
     def read_field(self, name: str, start: int, count: int) -> np.ndarray:
         """Values (count, ...) of one field, from record `start` on.
@@ -138,8 +173,8 @@ class Records:
         rows = values.reshape(count, -1).view(np.uint8)
         for i, row in enumerate(rows, start):
             self.file.seek(self.start + i * self.dtype.itemsize + offset)
-            if self.file.readinto(row.data) != len(row):
-                raise OSError(None, "the scratch file has become shorter")
+            if self.file.readinto(row.data) != len(row):  # pyright: ignore[reportAttributeAccessIssue]
+                raise OSError(errno.EIO, "the scratch file has become shorter")
         return rows.astype(bool).reshape(count) if dtype == np.bool_ else values
 
     def write_npz(self, file: BinaryIO, meta: Mapping[str, Any]) -> None:
@@ -164,69 +199,50 @@ class Records:
                 np.lib.format.write_array(member, np.array(text), allow_pickle=False)
 
 
-def assemble(partial: Path, output: OutputFile, meta: Mapping[str, Any] | None = None) -> int:
-    """Turn a scratch file into the `.npz`; the number of frames.
+def assemble(records: Records, output: OutputFile, meta: Mapping[str, Any]) -> int:
+    """Make the `.npz` of a scratch file; the number of frames.
 
     The result takes its name in one step or not at all; the scratch file stays.
 
     Args:
-        partial: written by `Archive`; a last record that is incomplete is left out.
+        records: of the scratch file.
         output: the result.
         meta: is added to the one with which the run began.
 
     Raises:
-        PenumbraError: `partial` is not such a file, or the result cannot be written.
+        PenumbraError: the result cannot be written.
     """
-    records = Records.open(partial)
-    with records.file:
+    try:
+        scratch, file = output.create_scratch(".tmp")
         try:
-            scratch, file = output.create_scratch(".tmp")
-            try:
-                with file:
-                    records.write_npz(file, {**records.meta, **(meta or {})})
-                output.commit(scratch)
-            except OSError:
-                scratch.unlink(missing_ok=True)
-                raise
-            except PenumbraError:  # complete, but without its name; the message says where it is
-                raise
-            except BaseException:
-                scratch.unlink(missing_ok=True)
-                raise
-        except OSError as error:
-            raise PenumbraError(
-                f"out: '{output.path}' cannot be written ({error.strerror}); the {records.count} "
-                "frames are safe, free some space and run: python -m realtime.archive recover "
-                f"'{partial}'"
-            ) from error
+            with file:
+                records.write_npz(file, {**records.meta, **meta})
+            output.commit(scratch)
+        except PenumbraError:  # complete, but without its name; the message says where it is
+            raise
+        except BaseException:
+            scratch.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise PenumbraError(
+            f"out: '{output.path}' cannot be written ({error.strerror or error}); the "
+            f"{records.count} frames are safe, free some space and run: "
+            f"python -m realtime.archive recover '{records.path}'"
+        ) from error
     return records.count
 
 
-def _open_records(path: Path, file: FileIO) -> Records:
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+def _check_magic(path: Path, magic: bytes) -> None:
+    if magic == MAGIC:
+        return
+    if magic.startswith(b"PENUMBRA RECORDS "):
         raise PenumbraError(
-            f"partial: '{path}' is not a regular file; give the '.partial' file of a run."
+            f"partial: '{path}' is of another version; recover it with the one that wrote it."
         )
-    try:
-        magic, line = _lines(file.read(len(MAGIC) + MAX_HEADER_BYTES))
-        length = os.fstat(file.fileno()).st_size
-    except OSError as error:
-        raise PenumbraError(
-            f"partial: '{path}' cannot be read ({error.strerror}); check the disk."
-        ) from error
-    if magic != MAGIC:
-        if magic.startswith(b"PENUMBRA RECORDS "):
-            raise PenumbraError(
-                f"partial: '{path}' is of another version; recover it with the one that wrote it."
-            )
-        raise PenumbraError(
-            f"partial: '{path}' is not the scratch file of a run; give the '.partial' file beside "
-            "the output."
-        )
-    k, meta = _read_header(path, line)
-    start = len(magic) + len(line)
-    dtype = record_dtype(k)
-    return Records(file, dtype, start, (length - start) // dtype.itemsize, meta)
+    raise PenumbraError(
+        f"partial: '{path}' is not the scratch file of a run; give the '.partial' file beside the "
+        "output."
+    )
 
 
 def _lines(head: bytes) -> tuple[bytes, bytes]:

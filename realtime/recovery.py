@@ -12,12 +12,12 @@ import tyro
 from engines import command
 from engines.errors import PenumbraError
 from engines.outputs import open_output
-from realtime.records import assemble
+from realtime.records import Records, assemble
 
 _SCRATCH = re.compile(r"(?P<out>.+\.npz)(\.[0-9a-f]{16})?\.partial", re.DOTALL)
 
 
-def recover(partial: Path, out: Path | None = None) -> tuple[Path, int]:
+def recover(partial: Path, out: Path | None = None, *, force: bool = False) -> tuple[Path, int]:
     """Turn the scratch file of a killed run into its archive; the scratch file stays.
 
     Memory is bounded by `records.CHUNK_BYTES` and `records.MAX_HEADER_BYTES`, whatever the file
@@ -26,6 +26,7 @@ def recover(partial: Path, out: Path | None = None) -> tuple[Path, int]:
     Args:
         partial: the scratch file, whole or cut off anywhere behind its header.
         out: the result; the name that the run would have given it when None.
+        force: replace a regular file that exists there.
 
     Returns:
         The result and its number of frames.
@@ -39,8 +40,10 @@ def recover(partial: Path, out: Path | None = None) -> tuple[Path, int]:
                 f"partial: '{partial}' does not end in .npz.partial; name the result with `out`."
             )
         out = partial.with_name(name["out"])
-    with open_output(out, "out", ".npz", scratch_suffix=".lock") as output:
-        return out, assemble(partial, output, {"interrupted_by": "kill"})
+    with open_output(out, "out", ".npz", force=force, scratch_suffix=".lock") as output:
+        records = Records.open(partial)
+        with records.file:
+            return out, assemble(records, output, {"interrupted_by": "kill"})
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Options:
     """The scratch file beside the output."""
     out: Path | None = None
     """The result; by default the name that the run would have given it."""
+    force: bool = False
+    """Replace a result that exists already."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,5 +69,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(options: Options) -> None:
     """Recover one archive."""
-    out, count = recover(options.partial, options.out)
+    out, count = recover(options.partial, options.out, force=options.force)
     print(f"{count} frames written to {out}; {options.partial} can be deleted now")

@@ -62,8 +62,7 @@ class TopDensity:
         """0 for the k densest, the first of ties; minus infinity for the others.
 
         Raises:
-            PenumbraError: k is not between 1 and K, or the hypotheses carry no density (those of an
-                old publisher).
+            PenumbraError: k is not between 1 and K, or the hypotheses carry no density.
         """
         count = len(hypotheses.log_q)
         if not 1 <= self.k <= count:
@@ -73,8 +72,8 @@ class TopDensity:
             )
         if np.isnan(hypotheses.log_q).any():
             raise PenumbraError(
-                "log_q: is missing from these hypotheses, and TopDensity needs it; receive them "
-                "from a publisher of version 1.2 of the stream or later."
+                "log_q: is missing from these hypotheses, and TopDensity needs it; take them from "
+                "the flow or from the stream."
             )
         values = np.full(count, -np.inf)
         values[np.argsort(-hypotheses.log_q, kind="stable")[: self.k]] = 0.0

@@ -342,7 +342,7 @@ def test_assembly_does_not_hold_the_run_in_memory(tmp_path, monkeypatch):
             archive.append(estimate)
         tracemalloc.start()
         with open_output(tmp_path / "copy.npz", "out", ".npz") as output:
-            count = assemble(archive.partial, output)
+            count = assemble(Records.open(archive.partial), output, {})
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert count == 600
@@ -444,3 +444,30 @@ def test_a_number_that_is_no_truth_value_is_made_one(tmp_path):
     recover(scratch(tmp_path, MAGIC, header, bytes(record)))
     found = load(tmp_path / "damaged.npz")["found"]
     assert found.view(np.uint8) == [1]
+
+
+def test_frames_survive_the_removal_of_their_scratch_file(tmp_path):
+    with Archive(tmp_path / "out.npz", 2) as archive:
+        archive.append(make_estimate(1, 2))
+        archive.partial.unlink()
+        archive.append(make_estimate(2, 2))
+    np.testing.assert_array_equal(load(tmp_path / "out.npz")["frame"], [3, 6])
+    assert names_in(tmp_path) == {"out.npz"}
+
+
+def test_a_result_is_replaced_by_recovery_only_with_force(tmp_path):
+    archive = Archive(tmp_path / "out.npz", 2)
+    archive.append(make_estimate(1, 2))
+    archive._output.keep()
+    (tmp_path / "out.npz").write_text("mine")
+    with pytest.raises(PenumbraError, match="exists already"):
+        recover(archive.partial)
+    assert (tmp_path / "out.npz").read_text() == "mine"
+    recover(archive.partial, force=True)
+    np.testing.assert_array_equal(load(tmp_path / "out.npz")["frame"], [3])
+
+
+def test_meta_data_that_could_not_be_read_again_are_refused(tmp_path):
+    with pytest.raises(PenumbraError, match="a shorter record"):
+        Archive(tmp_path / "out.npz", 2, {"model": MAX_HEADER_BYTES * "x"})
+    assert names_in(tmp_path) == set()
