@@ -22,14 +22,8 @@ import numpy as np
 from engines.errors import PenumbraError
 from engines.outputs import OutputFile
 from engines.types import Estimate
-from realtime.stream.message import (
-    HypothesesMessage,
-    PersonMessage,
-    PoseMessage,
-    Stored,
-    archived,
-    sizes,
-)
+from realtime.stream.fields import Stored, archived, sizes
+from realtime.stream.message import HypothesesMessage, PersonMessage, PoseMessage
 
 FORMAT = 3
 MAGIC = b"PENUMBRA RECORDS %d\n" % FORMAT

@@ -112,7 +112,7 @@ class Second:
         for person in message.people:
             lines += person_lines(person, message.joint_names)
         if not message.people:
-            lines.append("there is nobody")
+            lines.append("no person")
         return "\n".join(printable(line) for line in lines)
 
     def _latency(self, endpoint: str) -> str:

@@ -112,7 +112,7 @@ class Subscriber:
             except VersionError:
                 raise
             except MessageError as error:
-                if self.refused == 0:  # once: a stranger may send thousands
+                if self.refused == 0:  # once: thousands may come
                     log.warning("Refused what came from %s: %s", self.endpoint, error)
                 self.refused += 1
                 continue

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
-from realtime.stream.message import COORDINATES, Field, PoseMessage, declared, sizes
+from realtime.stream.fields import Field, declared, sizes
+from realtime.stream.message import COORDINATES, PoseMessage
 from realtime.stream.wire import (
     SCHEMA,
     VERSION,

@@ -12,15 +12,8 @@ from jaxtyping import Float
 
 from engines.types import JOINT_NAMES, Estimate, Person
 from engines.uncertainty import CovarianceCalibration
-from realtime.stream.message import (
-    COORDINATES,
-    Field,
-    HypothesesMessage,
-    PoseMessage,
-    StreamCalibration,
-    declared,
-    sizes,
-)
+from realtime.stream.fields import Field, declared, sizes
+from realtime.stream.message import COORDINATES, HypothesesMessage, PoseMessage, StreamCalibration
 from realtime.stream.wire import (
     MAX_HEADER_BYTES,
     MAX_MESSAGE_BYTES,

@@ -1,7 +1,7 @@
 """Sends every estimate to all subscribers, and never waits for one.
 
 A ZeroMQ PUB socket keeps a short queue for each subscriber. A subscriber that stops reading fills
-its own queue and misses messages; nobody else notices. `ZMQ_CONFLATE` belongs on the subscriber: on
+its own queue and misses messages; no other notices. `ZMQ_CONFLATE` belongs on the subscriber: on
 a PUB socket it breaks as soon as there are two subscribers (libzmq issue 3323).
 
 What subscribers can cost is bounded: what they send (`MAX_INCOMING_BYTES`, `INCOMING_QUEUE`) and
@@ -80,7 +80,7 @@ class Publisher:
         self._clock = UnixClock()
         self.session = uuid.uuid4().hex
         self.sent = 0
-        """Messages published, also while nobody listens."""
+        """Messages published, also without any subscriber."""
         self.stalls = 0
         """How often a subscriber's queue was found full. From then until it reads again, messages
         are left out for it; its own `Subscriber.lost` tells how many."""
@@ -106,7 +106,7 @@ class Publisher:
             raise PenumbraError(_cannot_bind(endpoint, error)) from error
 
     def publish(self, estimate: Estimate, info: StreamInfo) -> None:
-        """Send one message, also when there is nobody in the image. Never blocks."""
+        """Send one message, also without a person in the image. Never blocks."""
         self._thread = self._thread or threading.get_ident()
         assert self._thread == threading.get_ident(), "publish() was called from two threads"
         clocks = self._clock.pair()
@@ -178,7 +178,7 @@ class Publisher:
 def _check_free(endpoint: str) -> None:
     """Refuse a path that is taken: libzmq deletes whatever is there before it binds.
 
-    Only a socket that nobody listens to may go that way.
+    Only a socket without a listener may go that way.
     """
     path = endpoint.removeprefix("ipc://")
     if path == "*" or path.startswith("@"):  # a new name of its own, or a name that is not a file

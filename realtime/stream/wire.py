@@ -128,6 +128,6 @@ def other_version(major: int) -> str:
 
 
 def quoted(value: object) -> str:
-    """A stranger's value in an error message: printable and short."""
+    """A value from outside for an error message: printable and short."""
     text = printable(str(value)[: _MAX_QUOTED + 1])
     return text if len(text) <= _MAX_QUOTED else text[:_MAX_QUOTED] + "..."

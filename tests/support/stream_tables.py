@@ -1,14 +1,8 @@
 """The declaration of the stream as the Markdown tables that the READMEs hold."""
 
 from realtime.records import fields, record_dtype
-from realtime.stream.message import (
-    Field,
-    HypothesesMessage,
-    PersonMessage,
-    PoseMessage,
-    StreamCalibration,
-    declared,
-)
+from realtime.stream.fields import Field, declared
+from realtime.stream.message import HypothesesMessage, PersonMessage, PoseMessage, StreamCalibration
 
 KINDS = {
     "text": "string", "flag": "bool", "count": "int ≥ 0", "signed": "int", "number": "float",

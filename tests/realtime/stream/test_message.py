@@ -17,11 +17,8 @@ from engines.uncertainty import CalibrationMetrics
 from realtime.stream import wire
 from realtime.stream.decode import decode
 from realtime.stream.encode import MAX_HYPOTHESES, encode_estimate, stream_calibration
-from realtime.stream.message import (
-    PersonMessage,
-    StreamCalibration,
-    declared,
-)
+from realtime.stream.fields import declared
+from realtime.stream.message import PersonMessage, StreamCalibration
 from realtime.stream.wire import (
     MAX_MESSAGE_BYTES,
     Array,

@@ -1,6 +1,4 @@
-"""Real sockets and processes: what is published arrives, and no reader and no stranger can do
-harm.
-"""
+"""Real sockets and processes: what is published arrives, and no peer can do harm."""
 
 import os
 import queue
@@ -107,7 +105,7 @@ def start_reader(publisher: Publisher) -> Iterator[Callable[[], Reader]]:
 
 
 @pytest.fixture
-def stranger() -> Iterator[tuple[zmq.Socket[bytes], str]]:
+def foreign_publisher() -> Iterator[tuple[zmq.Socket[bytes], str]]:
     """A PUB socket that sends whatever we like, and its endpoint."""
     with zmq.Context() as context, context.socket(zmq.PUB) as socket:
         socket.linger = 0
@@ -144,18 +142,18 @@ def test_another_process_receives_every_message(
     ahead of it.
     """
     reader = start_reader()
-    nobody = replace(make_estimate(), person=None)
-    first = reader.wait_until_listening(lambda: publisher.publish(nobody, INFO))[0]
+    empty = replace(make_estimate(), person=None)
+    first = reader.wait_until_listening(lambda: publisher.publish(empty, INFO))[0]
     begin, expected, reports = publisher.sent, {}, []
     for i in range(500):
-        estimate = nobody if i % 10 == 9 else make_estimate(i, count=100, seed=i % 7)
+        estimate = empty if i % 10 == 9 else make_estimate(i, count=100, seed=i % 7)
         expected[publisher.sent] = (
             0.0 if estimate.person is None else float(estimate.person.best.joints[23, 2])
         )
         publisher.publish(estimate, INFO)
         while len(reports) < publisher.sent - first - 1 - SEND_QUEUE // 2:
             reports.append(reader.report())
-    publisher.publish(replace(nobody, frame=FrameInfo(END, 0, 0.0)), INFO)
+    publisher.publish(replace(empty, frame=FrameInfo(END, 0, 0.0)), INFO)
     while not reports or reports[-1][2] != END:
         reports.append(reader.report())
 
@@ -173,14 +171,14 @@ def test_a_subscriber_that_stops_reading_harms_nobody(
     stuck, healthy = start_reader(), start_reader()
     small, big = replace(make_estimate(), person=None), make_estimate(count=100)
     stuck.wait_until_listening(lambda: publisher.publish(small, INFO))
-    seen = healthy.wait_until_listening(lambda: publisher.publish(small, INFO))[0]
+    last_seq = healthy.wait_until_listening(lambda: publisher.publish(small, INFO))[0]
     os.kill(stuck.process.pid, signal.SIGSTOP)
 
     before, begin = _resident_bytes(), publisher.sent
     for _ in range(3000):  # 190 MB
         publisher.publish(big, INFO)
-        while seen < publisher.sent - 1 - SEND_QUEUE // 2:
-            seen, lost, _, _ = healthy.report()
+        while last_seq < publisher.sent - 1 - SEND_QUEUE // 2:
+            last_seq, lost, _, _ = healthy.report()
             assert lost == 0
     assert publisher.sent == begin + 3000
     assert publisher.stalls > 0
@@ -233,16 +231,16 @@ def test_latest_only_skips_to_the_newest(publisher: Publisher) -> None:
             SEND_QUEUE - 2
         ):  # fewer than the send queue holds, so none can be missing on the way
             publisher.publish(make_estimate(count=100), INFO)
-        time.sleep(0.3)  # nobody reads for a while
+        time.sleep(0.3)  # no reads for a while
         reads = 1 + next(i for i, message in enumerate(poses) if message.seq == publisher.sent - 1)
         assert reads < SEND_QUEUE // 2
         assert poses.lost + reads == publisher.sent - 1 - first
 
 
 def test_lost_messages_are_counted_and_a_new_session_starts_at_zero(
-    stranger: tuple[zmq.Socket[bytes], str],
+    foreign_publisher: tuple[zmq.Socket[bytes], str],
 ) -> None:
-    socket, endpoint = stranger
+    socket, endpoint = foreign_publisher
     with Subscriber(endpoint, latest_only=False, timeout_s=60) as poses:
         until_received(lambda: socket.send(encoded(session="a", seq=10)), poses)
         for seq in (11, 14, 15, 20):
@@ -254,8 +252,8 @@ def test_lost_messages_are_counted_and_a_new_session_starts_at_zero(
         assert poses.lost == 0
 
 
-def test_junk_is_refused_and_counted(stranger: tuple[zmq.Socket[bytes], str]) -> None:
-    socket, endpoint = stranger
+def test_junk_is_refused_and_counted(foreign_publisher: tuple[zmq.Socket[bytes], str]) -> None:
+    socket, endpoint = foreign_publisher
     with Subscriber(endpoint, latest_only=False, timeout_s=60) as poses:
         until_received(lambda: socket.send(encoded(seq=0)), poses)
         for junk in (b"pose.v2", b"pose.v2\0PNBR\xff\xff\xff\xff", encoded()[:-100], b"pose.virus"):
@@ -266,11 +264,11 @@ def test_junk_is_refused_and_counted(stranger: tuple[zmq.Socket[bytes], str]) ->
         assert (poses.refused, poses.lost) == (4, 0)
 
 
-def test_an_oversized_message_is_not_taken_in_and_makes_nobody_deaf(
-    stranger: tuple[zmq.Socket[bytes], str],
+def test_an_oversized_message_is_not_taken_in_and_makes_no_subscriber_deaf(
+    foreign_publisher: tuple[zmq.Socket[bytes], str],
 ) -> None:
     """libzmq ends the connection and would never connect again; the subscriber does."""
-    socket, endpoint = stranger
+    socket, endpoint = foreign_publisher
     with (
         Subscriber(endpoint, latest_only=False, timeout_s=60) as poses,
         socket.get_monitor_socket() as monitor,
@@ -322,7 +320,7 @@ def test_a_publisher_is_heard_where_something_else_answered_before() -> None:
 
 
 def wait_for_flood(publisher: Publisher, code: str, *, until: str) -> tuple[float, float]:
-    """Publish while a stranger's process does its worst: growth of memory, slowest publish."""
+    """Publish while a hostile process does its worst: growth of memory, slowest publish."""
     process = subprocess.Popen(
         [sys.executable, "-c", code, publisher.endpoint], stdout=subprocess.PIPE, text=True
     )
@@ -346,7 +344,7 @@ def wait_for_flood(publisher: Publisher, code: str, *, until: str) -> tuple[floa
         if ended.wait(0.01):
             break
     else:
-        raise AssertionError("the stranger did not finish")
+        raise AssertionError("the process did not finish")
     thread.join()
     process.kill()
     process.communicate()
@@ -373,7 +371,7 @@ def test_hundreds_of_thousands_of_subscriptions_cost_next_to_nothing(publisher: 
         )
 
 
-STRANGER = """
+HOSTILE_PEER = """
 import socket, sys
 host, port = sys.argv[1].removeprefix("tcp://").split(":")
 s = socket.create_connection((host, int(port)))
@@ -397,10 +395,8 @@ print("ended", flush=True)
     ],
     ids=["a frame of 600 MB", "a million changes of mind"],
 )
-def test_what_a_stranger_sends_to_the_publisher_is_bounded(
-    publisher: Publisher, flood: str
-) -> None:
-    growth, slowest_s = wait_for_flood(publisher, STRANGER.format(flood=flood), until="ended")
+def test_what_a_peer_sends_to_the_publisher_is_bounded(publisher: Publisher, flood: str) -> None:
+    growth, slowest_s = wait_for_flood(publisher, HOSTILE_PEER.format(flood=flood), until="ended")
     assert growth < 30e6
     assert slowest_s < 1.0
 
@@ -428,9 +424,9 @@ def test_both_unix_stamps_follow_a_clock_that_is_set(
 
 
 def test_a_publisher_of_another_version_is_an_error_and_not_silence(
-    stranger: tuple[zmq.Socket[bytes], str],
+    foreign_publisher: tuple[zmq.Socket[bytes], str],
 ) -> None:
-    socket, endpoint = stranger
+    socket, endpoint = foreign_publisher
     with Subscriber(endpoint, timeout_s=60) as poses:
         until_received(lambda: socket.send(encoded().replace(b"pose.v2", b"pose.v1")), poses)
         with pytest.raises(VersionError, match="update"):
