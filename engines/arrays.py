@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Container, Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -30,6 +30,15 @@ _HEADER = re.compile(
     r"\{\s*'descr': *'([<>|=]?)([a-zA-Z])(\d{0,9})', *'fortran_order': *(True|False), *"
     r"'shape': *\(([\dL, ]*)\),? *\}\s*"
 )
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """What an array is read from: a file, or a member of an archive."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes; none at the end."""
+        ...
 
 
 def read_npz(
@@ -124,7 +133,7 @@ def _read_members(
     return arrays
 
 
-def _read_array(stream: IO[bytes], name: str, size: int) -> np.ndarray:
+def _read_array(stream: Reader, name: str, size: int) -> np.ndarray:
     """One array from a member of `size` bytes (NumPy's format .npy, versions 1 and 2)."""
     dtype, order, shape, header_size = _read_header(stream, name)
     if math.prod(shape) * dtype.itemsize != size - header_size:
@@ -144,7 +153,7 @@ def _read_array(stream: IO[bytes], name: str, size: int) -> np.ndarray:
     return flat.reshape(shape, order="F" if order == "F" else "C")
 
 
-def _read_header(stream: IO[bytes], name: str) -> tuple[np.dtype, str, tuple[int, ...], int]:
+def _read_header(stream: Reader, name: str) -> tuple[np.dtype, str, tuple[int, ...], int]:
     """Type, order, shape, and how many bytes the header has."""
     start = stream.read(8)
     if start[:6] != b"\x93NUMPY" or start[6:] not in (b"\1\0", b"\2\0"):

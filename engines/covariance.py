@@ -22,7 +22,7 @@ _FLOOR = 1e-12  # (1 micrometre)^2: a covariance of zero still contains its own 
 
 def std_from_cov(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B"]:
     """The standard deviation per axis, sqrt(trace / 3), metres."""
-    return np.sqrt(np.trace(cov, axis1=-2, axis2=-1) / 3)
+    return np.asarray(np.sqrt(np.trace(cov, axis1=-2, axis2=-1) / 3))
 
 
 def six_from_cov(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 6"]:

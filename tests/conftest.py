@@ -1,7 +1,5 @@
 """What all tests share: shapes are checked at run time, and what takes long is made once."""
 
-import os
-
 import numpy as np
 import pytest
 from jaxtyping import install_import_hook
@@ -19,8 +17,8 @@ def checked_modules() -> list[str]:
     return [name for name in names if not name.endswith("__init__") and ".kernels." not in name]
 
 
-if os.environ.get("CHECK_SHAPES"):  # before the first import of a module that is checked
-    install_import_hook(checked_modules(), f"{tests.support.typecheck.__name__}.checked")
+# Before the first import of a module that is checked.
+install_import_hook(checked_modules(), f"{tests.support.typecheck.__name__}.checked")
 
 from engines.body import BodyModel  # noqa: E402
 

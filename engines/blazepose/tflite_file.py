@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Integer, UInt8
 
 from engines.blazepose.flatbuffer import FlatbufferError, Table
 
@@ -78,9 +78,9 @@ _INDEX_VECTORS = {1: "<i4", 2: "<u2", 3: "u1"}
 class SparseLayout:
     """Rows of the last axis, compressed; all other axes are dense."""
 
-    segments: Int[np.ndarray, "R"]
+    segments: Integer[np.ndarray, "R"]
     """Where each row's columns start, and the end of the last."""
-    columns: Int[np.ndarray, "N"]
+    columns: Integer[np.ndarray, "N"]
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _sparse_layout(sparsity: Table, name: str, rank: int) -> SparseLayout:
     return SparseLayout(segments, columns)
 
 
-def _index_vector(kind: int, table: Table | None) -> Int[np.ndarray, "N"]:
+def _index_vector(kind: int, table: Table | None) -> Integer[np.ndarray, "N"]:
     if table is None or kind not in _INDEX_VECTORS:
         raise FlatbufferError("a sparse constant has no index")
     return table.numbers(0, _INDEX_VECTORS[kind])

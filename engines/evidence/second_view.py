@@ -39,14 +39,14 @@ class SecondView:
     extrapolation and does not count.
     """
 
-    points: Float[np.ndarray, "33 2"]
-    """BlazePose's landmarks in the second image, px."""
-    visibility: Float[np.ndarray, "33"]
-    """Probability that each is visible, 0 to 1."""
+    points: Float[np.ndarray, "_ _"]
+    """(33, 2) BlazePose's landmarks in the second image, px."""
+    visibility: Float[np.ndarray, "_"]
+    """(33,) Probability that each is visible, 0 to 1."""
     intrinsics: Intrinsics
     """The second camera's."""
-    T_cam2_cam1: Float[np.ndarray, "4 4"]
-    """Rigid: x_cam2 = T x_cam1, metres. `cam1` is the camera of the hypotheses."""
+    T_cam2_cam1: Float[np.ndarray, "_ _"]
+    """(4, 4) Rigid: x_cam2 = T x_cam1, metres. `cam1` is the camera of the hypotheses."""
     scale: float = SCALE
     """Laplace scale b over the person's size, the diagonal of the box around limb landmarks."""
 

@@ -7,7 +7,7 @@ pixel coordinates of that image.
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Real, UInt8
 
 from engines.types import PARENTS
 from realtime.view.scene import Scene, ViewConfig, ViewFrame, through_lens
@@ -30,7 +30,7 @@ def bgr(rgb: Float[np.ndarray, "3"]) -> Bgr:
     return b, g, r
 
 
-def fixed_point(points: Float[np.ndarray, "*n 2"], size: int = 1 << 14) -> np.ndarray:
+def fixed_point(points: Real[np.ndarray, "*n 2"], size: int = 1 << 14) -> np.ndarray:
     """Convert pixel coordinates to OpenCV's fixed-point integers.
 
     OpenCV puts integers at pixel centres, our coordinates at pixel corners.

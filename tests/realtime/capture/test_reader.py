@@ -168,10 +168,11 @@ def test_leaving_early_ends_the_thread_and_closes_the_source():
     assert not capture_threads()
 
 
-class FakeClock:
+class FakeClock(threading.Event):
     """A clock that advances only during waits."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.now_ns = 5_000_000_000
 
     def monotonic_ns(self) -> int:

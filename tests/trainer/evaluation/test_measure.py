@@ -275,9 +275,10 @@ def test_the_same_hypothesis_fills_both_columns() -> None:
     near = truth.clone()
     near[:, 0, 0] += 0.12
     joints = torch.stack([truth + torch.randn(1, 12, 3), 2 * truth, near, near, near], 1)
+    visible = torch.zeros(1, 12, dtype=torch.bool)
     nothing = torch.zeros(1)
     predictions = Predictions(
-        joints, truth, joints[..., :2], truth[..., :2], joints, truth, nothing, nothing, nothing
+        joints, truth, joints[..., :2], truth[..., :2], joints, truth, visible, nothing, nothing
     )
     values = accuracy(predictions, MeasureConfig(hypotheses=5))
     assert values["pa_best_5"] == pytest.approx(0, abs=1e-3)
