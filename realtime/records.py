@@ -71,9 +71,9 @@ def fill_record(record: np.ndarray, estimate: Estimate) -> None:
     if estimate.person is None:
         return
     for name, take in of_person:
-        value = np.asarray(take(estimate.person))
+        value = take(estimate.person)
         # Assignment would repeat a single hypothesis K times without a word.
-        assert value.shape == record[name].shape, f"{name}: {value.shape}, {record[name].shape}"
+        assert np.shape(value) == record.dtype[name].shape, f"{name}: {np.shape(value)}"
         record[name] = value
 
 
@@ -165,10 +165,11 @@ class Records:
         dtype, offset = self.dtype.fields[name][:2]
         values = np.empty(count, dtype)
         rows = values.reshape(count, -1).view(np.uint8)
-        for i, row in enumerate(rows, start):
-            self.file.seek(self.start + i * self.dtype.itemsize + offset)
-            if self.file.readinto(row.data) != len(row):  # pyright: ignore[reportAttributeAccessIssue]
+        at = self.start + start * self.dtype.itemsize + offset
+        for row in rows:
+            if _read_at(self.file, row.data, at) != len(row):
                 raise OSError(errno.EIO, "the scratch file has become shorter")
+            at += self.dtype.itemsize
         return rows.astype(bool).reshape(count) if dtype == np.bool_ else values
 
     def write_npz(self, file: BinaryIO, meta: Mapping[str, Any]) -> None:
@@ -258,6 +259,14 @@ def _read_header(path: Path, line: bytes) -> tuple[int, dict[str, Any]]:
         f"partial: the header of '{path}' is damaged, and its frames cannot be told apart without "
         "it; restore the file."
     )
+
+
+def _read_at(file: BinaryIO, buffer: memoryview, offset: int) -> int:
+    """Fill a buffer from an unbuffered file; how many bytes came."""
+    if hasattr(os, "preadv"):
+        return os.preadv(file.fileno(), [buffer], offset)
+    file.seek(offset)
+    return file.readinto(buffer)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _flag(name: str) -> int:

@@ -84,6 +84,8 @@ class Publisher:
         self.stalls = 0
         """How often a subscriber's queue was found full. From then until it reads again, messages
         are left out for it; its own `Subscriber.lost` tells how many."""
+        self.resets = 0
+        """How often all connections were closed because of too many subscriptions."""
         self._thread: int | None = None
         self._topics: set[bytes] = set()
         self._open(endpoint)
@@ -144,10 +146,14 @@ class Publisher:
             else:
                 self._topics.discard(frame[1:])
         if max(heard, len(self._topics)) > MAX_SUBSCRIPTIONS:
-            log.warning(
-                "More than %d topics were subscribed to on %s; all subscribers have to connect "
-                "again", MAX_SUBSCRIPTIONS, self.endpoint,
-            )  # fmt: skip
+            if self.resets == 0:  # once: it can be made to happen with every message
+                log.warning(
+                    "More than %d topics were subscribed to on %s; all subscribers have to connect "
+                    "again",
+                    MAX_SUBSCRIPTIONS,
+                    self.endpoint,
+                )
+            self.resets += 1
             self._topics.clear()
             self._context.destroy(linger=0)
             self._bind_again()
