@@ -179,9 +179,9 @@ class PosedBody:
 
 def joints_only(
     model: BodyModel,
-    rotvec: Float[np.ndarray, "*B 24 3"],
-    betas: Float[np.ndarray, "*B 10"],
-    transl: Float[np.ndarray, "*B 3"],
+    rotvec: Float[np.ndarray, "*#B 24 3"],
+    betas: Float[np.ndarray, "*#B 10"],
+    transl: Float[np.ndarray, "*#B 3"],
 ) -> Float[np.ndarray, "*B 24 3"]:
     """The joints of posed bodies, without their meshes; equal to `PosedBody.joints`.
 

@@ -91,7 +91,7 @@ def geodesic_angle(
     a: Float[np.ndarray, "*B 3 3"], b: Float[np.ndarray, "*B 3 3"]
 ) -> Float[np.ndarray, "*B"]:
     """The angle of the rotation that takes `a` to `b`, radians in [0, pi]."""
-    return np.linalg.norm(log_so3(np.swapaxes(a, -1, -2) @ b), axis=-1)
+    return np.asarray(np.linalg.norm(log_so3(np.swapaxes(a, -1, -2) @ b), axis=-1))
 
 
 def interpolate(

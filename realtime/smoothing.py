@@ -112,7 +112,7 @@ class _State:
 def _gain(cutoff_hz: float | np.ndarray, dt: float) -> np.ndarray:
     """Return the share of a step that a first-order low-pass filter takes in `dt` seconds."""
     r = 2 * np.pi * np.asarray(cutoff_hz) * dt
-    return r / (1 + r)
+    return np.asarray(r / (1 + r))
 
 
 def _rotations(best: Body) -> Float[np.ndarray, "24 3 3"]:

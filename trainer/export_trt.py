@@ -1,8 +1,7 @@
-"""Build TensorRT plans for the networks, check each against ONNX Runtime, and keep them in
-`engines/built/`.
+"""Build TensorRT plans, check each against ONNX Runtime, and keep them in `engines/built/`.
 
-    python -m trainer.export_trt                        # landmarker, detector and flow, float32,
-    100 hypotheses python -m trainer.export_trt --precision fp16 --hypotheses 64
+    python -m trainer.export_trt                        # all three networks, 100 hypotheses
+    python -m trainer.export_trt --precision fp16 --hypotheses 64
     python -m trainer.export_trt --onnx some.onnx       # one network
 
 Every shape is fixed in the graph before it is built, and every network is strongly typed: the types
@@ -11,19 +10,19 @@ float16 is written into the graph by `trainer.export.float16`. NOT YET RUN ON HA
 `engines.backends.tensorrt_engine`.
 """
 
-import argparse
-import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
 from engines.backends.engine import Engine, Shapes, open_dimension, open_engine, why_unavailable
-from engines.backends.plans import BUILT, PRECISIONS, Manifest, file_sha256, plan_path, write_plan
+from engines.backends.plans import BUILT, Manifest, file_sha256, plan_path, write_plan
 from engines.errors import PenumbraError
+from trainer.command import start
 from trainer.export.float16 import halve
 from trainer.runs.git import git
 
@@ -35,19 +34,30 @@ is not kept.
 WORKSPACE_BYTES = 1 << 30
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Build what the command line asks for. Returns the exit status."""
-    options = _parse(arguments)
-    try:
-        refusal = why_unavailable("tensorrt")
-        if refusal:
-            raise PenumbraError(refusal)
-        for model in [options.onnx] if options.onnx else default_models():
-            export(model, options.precision, options.hypotheses)
-    except PenumbraError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+@dataclass(frozen=True)
+class PlanConfig:
+    """Which plans to build."""
+
+    precision: Literal["fp32", "fp16"] = "fp32"
+    hypotheses: int = 100
+    """K, fixed in the flow's plan."""
+    onnx: Path | None = None
+    """Build this one file instead of the three networks."""
+
+
+def main(config: PlanConfig) -> None:
+    """Build, check and keep the plans.
+
+    Raises:
+        PenumbraError: TensorRT is not there, or a plan cannot be built or computes something else.
+    """
+    if config.hypotheses < 1:
+        raise PenumbraError(f"hypotheses: must be at least 1, not {config.hypotheses}.")
+    refusal = why_unavailable("tensorrt")
+    if refusal:
+        raise PenumbraError(refusal)
+    for model in [config.onnx] if config.onnx else default_models():
+        export(model, config.precision, config.hypotheses)
 
 
 def export(model: Path, precision: str, hypotheses: int, folder: Path = BUILT) -> Path:
@@ -74,7 +84,7 @@ def export(model: Path, precision: str, hypotheses: int, folder: Path = BUILT) -
     worst = max(error.values())
     if not worst <= TOLERANCE[precision]:  # Also where it is NaN.
         raise PenumbraError(
-            f"--precision: the {precision} plan of {model.name} is off by {worst:.1e}; nothing is "
+            f"precision: the {precision} plan of {model.name} is off by {worst:.1e}; nothing is "
             "kept."
         )
     machine = this_machine()
@@ -218,20 +228,5 @@ def load(model: Path) -> onnx.ModelProto:
     return proto
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m trainer.export_trt", description="Build TensorRT plans."
-    )
-    parser.add_argument("--precision", choices=sorted(PRECISIONS, reverse=True), default="fp32")
-    parser.add_argument("--hypotheses", type=int, default=100, help="K, fixed in the flow's plan")
-    parser.add_argument(
-        "--onnx", type=Path, help="build this one file instead of the three networks"
-    )
-    options = parser.parse_args(arguments)
-    if options.hypotheses < 1:
-        parser.error("--hypotheses must be at least 1")
-    return options
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main, PlanConfig)

@@ -3,6 +3,7 @@
 Needs SciPy. Evidence from them: `engines.evidence.contact`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, runtime_checkable
@@ -48,7 +49,10 @@ class Plane:
             raise PenumbraError(f"offset: must be a finite number of metres, not {self.offset}.")
 
     @staticmethod
-    def through(point: Float[np.ndarray, "3"], normal: Float[np.ndarray, "3"]) -> "Plane":
+    def through(
+        point: Sequence[float] | Float[np.ndarray, "3"],
+        normal: Sequence[float] | Float[np.ndarray, "3"],
+    ) -> "Plane":
         """The plane through a point; the normal may have any length but zero."""
         length = float(np.linalg.norm(normal))
         if not (np.isfinite(length) and length > 0):

@@ -31,6 +31,7 @@ from engines.errors import PenumbraError
 from tests.support.fake_tensorrt import GPU, Fakes
 from tests.support.small_graphs import SHAPES, conv_net, dense_net, fill
 from trainer import export_trt
+from trainer.command import start
 from trainer.export.float16 import halve
 
 MACHINE = Machine("10.16.1.11", 89, GPU)
@@ -223,7 +224,9 @@ def test_export_without_tensorrt_is_one_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engines.backends.engine.find_spec", lambda name: None)
-    assert export_trt.main([]) == 2
+    with pytest.raises(SystemExit) as stop:
+        start(export_trt.main, export_trt.PlanConfig, [])
+    assert stop.value.code == 2
     said = capsys.readouterr().err
     assert (
         said.count("\n") == 1
@@ -236,7 +239,9 @@ def test_export_of_what_is_not_onnx_is_one_sentence(
 ) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"this is no model")
     for name in ("bad.onnx", "absent.onnx"):
-        assert export_trt.main(["--onnx", str(tmp_path / name)]) == 2
+        with pytest.raises(SystemExit) as stop:
+            start(export_trt.main, export_trt.PlanConfig, ["--onnx", str(tmp_path / name)])
+        assert stop.value.code == 2
         assert f"{name} is not a readable ONNX file" in capsys.readouterr().err
 
 

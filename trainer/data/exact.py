@@ -8,7 +8,7 @@ No network's errors blur it, and none of its guesses at depth and at what is occ
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 
 from engines.body import BodyModel
 from engines.types import NUM_JOINTS, PARENTS
@@ -57,7 +57,7 @@ def exact(records: RawRecords, body: BodyModel) -> RawRecords:
 def _upright(
     px: Float[np.ndarray, "N 24 2"],
     visible: Bool[np.ndarray, "N 24"],
-    side: Float[np.ndarray, "N"],
+    side: Real[np.ndarray, "N"],
     body: BodyModel,
 ) -> Float[np.ndarray, "N 24 2"]:
     """Joints of the mean body in the T-pose, px: the least foreshortened visible bone gives its

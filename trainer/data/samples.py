@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from engines.arrays import read_npz
@@ -65,7 +65,7 @@ def landmark_record(
     found: Landmarks,
     focal: float,
     size: tuple[int, int],
-    window: Float[np.ndarray, "4"],
+    window: Real[np.ndarray, "4"],
     crop_from_image: Float[np.ndarray, "2 3"],
 ) -> dict[str, np.ndarray]:
     """Return the fields of a stored record that are not labels.

@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from tqdm import tqdm
 
-from engines.blazepose.landmarker import Landmarker
 from engines.blazepose.models import MIN_SCORE
 from engines.blazepose.roi import MARGIN
+from engines.blazepose.tracker import FindLandmarks
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.types import Landmarks, Roi
@@ -66,7 +66,7 @@ class DetectedPeople:
 
 
 def detect_people(
-    people: People, landmarker: Landmarker, body: BodyModel | None = None
+    people: People, landmarker: FindLandmarks, body: BodyModel | None = None
 ) -> DetectedPeople:
     """Run the landmark network on every person whose pose and shape are known.
 
@@ -115,7 +115,7 @@ def detect_in_box(
     image: UInt8[np.ndarray, "h w 3"],
     center: Float[np.ndarray, "2"],
     side: float,
-    landmarker: Landmarker,
+    landmarker: FindLandmarks,
 ) -> Landmarks:
     """Detect the person in a box (px) twice, the second time in the region that the first suggests.
 

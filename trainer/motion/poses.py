@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from engines.arrays import read_npz
 from engines.errors import PenumbraError
@@ -24,7 +24,7 @@ class Poses:
     transl: Float[np.ndarray, "N 3"]
     """Metres."""
     clip: Int[np.ndarray, "N"]
-    split: Int[np.ndarray, "N"]
+    split: Integer[np.ndarray, "N"]
     """Index into `SPLITS`."""
     clip_names: np.ndarray
     """(C,)"""

@@ -66,8 +66,10 @@ class Rendering:
     """One image and the body part that each pixel shows."""
 
     image: UInt8[np.ndarray, "h w 3"]
-    part: UInt8[np.ndarray, "h w"]
-    """SMPL joint of the visible body part, `NO_BODY` elsewhere, occluders included."""
+    part: UInt8[np.ndarray, "H W"]
+    """SMPL joint of the visible body part, `NO_BODY` elsewhere, occluders included; at a higher
+    resolution than the image.
+    """
 
 
 def render_body(
