@@ -8,7 +8,7 @@ no torch; nothing here is needed at run time.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 from scipy import stats
 
 from calib.dataset import CalibrationDataset
@@ -120,7 +120,7 @@ def spearman_within_joint(
     return np.array([spearman(e, u) for e, u in columns])
 
 
-def spearman(a: Float[np.ndarray, "N"], b: Float[np.ndarray, "N"]) -> float:
+def spearman(a: Real[np.ndarray, "N"], b: Real[np.ndarray, "N"]) -> float:
     """Spearman's rank correlation; NaN for fewer than three values or a constant side."""
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")

@@ -95,7 +95,7 @@ def test_the_program_takes_these_options(command: str, monkeypatch: pytest.Monke
 def test_the_examples_run_and_print_numbers(
     code: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    message = decode(encode_estimate(make_estimate(), INFO, STAMP))
+    message = decode(encode_estimate(make_estimate(count=20), INFO, STAMP))
     monkeypatch.setattr("realtime.subscriber.Subscriber", lambda: nullcontext([message]))
     exec(code, {})
     printed = capsys.readouterr().out

@@ -14,6 +14,7 @@ from engines.backends.engine import open_engine
 from engines.blazepose.landmarker import SIDE as CROP
 from engines.blazepose.landmarker import Landmarker
 from engines.blazepose.models import MIN_SCORE, landmarker_model
+from engines.blazepose.tracker import FindLandmarks
 from engines.body import BodyModel
 from engines.types import Landmarks, Roi
 from trainer.data.samples import landmark_record
@@ -28,7 +29,7 @@ class SampleRenderer:
     """Turns scenes into samples; opened once in a process."""
 
     renderer: SceneRenderer
-    landmarker: Landmarker
+    landmarker: FindLandmarks
 
     @classmethod
     def open(cls, body: BodyModel) -> "SampleRenderer":
