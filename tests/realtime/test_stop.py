@@ -19,6 +19,8 @@ from tests.support.paths import ROOT
 from tests.support.run_demo import QUIET, frames_in, images_in, start, start_demo
 from tests.support.videos import jpeg
 
+pytestmark = pytest.mark.slow  # every test starts the program, most of them twice
+
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 ENDLESS = """
@@ -84,7 +86,6 @@ def test_a_closing_terminal_sends_its_signal_several_times(tmp_path: Path) -> No
     assert frames_in(tmp_path / "walk.npz") > 0
 
 
-@pytest.mark.slow
 def test_a_signal_at_any_moment_leaves_whole_files_or_none(tmp_path: Path) -> None:
     """From the first import to the last file, which take some two seconds on a quiet machine."""
     rng = random.Random(0)
@@ -107,7 +108,6 @@ def test_a_signal_at_any_moment_leaves_whole_files_or_none(tmp_path: Path) -> No
         assert process.returncode != 0 or frames_in(folder / "walk.npz") == 8
 
 
-@pytest.mark.slow
 def test_imports_are_no_place_for_tracebacks() -> None:
     for trial in range(8):
         process = start_demo("--max-frames", 1)
@@ -131,7 +131,6 @@ def test_a_second_signal_ends_at_once_and_tells_what_is_left() -> None:
     assert process.returncode == 130 and said == "unfinished\nstopped\n"
 
 
-@pytest.mark.slow
 def test_a_second_signal_loses_no_frame(tmp_path: Path) -> None:
     """The process is stopped by a debugger's signal between two others, as a slow disk would do."""
     out = tmp_path / "walk.npz"

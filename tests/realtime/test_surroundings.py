@@ -19,6 +19,8 @@ from tests.support.run_demo import (
     start_demo,
 )
 
+pytestmark = pytest.mark.slow  # every test starts the program, most of them twice
+
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
 HOSTILE = "walk\x1b]0;owned\x07\x1b[2J\nrun_demo.py: all is well\u202e\x9b"
 """A name that would steer the terminal, and fake a line."""

@@ -112,6 +112,7 @@ def test_show_never_waits_and_counts_skipped_frames() -> None:
     assert viewer._take() is None
 
 
+@pytest.mark.slow
 def test_window_opens_draws_and_closes(display: str) -> None:
     environment = {**os.environ, "DISPLAY": display, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", OPEN_AND_CLOSE]
@@ -120,6 +121,7 @@ def test_window_opens_draws_and_closes(display: str) -> None:
     assert "drawn" in child.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", ["Escape", "alt+F4"])  # openbox closes a window at alt+F4
 def test_the_user_closes_the_window_while_it_draws(display: str, keys: str) -> None:
     for program in ("xdotool", "openbox"):

@@ -106,6 +106,7 @@ def test_an_honest_flow_covers_nine_tenths_and_its_entropy_is_its_nll(
     assert number(scores.best_pa) < number(scores.mean_pa) < number(scores.estimate_pa) + 5
 
 
+@pytest.mark.slow
 def test_scores_do_not_depend_on_the_chunk_and_repeat(sample: Batch, body: BodyModel) -> None:
     method, informed = informed_method(
         sample, 0.02, body

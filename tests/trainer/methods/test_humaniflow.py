@@ -74,6 +74,7 @@ def test_a_sample_of_the_tree_has_the_density_that_log_prob_gives_it(body: BodyM
     assert (flow.log_prob(context, elsewhere) - log_q).abs().min() > 1e-3
 
 
+@pytest.mark.slow
 def test_volume_of_the_tree_matches_autograd(body: BodyModel) -> None:
     flow, context = tree_and_context(body, 1)
     z = noise(humaniflow.DIM, seed=2)
