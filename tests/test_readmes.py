@@ -70,6 +70,7 @@ def test_every_command_is_run_somewhere_or_says_what_it_needs(
     assert all((ROOT / file).is_file() for file in runners)
 
 
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 @pytest.mark.parametrize("command", PROGRAMS)
 def test_the_program_takes_these_options(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     words = [word for word in shlex.split(command) if not re.match(r"\w+=", word)][1:]

@@ -30,7 +30,10 @@ def can_mount() -> bool:
         return False
 
 
-pytestmark = pytest.mark.skipif(not can_mount(), reason="needs mount namespaces")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not can_mount(), reason="needs mount namespaces"),
+]
 
 
 class SmallDisk:
