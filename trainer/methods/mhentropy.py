@@ -94,7 +94,8 @@ class MHEntropy(Method):
         losses["negative_entropy"] = negative_entropy(log_q[:, 1:]).mean()
         losses["visible"] = visibility_loss(context.visible_logits, batch.visible).mean()
         kl = loss_2d + config.entropy * losses["negative_entropy"]
-        visible = config.visible * losses["visible"] if supervision is None else 0.0
+        # A weight of zero, not a missing term: distributed training wants every output in the loss.
+        visible = (config.visible if supervision is None else 0.0) * losses["visible"]
 
         if (supervision or self.supervision) == "2d-vis":
             losses["center"] = self._center_2d(batch, bodies, joints)
