@@ -138,7 +138,7 @@ class PosedBody:
 
     shaped: ShapedBody
     rotations: Float[np.ndarray, "*B 24 3 3"]
-    """Of each joint relative to its parent; of the root relative to the caller's frame."""
+    """Rotation of each joint relative to its parent, of the root relative to the caller's frame."""
     T_cam_bone: Float[np.ndarray, "*B 24 4 4"]
     """From each bone's frame to the caller's.
 

@@ -60,9 +60,9 @@ class FrameScore:
 
     visible: Bool[np.ndarray, "L"]
     center_error: Float[np.ndarray, "L"]
-    """Of the best estimate, metres."""
+    """Error of the best estimate, metres."""
     best_error: Float[np.ndarray, "L"]
-    """Of the hypothesis that is best on average, metres."""
+    """Error of the hypothesis that is best on average, metres."""
     std: Float[np.ndarray, "L"]
     """Predicted standard deviation, metres."""
     inside: Bool[np.ndarray, "L"]

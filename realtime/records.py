@@ -28,7 +28,7 @@ from realtime.stream.message import HypothesesMessage, PersonMessage, PoseMessag
 FORMAT = 3
 MAGIC = b"PENUMBRA RECORDS %d\n" % FORMAT
 MAX_HEADER_BYTES = 1 << 20
-"""Of the JSON line; reading one takes less than 64 MB."""
+"""Longest JSON line; reading one takes less than 64 MB."""
 MAX_K = 100_000
 """Hypotheses in a record, which is then 30 MB long."""
 CHUNK_BYTES = 8 << 20

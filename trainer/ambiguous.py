@@ -33,13 +33,13 @@ class AmbiguousConfig:
     out: Path | None = None
     """`runs/ambiguous`, or `runs/clear`, when None."""
     split: Split = "test"
-    """Of subjects; `val` makes the set that calibrations are fitted on."""
+    """Split of the subjects; `val` makes the set that calibrations are fitted on."""
     shards: int = 4
-    """Of 500 images."""
+    """Number of shards, 500 images each."""
     processes: int = 2
     seed: int = 2023
     body: Path | None = None
-    """Of `engines.convert_smpl`; the default body when None."""
+    """Body file of `engines.convert_smpl`; the default body when None."""
     clear: bool = False
     """Make the same without crops and occluders, as H36M beside ambiguous H36M."""
 

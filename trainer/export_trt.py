@@ -183,7 +183,7 @@ def compare(engine: Engine, reference: Engine) -> dict[str, float]:
     for name, array in engine.inputs.items():
         array[...] = (
             rng.random(array.shape) if array.ndim == 4 else rng.standard_normal(array.shape)
-        )  # Pictures: 0..1.
+        )  # Images: 0..1.
         reference.inputs[name][...] = array
     engine.run()
     reference.run()

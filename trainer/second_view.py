@@ -53,7 +53,7 @@ class SecondViewConfig:
     every: int = 4
     """Score one instant in so many; all frames are read, because the landmark network tracks."""
     scale: float = SCALE
-    """Of the second view's Laplace distribution, share of the person's size."""
+    """Scale of the second view's Laplace distribution, share of the person's size."""
     min_effective: float = 10.0
     """Temper the evidence until so many hypotheses are left in effect; 1 takes it at its word."""
     triangulation: TriangulationConfig = field(default_factory=TriangulationConfig)

@@ -20,7 +20,7 @@ MAX_PARTS = 8192
 MAX_CONNECTIONS = 64
 MAX_RANK = 4
 MAX_SIZE = 2**24
-"""Of one axis."""
+"""Largest size of one axis."""
 FLOAT32, FLOAT16, INT32 = 0, 1, 2
 SAME_PADDING = 0
 

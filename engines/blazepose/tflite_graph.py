@@ -18,7 +18,7 @@ from engines.blazepose.tflite_file import FLOAT16, FLOAT32, INT32, Operator, Ten
 
 OPSET = 17
 MAX_CONSTANT_BYTES = 128 * 2**20
-"""Of all decoded constants together; BlazePose's networks have 13 MB."""
+"""Largest size of all decoded constants together; BlazePose's networks have 13 MB."""
 TO_CHANNELS_FIRST = (0, 3, 1, 2)
 TO_CHANNELS_LAST = (0, 2, 3, 1)
 _ACTIVATIONS = {0: None, 1: "Relu", 3: "Relu6"}

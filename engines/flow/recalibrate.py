@@ -56,7 +56,7 @@ class Calibrated(NamedTuple):
 
     posed: PosedHypotheses
     cov: Float[np.ndarray, "24 3 3"]
-    """Of the joints, the common distance removed, camera frame, square metres."""
+    """Joint covariances, the common distance removed, camera frame, square metres."""
     distance_std: float
     """Standard deviation of the person's distance along the ray, metres."""
 
@@ -235,7 +235,7 @@ class _Coordinates:
 
     omega: Float[np.ndarray, "D K"]
     distance: Float[np.ndarray, "K"]
-    """Of the pelvis along the ray, metres."""
+    """Distance of the pelvis along the ray, metres."""
     across: Float[np.ndarray, "3 3"]
     """Projection across the ray."""
 

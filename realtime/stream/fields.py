@@ -43,7 +43,7 @@ class Field:
     shape: str = ""
     """Sizes; K is the number of hypotheses, n any number."""
     dtype: str = ""
-    """Of an array, "<f4" or "|u1"."""
+    """Element type of an array, "<f4" or "|u1"."""
     stored: Stored | None = None
     """None: the archive leaves it out."""
     nested: type | None = None

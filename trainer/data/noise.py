@@ -14,12 +14,12 @@ class NoiseConfig:
     """Standard deviations added to the features."""
 
     points: float = 0.006
-    """Of half the person's size."""
+    """Share of half the person's size."""
     depth: float = 0.025
     world: float = 0.008
     """Metres."""
     confidence: float = 0.05
-    """Of visibility and presence, in [-1, 1]."""
+    """Visibility and presence, in [-1, 1]."""
 
 
 def with_noise(features: Tensor, config: NoiseConfig, rng: StepRng) -> Tensor:

@@ -39,7 +39,7 @@ class ShardConfig:
     processes: int = 2
     seed: int = 0
     body: Path | None = None
-    """Of `engines.convert_smpl`; the default body when None."""
+    """Body file of `engines.convert_smpl`; the default body when None."""
     scene: SceneConfig = field(default_factory=SceneConfig)
 
 

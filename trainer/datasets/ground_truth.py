@@ -35,8 +35,8 @@ from trainer.datasets.people import People
 from trainer.render.scenes import CROPS, WHOLE
 
 CONFIDENT = 0.6
-"""Of a keypoint that counts as visible, as in HuManiFlow's evaluation on 3DPW (Sengupta et al.,
-2023)."""
+"""Confidence of a keypoint that counts as visible, as in HuManiFlow's evaluation on 3DPW (Sengupta
+et al., 2023)."""
 PelvisSource = Literal["given", "keypoints", "box"]
 _BODY_IN_BOX = 1.2
 """Side of a dataset's box in terms of the extent of the joints in it."""
@@ -74,7 +74,7 @@ class GroundTruth:
 
     people: People
     joints: Float[np.ndarray, "N 24 3"]
-    """Of the labels on the body: camera axes, metres, the pelvis at the origin."""
+    """Joints of the labels on the body: camera axes, metres, the pelvis at the origin."""
     own_joints: Float[np.ndarray, "N 24 3"]
     """The same as the dataset has them; NaN for people of whom one is missing, and for all on the
     default body."""

@@ -65,7 +65,7 @@ class People:
     joints_cam: Float[np.ndarray, "N J 3"] | None = None
     """The dataset's own 3D joints, axes of the camera frame, metres."""
     joint_names: tuple[str, ...] = ()
-    """Of these J joints."""
+    """Names of these J joints."""
     placed: bool = False
     """Whether `joints_cam` has its origin at the camera, so that more than differences of joints
     means something."""

@@ -34,13 +34,13 @@ class Scores:
     entropy: float | None
     """Mean negative log density of the method's own samples, nats; None where it has no density."""
     estimate_mpjpe: float | None
-    """Of the best estimate, pelvises together."""
+    """Error of the best estimate, pelvises together."""
     estimate_pa: float | None
-    """Of the best estimate, after Procrustes alignment."""
+    """Error of the best estimate, after Procrustes alignment."""
     mean_pa: float | None
-    """Of the mean of the hypotheses' joints, after Procrustes alignment."""
+    """Error of the mean of the hypotheses' joints, after Procrustes alignment."""
     best_pa: float | None
-    """Of the best of 100 hypotheses, after Procrustes alignment."""
+    """Error of the best of 100 hypotheses, after Procrustes alignment."""
     coverage_visible: float | None
     """Share of true visible joints inside their 90 % ellipsoid before calibration, the common
     distance removed."""

@@ -33,9 +33,9 @@ class TriangulationConfig:
     """Which landmarks make a reference."""
 
     min_visibility: float = 0.7
-    """Of a landmark, for its camera to count."""
+    """Smallest visibility of a landmark, for its camera to count."""
     max_reprojection_px: float = 40.0
-    """Of a triangulated joint in each camera that counts."""
+    """Largest reprojection error of a triangulated joint in each camera that counts."""
     min_joints: int = 5
     """An instant with fewer triangulated joints is left out."""
 

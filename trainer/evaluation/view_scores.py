@@ -46,7 +46,7 @@ class ViewScore:
     visible: Bool[np.ndarray, "n"]
     """Whether the flow calls the joint likelier visible than occluded."""
     pa_error: Float[np.ndarray, "n"]
-    """Of the best estimate, after Procrustes alignment."""
+    """Error of the best estimate, after Procrustes alignment."""
     pa_error_best: Float[np.ndarray, "n"]
     """The same of the hypothesis with the smallest mean."""
     pa_landmark_network: float

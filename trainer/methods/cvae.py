@@ -42,8 +42,8 @@ class CVAEConfig:
     samples: int = 2
     """Under `2d-vis`: bodies decoded from the latent's prior, beside its centre."""
     divergence: float = 1 / 24
-    """Of the divergence from the latent's prior. `Loss3DConfig` takes means over 24 joints, so 1/24
-    weighs nats as nats.
+    """Weight of the divergence from the latent's prior. `Loss3DConfig` takes means over 24 joints,
+    so 1/24 weighs nats as nats.
     """
     loss_2d: Loss2DConfig = field(default_factory=Loss2DConfig)
     loss_3d: Loss3DConfig = field(default_factory=Loss3DConfig)

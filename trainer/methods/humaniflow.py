@@ -262,7 +262,7 @@ class TreeFlow(nn.Module):
     def _log_volume(
         self, x: Float[Tensor, "23 M 3"], y: Float[Tensor, "23 M 3"]
     ) -> Float[Tensor, "23 M"]:
-        """Of standardised coordinates to rotations."""
+        """Log volume of the map from standardised coordinates to rotations."""
         stretch = self.std.log().sum(-1, keepdim=True)
         return stretch + so3.radial_tanh_log_det(x, self.radius) + so3.exp_log_det(y)
 

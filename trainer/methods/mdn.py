@@ -47,8 +47,8 @@ class MDNConfig:
     """Standard deviation of the components' random starts about the T-pose."""
     loss_2d: Loss2DConfig = field(default_factory=Loss2DConfig)
     concentration: float = 1.1
-    """Of the Dirichlet prior of the weights, which keeps components alive. The original's 2 allows
-    no weight above 1/3.
+    """Concentration of the Dirichlet prior of the weights, which keeps components alive. The
+    original's 2 allows no weight above 1/3.
     """
     center_loss_2d: float = 0.1
     """Under `3d`: of the 2D loss of the components' centres, besides the likelihood."""
@@ -162,7 +162,7 @@ class MDN(Method):
         return -torch.logsumexp(mixture.log_weights - torch.stack(nats).mean(0), -1).mean()
 
     def log_prob(self, batch: Batch) -> Float[Tensor, "B"]:
-        """Of the whole mixture."""
+        """Log density of the whole mixture."""
         return self.encode(batch).log_prob(batch.bodies())[:, 0]
 
     def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:

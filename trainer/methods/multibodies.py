@@ -41,9 +41,9 @@ class MultiBodiesConfig:
     """
     loss_2d: Loss2DConfig = field(default_factory=Loss2DConfig)
     loss_3d: Loss3DConfig = field(default_factory=Loss3DConfig)
-    """Of the best head and of head 0 each; `reprojection` is of all heads."""
+    """Loss of the best head and of head 0 each; `reprojection` is of all heads."""
     best: float = 1.0
-    """Of the best head beside head 0."""
+    """Weight of the best head beside head 0."""
     prior: float = 0.01
     """Under `3d`: of the pose and the shape prior of all heads."""
 

@@ -2,7 +2,7 @@ r"""ProHMR (Kolotouros et al., ICCV 2021): a conditional Glow over the 144 numbe
 in 6D.
 
 A layer, from noise to numbers, adds to every other number a function of the rest and of the
-picture, multiplies all of them by an invertible matrix, and scales and shifts each. Matrix and
+image, multiplies all of them by an invertible matrix, and scales and shifts each. Matrix and
 scales do not know the image and the coupling only adds, so
 
 $$\log|\det \partial x/\partial z| = \sum_\text{layers} \Big(\sum_i \log|U_{ii}| + \sum_i \log
@@ -57,7 +57,9 @@ class ProHMRConfig:
     samples: int = 1
     """Bodies drawn per image, besides the mode."""
     samples_2d: float = 0.1
-    """Of reprojection and prior of the drawn bodies, besides the mode's: the original's ratio."""
+    """Weight of reprojection and prior of the drawn bodies, besides the mode's: the original's
+    ratio.
+    """
     likelihood: float = 0.1
     """Under `3d`. In our units the original has 0.67 by its ratio to the 2D joints, 0.01 by that to
     the 3D ones.
@@ -67,8 +69,8 @@ class ProHMRConfig:
     volume.
     """
     orthonormal: float = 10.0
-    """Of the squared distance of the 6D columns' products from the identity: the original's ratio
-    to the likelihood.
+    """Weight of the squared distance of the 6D columns' products from the identity: the original's
+    ratio to the likelihood.
     """
 
 
@@ -118,7 +120,7 @@ class GlowLayer(nn.Module):
         self.shift = nn.Parameter(torch.zeros(ROT6D_DIM))
 
     def log_volume(self) -> Float[Tensor, ""]:
-        """Of `forward`, at every u and for every image; the coupling's is zero."""
+        """Log volume of `forward`, at every u and for every image; the coupling's is zero."""
         return self.log_diagonal.sum() + self.log_scale.sum()
 
     def forward(

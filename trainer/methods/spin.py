@@ -37,11 +37,11 @@ class FitConfig:
     """The fit in the loop."""
 
     steps: int = 8
-    """Of Adam, which sees joints only, no surface. The original takes a hundred, but keeps what it
-    found.
+    """Steps of Adam, which sees joints only, no surface. The original takes a hundred, but keeps
+    what it found.
     """
     rate: float = 0.02
-    """Of Adam: about how far a number moves in a step (radians, betas, camera)."""
+    """Learning rate of Adam: about how far a number moves in a step (radians, betas, camera)."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class SPINConfig:
 
     loss_2d: Loss2DConfig = field(default_factory=Loss2DConfig)
     loss_3d: Loss3DConfig = field(default_factory=Loss3DConfig)
-    """Of the distances to the true body, and to the fit."""
+    """Weights of the distances to the true body, and to the fit."""
     fit: FitConfig = field(default_factory=FitConfig)
     fit_weight_2d: float = 1.0
     """Under `2d-vis`: of the distance to the fit."""

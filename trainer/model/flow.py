@@ -56,7 +56,7 @@ class Context(NamedTuple):
 
 class Conditioner(nn.Module):
     """One linear layer from the encoder's vector to everything that the flow takes from the
-    picture.
+    image.
     """
 
     def __init__(self, config: FlowConfig, width: int) -> None:

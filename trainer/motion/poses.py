@@ -11,7 +11,7 @@ from engines.arrays import read_npz
 from engines.errors import PenumbraError
 
 Split = Literal["train", "val", "test"]
-"""Of subjects, who never cross."""
+"""Split of the subjects, none of whom is in two."""
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 

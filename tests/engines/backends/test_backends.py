@@ -21,7 +21,7 @@ from tests.support.small_graphs import SHAPES, conv_net, dense_net, fill, one_op
 
 CPU_BACKENDS = ("openvino", "torch")
 TOLERANCE = 2e-5
-"""Of an output's largest value: float32 sums in another order."""
+"""Share of an output's largest value: float32 sums in another order."""
 
 
 @pytest.fixture(autouse=True)

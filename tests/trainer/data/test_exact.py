@@ -75,7 +75,7 @@ def test_visible_joints_are_features(raw: RawRecords, body: BodyModel) -> None:
 def test_masked_landmarks_are_a_body_upright_about_the_visible_ones(
     raw: RawRecords, body: BodyModel
 ) -> None:
-    """Of a mean body in the T-pose, straight ahead, every masked landmark is guessed right."""
+    """Masked landmarks of a mean body in the T-pose, straight ahead, are all guessed right."""
     raw |= {"rotvec": np.zeros_like(raw["rotvec"]), "betas": np.zeros_like(raw["betas"])}
     raw["rotvec"][:, 0, 0] = np.pi  # the camera's y points down
     raw["pelvis"] = np.tile(

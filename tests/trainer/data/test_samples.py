@@ -18,7 +18,7 @@ from trainer.data.augment import AugmentConfig, RawRecords, joints_in_camera, mi
 from trainer.data.samples import Batch, encode
 
 INSIDE = slice(165, 198)
-"""Of the features."""
+"""Tolerance of the features."""
 
 
 def in_crop(records: RawRecords, body: BodyModel) -> np.ndarray:

@@ -35,7 +35,7 @@ def contains(
 
 
 class Moments(NamedTuple):
-    """Of each joint over hypotheses."""
+    """Mean and covariance of each joint over hypotheses."""
 
     mean: Float[Tensor, "B J 3"]
     cov: Float[Tensor, "B J 3 3"]
