@@ -93,7 +93,7 @@ def convert(path: Path) -> tuple[dict[str, np.ndarray], str]:
 def _array(value: Any, name: str, path: Path) -> np.ndarray:
     try:
         return to_array(value)
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise PenumbraError(
             f"{path}: holds a damaged array {name} ({error}); name an official SMPL file."
         ) from error

@@ -8,6 +8,7 @@ current Python, nor SciPy is needed. Every other name is refused before it is lo
 
 import math
 import re
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -123,14 +124,15 @@ def _array(shape: tuple[Any, ...], dtype: np.dtype, order: Any, data: Any) -> np
     return array.reshape(shape, order=order)
 
 
-class _StandIn(Placeholder):
+class _StandIn(Placeholder, ABC):
     """Takes the place of a foreign object: holds its state and does nothing with it."""
 
     def __init__(self, *_arguments: Any) -> None:
         """What the pickle passes to the class is dropped."""
 
+    @abstractmethod
     def to_array(self) -> np.ndarray:
-        raise NotImplementedError
+        """The array that the object stands for; a `PickleError` where its state makes none."""
 
     def part(self, name: str) -> np.ndarray:
         """An array of the state."""
@@ -151,14 +153,14 @@ class _Chumpy(_StandIn):
         values, chosen = self.part("a").ravel(), self.part("idxs")
         _check_indices(chosen, len(values))
         selected = values[chosen]
-        return selected.reshape(self.state.get("preferred_shape", selected.shape))
+        return _reshaped(selected, self.state.get("preferred_shape", selected.shape))
 
 
 class _SparseColumns(_StandIn):
     """A `scipy.sparse.csc_matrix`."""
 
     def to_array(self) -> np.ndarray:
-        column = _expanded(self.part("indptr"), len(self.part("indices")))
+        column = _expanded(self.part("indptr"), self.part("indices").size)
         return _dense(self.field("_shape"), self.part("indices"), column, self.part("data"))
 
 
@@ -166,7 +168,7 @@ class _SparseRows(_StandIn):
     """A `scipy.sparse.csr_matrix`."""
 
     def to_array(self) -> np.ndarray:
-        row = _expanded(self.part("indptr"), len(self.part("indices")))
+        row = _expanded(self.part("indptr"), self.part("indices").size)
         return _dense(self.field("_shape"), row, self.part("indices"), self.part("data"))
 
 
@@ -174,21 +176,35 @@ class _SparseEntries(_StandIn):
     """A `scipy.sparse.coo_matrix`; newer SciPy keeps `coords`, older `row` and `col`."""
 
     def to_array(self) -> np.ndarray:
-        if isinstance(self.state, dict) and "coords" in self.state:
-            row, col = (to_array(part) for part in self.state["coords"])
-        else:
-            row, col = self.part("row"), self.part("col")
+        row, col = self._indices()
         return _dense(self.field("_shape"), row, col, self.part("data"))
+
+    def _indices(self) -> tuple[np.ndarray, np.ndarray]:
+        match self.state:
+            case {"coords": (row, col)}:
+                return to_array(row), to_array(col)
+            case {"coords": _}:
+                raise PickleError("holds a sparse matrix whose coords are not rows and columns")
+        return self.part("row"), self.part("col")
+
+
+def _reshaped(values: np.ndarray, shape: Any) -> np.ndarray:
+    """The values in the shape that chumpy prefers."""
+    if not isinstance(shape, tuple) or not all(type(side) is int and side >= 0 for side in shape):
+        raise PickleError("holds a Chumpy whose preferred_shape is no shape")
+    if len(shape) > 8 or math.prod(shape) != values.size:
+        raise PickleError("holds a Chumpy whose preferred_shape does not fit its entries")
+    return values.reshape(shape)
 
 
 def _expanded(indptr: np.ndarray, count: int) -> np.ndarray:
     """The row (or column) of each entry, from where each row (or column) starts."""
     if indptr.ndim != 1 or indptr.dtype.kind not in "iu" or not len(indptr):
         raise PickleError("holds a sparse matrix whose indptr is no list of indices")
-    lengths = np.diff(indptr.astype(np.int64))
-    if indptr[0] != 0 or indptr[-1] != count or (lengths < 0).any():
+    # Compared, not subtracted: the differences of huge numbers overflow.
+    if indptr[0] != 0 or indptr[-1] != count or (indptr[1:] < indptr[:-1]).any():
         raise PickleError("holds a sparse matrix whose indptr does not fit its entries")
-    return np.repeat(np.arange(len(lengths)), lengths)
+    return np.repeat(np.arange(len(indptr) - 1), np.diff(indptr.astype(np.int64)))
 
 
 def _dense(shape: Any, row: np.ndarray, col: np.ndarray, data: np.ndarray) -> np.ndarray:

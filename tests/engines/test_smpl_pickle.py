@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from engines.errors import PenumbraError
+from engines.pickle_objects import PickleError
 from engines.smpl_pickle import read_smpl_pickle, to_array
 from tests.support.paths import ROOT
 from tests.support.pickle_payloads import hostile, payloads
@@ -130,6 +131,7 @@ def sparse(**changes: object) -> object:
         ({"_shape": "24"}, "impossible shape"),
         ({"_shape": (2, 480)}, "indices beyond 2"),
         ({"indptr": np.array([0, 10**9])}, "does not fit its entries"),
+        ({"indices": np.array(0), "indptr": np.array([0, 1])}, "unequal numbers"),
         ({"indptr": np.array([0.0])}, "no list of indices"),
         ({"data": np.zeros(3)}, "unequal numbers"),
         ({"data": "data"}, "holds a str where an array of numbers belongs"),
@@ -140,6 +142,76 @@ def test_sparse_matrices_that_do_not_fit_are_refused(
 ) -> None:
     value = pickled(tmp_path, sparse(**changes))["value"]
     with pytest.raises(ValueError, match=message):
+        to_array(value)
+
+
+def foreign(tmp_path: Path, name: str, state: dict[str, object]) -> object:
+    """What is read of an object of a class that is not installed."""
+    written = pickle.dumps(state, protocol=2)[2:-1]
+    (tmp_path / "file.pkl").write_bytes(
+        b"\x80\x02}U\x05valuec" + name.encode() + b"\n)R" + written + b"bs."
+    )
+    return read_smpl_pickle(tmp_path / "file.pkl")["value"]
+
+
+SELECT = {"a": np.arange(6.0), "idxs": np.arange(4)}
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 2), (1, 4, 1)])
+def test_selected_entries_have_the_shape_that_they_prefer(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    value = foreign(tmp_path, "chumpy.reordering\nSelect", SELECT | {"preferred_shape": shape})
+    np.testing.assert_array_equal(to_array(value), np.arange(4.0).reshape(shape))
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ("22", "is no shape"),
+        (4, "is no shape"),
+        (None, "is no shape"),
+        ((2.0, 2.0), "is no shape"),
+        ((2, -1), "is no shape"),
+        ({"a": 4}, "is no shape"),
+        ((2, 3), "does not fit"),
+        ((2**40, 2**40), "does not fit"),
+        ((1,) * 63 + (4,), "does not fit"),
+    ],
+)
+def test_selected_entries_of_an_odd_shape_are_refused(
+    tmp_path: Path, shape: object, message: str
+) -> None:
+    value = foreign(tmp_path, "chumpy.reordering\nSelect", SELECT | {"preferred_shape": shape})
+    with pytest.raises(PickleError, match=f"preferred_shape {message}"):
+        to_array(value)
+
+
+COORDINATES = (np.array([0, 1]), np.array([1, 0]))
+ENTRIES = {"_shape": (2, 2), "data": np.array([3.0, 4.0])}
+
+
+@pytest.mark.parametrize("coords", [COORDINATES, list(COORDINATES)])
+def test_newer_sparse_entries_are_read(tmp_path: Path, coords: object) -> None:
+    value = foreign(tmp_path, "scipy.sparse._coo\ncoo_matrix", ENTRIES | {"coords": coords})
+    np.testing.assert_array_equal(to_array(value), [[0.0, 3.0], [4.0, 0.0]])
+
+
+@pytest.mark.parametrize("coords", [None, 2, "01", COORDINATES[:1], COORDINATES * 2])
+def test_sparse_entries_without_rows_and_columns_are_refused(
+    tmp_path: Path, coords: object
+) -> None:
+    value = foreign(tmp_path, "scipy.sparse._coo\ncoo_matrix", ENTRIES | {"coords": coords})
+    with pytest.raises(PickleError, match="coords are not rows and columns"):
+        to_array(value)
+
+
+def test_sparse_columns_whose_lengths_overflow_are_refused(tmp_path: Path) -> None:
+    """The differences of these starts wrap round to numbers that are not negative."""
+    indptr = np.array([0, 2**63 - 1, -(2**63), -1, 2])
+    state = {"_shape": (4, 4), "indptr": indptr, "indices": np.arange(2), "data": np.ones(2)}
+    value = foreign(tmp_path, "scipy.sparse._csc\ncsc_matrix", state)
+    with pytest.raises(PickleError, match="indptr does not fit"):
         to_array(value)
 
 
