@@ -35,6 +35,11 @@ LIMB_LANDMARKS: dict[int, int] = {
 
 The other 21 landmarks (face, fingers, heels, toes) lie on no joint.
 """
+MIRRORED_LANDMARKS: tuple[int, ...] = (
+    0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15, 18, 17, 20, 19, 22, 21, 24, 23, 26,
+    25, 28, 27, 30, 29, 32, 31,
+)
+"""Which landmark takes each one's place in a mirror: left and right exchanged."""
 # fmt: on
 NUM_JOINTS = len(JOINT_NAMES)
 NUM_BETAS = 10

@@ -7,6 +7,8 @@ same frame.
 False detections (table legs and the like) often score above one half, but nearly always without a
 torso: shoulders and hips coincide. A person who lies towards the camera projects to the same, and
 counts only at a score close to one.
+
+Through the images of a track left and right stay what they are (`engines.blazepose.sides`).
 """
 
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from engines.blazepose.detector import open_detector
 from engines.blazepose.landmarker import open_landmarker
 from engines.blazepose.models import MIN_SCORE
 from engines.blazepose.roi import steady
+from engines.blazepose.sides import SideContinuity
 from engines.types import Landmarks, Roi
 
 SHORT_TORSO = 0.06
@@ -51,6 +54,7 @@ class PoseTracker:
         self._landmarker = landmarker
         self._min_score = min_score
         self._roi: Roi | None = None
+        self._sides = SideContinuity()
         self.track_id = 0
         """Number of the track; it changes where continuity with the previous frame is lost."""
 
@@ -62,11 +66,16 @@ class PoseTracker:
             found = self._landmarks_in(image, self._detector(image), tracked=False)
             if found is not None and not _same_place(before, found.roi):
                 self.track_id += 1
-        return found
+                self._sides.reset()
+        if found is None:
+            self._sides.reset()
+            return None
+        return self._sides(found)
 
     def reset(self) -> None:
         """Drop the track, as after a cut in a video."""
         self._roi = None
+        self._sides.reset()
 
     def _landmarks_in(
         self, image: UInt8[np.ndarray, "h w 3"], roi: Roi | None, tracked: bool

@@ -14,14 +14,10 @@ from jaxtyping import Float, Int
 from engines.blazepose.landmarker import SIDE as CROP
 from engines.body import BodyModel, joints_only
 from engines.rotations import exp_so3, log_so3
+from engines.types import MIRRORED_LANDMARKS
 from trainer.motion.anatomy import MIRRORED_JOINTS, mirror_pose
 
 # fmt: off
-MIRRORED_LANDMARKS = (
-    0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15, 18, 17, 20, 19, 22, 21, 24, 23, 26,
-    25, 28, 27, 30, 29, 32, 31,
-)
-"""Which landmark takes each one's place in a mirror."""
 JOINT_OF_LANDMARK = (
     15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 16, 17, 18, 19, 20, 21, 22, 23, 22, 23, 22, 23, 1,
     2, 4, 5, 7, 8, 7, 8, 10, 11,

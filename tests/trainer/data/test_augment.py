@@ -9,11 +9,10 @@ import torch
 
 from engines.body import BodyModel
 from engines.rotations import exp_so3, geodesic_angle
-from engines.types import NUM_JOINTS
+from engines.types import MIRRORED_LANDMARKS, NUM_JOINTS
 from tests.support.random_samples import random_records
 from trainer.data.augment import (
     JOINT_OF_LANDMARK,
-    MIRRORED_LANDMARKS,
     AugmentConfig,
     RawRecords,
     joints_in_camera,
