@@ -5,16 +5,14 @@
 `trainer.export.onnx` describes the graph, `engines.flow.model` the record.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engines.body import BodyModel
-from engines.flow.model import FORMAT
 from trainer.command import start
-from trainer.export.onnx import export, load_flow
+from trainer.export.onnx import load_flow, write_model
 from trainer.runs.folder import load_config, load_scores
 
 
@@ -44,23 +42,9 @@ def main(config: ExportConfig) -> None:
         RuntimeError: if the graph differs from torch.
     """
     flow = load_flow(config.run)
-    scores = load_scores(config.run)
-    partial = config.out.with_suffix(".partial.onnx")
-    try:
-        worst = export(flow, partial)
-        record = {
-            "format": FORMAT,
-            "file": config.out.name,
-            "sha256": hashlib.sha256(partial.read_bytes()).hexdigest(),
-            "J_template": BodyModel.load(load_config(config.run).body).J_template.tolist(),
-            "trained": lineage(config.run),
-            "validation": scores,
-            "onnx_difference": worst,
-        }
-        partial.replace(config.out)
-    finally:
-        partial.unlink(missing_ok=True)
-    config.out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+    facts = {"trained": lineage(config.run), "validation": load_scores(config.run)}
+    body = BodyModel.load(load_config(config.run).body)
+    worst = write_model(flow, config.out, body, facts)
     size = config.out.stat().st_size / 2**20
     print(f"{config.out}: {size:.1f} MiB, differs from torch by at most {worst:.1e}")
 

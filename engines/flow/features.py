@@ -5,13 +5,19 @@ small person from a large one. So the landmarks are expressed in a *view*: the c
 its axis points at the torso, coordinates divided by the size of the person. The flow works in the
 view, and `VirtualCamera` takes its output back to the camera.
 
-The trainer and the live system both call `landmark_features`. Everything is batched over leading
-dimensions; coordinates on the plane z = 1 are called rays (`engines.camera`).
+There are two encodings. `landmarks_3d` has all that the landmark network returns, and the torso's
+axes from its world coordinates as a first estimate of the orientation. `landmarks_2d` leaves depth
+and world coordinates out, which the network guesses from habit; the flow estimates the orientation
+itself. A flow's record says which one its graph takes.
+
+The trainer and the live system both encode here. Everything is batched over leading dimensions;
+coordinates on the plane z = 1 are called rays (`engines.camera`).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -24,6 +30,8 @@ LIMBS = tuple(LIMB_LANDMARKS)
 REACH_M = 1.0
 """`VirtualCamera.half_size` of an average person at a distance of 1 m: a person of half size h is
 about `REACH_M` / h metres away."""
+FeatureName = Literal["landmarks_3d", "landmarks_2d"]
+FEATURE_NAMES: tuple[FeatureName, ...] = get_args(FeatureName)
 
 
 def _layout(widths: Mapping[str, int]) -> dict[str, slice]:
@@ -45,8 +53,17 @@ LAYOUT = _layout(
         "log_half_size": 1,
     }
 )
-"""Part of the feature vector to its place; within a part the landmark changes slowest."""
-NUM_FEATURES = sum(part.stop - part.start for part in LAYOUT.values())
+"""Part of `landmarks_3d` to its place; within a part the landmark changes slowest."""
+LAYOUT_2D = _layout(
+    {
+        name: part.stop - part.start
+        for name, part in LAYOUT.items()
+        if name not in ("depth", "world")
+    }
+)
+"""The same of `landmarks_2d`."""
+NUM_FEATURES = LAYOUT["log_half_size"].stop
+NUM_FEATURES_2D = LAYOUT_2D["log_half_size"].stop
 
 
 @dataclass(frozen=True)
@@ -59,7 +76,13 @@ class VirtualCamera:
     """Half the person's size on the plane z = 1 of the view."""
     R_view_anchor: Float[np.ndarray, "*B 3 3"]
     """Rotation from the body to the view by the torso's world landmarks. The flow predicts the
-    rotation that remains, in body axes."""
+    rotation that remains, in body axes. The identity for `landmarks_2d`: there the flow estimates
+    this rotation too."""
+
+
+def num_features(name: FeatureName) -> int:
+    """Return the length of the feature vector."""
+    return {"landmarks_3d": NUM_FEATURES, "landmarks_2d": NUM_FEATURES_2D}[name]
 
 
 def landmark_features(
@@ -70,7 +93,7 @@ def landmark_features(
     presence: Float[np.ndarray, "*B 33"],
     world: Float[np.ndarray, "*B 33 3"],
 ) -> tuple[Float[np.ndarray, "*B F"], VirtualCamera]:
-    """Encode landmarks as the flow's input.
+    """Encode landmarks as `landmarks_3d`.
 
     Args:
         rays: landmark positions on the plane z = 1 of the camera.
@@ -84,6 +107,30 @@ def landmark_features(
         The feature vector (float32, `NUM_FEATURES` long) and the view that its coordinates belong
         to.
     """
+    parts, R_cam_view, half_size = _in_view(rays, inside, visibility, presence)
+    parts |= {"depth": depth / half_size[..., None], "world": world.reshape(*rays.shape[:-2], -1)}
+    return _vector(parts, LAYOUT), VirtualCamera(R_cam_view, half_size, _torso_axes(world))
+
+
+def landmark_features_2d(
+    rays: Float[np.ndarray, "*B 33 2"],
+    inside: Bool[np.ndarray, "*B 33"],
+    visibility: Float[np.ndarray, "*B 33"],
+    presence: Float[np.ndarray, "*B 33"],
+) -> tuple[Float[np.ndarray, "*B F"], VirtualCamera]:
+    """Encode landmarks as `landmarks_2d`; arguments and results as of `landmark_features`."""
+    parts, R_cam_view, half_size = _in_view(rays, inside, visibility, presence)
+    identity = np.broadcast_to(np.eye(3), R_cam_view.shape)
+    return _vector(parts, LAYOUT_2D), VirtualCamera(R_cam_view, half_size, identity)
+
+
+def _in_view(
+    rays: Float[np.ndarray, "*B 33 2"],
+    inside: Bool[np.ndarray, "*B 33"],
+    visibility: Float[np.ndarray, "*B 33"],
+    presence: Float[np.ndarray, "*B 33"],
+) -> tuple[dict[str, np.ndarray], Float[np.ndarray, "*B 3 3"], Float[np.ndarray, "*B"]]:
+    """Return what both encodings share: parts of the vector, R_cam_view, and the half size."""
     center = rays[..., TORSO, :].mean(-2)
     R_cam_view = _look_at(center)
     homogeneous = (
@@ -91,20 +138,20 @@ def landmark_features(
     )  # row vectors: R^T p
     flat = homogeneous[..., :2] / np.maximum(homogeneous[..., 2:], 1e-3)
     half_size = np.asarray(2.0 * np.sqrt((flat[..., LIMBS, :] ** 2).sum(-1).mean(-1)) + 1e-6)
-    batch = rays.shape[:-2]
     parts = {
-        "points": (flat / half_size[..., None, None]).reshape(*batch, -1),
-        "depth": depth / half_size[..., None],
+        "points": (flat / half_size[..., None, None]).reshape(*rays.shape[:-2], -1),
         "visibility": 2.0 * visibility - 1.0,
         "presence": 2.0 * presence - 1.0,
         "inside": 2.0 * inside - 1.0,
-        "world": world.reshape(*batch, -1),
         "center": center,
         "log_half_size": np.log(half_size)[..., None],
     }
-    features = np.concatenate([parts[name] for name in LAYOUT], -1)
-    features = features.clip(-8.0, 8.0).astype(np.float32)
-    return features, VirtualCamera(R_cam_view, half_size, _torso_axes(world))
+    return parts, R_cam_view, half_size
+
+
+def _vector(parts: Mapping[str, np.ndarray], layout: Mapping[str, slice]) -> np.ndarray:
+    vector = np.concatenate([parts[name] for name in layout], -1)
+    return vector.clip(-8.0, 8.0).astype(np.float32)
 
 
 def _look_at(center: Float[np.ndarray, "*B 2"]) -> Float[np.ndarray, "*B 3 3"]:

@@ -1,6 +1,7 @@
 """A trained flow on disk: the ONNX graph, and beside it the record (`.json`) of how it was made.
 
-The record is a JSON object. The live system reads `format`, `sha256` (of the graph), `J_template`
+The record is a JSON object. The live system reads `format`, `sha256` (of the graph), `features`
+(the encoding of landmarks that the graph takes; `landmarks_3d` where it is missing), `J_template`
 (rest joints of the body that the flow was trained on, metres) and `calibration`; the rest says how
 the flow was trained, for `trainer.import_onnx`.
 """
@@ -19,6 +20,7 @@ from jaxtyping import Float
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
+from engines.flow.features import FEATURE_NAMES, FeatureName
 from engines.types import NUM_JOINTS
 from engines.uncertainty import CovarianceCalibration
 
@@ -57,6 +59,11 @@ class FlowModel:
                 f"model: {path} is not the graph that {path.stem}.json describes; export it again."
             )
         return FlowModel(path, record)
+
+    @property
+    def features(self) -> FeatureName:
+        """Encoding of landmarks that the graph takes."""
+        return self.record.get("features", "landmarks_3d")
 
     @property
     def J_template(self) -> Float[np.ndarray, "24 3"]:
@@ -136,6 +143,12 @@ def _read_record(graph: Path) -> dict[str, Any]:
         raise PenumbraError(
             f"model: {path} has format {found!r:.40} and this program reads {FORMAT}; export the "
             "flow again."
+        )
+    features = record.get("features", "landmarks_3d")
+    if features not in FEATURE_NAMES:
+        raise PenumbraError(
+            f"model: {path} names the features {features!r:.40}, which this program does not have; "
+            "export the flow again."
         )
     _check_joints(path, record.get("J_template"))
     return record

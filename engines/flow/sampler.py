@@ -9,7 +9,6 @@ flow's centre, which is the best estimate.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -18,7 +17,14 @@ from engines.backends.engine import Engine, open_engine
 from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.errors import PenumbraError
-from engines.flow.features import NUM_FEATURES, REACH_M, VirtualCamera, landmark_features
+from engines.flow.features import (
+    REACH_M,
+    FeatureName,
+    VirtualCamera,
+    landmark_features,
+    landmark_features_2d,
+    num_features,
+)
 from engines.flow.model import FlowModel
 from engines.kernels import JointPlan, Skeleton
 from engines.printable import printable
@@ -55,9 +61,16 @@ class FlowOutput:
 class Sampler:
     """Draws K bodies for a person. Its buffers are allocated once, for one thread at a time."""
 
-    def __init__(self, engine: Engine, body: BodyModel, num_hypotheses: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        body: BodyModel,
+        num_hypotheses: int,
+        features: FeatureName = "landmarks_3d",
+    ) -> None:
         """Prepare an engine that `open_sampler` opened; the kernels run on its device."""
         self.engine = engine
+        self.features: FeatureName = features
         self.num_hypotheses = num_hypotheses
         self._forward_kinematics = JointPlan(skeleton_of(body), num_hypotheses, engine.device)
         self._weights = np.full(num_hypotheses, 1.0 / num_hypotheses, np.float32)
@@ -65,14 +78,15 @@ class Sampler:
 
     def __call__(self, landmarks: Landmarks, intrinsics: Intrinsics) -> FlowOutput:
         """Draw the hypotheses. The arrays of the result are the caller's."""
-        features, view = features_of(landmarks, intrinsics)
+        features, view = features_of(landmarks, intrinsics, self.features)
         self.engine.inputs["features"][0] = features
         self.engine.run()
         return self._pose(self.engine.outputs, view)
 
     def _pose(self, out: Mapping[str, np.ndarray], view: VirtualCamera) -> FlowOutput:
         """Bring the flow's bodies from the view to the camera frame, and pose them."""
-        R_cam_anchor = (view.R_cam_view @ view.R_view_anchor).astype(np.float32)
+        R_view_anchor = out.get("anchor", view.R_view_anchor)
+        R_cam_anchor = (view.R_cam_view @ R_view_anchor).astype(np.float32)
         pelvis = pelvis_in_camera(out["camera"], view)
         posed = self._forward_kinematics(out["rotvec"], R_cam_anchor, out["betas"], pelvis)
         rotvec = out["rotvec"].copy()
@@ -97,12 +111,15 @@ def noise(count: int) -> Float[np.ndarray, "K D"]:
 
 
 def features_of(
-    landmarks: Landmarks, intrinsics: Intrinsics
+    landmarks: Landmarks, intrinsics: Intrinsics, features: FeatureName = "landmarks_3d"
 ) -> tuple[Float[np.ndarray, "F"], VirtualCamera]:
     """Encode a person's landmarks as the flow's input."""
     size = np.array(intrinsics.size)
     inside = ((landmarks.points >= 0) & (landmarks.points < size)).all(-1)
-    rays, depth = intrinsics.rays(landmarks.points), landmarks.depth / intrinsics.fx
+    rays = intrinsics.rays(landmarks.points)
+    if features == "landmarks_2d":
+        return landmark_features_2d(rays, inside, landmarks.visibility, landmarks.presence)
+    depth = landmarks.depth / intrinsics.fx
     return landmark_features(
         rays, depth, inside, landmarks.visibility, landmarks.presence, landmarks.world
     )
@@ -148,17 +165,18 @@ def open_sampler(
         raise PenumbraError(f"hypotheses: must be at least 1, not {num_hypotheses}; ask for more.")
     model = model or FlowModel.load()
     model.check_body(body)
-    shapes = {"features": (1, NUM_FEATURES), "z": (num_hypotheses, DIM)}
+    shapes = {"features": (1, num_features(model.features)), "z": (num_hypotheses, DIM)}
     engine = open_engine(model.onnx, backend, shapes)
-    _check_graph(engine, model.onnx, num_hypotheses)
-    return Sampler(engine, body, num_hypotheses)
+    _check_graph(engine, model, num_hypotheses)
+    return Sampler(engine, body, num_hypotheses, model.features)
 
 
-def _check_graph(engine: Engine, onnx: Path, num_hypotheses: int) -> None:
+def _check_graph(engine: Engine, model: FlowModel, num_hypotheses: int) -> None:
     """Refuse a graph that is no flow, or whose weights are damaged."""
     K = num_hypotheses
+    onnx = model.onnx
     wanted = {
-        "features": (1, NUM_FEATURES),
+        "features": (1, num_features(model.features)),
         "z": (K, DIM),
         "rotvec": (K, NUM_JOINTS, 3),
         "betas": (K, NUM_BETAS),
@@ -166,6 +184,8 @@ def _check_graph(engine: Engine, onnx: Path, num_hypotheses: int) -> None:
         "log_q": (K,),
         "visible": (NUM_JOINTS,),
     }
+    if model.features == "landmarks_2d":
+        wanted["anchor"] = (3, 3)
     arrays = {**engine.inputs, **engine.outputs}
     found = {name: array.shape for name, array in arrays.items()}
     if found != wanted or any(array.dtype != np.float32 for array in arrays.values()):

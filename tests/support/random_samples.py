@@ -21,6 +21,7 @@ from trainer.data.augment import JOINT_OF_LANDMARK
 from trainer.methods.method import Priors, Supervision
 from trainer.methods.mhentropy import MHEntropy, MHEntropyConfig
 from trainer.methods.registry import MethodConfigs
+from trainer.model.anchored_flow import AnchoredFlow, AnchoredFlowConfig
 from trainer.model.encoder import EncoderConfig
 from trainer.model.flow import FlowConfig, PoseFlow
 from trainer.model.pose_prior import PosePrior
@@ -28,6 +29,7 @@ from trainer.runs.config import TrainConfig
 
 TINY = FlowConfig(couplings=3, hidden=16)
 TINY_ENCODER = EncoderConfig(width=32, blocks=1)
+TINY_ANCHORED = AnchoredFlowConfig(width=32, blocks=1, narrow=16, couplings=3, hidden=16)
 
 
 def random_records(
@@ -111,6 +113,18 @@ def random_flow(seed: int, spread: float = 0.3, encoder: EncoderConfig = TINY_EN
             layer.bias.normal_(0, spread)
         flow.mean.normal_(0, 0.3)
         flow.std.uniform_(0.3, 0.7)
+    return flow.eval()
+
+
+def random_anchored_flow(seed: int) -> AnchoredFlow:
+    """A tiny flow all of whose weights are random, so that the image matters everywhere."""
+    torch.manual_seed(seed)
+    flow = AnchoredFlow(TINY_ANCHORED)
+    with torch.no_grad():
+        for weight in flow.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))
+        flow.mean.normal_(0, 0.1)
+        flow.std.uniform_(0.2, 0.4)
     return flow.eval()
 
 

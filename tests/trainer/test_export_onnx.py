@@ -15,34 +15,36 @@ from engines.backends.torch_ops import OPS
 from engines.blazepose.models import detector_model, landmarker_model
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from engines.flow.features import NUM_FEATURES
+from engines.flow.features import NUM_FEATURES, num_features
 from engines.flow.model import FlowModel
 from tests.support.random_samples import (
     TINY_ENCODER,
     mhentropy,
     priors,
+    random_anchored_flow,
     random_flow,
     stored_run,
 )
 from trainer import export_onnx
 from trainer.export import onnx as export_library
-from trainer.export.onnx import INPUTS, OUTPUTS, TOLERANCE, SingleImageFlow, export, load_flow
+from trainer.export.onnx import INPUTS, TOLERANCE, SingleImageFlow, export, load_flow
 from trainer.export_onnx import ExportConfig
 from trainer.export_trt import FLOW
 from trainer.methods.hmr import HMR, HMRConfig
+from trainer.model.anchored_flow import AnchoredFlow
 from trainer.model.flow import DIM, PoseFlow
 from trainer.runs.config import TrainConfig
 
 SCALE = {"log_q": 100.0}  # a sum of hundreds of terms
 
 
-@pytest.fixture(scope="module")
-def flow() -> PoseFlow:
-    return random_flow(seed=3)
+@pytest.fixture(scope="module", params=[random_flow, random_anchored_flow])
+def flow(request: pytest.FixtureRequest) -> PoseFlow | AnchoredFlow:
+    return request.param(seed=3)
 
 
 @pytest.fixture(scope="module")
-def graph(flow: PoseFlow, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def graph(flow: PoseFlow | AnchoredFlow, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("export") / "flow.onnx"
     assert export(flow, path) < TOLERANCE
     return path
@@ -51,7 +53,7 @@ def graph(flow: PoseFlow, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("K", [1, 7])
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "torch"])
 def test_engines_compute_what_torch_computes(
-    flow: PoseFlow,
+    flow: PoseFlow | AnchoredFlow,
     graph: Path,
     backend: str,
     K: int,
@@ -65,25 +67,28 @@ def test_engines_compute_what_torch_computes(
     engine = open_engine(graph, backend, {"z": (K, DIM)}, num_threads=1)
     assert set(engine.inputs) == set(INPUTS)
     generator = torch.Generator().manual_seed(K)
+    module = SingleImageFlow(flow)
     for _ in range(2):
-        features = torch.randn(1, NUM_FEATURES, generator=generator)
+        features = torch.randn(1, num_features(module.features), generator=generator)
         z = torch.randn(K, DIM, generator=generator)
         with torch.no_grad():
-            expected = dict(zip(OUTPUTS, SingleImageFlow(flow)(features, z), strict=True))
+            expected = dict(zip(module.outputs, module(features, z), strict=True))
         given = {"features": features, "z": z}
         for name, value in engine.inputs.items():
             value[...] = given[name]
         engine.run()
-        assert set(engine.outputs) == set(OUTPUTS)
+        assert set(engine.outputs) == set(module.outputs)
         for name, value in expected.items():
             atol = TOLERANCE * SCALE.get(name, 1.0)
             np.testing.assert_allclose(engine.outputs[name], value, atol=atol, rtol=0, err_msg=name)
 
 
 def test_the_torch_engine_has_the_operators_of_our_networks_and_no_others(tmp_path: Path) -> None:
-    flow = tmp_path / "flow.onnx"
+    flow, anchored = tmp_path / "flow.onnx", tmp_path / "anchored.onnx"
     export(random_flow(seed=3), flow)
-    networks = [onnx.load(str(path)) for path in (detector_model(), landmarker_model(), FLOW, flow)]
+    export(random_anchored_flow(seed=3), anchored)
+    files = (detector_model(), landmarker_model(), FLOW, flow, anchored)
+    networks = [onnx.load(str(file)) for file in files]
     assert {node.op_type for network in networks for node in network.graph.node} == {
         "Constant",
         *OPS,
@@ -91,7 +96,7 @@ def test_the_torch_engine_has_the_operators_of_our_networks_and_no_others(tmp_pa
 
 
 def test_a_graph_that_differs_from_torch_is_not_accepted(
-    flow: PoseFlow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    flow: PoseFlow | AnchoredFlow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export_library, "TOLERANCE", -1.0)
     with pytest.raises(RuntimeError, match="differs from torch"):

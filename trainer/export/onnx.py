@@ -1,21 +1,28 @@
-"""A trained flow as an ONNX graph, checked against torch.
+"""A trained flow as an ONNX graph, checked against torch, with its record.
 
 The graph takes `features` (1, F) and the noise `z` (K, D), K open, and returns `rotvec` (K, 24, 3),
-`betas` (K, 10), `camera` (K, 3), `log_q` (K,) and `visible` (24,). The noise is an input, so the
-same `z` gives the same bodies on every engine, and neighbouring frames give neighbouring bodies.
+`betas` (K, 10), `camera` (K, 3), `log_q` (K,) and `visible` (24,); that of an `AnchoredFlow`
+returns `anchor` (3, 3) as well. The noise is an input, so the same `z` gives the same bodies on
+every engine, and neighbouring frames give neighbouring bodies.
 """
 
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from engines.body import BodyModel
 from engines.errors import PenumbraError
-from engines.flow.features import NUM_FEATURES
+from engines.flow.features import FeatureName, num_features
+from engines.flow.model import FORMAT
 from engines.telemetry import no_telemetry
 from trainer.methods.mhentropy import MHEntropy
+from trainer.model.anchored_flow import AnchoredContext, AnchoredFlow
 from trainer.model.flow import DIM, PoseFlow
 from trainer.runs.folder import load_config, load_method
 
@@ -23,7 +30,8 @@ with no_telemetry():
     import onnxruntime
 
 INPUTS = ("features", "z")
-OUTPUTS = ("rotvec", "betas", "camera", "log_q", "visible")
+PER_HYPOTHESIS = ("rotvec", "betas", "camera", "log_q")
+OUTPUTS = (*PER_HYPOTHESIS, "visible")
 TOLERANCE = 2e-4
 """Largest difference between torch and ONNX Runtime that is put down to float32: rad, metres, or
 hundreds of nats.
@@ -34,18 +42,22 @@ _SCALE = {"log_q": 100.0}
 class SingleImageFlow(nn.Module):
     """The flow for one image and K noise vectors."""
 
-    def __init__(self, flow: PoseFlow) -> None:
+    def __init__(self, flow: PoseFlow | AnchoredFlow) -> None:
         super().__init__()
         self.flow = flow
+        anchored = isinstance(flow, AnchoredFlow)
+        self.features: FeatureName = "landmarks_2d" if anchored else "landmarks_3d"
+        self.outputs = (*OUTPUTS, "anchor") if anchored else OUTPUTS
 
     def forward(
         self, features: Float[Tensor, "1 F"], z: Float[Tensor, "K D"]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Return the graph's outputs; the module's docstring has their shapes."""
         context = self.flow.encode(features)
-        bodies, log_q = self.flow.sample(context, z[None])
+        bodies, log_q = self.flow.sample(context, z[None])  # pyright: ignore[reportArgumentType]
         visible = torch.sigmoid(context.visible_logits)[0]
-        return bodies.rotvec[0], bodies.betas[0], bodies.camera[0], log_q[0], visible
+        outputs = bodies.rotvec[0], bodies.betas[0], bodies.camera[0], log_q[0], visible
+        return (*outputs, context.R_anchor[0]) if isinstance(context, AnchoredContext) else outputs
 
 
 def load_flow(run: Path) -> PoseFlow:
@@ -67,7 +79,43 @@ def load_flow(run: Path) -> PoseFlow:
     return method.flow
 
 
-def export(flow: PoseFlow, out: Path) -> float:
+def write_model(
+    flow: PoseFlow | AnchoredFlow, out: Path, body: BodyModel, facts: dict[str, Any]
+) -> float:
+    """Write graph and record. What was at `out` stays until the new graph is found to be right.
+
+    Args:
+        flow: in evaluation mode.
+        out: graph to write; the record goes beside it.
+        body: that the flow was trained on.
+        facts: of its making, for the record.
+
+    Returns:
+        As `export`.
+
+    Raises:
+        RuntimeError: if the graph differs from torch.
+    """
+    partial = out.with_suffix(".partial.onnx")
+    try:
+        worst = export(flow, partial)
+        record = {
+            "format": FORMAT,
+            "file": out.name,
+            "sha256": hashlib.sha256(partial.read_bytes()).hexdigest(),
+            "features": SingleImageFlow(flow).features,
+            "J_template": body.J_template.tolist(),
+            **facts,
+            "onnx_difference": worst,
+        }
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+    return worst
+
+
+def export(flow: PoseFlow | AnchoredFlow, out: Path) -> float:
     """Write the graph and compare it with torch on random input.
 
     Returns:
@@ -77,15 +125,15 @@ def export(flow: PoseFlow, out: Path) -> float:
         RuntimeError: if the difference is more than rounding.
     """
     torch.manual_seed(0)
-    features = torch.randn(1, NUM_FEATURES)
     module = SingleImageFlow(flow).eval()
+    features = torch.randn(1, num_features(module.features))
     torch.onnx.export(
         module,
         (features, torch.randn(5, DIM)),
         str(out),
         input_names=list(INPUTS),
-        output_names=list(OUTPUTS),
-        dynamic_axes={"z": {0: "K"}, **{name: {0: "K"} for name in OUTPUTS[:-1]}},
+        output_names=list(module.outputs),
+        dynamic_axes={"z": {0: "K"}, **{name: {0: "K"} for name in PER_HYPOTHESIS}},
         opset_version=17,
         dynamo=False,
     )
@@ -101,5 +149,5 @@ def _difference(module: SingleImageFlow, graph: Path, features: Tensor, z: Tenso
     actual = session.run(None, {"features": features.numpy(), "z": z.numpy()})
     return max(
         float(np.abs(got - expected.numpy()).max()) / _SCALE.get(name, 1.0)
-        for name, got, expected in zip(OUTPUTS, actual, module(features, z), strict=True)
+        for name, got, expected in zip(module.outputs, actual, module(features, z), strict=True)
     )

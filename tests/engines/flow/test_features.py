@@ -8,7 +8,16 @@ from scipy.spatial.transform import Rotation
 
 from engines.body import BodyModel
 from engines.camera import Intrinsics
-from engines.flow.features import LAYOUT, NUM_FEATURES, TORSO, VirtualCamera, landmark_features
+from engines.flow.features import (
+    LAYOUT,
+    LAYOUT_2D,
+    NUM_FEATURES,
+    NUM_FEATURES_2D,
+    TORSO,
+    VirtualCamera,
+    landmark_features,
+    landmark_features_2d,
+)
 from engines.flow.sampler import features_of
 from engines.types import Landmarks, Roi
 from tests.support.random_samples import random_records
@@ -221,6 +230,21 @@ def test_the_layout_is_the_one_that_the_shipped_flow_was_trained_with() -> None:
         "points depth visibility presence inside world center log_half_size"
     )
     assert starts == [0, 66, 99, 132, 165, 198, 297, 299] and NUM_FEATURES == 300
+
+
+def test_landmarks_2d_are_landmarks_3d_without_depth_and_world() -> None:
+    marks = np.stack([person(seed) for seed in range(4)])
+    rays, ones = marks[..., :2] / marks[..., 2:], np.ones((4, 33))
+    given = ones > 0, 0.9 * ones, 0.8 * ones
+    whole, view = landmark_features(rays, 0 * ones, *given, marks)
+    vectors, view_2d = landmark_features_2d(rays, *given)
+    assert vectors.shape == (4, NUM_FEATURES_2D) and NUM_FEATURES_2D == 168
+    assert " ".join(LAYOUT_2D) == "points visibility presence inside center log_half_size"
+    for name, part in LAYOUT_2D.items():
+        np.testing.assert_array_equal(vectors[:, part], whole[:, LAYOUT[name]], err_msg=name)
+    np.testing.assert_array_equal(view_2d.R_cam_view, view.R_cam_view)
+    np.testing.assert_array_equal(view_2d.half_size, view.half_size)
+    np.testing.assert_array_equal(view_2d.R_view_anchor, np.tile(np.eye(3), (4, 1, 1)))
 
 
 def test_features_tell_which_landmarks_are_outside_the_image() -> None:

@@ -106,6 +106,18 @@ def test_a_record_that_is_no_object_is_refused(model: FlowModel, tmp_path: Path,
         FlowModel.load(graph)
 
 
+def test_features_are_3d_where_the_record_does_not_say(model: FlowModel, tmp_path: Path) -> None:
+    assert FlowModel.load(stored(tmp_path, model, features=None)).features == "landmarks_3d"
+    named = FlowModel.load(stored(tmp_path, model, features="landmarks_2d"))
+    assert named.features == "landmarks_2d"
+
+
+@pytest.mark.parametrize("features", ["landmarks", 3, ["landmarks_2d"], {"a": 1}])
+def test_unknown_features_are_refused(model: FlowModel, tmp_path: Path, features: Any) -> None:
+    with pytest.raises(PenumbraError, match=r"names the features .* this program does not have"):
+        FlowModel.load(stored(tmp_path, model, features=features))
+
+
 NAN = [[float("nan")] * 3] * 24
 
 

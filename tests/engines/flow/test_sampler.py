@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +18,20 @@ from engines.errors import PenumbraError
 from engines.flow import sampler
 from engines.flow.features import NUM_FEATURES
 from engines.flow.model import FlowModel
-from engines.flow.sampler import DIM, Sampler, open_sampler
+from engines.flow.sampler import DIM, Sampler, features_of, open_sampler
 from engines.types import Landmarks, Roi
 from tests.support.random_samples import (
     mhentropy,
+    random_anchored_flow,
     random_flow,
     random_records,
     stored_run,
 )
 from trainer import export_onnx
 from trainer.data import samples as data
+from trainer.export.onnx import write_model
 from trainer.methods.mhentropy import MHEntropy
+from trainer.model.kinematics import SkeletonTensors, view_joints
 
 K = 9
 
@@ -83,6 +87,51 @@ def test_live_hypotheses_are_the_trainers(body: BodyModel, model: FlowModel) -> 
         np.testing.assert_allclose(
             samples.joint_visible, torch.sigmoid(context.visible_logits[i]), atol=1e-4
         )
+
+
+@pytest.fixture(scope="module")
+def anchored(body: BodyModel, tmp_path_factory: pytest.TempPathFactory) -> FlowModel:
+    path = tmp_path_factory.mktemp("anchored") / "flow.onnx"
+    write_model(random_anchored_flow(seed=3), path, body, {})
+    return FlowModel.load(path)
+
+
+def test_live_hypotheses_of_an_anchored_flow_are_the_trainers(
+    body: BodyModel, anchored: FlowModel
+) -> None:
+    flow, raw = random_anchored_flow(seed=3), random_records(3, 5, body)
+    skeleton = SkeletonTensors(torch.tensor(body.J_template), torch.tensor(body.J_shapedirs))
+    sampler = open_sampler(body, K, "onnxruntime", anchored)
+    z = torch.from_numpy(sampler.engine.inputs["z"].copy())[None]
+    for i in range(3):
+        found, intrinsics = landmarks(raw, i)
+        features, view = features_of(found, intrinsics, "landmarks_2d")
+        drawn = sampler(found, intrinsics).hypotheses
+        with torch.no_grad():
+            context = flow.encode(torch.from_numpy(features)[None])
+            bodies, log_q = flow.sample(context, z)
+            half_size = torch.tensor([float(view.half_size)])
+            in_view = view_joints(skeleton, context.R_anchor, half_size, bodies)[0].numpy()
+        scale = np.abs(in_view).max()
+        np.testing.assert_allclose(
+            drawn.joints, in_view @ view.R_cam_view.T, atol=2e-5 * max(scale, 1)
+        )
+        np.testing.assert_allclose(drawn.log_q, log_q[0], atol=0.02)
+        posed = body.shaped(drawn.betas).posed(drawn.rotvec, drawn.transl)
+        np.testing.assert_allclose(posed.joints, drawn.joints, atol=2e-5 * max(scale, 1))
+
+
+def test_features_and_graph_must_fit(
+    body: BodyModel, model: FlowModel, anchored: FlowModel, tmp_path: Path
+) -> None:
+    for one, features in ((model, "landmarks_2d"), (anchored, "landmarks_3d")):
+        wrong = replace(one, record=one.record | {"features": features})
+        with pytest.raises(PenumbraError, match=r"flow\.onnx is not the graph of a flow|features"):
+            open_sampler(body, K, "onnxruntime", wrong)
+    proto = onnx.load(str(anchored.onnx))
+    proto.graph.output.pop()
+    with pytest.raises(PenumbraError, match=r"not the graph of a flow \(anchor differs"):
+        open_sampler(body, K, "onnxruntime", resigned(tmp_path, anchored, proto))
 
 
 def test_parameters_reproduce_the_joints(body: BodyModel, model: FlowModel) -> None:
