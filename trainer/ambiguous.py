@@ -40,6 +40,8 @@ class AmbiguousConfig:
     seed: int = 2023
     body: Path | None = None
     """Body file of `engines.convert_smpl`; the default body when None."""
+    tracked: bool = True
+    """Whether the live detector and tracker find the person; else the crop is cut around them."""
     clear: bool = False
     """Make the same without crops and occluders, as H36M beside ambiguous H36M."""
 
@@ -54,6 +56,7 @@ class AmbiguousConfig:
             seed=self.seed,
             body=self.body,
             scene=CLEAR if self.clear else AMBIGUOUS,
+            tracked=self.tracked,
         )
 
 

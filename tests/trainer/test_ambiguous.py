@@ -25,4 +25,5 @@ def test_scenes_are_of_test_subjects_as_they_were_recorded(
     assert sum(scene.crops) == pytest.approx(1) and len(scene.crops) == len(CROPS)
     assert scene.occluders == (not clear) and scene == (CLEAR if clear else AMBIGUOUS)
     assert (scene.crops[0] == 1) == clear
+    assert config.tracked  # crops as the live system chooses them
     assert dataclasses.asdict(config)["shards"] == AmbiguousConfig().shards

@@ -8,20 +8,36 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from engines.backends.engine import open_engine
+from engines.blazepose.detector import Detector
 from engines.blazepose.landmarker import SIDE as CROP
 from engines.blazepose.landmarker import Landmarker
-from engines.blazepose.models import MIN_SCORE, landmarker_model
-from engines.blazepose.tracker import FindLandmarks
+from engines.blazepose.models import MIN_SCORE, detector_model, landmarker_model
+from engines.blazepose.roi import apply_affine, image_to_crop
+from engines.blazepose.tracker import FindLandmarks, PoseTracker
 from engines.body import BodyModel
-from engines.types import Landmarks, Roi
+from engines.types import LIMB_JOINTS, Landmarks, Roi
 from trainer.data.samples import landmark_record
-from trainer.render.crops import SceneCrop, SceneRenderer
+from trainer.render.crops import SceneCrop, SceneFrame, SceneRenderer
 from trainer.render.scenes import CROPS, Scene
 
 _WHOLE_CROP = Roi(np.array([CROP / 2, CROP / 2]), CROP, 0.0)
+_SETTLING = 3
+"""Times that the tracker is shown the same frame: a detection, then its own crops."""
+_MIN_VISIBLE = 3
+"""Limb joints that must be visible for a person to be lost or found."""
+_ON_PERSON = 0.5
+"""Share of the visible joints that a region must hold to be one of the person's."""
+
+
+@dataclass(frozen=True)
+class TrackedSample:
+    """What the live system makes of the person in a frame."""
+
+    record: dict[str, np.ndarray] | None
+    """None where it loses the person."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +46,15 @@ class SampleRenderer:
 
     renderer: SceneRenderer
     landmarker: FindLandmarks
+    tracker: PoseTracker
 
     @classmethod
     def open(cls, body: BodyModel) -> "SampleRenderer":
-        """Prepare the body, and open the landmark network on one thread."""
-        engine = open_engine(landmarker_model(), "openvino", num_threads=1)
-        return cls(SceneRenderer.of(body), Landmarker(engine))
+        """Prepare the body, and open the networks on one thread."""
+        landmarker = Landmarker(open_engine(landmarker_model(), "openvino", num_threads=1))
+        detector = Detector(open_engine(detector_model(), "openvino", num_threads=1))
+        tracker = PoseTracker(detector, landmarker)
+        return cls(SceneRenderer.of(body), landmarker, tracker)
 
     @property
     def body(self) -> BodyModel:
@@ -59,6 +78,48 @@ class SampleRenderer:
             return None
         return scene_record(scene, crop, landmarks), crop.image
 
+    def tracked_sample(self, scene: Scene, rng: np.random.Generator) -> TrackedSample | None:
+        """Render all that the camera sees, and find the person as the live system does.
+
+        Returns:
+            None where there is too little of a person to be found.
+        """
+        frame = self.renderer.frame(scene, rng)
+        if frame is None or frame.joint_visible[list(LIMB_JOINTS)].sum() < _MIN_VISIBLE:
+            return None
+        self.tracker.reset()
+        landmarks = None
+        for _ in range(_SETTLING):
+            landmarks = self.tracker(frame.image)
+        if landmarks is None:
+            return TrackedSample(None)
+        return TrackedSample(frame_record(scene, frame, landmarks))
+
+
+def frame_record(
+    scene: Scene,
+    frame: SceneFrame,
+    landmarks: Landmarks,
+) -> dict[str, np.ndarray] | None:
+    """Put what the tracker found in a frame beside what is true of the scene.
+
+    Args:
+        scene: that was rendered.
+        frame: of it.
+        landmarks: in px of the frame.
+
+    Returns:
+        The record; None where the tracker has found something else than the person.
+    """
+    crop_from_frame = image_to_crop(landmarks.roi, CROP)
+    in_crop = apply_affine(crop_from_frame, frame.joints_px[frame.joint_visible])
+    if ((in_crop >= 0) & (in_crop < CROP)).all(-1).mean() < _ON_PERSON:
+        return None
+    crop_from_image = _composed(crop_from_frame, frame.frame_from_image)
+    moved = _in_image(landmarks, frame.frame_from_image)
+    record = landmark_record(moved, scene.focal, scene.size, frame.window, crop_from_image)
+    return record | _labels(scene, frame.joint_visible)
+
 
 def scene_record(scene: Scene, crop: SceneCrop, landmarks: Landmarks) -> dict[str, np.ndarray]:
     """Put what the network found in a crop beside what is true of the scene.
@@ -70,13 +131,25 @@ def scene_record(scene: Scene, crop: SceneCrop, landmarks: Landmarks) -> dict[st
     """
     moved = _in_image(landmarks, crop.crop_from_image)
     record = landmark_record(moved, scene.focal, scene.size, crop.window, crop.crop_from_image)
-    return record | {
+    return record | _labels(scene, crop.joint_visible)
+
+
+def _labels(scene: Scene, joint_visible: Bool[np.ndarray, "24"]) -> dict[str, np.ndarray]:
+    return {
         "crop": np.array(list(CROPS).index(scene.crop), np.int8),
         "rotvec": scene.rotvec.astype(np.float32),
         "betas": scene.betas.astype(np.float32),
         "pelvis": scene.pelvis.astype(np.float32),
-        "joint_visible": crop.joint_visible,
+        "joint_visible": joint_visible,
     }
+
+
+def _composed(
+    after: Float[np.ndarray, "2 3"], first: Float[np.ndarray, "2 3"]
+) -> Float[np.ndarray, "2 3"]:
+    """The affine map that applies `first`, then `after`."""
+    linear = after[:, :2] @ first[:, :2]
+    return np.column_stack([linear, after[:, :2] @ first[:, 2] + after[:, 2]])
 
 
 def _in_image(landmarks: Landmarks, crop_from_image: Float[np.ndarray, "2 3"]) -> Landmarks:

@@ -41,6 +41,10 @@ class ShardConfig:
     body: Path | None = None
     """Body file of `engines.convert_smpl`; the default body when None."""
     scene: SceneConfig = field(default_factory=SceneConfig)
+    tracked: bool = True
+    """Whether the live detector and tracker find the person in all that the camera sees; else the
+    network is given a crop around the true body.
+    """
 
 
 def write_shards(config: ShardConfig) -> None:
@@ -59,6 +63,18 @@ def write_shards(config: ShardConfig) -> None:
         done = pool.imap_unordered(_write_job, jobs)
         for _ in tqdm(done, total=len(jobs), unit="shard", desc=config.split):
             pass
+    if config.tracked:
+        found, lost = found_and_lost(config.out / config.split)
+        print(f"{config.split}: {found} people found, {lost} lost by the tracker")
+
+
+def found_and_lost(folder: Path) -> tuple[int, int]:
+    """Count the people whom the tracker found and lost in a folder of tracked shards."""
+    found = lost = 0
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path, allow_pickle=False) as stored:
+            found, lost = found + len(stored["score"]), lost + int(stored["lost"])
+    return found, lost
 
 
 def write_shard(config: ShardConfig, index: int) -> None:
@@ -70,15 +86,23 @@ def write_shard(config: ShardConfig, index: int) -> None:
     renderer = _renderer(config.body)
     rng = np.random.default_rng([config.seed, SPLITS.index(config.split), index])
     records: list[dict[str, np.ndarray]] = []
+    lost = 0
     while len(records) < SHARD:
-        record = renderer.sample(draw_scene(poses, clip, config.scene, rng), rng)
+        scene = draw_scene(poses, clip, config.scene, rng)
+        if config.tracked:
+            tracked = renderer.tracked_sample(scene, rng)
+            record = None if tracked is None else tracked.record
+            lost += tracked is not None and record is None
+        else:
+            record = renderer.sample(scene, rng)
         if record is not None:
             records.append(record)
     stacked = {key: np.stack([record[key] for record in records]) for key in records[0]}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.tmp")
     with partial.open("wb") as file:
-        np.savez(file, body=np.array(renderer.body.name), **stacked)
+        about = {"body": np.array(renderer.body.name), "lost": np.array(lost)}
+        np.savez(file, **about, **stacked)
     partial.replace(path)
 
 
@@ -101,6 +125,7 @@ def _check_folder(config: ShardConfig) -> None:
         "body": BodyModel.load(config.body).name,
         "poses": hashlib.sha256(config.poses.read_bytes()).hexdigest(),
         "scene": json.loads(json.dumps(asdict(config.scene))),
+        "tracked": config.tracked,
     }
     folder = config.out / config.split
     record = folder / "made.json"

@@ -116,6 +116,7 @@ def read(
         )
     records = [_shard(file) for file in files]
     for file, record in zip(files, records, strict=True):
+        record.pop("lost", None)
         if (name := str(record.pop("body", body.name))) != body.name:
             raise PenumbraError(
                 f"{file}: was made with the body {name}, not with {body.name}; give the right body."

@@ -1,6 +1,7 @@
-"""Scenes as the landmark network gets them: a crop that a tracker would choose, rendered.
+"""Scenes as images: a crop that a tracker would choose, or all that the camera sees.
 
-The crop is a tracker's about the whole body, with a tracker's errors, whatever is occluded.
+The crop is a tracker's about the whole body, with a tracker's errors, whatever is occluded. In a
+frame the live detector and tracker must find the person themselves.
 """
 
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from engines.blazepose.landmarker import SIDE as CROP
-from engines.blazepose.roi import MARGIN, image_to_crop
-from engines.body import BodyModel
+from engines.blazepose.roi import MARGIN, apply_affine, image_to_crop
+from engines.body import BodyModel, PosedBody
 from engines.types import Roi
 from trainer.render.clothed_body import (
     NO_BODY,
@@ -25,6 +26,8 @@ from trainer.render.surroundings import add_occluders, degrade, random_backgroun
 
 OVERSAMPLE = 2
 """Scenes are rendered at so many times the crop's resolution."""
+FRAME = 640
+"""Frames are rendered at so many px along their longer side."""
 _NEAREST_M = 0.3
 """A body with a joint nearer to the camera than this is not rendered."""
 _JOINT_REACH = 0.016
@@ -50,6 +53,21 @@ class SceneCrop:
 
 
 @dataclass(frozen=True)
+class SceneFrame:
+    """All that the camera of a scene sees, and what is true of it."""
+
+    image: UInt8[np.ndarray, "h w 3"]
+    """BGR."""
+    frame_from_image: Float[np.ndarray, "2 3"]
+    """Affine map from px of the scene's image to px of `image`."""
+    window: Float[np.ndarray, "4"]
+    """The part of the scene's image that `image` shows: left, top, right, bottom, px."""
+    joints_px: Float[np.ndarray, "24 2"]
+    """True joints, px of `image`."""
+    joint_visible: Bool[np.ndarray, "24"]
+
+
+@dataclass(frozen=True)
 class SceneRenderer:
     """Renders scenes of one body."""
 
@@ -63,55 +81,94 @@ class SceneRenderer:
         return cls(body, ClothedMesh.of(mesh.v_template, mesh.faces, mesh.weights))
 
     def crop(self, scene: Scene, rng: np.random.Generator) -> SceneCrop | None:
-        """Render a scene; None where the body is too near to the camera."""
-        shaped = self.body.shaped(scene.betas)
-        posed = shaped.posed(scene.rotvec, scene.pelvis - shaped.rest_joints[0])
-        if posed.joints[:, 2].min() < _NEAREST_M:
+        """Render a scene's person; None where the body is too near to the camera."""
+        posed = self._posed(scene)
+        if posed is None:
             return None
         joints_px = scene.to_image(posed.joints)
         roi = tracked_region(joints_px, rng)
         window = crop_window(scene, joints_px)
-        rendering = self._render(scene, posed.vertices("decimated"), joints_px, roi, window, rng)
-        crop_from_image = image_to_crop(roi, CROP)
-        crop_px = OVERSAMPLE * cv2.transform(joints_px[None], crop_from_image)[0]
-        reach = round(_JOINT_REACH * CROP * OVERSAMPLE)
-        visible = visible_joints(rendering.part, crop_px, reach)
-        return SceneCrop(rendering.image, crop_from_image, window, visible)
+        region = _Region(roi, window, CROP, OVERSAMPLE, CROP)
+        rendering, visible = self._render(scene, posed, region, rng)
+        return SceneCrop(rendering.image, image_to_crop(roi, CROP), window, visible)
+
+    def frame(self, scene: Scene, rng: np.random.Generator) -> SceneFrame | None:
+        """Render all that the camera sees; None where the body is too near or outside."""
+        posed = self._posed(scene)
+        if posed is None:
+            return None
+        joints_px = scene.to_image(posed.joints)
+        window = crop_window(scene, joints_px)
+        extent = window[2:] - window[:2]
+        if extent.min() < 1:
+            return None
+        roi = Roi((window[:2] + window[2:]) / 2, float(extent.max()), 0.0)
+        person = tracked_region(joints_px, None).size / roi.size * FRAME
+        rendering, visible = self._render(scene, posed, _Region(roi, window, FRAME, 1, person), rng)
+        frame_from_image = image_to_crop(roi, FRAME)
+        low, high = np.round(apply_affine(frame_from_image, window.reshape(2, 2))).astype(int)
+        high = np.maximum(high, low + 1)
+        frame_from_image[:, 2] -= low
+        image = np.ascontiguousarray(rendering.image[low[1] : high[1], low[0] : high[0]])
+        joints = apply_affine(frame_from_image, joints_px)
+        return SceneFrame(image, frame_from_image, window, joints, visible)
+
+    def _posed(self, scene: Scene) -> PosedBody | None:
+        shaped = self.body.shaped(scene.betas)
+        posed = shaped.posed(scene.rotvec, scene.pelvis - shaped.rest_joints[0])
+        return None if posed.joints[:, 2].min() < _NEAREST_M else posed
 
     def _render(
-        self,
-        scene: Scene,
-        vertices: Float[np.ndarray, "V 3"],
-        joints_px: Float[np.ndarray, "24 2"],
-        roi: Roi,
-        window: Float[np.ndarray, "4"],
-        rng: np.random.Generator,
-    ) -> Rendering:
-        """Render the crop `roi`: its image at the crop's own size, its parts oversampled."""
-        size = CROP * OVERSAMPLE
-        crop_from_image = image_to_crop(roi, size)
-        pixels = cv2.transform(scene.to_image(vertices)[None], crop_from_image)[0]
+        self, scene: Scene, posed: PosedBody, region: "_Region", rng: np.random.Generator
+    ) -> tuple[Rendering, Bool[np.ndarray, "24"]]:
+        """Render a region, its parts oversampled, and find the joints that are visible in it."""
+        size = region.side * region.oversample
+        person = region.person * region.oversample
+        from_image = image_to_crop(region.roi, size)
+        vertices = posed.vertices("decimated")
+        pixels = cv2.transform(scene.to_image(vertices)[None], from_image)[0]
+        joints = cv2.transform(scene.to_image(posed.joints)[None], from_image)[0]
         background = random_background(size, rng)
         rendering = render_body(self.mesh, vertices, pixels, background, rng)
         if scene.occluders:
-            crop_px = cv2.transform(joints_px[None], crop_from_image)[0]
-            add_occluders(rendering, crop_px, 0.75 * size, rng)
-        clear_outside(rendering.part, window, crop_from_image)
-        small = cv2.resize(rendering.image, (CROP, CROP), interpolation=cv2.INTER_AREA)
-        small = repeat_border(small, window, image_to_crop(roi, CROP))
-        return Rendering(degrade(small, rng), rendering.part)
+            add_occluders(rendering, joints, 0.75 * person, rng)
+        clear_outside(rendering.part, region.window, from_image)
+        visible = visible_joints(rendering.part, joints, round(_JOINT_REACH * person))
+        image = rendering.image
+        if region.oversample > 1:
+            image = cv2.resize(image, (region.side, region.side), interpolation=cv2.INTER_AREA)
+        image = repeat_border(image, region.window, image_to_crop(region.roi, region.side))
+        return Rendering(degrade(image, rng), rendering.part), visible
 
 
-def tracked_region(joints_px: Float[np.ndarray, "24 2"], rng: np.random.Generator) -> Roi:
+@dataclass(frozen=True)
+class _Region:
+    """A square of a scene's image that is to be rendered."""
+
+    roi: Roi
+    window: Float[np.ndarray, "4"]
+    """The part of the scene's image that there is, px of it."""
+    side: int
+    """Of the rendered square, px."""
+    oversample: int
+    person: float
+    """Side of the crop that a tracker would choose, px of the rendered square."""
+
+
+def tracked_region(joints_px: Float[np.ndarray, "24 2"], rng: np.random.Generator | None) -> Roi:
     """Draw a crop as the tracker would choose it.
 
-    It is the square about the body's circle around the hips, with a tracker's errors.
+    It is the square about the body's circle around the hips, with a tracker's errors; without them
+    when `rng` is None.
     """
     hips = joints_px[[1, 2]].mean(0)
     shoulders = joints_px[[16, 17]].mean(0)
     radius = np.linalg.norm(joints_px - hips, axis=1).max() * 1.08
     up = shoulders - hips
-    rotation = np.arctan2(up[0], -up[1]) + rng.normal(0, 0.1)
+    rotation = np.arctan2(up[0], -up[1])
+    if rng is None:
+        return Roi(hips, float(2 * MARGIN * radius), float(rotation))
+    rotation += rng.normal(0, 0.1)
     center = hips + rng.normal(0, 0.06, 2) * radius
     size = float(2 * MARGIN * radius * np.exp(rng.normal(0, 0.12)))
     return Roi(center, size, float(rotation))

@@ -8,11 +8,12 @@ import torch
 
 from engines.blazepose.landmarker import SIDE, decode
 from engines.blazepose.roi import crop_to_image, image_to_crop
+from engines.blazepose.tracker import PoseTracker
 from engines.body import BodyModel
 from engines.types import LIMB_JOINTS, Landmarks, Roi
 from tests.support.random_samples import random_records
 from tests.support.scenes import standing
-from trainer.data.rendered import SampleRenderer, scene_record
+from trainer.data.rendered import SampleRenderer, frame_record, scene_record
 from trainer.data.samples import encode
 from trainer.render import crops
 from trainer.render.clothed_body import NO_BODY, Rendering
@@ -173,3 +174,58 @@ def test_what_lies_outside_the_image_is_not_visible(renderer: SampleRenderer) ->
     assert record is not None
     assert not record["joint_visible"][LEGS].any()
     assert record["joint_visible"][[16, 17]].all()
+
+
+@pytest.mark.usefixtures("no_occluders")
+def test_a_person_in_a_frame_is_found_where_the_true_joints_are(
+    renderer: SampleRenderer, body: BodyModel
+) -> None:
+    """The detector chooses the crop, and the record is in px of the scene's image all the same."""
+    found = renderer.tracked_sample(standing(20), np.random.default_rng(3))
+    assert found is not None and found.record is not None
+    assert found.record.keys() == random_records(1, 0, renderer.body).keys()
+    samples = encode({key: np.asarray(value)[None] for key, value in found.record.items()}, body)
+    points = samples.features[:, :66].unflatten(1, (33, 2))[:, LIMB_LANDMARKS]
+    away = (points - samples.target[:, list(LIMB_JOINTS)]).norm(dim=-1) / 2
+    assert away.median() < 0.05  # of the person's size
+    hips = np.append(found.record["points"][[23, 24]].mean(0), 1.0)
+    in_crop = found.record["crop_from_image"] @ hips
+    assert (
+        np.linalg.norm(in_crop - SIDE / 2) < 0.1 * SIDE
+    )  # a tracker's crop has them in its middle
+
+
+@pytest.mark.usefixtures("no_occluders")
+def test_a_frame_shows_the_joints_where_it_says(renderer: SampleRenderer) -> None:
+    scene = standing(10)
+    frame = renderer.renderer.frame(scene, np.random.default_rng(0))
+    assert frame is not None and frame.image.shape == (360, 640, 3)  # of 1280 x 720
+    np.testing.assert_allclose(frame.frame_from_image, [[0.5, 0, 0], [0, 0.5, 0]], atol=1e-12)
+    shaped = renderer.body.shaped(scene.betas)
+    joints = shaped.posed(scene.rotvec, scene.pelvis - shaped.rest_joints[0]).joints
+    np.testing.assert_allclose(frame.joints_px, scene.to_image(joints) / 2, atol=1e-9)
+    assert frame.joint_visible[list(LIMB_JOINTS)].mean() > 0.8
+
+
+def test_people_whom_the_tracker_does_not_find_are_told_from_those_who_are_not_there(
+    renderer: SampleRenderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(PoseTracker, "__call__", lambda self, image: None)
+        lost = renderer.tracked_sample(standing(0), rng)
+    assert lost is not None and lost.record is None
+    outside = replace(standing(0), pelvis=np.array([9.0, 0.0, 3.0]))
+    assert renderer.tracked_sample(outside, rng) is None
+
+
+@pytest.mark.usefixtures("no_occluders")
+def test_a_region_beside_the_person_is_not_the_person(renderer: SampleRenderer) -> None:
+    scene = standing(0)
+    frame = renderer.renderer.frame(scene, np.random.default_rng(0))
+    assert frame is not None
+    renderer.tracker.reset()
+    found = renderer.tracker(frame.image)
+    assert found is not None and frame_record(scene, frame, found) is not None
+    beside = replace(found, roi=Roi(np.array([40.0, 40.0]), 60.0, 0.0))
+    assert frame_record(scene, frame, beside) is None

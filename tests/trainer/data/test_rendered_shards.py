@@ -55,12 +55,13 @@ def test_shards_of_something_else_are_not_added_to(
         ({"seed": 1}, "seed"),
         ({"scene": CLEAR}, "scene"),
         ({"poses": tmp_path / "other.npz"}, "poses"),
+        ({"tracked": False}, "tracked"),
     ):
         sentence = f"holds shards with another {named}; name another folder"
         with pytest.raises(PenumbraError, match=sentence):
             write_shards(replace(config, shards=3, **change))
     (tmp_path / "a" / "train" / "made.json").unlink()
-    with pytest.raises(PenumbraError, match="another seed, body, poses, scene"):
+    with pytest.raises(PenumbraError, match="another seed, body, poses, scene, tracked"):
         write_shards(config)
     assert len(list((tmp_path / "a" / "train").glob("*.npz"))) == 2
 
@@ -105,3 +106,9 @@ def test_a_shard_depends_on_its_number_alone_and_is_not_made_twice(
     write_shard(config, 0)
     assert path.stat().st_mtime_ns == before
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_people_found_and_lost_are_counted(tmp_path: Path) -> None:
+    for i, lost in enumerate((3, 4)):
+        np.savez(tmp_path / f"{i:05d}.npz", score=np.ones(5), lost=np.array(lost))
+    assert rendered_shards.found_and_lost(tmp_path) == (10, 7)
