@@ -9,6 +9,7 @@ The 24 joints are SMPL's, in SMPL's order (`JOINT_NAMES`).
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -44,6 +45,8 @@ MIRRORED_LANDMARKS: tuple[int, ...] = (
 NUM_JOINTS = len(JOINT_NAMES)
 NUM_BETAS = 10
 NUM_LANDMARKS = 33
+LandmarkNetwork = Literal["full", "heavy"]
+"""BlazePose's landmark networks; heavy errs less and takes longer."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ class Landmarks:
     """Probability that there is a person in the crop at all."""
     roi: Roi
     """The crop that the landmarks were found in."""
+    network: LandmarkNetwork = "full"
+    """The network that found them."""
 
     @property
     def xyv(self) -> Float[np.ndarray, "33 3"]:

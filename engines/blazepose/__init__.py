@@ -1,1 +1,1 @@
-"""BlazePose, imported from the mediapipe wheel: an image in, the 33 landmarks of a person out."""
+"""BlazePose, imported from mediapipe's files: an image in, the 33 landmarks of a person out."""

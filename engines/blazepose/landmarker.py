@@ -1,6 +1,6 @@
-"""Image and region of interest to 33 landmarks: BlazePose's full landmark network.
+"""Image and region of interest to 33 landmarks: BlazePose's full or heavy landmark network.
 
-Its input is the rotated square, sampled at 256 by 256 px; its outputs are
+The input is the rotated square, sampled at 256 by 256 px; the outputs are
 
 - `landmarks`: 39 times (x, y, z, visibility, presence): crop px, crop px, crop px, logit, logit;
 - `score`: the probability that there is a person;
@@ -20,7 +20,7 @@ from jaxtyping import Float, UInt8
 from engines.backends.engine import Engine, open_engine
 from engines.blazepose.models import landmarker_model
 from engines.blazepose.roi import apply_affine, crop_to_image, cut, roi_from_points, write_planes
-from engines.types import NUM_LANDMARKS, Landmarks, Roi
+from engines.types import NUM_LANDMARKS, LandmarkNetwork, Landmarks, Roi
 
 SIDE = 256
 _NUM_ALL = 39
@@ -34,9 +34,15 @@ _MIN_PEAK = 0.5
 class Landmarker:
     """Finds the landmarks in a region. Its buffers are allocated once, for one thread at a time."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Take a network made by `engines.blazepose.models.landmarker_model`."""
+    def __init__(self, engine: Engine, network: LandmarkNetwork = "full") -> None:
+        """Take a network made by `engines.blazepose.models.landmarker_model`.
+
+        Args:
+            engine: that runs it.
+            network: which one it is; the landmarks say so.
+        """
         self.engine = engine
+        self.network: LandmarkNetwork = network
         self._crop = np.zeros((SIDE, SIDE, 3), np.uint8)
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"], roi: Roi) -> tuple[Landmarks, Roi]:
@@ -48,11 +54,14 @@ class Landmarker:
         cut(image, to_image, self._crop)
         write_planes(self._crop, self.engine.inputs["image"])
         self.engine.run()
-        return decode(self.engine.outputs, roi, to_image)
+        return decode(self.engine.outputs, roi, to_image, self.network)
 
 
 def decode(
-    outputs: Mapping[str, np.ndarray], roi: Roi, to_image: Float[np.ndarray, "2 3"]
+    outputs: Mapping[str, np.ndarray],
+    roi: Roi,
+    to_image: Float[np.ndarray, "2 3"],
+    network: LandmarkNetwork = "full",
 ) -> tuple[Landmarks, Roi]:
     """Decode the network's outputs as landmarks in the image and the region for the next frame."""
     marks = outputs["landmarks"].reshape(_NUM_ALL, 5).astype(np.float64)
@@ -68,6 +77,7 @@ def decode(
         world=world @ _image_from_crop(roi.rotation).T,
         score=float(outputs["score"].item()),
         roi=roi,
+        network=network,
     )
     return landmarks, roi_from_points(in_image[_CENTER], in_image[_RIM])
 
@@ -112,6 +122,6 @@ def _image_from_crop(rotation: float) -> Float[np.ndarray, "3 3"]:
     return np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
 
 
-def open_landmarker(backend: str = "auto") -> Landmarker:
+def open_landmarker(backend: str = "auto", network: LandmarkNetwork = "full") -> Landmarker:
     """Open a landmarker whose network runs on `backend`."""
-    return Landmarker(open_engine(landmarker_model(), backend))
+    return Landmarker(open_engine(landmarker_model(network), backend), network)

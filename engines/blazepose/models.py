@@ -1,5 +1,6 @@
-"""BlazePose's networks: TFLite files of mediapipe's wheel, translated to ONNX once and cached.
+"""BlazePose's networks: TFLite files, translated to ONNX once and cached.
 
+They are in mediapipe's wheel, but for the heavy landmark network (`engines.blazepose.heavy`).
 mediapipe is never imported, which would take seconds. Its files are found in the package's folder,
 read, and translated by `engines.blazepose.tflite_import`. A file in the cache (`engines.cache`) is
 named after the SHA-256 of the TFLite file and of how it is translated, so a new wheel or a new
@@ -12,8 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from engines.blazepose.heavy import heavy_tflite
 from engines.cache import cache_folder, load, store
 from engines.errors import PenumbraError
+from engines.types import LandmarkNetwork
 
 IMPORTER_VERSION = 2
 """Raise it when `tflite_import` or the outputs below change what they write."""
@@ -55,9 +58,14 @@ def detector_model() -> Path:
     return import_once(tflite_path(DETECTOR), DETECTOR.outputs)
 
 
-def landmarker_model() -> Path:
-    """Return the landmarker as ONNX: `image` (1, 3, 256, 256) RGB in [0, 1] to four outputs."""
-    return import_once(tflite_path(LANDMARKER), LANDMARKER.outputs)
+def landmarker_model(network: LandmarkNetwork = "full") -> Path:
+    """Return a landmarker as ONNX: `image` (1, 3, 256, 256) RGB in [0, 1] to four outputs.
+
+    Raises:
+        PenumbraError: mediapipe is missing, or the heavy network is not here and cannot be brought.
+    """
+    tflite = heavy_tflite() if network == "heavy" else tflite_path(LANDMARKER)
+    return import_once(tflite, LANDMARKER.outputs)
 
 
 def tflite_path(network: Network) -> Path:

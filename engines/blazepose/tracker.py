@@ -21,7 +21,7 @@ from engines.blazepose.landmarker import open_landmarker
 from engines.blazepose.models import MIN_SCORE
 from engines.blazepose.roi import steady
 from engines.blazepose.sides import SideContinuity
-from engines.types import Landmarks, Roi
+from engines.types import LandmarkNetwork, Landmarks, Roi
 
 SHORT_TORSO = 0.06
 """Length of the torso in sides of the region below which it counts as missing. Measured: 0.11 and
@@ -107,6 +107,11 @@ def _same_place(before: Roi | None, now: Roi) -> bool:
     return bool(moved < before.size / 4 and 0.5 < now.size / before.size < 2)
 
 
-def open_tracker(backend: str = "auto") -> PoseTracker:
-    """Open a tracker with both networks on `backend`; the first use imports them."""
-    return PoseTracker(open_detector(backend), open_landmarker(backend))
+def open_tracker(backend: str = "auto", network: LandmarkNetwork = "full") -> PoseTracker:
+    """Open a tracker with both networks on `backend`; the first use imports them.
+
+    Args:
+        backend: as for `engines.backends.engine.open_engine`.
+        network: that finds the landmarks.
+    """
+    return PoseTracker(open_detector(backend), open_landmarker(backend, network))
