@@ -23,6 +23,7 @@ from tyro.conf import Positional
 
 from engines.command import start
 from engines.errors import PenumbraError
+from engines.types import LandmarkNetwork
 from realtime.capture.frame import Frame
 from realtime.config import RunConfig
 from realtime.session import Session
@@ -43,6 +44,8 @@ class BenchmarkConfig:
     """Stop after so many frames."""
     backend: str = "auto"
     """What runs our networks, as in `run_demo.py`."""
+    landmarks: LandmarkNetwork = "full"
+    """Our landmark network; MediaPipe's stays full."""
 
 
 def compare(config: BenchmarkConfig) -> dict[str, Any]:
@@ -58,6 +61,7 @@ def compare(config: BenchmarkConfig) -> dict[str, Any]:
         every_frame=True,
         hypotheses=config.hypotheses,
         backend=config.backend,
+        landmarks=config.landmarks,
         endpoint="tcp://127.0.0.1:*",
         headless=True,
     )
@@ -77,6 +81,7 @@ def compare(config: BenchmarkConfig) -> dict[str, Any]:
         "frames": len(ours),
         "hypotheses": config.hypotheses,
         "backend": backend,
+        "landmarks": config.landmarks,
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs",
         "penumbra_ms": _summary(ours),
         "mediapipe_ms": _summary(theirs),

@@ -58,6 +58,7 @@ def _inputs(config: RunConfig) -> dict[str, object]:
         "the source": config.video or clip,
         "the demo's ground truth": clip and clip.with_suffix(".npz"),
         "the camera calibration": config.calib,
+        "the landmark network": config.landmarks_file,
         "the body": config.body or DEFAULT_BODY,
         "the model": model,
         "the model's record": model.with_suffix(".json"),

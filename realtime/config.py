@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from realtime.stream.wire import DEFAULT_ENDPOINT
 
@@ -34,6 +34,10 @@ class RunConfig:
     """Number of bodies sampled per frame."""
     backend: str = "auto"
     """What runs the networks: auto, openvino, onnxruntime, torch, torch-cuda or tensorrt."""
+    landmarks: Literal["auto", "full", "heavy"] = "auto"
+    """Landmark network: full; heavy, which npm brings once; or auto, see realtime/README.md."""
+    landmarks_file: Path | None = None
+    """Local copy of pose_landmark_heavy.tflite, instead of npm's."""
     focal: float | None = None
     """Focal length, px; by default a field of view of 63 degrees is assumed."""
     calib: Path | None = None

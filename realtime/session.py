@@ -14,7 +14,7 @@ from types import TracebackType
 
 from calib.camera import load_intrinsics
 from engines import camera
-from engines.blazepose.tracker import open_tracker
+from engines.blazepose.tracker import PoseTracker, open_tracker
 from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.errors import PenumbraError
@@ -28,6 +28,7 @@ from realtime.capture.reader import frames
 from realtime.capture.sources import Source, open_camera, open_video
 from realtime.checks import check
 from realtime.config import RunConfig
+from realtime.landmark_choice import choose
 from realtime.pipeline import MIN_SAMPLES, Pipeline, Result
 from realtime.smoothing import Smoother, SmoothingConfig
 from realtime.stream.encode import StreamInfo, stream_calibration
@@ -98,9 +99,11 @@ class Session:
             self.publisher = stack.enter_context(
                 Publisher(config.endpoint, allow_lan=config.allow_lan)
             )
+        self.landmark_network = choose(config)
         self.body = BodyModel.load(config.body)
         self.model = FlowModel.load(config.model)
-        self.pipeline = _load_pipeline(config, self.body, self.model, self.intrinsics)
+        tracker = open_tracker(config.backend, self.landmark_network)
+        self.pipeline = _load_pipeline(config, tracker, self.body, self.model, self.intrinsics)
         self._info = _stream_info(self.source, self.intrinsics, self.pipeline, self.model)
 
     def __enter__(self) -> "Session":
@@ -265,6 +268,7 @@ class Session:
         record = {key: value for key, value in self.model.record.items() if key != "J_template"}
         return {
             "backend": self.pipeline.backend,
+            "landmark_network": self.landmark_network,
             "model": record,
             "body": self.body.name,
             "source": self.source.name,
@@ -307,10 +311,14 @@ def _open_camera_model(
 
 
 def _load_pipeline(
-    config: RunConfig, body: BodyModel, model: FlowModel, intrinsics: Intrinsics
+    config: RunConfig,
+    tracker: PoseTracker,
+    body: BodyModel,
+    model: FlowModel,
+    intrinsics: Intrinsics,
 ) -> Pipeline:
     return Pipeline(
-        tracker=open_tracker(config.backend),
+        tracker=tracker,
         sampler=open_sampler(body, max(config.hypotheses, MIN_SAMPLES), config.backend, model),
         body=body,
         intrinsics=intrinsics,

@@ -139,6 +139,22 @@ def why_unavailable(name: str) -> str | None:
     return None
 
 
+def runs_on_gpu(model: Path, backend: str = "auto") -> bool:
+    """Tell whether `open_engine` would run the network in `model` on a GPU.
+
+    Args:
+        model: an ONNX file whose shapes are all known.
+        backend: as for `open_engine`.
+    """
+    return any(
+        spec.needs_cuda
+        and backend in (name, "auto")
+        and why_unavailable(name) is None
+        and _why_not_for(name, model, {}) is None
+        for name, spec in BACKENDS.items()
+    )
+
+
 def cuda_device_count() -> int:
     """Count the CUDA devices by asking the driver, which is much faster than importing torch."""
     try:

@@ -2,8 +2,8 @@
 
 Field numbers follow the schema, `tensorflow/compiler/mlir/lite/schema/schema.fbs`. A file may have
 `MAX_FILE_BYTES`, its graph `MAX_PARTS` tensors, operators, buffers and operator codes each, and an
-operator `MAX_CONNECTIONS` inputs and outputs each; BlazePose's networks have at most 28 MB, 1098 and
-3. Reading takes at most 20 times the file's size in memory.
+operator `MAX_CONNECTIONS` inputs and outputs each; BlazePose's networks have at most 28 MB, 1098
+and 3. Reading takes at most 20 times the file's size in memory.
 """
 
 from collections.abc import Mapping

@@ -114,4 +114,5 @@ def open_tracker(backend: str = "auto", network: LandmarkNetwork = "full") -> Po
         backend: as for `engines.backends.engine.open_engine`.
         network: that finds the landmarks.
     """
-    return PoseTracker(open_detector(backend), open_landmarker(backend, network))
+    landmarker = open_landmarker(backend, network)  # first, as it may refuse
+    return PoseTracker(open_detector(backend), landmarker)

@@ -190,7 +190,8 @@ def test_the_help_names_every_option_and_exit_status(capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit, match="0"):
         run_demo.parse(["--help"])
     said = re.sub(r"[\s,]+", " ", capsys.readouterr().out)
-    options = "cam video demo every-frame size fps hypotheses backend focal calib body model"
+    options = "cam video demo every-frame size fps hypotheses backend landmarks"
+    options += " landmarks-file focal calib body model"
     options += " no-smoothing headless record out force no-publish endpoint allow-lan max-frames"
     for option in options.split():
         assert f"--{option} " in said

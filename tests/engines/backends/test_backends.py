@@ -141,6 +141,38 @@ def test_gpu_backend_without_gpu_is_refused(
         open_engine(conv_net(tmp_path), "torch-cuda")
 
 
+@pytest.mark.parametrize(
+    ("backend", "fitting", "expected"),
+    [
+        ("auto", {"torch-cuda", "openvino"}, True),
+        ("auto", {"openvino"}, False),
+        ("torch-cuda", {"torch-cuda"}, True),
+        ("tensorrt", {"torch-cuda"}, False),
+        ("openvino", {"torch-cuda", "openvino"}, False),
+        ("abacus", {"torch-cuda"}, False),
+    ],
+)
+def test_a_gpu_runs_what_a_backend_with_one_takes(
+    backend: str, fitting: set[str], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = engines.backends.engine
+    monkeypatch.setattr(module, "why_unavailable", lambda name: None)
+    monkeypatch.setattr(
+        module, "_why_not_for", lambda name, model, shapes: None if name in fitting else "no plan"
+    )
+    assert module.runs_on_gpu(Path("heavy.onnx"), backend) is expected
+
+
+def test_no_gpu_runs_anything_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines.backends.engine, "cuda_device_count", lambda: 0)
+    assert not any(
+        engines.backends.engine.runs_on_gpu(conv_net(tmp_path), name)
+        for name in ("auto", *BACKENDS)
+    )
+
+
 def test_auto_takes_openvino_on_a_cpu_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
