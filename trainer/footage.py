@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from engines.blazepose.heavy import named
 from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.flow.model import FlowModel
-from engines.types import LIMB_LANDMARKS, Landmarks
+from engines.types import LIMB_LANDMARKS, LandmarkNetwork, Landmarks
 from trainer.command import start
 from trainer.datasets.recordings import Recording, read_recording
 from trainer.evaluation.frame_estimator import FrameEstimator, track_landmarks
@@ -44,6 +45,10 @@ class FootageConfig:
     body: Path | None = None
     """That they were trained for; the default body when None."""
     hypotheses: int = 100
+    landmarks: LandmarkNetwork | None = None
+    """Landmark network; None is that of `landmarks_file`, or full."""
+    landmarks_file: Path | None = None
+    """Local copy of a landmark network, instead of npm's heavy one."""
     triangulation: TriangulationConfig = field(default_factory=TriangulationConfig)
 
 
@@ -113,7 +118,8 @@ def main(config: FootageConfig) -> None:
     Raises:
         PenumbraError: a recording cannot be read, or has nothing to score.
     """
-    tracker = open_tracker()
+    network = named(config.landmarks, config.landmarks_file)
+    tracker = open_tracker(network=network)
     recordings: dict[str, dict[str, list[ViewSample]]] = {}
     for folder in config.folders:
         recording = read_recording(folder)
@@ -134,7 +140,8 @@ def main(config: FootageConfig) -> None:
             for name, samples in recordings.items()
         }
         together = [one for cameras in scores.values() for part in cameras.values() for one in part]
-        report = {"model": str(path or "shipped"), "all recordings": summarise(together)}
+        report: dict[str, object] = {"model": str(path or "shipped"), "landmarks": network}
+        report["all recordings"] = summarise(together)
         report |= {name: summarise_recording(cameras) for name, cameras in scores.items()}
         print(json.dumps(report, indent=2))
 

@@ -21,13 +21,14 @@ import torch
 from jaxtyping import Float
 from tqdm import tqdm
 
+from engines.blazepose.heavy import named
 from engines.blazepose.tracker import PoseTracker, open_tracker
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.evidence.evidence import best, effective_sample_size, posterior_moments, reweight
 from engines.evidence.second_view import SCALE, SecondView
 from engines.flow.model import FlowModel
-from engines.types import LIMB_LANDMARKS
+from engines.types import LIMB_LANDMARKS, LandmarkNetwork
 from trainer.command import start
 from trainer.datasets.recordings import read_recording
 from trainer.evaluation.frame_estimator import FrameEstimator, ViewEstimate, track_landmarks
@@ -50,6 +51,10 @@ class SecondViewConfig:
     body: Path | None = None
     """That it was trained for; the default body when None."""
     hypotheses: int = 100
+    landmarks: LandmarkNetwork | None = None
+    """Landmark network; None is that of `landmarks_file`, or full."""
+    landmarks_file: Path | None = None
+    """Local copy of a landmark network, instead of npm's heavy one."""
     every: int = 4
     """Score one instant in so many; all frames are read, because the landmark network tracks."""
     scale: float = SCALE
@@ -138,7 +143,7 @@ def main(config: SecondViewConfig) -> None:
     Raises:
         PenumbraError: there is nothing to score.
     """
-    tracker = open_tracker()
+    tracker = open_tracker(network=named(config.landmarks, config.landmarks_file))
     body = BodyModel.load(config.body)
     estimator = FrameEstimator(FlowModel.load(config.model), body, config.hypotheses)
     rows: list[dict[str, float]] = []

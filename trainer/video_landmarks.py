@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from engines.blazepose.heavy import named
 from engines.blazepose.tracker import open_tracker
 from engines.errors import PenumbraError
+from engines.types import LandmarkNetwork
 from trainer.command import start
 from trainer.data.unlabelled import track_video
 
@@ -28,6 +30,10 @@ class VideoConfig:
     out: Path = Path("runs/video")
     every: int = 2
     """Keep one frame in so many."""
+    landmarks: LandmarkNetwork | None = None
+    """Landmark network; None is that of `landmarks_file`, or full."""
+    landmarks_file: Path | None = None
+    """Local copy of a landmark network, instead of npm's heavy one."""
 
 
 def main(config: VideoConfig) -> None:
@@ -44,7 +50,7 @@ def main(config: VideoConfig) -> None:
             f"--videos: several are called {twice[0]}, as their shards would be; rename all but"
             " one."
         )
-    tracker = open_tracker()
+    tracker = open_tracker(network=named(config.landmarks, config.landmarks_file))
     config.out.mkdir(parents=True, exist_ok=True)
     for video in tqdm(config.videos, unit="video"):
         records = track_video(video, tracker, config.every)
