@@ -200,18 +200,20 @@ def _relative_error(
 
 
 def default_models() -> list[Path]:
-    """The networks of a run, in the order of the data flow.
+    """The networks of a run, in the order of the data flow; the heavy one if it is in the cache.
 
     Raises:
         PenumbraError: One is not there.
     """
+    from engines.blazepose.heavy import is_cached
     from engines.blazepose.models import detector_model, landmarker_model
 
     if not FLOW.is_file():
         raise PenumbraError(
             f"--onnx: there is no {FLOW}; write it with python -m trainer.export_onnx."
         )
-    return [detector_model(), landmarker_model(), FLOW]
+    heavy = [landmarker_model("heavy")] if is_cached() else []
+    return [detector_model(), landmarker_model(), *heavy, FLOW]
 
 
 def load(model: Path) -> onnx.ModelProto:

@@ -372,3 +372,21 @@ def test_plan_that_computes_something_else_is_not_kept(
     with pytest.raises(PenumbraError, match="nothing is kept"):
         export_trt.export(conv_net(tmp_path), "fp32", 1, tmp_path / "built")
     assert not (tmp_path / "built").exists()
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_plans_are_for_the_landmark_networks_that_are_here(
+    cached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engines.blazepose.heavy.is_cached", lambda: cached)
+    monkeypatch.setattr("engines.blazepose.models.detector_model", lambda: Path("detector"))
+    monkeypatch.setattr(
+        "engines.blazepose.models.landmarker_model", lambda network="full": Path(network)
+    )
+    heavy = ["heavy"] if cached else []
+    assert [path.stem for path in export_trt.default_models()] == [
+        "detector",
+        "full",
+        *heavy,
+        "flow",
+    ]
