@@ -2,6 +2,10 @@
 
 It has 27.7 MB (Apache-2.0) and gives what the full network gives. Only a file with the SHA-256 that
 is known is taken, from npm or from the user.
+
+It runs in float32. Quantised to int8 after training (ONNX Runtime, static, each channel for itself,
+44 crops of two videos) it took half the time, but visible landmarks moved by 9 px in 1280 x 720
+(median; 8 px with the last layers in float32), where 0.5 px would have been good enough.
 """
 
 import hashlib
