@@ -122,7 +122,7 @@ class ShapedBody:
         rotvec = np.asarray(rotvec, np.float32)
         assert rotvec.shape[-2:] == (NUM_JOINTS, 3), f"rotvec {rotvec.shape}"
         rotations = exp_so3(rotvec)
-        world, joints = _forward_kinematics(
+        world, joints = forward_kinematics(
             rotations, self.rest_joints, np.asarray(transl, np.float32)
         )
         T_cam_bone = np.zeros((*joints.shape[:-1], 4, 4), np.float32)
@@ -190,11 +190,11 @@ def joints_only(
     """
     rotations = exp_so3(np.asarray(rotvec, np.float32))
     rest = model.rest_joints(betas)
-    _, joints = _forward_kinematics(rotations, rest, np.asarray(transl, np.float32))
+    _, joints = forward_kinematics(rotations, rest, np.asarray(transl, np.float32))
     return joints
 
 
-def _forward_kinematics(
+def forward_kinematics(
     rotations: Float[np.ndarray, "*#B 24 3 3"],
     rest: Float[np.ndarray, "*#B 24 3"],
     transl: Float[np.ndarray, "*#B 3"],

@@ -104,6 +104,42 @@ def interpolate(
     return a @ exp_so3(step * np.asarray(t, step.dtype)[..., None])
 
 
+def right_jacobian(rotvec: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3 3"]:
+    """J_r(w), with exp(w + d) = exp(w) exp(J_r(w) d) to first order.
+
+    I - (1 - cos t)/t^2 [w] + (t - sin t)/t^3 [w]^2 with t = |w| (Chirikjian, Stochastic Models,
+    Information Theory, and Lie Groups 2, 2012, section 10.6.5).
+    """
+    rotvec = _floating(rotvec)
+    squared = np.einsum("...i,...i->...", rotvec, rotvec)[..., None, None]
+    near_zero = squared < _SMALL_ANGLE_SQUARED
+    t = np.sqrt(np.where(near_zero, 1.0, squared))
+    a = np.where(near_zero, 0.5 - squared / 24.0, 2.0 * (np.sin(0.5 * t) / t) ** 2)
+    b = np.where(near_zero, 1.0 / 6.0 - squared / 120.0, (t - np.sin(t)) / t**3)
+    W = _skew(rotvec)
+    return (np.eye(3) - a * W + b * (W @ W)).astype(rotvec.dtype, copy=False)
+
+
+def inverse_right_jacobian(rotvec: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3 3"]:
+    """J_r(w)^-1, with log(exp(w) exp(e)) = w + J_r(w)^-1 e to first order, for angles below 2 pi.
+
+    I + [w]/2 + (1/t^2 - cot(t/2)/(2 t)) [w]^2 with t = |w| (as above).
+    """
+    rotvec = _floating(rotvec)
+    squared = np.einsum("...i,...i->...", rotvec, rotvec)[..., None, None]
+    near_zero = squared < 1e-4  # the difference below cancels earlier than the others
+    t = np.sqrt(np.where(near_zero, 1.0, squared))
+    exact = 1.0 / t**2 - 0.5 / (t * np.tan(0.5 * t))
+    b = np.where(near_zero, 1.0 / 12.0 + squared / 720.0, exact)
+    W = _skew(rotvec)
+    return (np.eye(3) + 0.5 * W + b * (W @ W)).astype(rotvec.dtype, copy=False)
+
+
+def _skew(vector: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3 3"]:
+    """[v], with [v] u = v x u."""
+    return np.cross(np.eye(3, dtype=vector.dtype), vector[..., None, :])
+
+
 def _floating(array: np.ndarray) -> np.ndarray:
     """The array itself where it is float32 or float64, else as float64."""
     array = np.asarray(array)

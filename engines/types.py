@@ -120,7 +120,9 @@ class Hypotheses:
     joints: Float[np.ndarray, "K 24 3"]
     """Camera frame, metres."""
     log_q: Float[np.ndarray, "K"]
-    """Log density of each body under the posterior (Haar measure for rotations)."""
+    """Log density, under the flow's posterior, of the sample that each body was made from (Haar
+    measure for rotations). What moves a body afterwards, a fit or a recalibration, leaves it.
+    """
     weights: Float[np.ndarray, "K"]
     """Non-negative, sum to one; equal for plain samples, unequal after reweighting."""
 

@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engines.kernels": GROUND,
     "engines.blazepose": GROUND | {"engines.backends"},
     "engines.flow": GROUND | {"engines.backends", "engines.kernels"},
+    "engines.fitting": GROUND | {"engines.kernels", "engines.flow"},
     "engines.evidence": GROUND | {"engines.kernels"},
     "calib": GROUND,
     "realtime.timing": GROUND,
@@ -27,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "realtime.stream": GROUND | {"realtime.timing"},
     "realtime.view": GROUND | {"realtime.timing"},
     "realtime": GROUND
-    | {f"engines.{name}" for name in ("backends", "blazepose", "flow", "kernels")}
+    | {f"engines.{name}" for name in ("backends", "blazepose", "fitting", "flow", "kernels")}
     | {f"realtime.{name}" for name in ("timing", "capture", "stream", "view")}
     | {"calib"},
     "run_demo": GROUND | {"realtime", "realtime.stream", "realtime.view"},

@@ -51,6 +51,8 @@ class FlowOutput:
     posed: PosedHypotheses
     joint_visible: Float[np.ndarray, "24"]
     """Probability that each joint is visible."""
+    half_size: float
+    """Half the person's size on the plane z = 1 of the view."""
 
     @property
     def hypotheses(self) -> Hypotheses:
@@ -100,7 +102,8 @@ class Sampler:
             self._weights.copy(),
         )
         visible = out["visible"].astype(np.float64)
-        return FlowOutput(PosedHypotheses(hypotheses, posed.T_cam_rest), visible)
+        posed_hypotheses = PosedHypotheses(hypotheses, posed.T_cam_rest)
+        return FlowOutput(posed_hypotheses, visible, float(view.half_size))
 
 
 def noise(count: int) -> Float[np.ndarray, "K D"]:

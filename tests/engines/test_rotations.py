@@ -118,3 +118,19 @@ def test_batches_of_any_rank_and_empty() -> None:
     assert rot.exp_so3(np.zeros((2, 0, 3))).shape == (2, 0, 3, 3)
     assert rot.log_so3(np.zeros((0, 3, 3))).shape == (0, 3)
     np.testing.assert_array_equal(rot.exp_so3(np.zeros(3, np.float32)), np.eye(3))
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-5, 5e-3, 1.1e-2, 0.7, 2.5, 3.1])
+def test_right_jacobians_are_derivatives_of_the_exponential_and_the_logarithm(angle: float) -> None:
+    w = angle * np.array([0.36, -0.48, 0.8])
+    h = 1e-6
+    by_exp, by_log = np.empty((3, 3)), np.empty((3, 3))
+    for i, e in enumerate(h * np.eye(3)):
+        ahead, behind = rot.exp_so3(w + e), rot.exp_so3(w - e)
+        by_exp[:, i] = rot.log_so3(behind.T @ ahead) / (2 * h)
+        turned = [rot.log_so3(rot.exp_so3(w) @ rot.exp_so3(sign * e)) for sign in (1, -1)]
+        by_log[:, i] = (turned[0] - turned[1]) / (2 * h)
+    np.testing.assert_allclose(rot.right_jacobian(w), by_exp, atol=1e-8)
+    np.testing.assert_allclose(rot.inverse_right_jacobian(w), by_log, atol=1e-8)
+    product = rot.right_jacobian(w) @ rot.inverse_right_jacobian(w)
+    np.testing.assert_allclose(product, np.eye(3), atol=1e-9)

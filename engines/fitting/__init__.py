@@ -1,0 +1,11 @@
+"""The last step of the posterior: hypotheses fitted to visible landmarks, held by the flow.
+
+fit.py           samples and landmarks -> the same samples, fitted; its config
+observation.py   which landmarks count, and how sharply
+gate.py          whether a frame's landmarks may move its hypotheses
+anchor.py        the flow's own covariance, which holds them
+residuals.py     what a fit has to explain, as rows; landmarks in the image
+limits.py        how far knees and elbows bend, as rows
+solver.py        Levenberg-Marquardt for all bodies at once, as a Kalman update
+bodies.py        bodies, their 85 coordinates, and the Jacobian of their joints
+"""

@@ -1,0 +1,46 @@
+"""What holds a hypothesis to the flow: the covariance of the hypotheses themselves.
+
+The flow says with its samples what the image leaves open, and how what is visible and what is
+occluded hang together. In the coordinates around the best estimate that is one covariance C for all
+hypotheses of a frame; a step d from the sample costs d^T C^-1 d / 2. A hundred samples do not
+determine 85 x 85 numbers, so correlations are shrunk towards none (Ledoit and Wolf, 2004, with a
+fixed share), and no direction is quite stiff.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from engines.fitting.bodies import DIM, Bodies, steps_from_first
+
+_LEAST_VARIANCE = 1e-8
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A normal distribution of the step, around none."""
+
+    cov: Float[np.ndarray, "D D"]
+
+    def cost(self, step: Float[np.ndarray, "K D"]) -> Float[np.ndarray, "K"]:
+        """Negative log density of steps, nats, without its constant."""
+        cov = self.cov.astype(np.float64)
+        return 0.5 * (step * np.linalg.solve(cov, step.T.astype(np.float64)).T).sum(-1)
+
+
+def anchor_of(bodies: Bodies, weights: Float[np.ndarray, "K"], shrinkage: float) -> Anchor:
+    """Take the covariance of hypotheses, in the coordinates around number 0.
+
+    Args:
+        bodies: the hypotheses.
+        weights: theirs, which sum to one.
+        shrinkage: share of the diagonal matrix in the mixture of it and the full one.
+    """
+    steps = steps_from_first(bodies)
+    steps = steps - weights @ steps
+    cov = (steps * weights[:, None]).T @ steps
+    cov *= 1.0 - shrinkage
+    cov[np.diag_indices(DIM)] /= 1.0 - shrinkage
+    cov[np.diag_indices(DIM)] += _LEAST_VARIANCE
+    return Anchor(cov)

@@ -1,0 +1,70 @@
+"""What the landmark network says about the limb joints, and how sharply."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from engines.camera import Intrinsics
+from engines.types import LIMB_LANDMARKS, Landmarks
+
+LANDMARKS = np.array(list(LIMB_LANDMARKS))
+"""The limb landmarks."""
+JOINTS = np.array(list(LIMB_LANDMARKS.values()))
+"""The joint that each of them marks."""
+HIPS = (23, 24)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Joints that were located in the image; m may be none."""
+
+    index: Int[np.ndarray, "m"]
+    """Which of `LANDMARKS` they are."""
+    rays: Float[np.ndarray, "m 2"]
+    """Their landmarks on the plane z = 1 of the camera."""
+    sigma: Float[np.ndarray, "m"]
+    """Standard deviation per axis, on that plane."""
+
+    @property
+    def joints(self) -> Int[np.ndarray, "m"]:
+        """SMPL joint numbers."""
+        return JOINTS[self.index]
+
+
+def observe(
+    landmarks: Landmarks,
+    intrinsics: Intrinsics,
+    sigma: Float[np.ndarray, "33"],
+    min_visibility: float,
+) -> Observation:
+    """Take the limb landmarks that are visible and inside the image.
+
+    A landmark that is visible with probability p has the standard deviation sigma / p.
+
+    Args:
+        landmarks: of one person.
+        intrinsics: of the image.
+        sigma: of each landmark if it is certainly visible, on the plane z = 1.
+        min_visibility: landmarks below say nothing.
+    """
+    inside = ((landmarks.points >= 0) & (landmarks.points < np.array(intrinsics.size))).all(-1)
+    counts = (inside & (landmarks.visibility >= max(min_visibility, 1e-3)))[LANDMARKS]
+    index = np.flatnonzero(counts)
+    use = LANDMARKS[index]
+    rays = intrinsics.rays(landmarks.points[use]) if len(use) else np.zeros((0, 2))
+    spread = sigma[use] / landmarks.visibility[use]
+    return Observation(index, rays.astype(np.float32), spread.astype(np.float32))
+
+
+def landmark_sigma(half_size: float, joint: float, hip: float) -> Float[np.ndarray, "33"]:
+    """Return the same standard deviation for all landmarks but the hips.
+
+    Args:
+        half_size: half the person's size on the plane z = 1.
+        joint: of a landmark in units of `half_size`.
+        hip: the same of a hip, which the landmark network and bodies place differently.
+    """
+    sigma = np.full(33, joint * half_size)
+    sigma[list(HIPS)] = hip * half_size
+    return sigma

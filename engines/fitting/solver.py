@@ -1,0 +1,132 @@
+"""The step: Levenberg-Marquardt in the form of a Kalman update, for all bodies at once.
+
+Each body x_i is moved by the step d that minimises
+
+    sum of the rows' costs(x_i + d)  +  d^T C^-1 d / 2
+
+With residuals r, Jacobian J and variances N at the present step a, and the damping l in the metric
+of the anchor (l = 0 is Gauss-Newton), the next step is
+
+    a' = s a + C' J^T (J C' J^T + N)^-1 (r + (1 - s) J a)        s = l / (1 + l), C' = (1 - s) C
+
+which needs a matrix as large as there are rows. Where there are more rows than coordinates, the
+same step comes from the information form (C'^-1 + J^T N^-1 J)^-1; the matrix inversion lemma says
+so, and a test. A step that does not lower the objective is taken back and damped more, so what
+comes out is never worse than what went in. J is taken at the moved body and brought back to the
+start, where C is: turns by exp(e) exp(d) are turns by exp(e + J_r(e)^-1 d).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from engines.fitting.anchor import Anchor
+from engines.fitting.bodies import DIM, TURNS, Bodies, chosen, moved
+from engines.fitting.residuals import Residuals, Rows, stacked
+from engines.kernels import Skeleton
+from engines.rotations import right_jacobian
+from engines.types import NUM_JOINTS
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Bodies where the solver left them."""
+
+    bodies: Bodies
+    step: Float[np.ndarray, "K D"]
+    """From where they started."""
+    cost_before: Float[np.ndarray, "K"]
+    """The objective at the start, nats."""
+    cost: Float[np.ndarray, "K"]
+    """The objective now, nats; nowhere larger."""
+
+
+def solve(
+    skeleton: Skeleton,
+    start: Bodies,
+    anchor: Anchor,
+    residuals: Sequence[Residuals],
+    iterations: int,
+) -> Solution:
+    """Minimise the objective of each body by a number of damped steps."""
+
+    def compare(bodies: Bodies) -> Rows:
+        return stacked([one(bodies) for one in residuals])
+
+    bodies, rows = start, compare(start)
+    step = np.zeros((start.count, DIM), start.joints.dtype)
+    damping = np.zeros(start.count)
+    cost_before = cost = rows.cost
+    for _ in range(iterations):
+        trial_step = damped_step(rows, anchor.cov, step, damping)
+        trial = moved(skeleton, start, trial_step)
+        trial_rows = compare(trial)
+        trial_cost = trial_rows.cost + anchor.cost(trial_step)
+        better = trial_cost < cost
+        damping = np.where(better, 0.1 * damping, np.maximum(1.0, 10.0 * damping))
+        bodies, rows = chosen(better, trial, bodies), _chosen_rows(better, trial_rows, rows)
+        step = np.where(better[:, None], trial_step, step)
+        cost = np.where(better, trial_cost, cost)
+    return Solution(bodies, step, cost_before, cost)
+
+
+def damped_step(
+    rows: Rows,
+    cov: Float[np.ndarray, "D D"],
+    step: Float[np.ndarray, "K D"],
+    damping: Float[np.ndarray, "K"],
+) -> Float[np.ndarray, "K D"]:
+    """Return the next step from the start, given the present one (see above)."""
+    kept = (damping / (1.0 + damping))[:, None].astype(step.dtype)
+    J = seen_from_start(rows.J, step)
+    ahead = rows.residual + (1.0 - kept) * (J @ step[..., None])[..., 0]
+    update = kalman_update if J.shape[1] <= DIM else information_update
+    # With C' = (1 - s) C and N, the update is that of C and N / (1 - s).
+    return kept * step + update(J, cov, rows.variance / (1.0 - kept), ahead)
+
+
+def seen_from_start(
+    J: Float[np.ndarray, "K r D"], step: Float[np.ndarray, "K D"]
+) -> Float[np.ndarray, "K r D"]:
+    """Turn derivatives by a turn of the moved bones into derivatives by the step's turns."""
+    by_turn = J[..., :TURNS].reshape(*J.shape[:2], NUM_JOINTS, 1, 3)
+    turns = right_jacobian(step[:, :TURNS].reshape(-1, 1, NUM_JOINTS, 3))
+    by_step = (by_turn @ turns).reshape(*J.shape[:2], TURNS)
+    return np.concatenate([by_step, J[..., TURNS:]], -1)
+
+
+def kalman_update(
+    J: Float[np.ndarray, "K r D"],
+    cov: Float[np.ndarray, "D D"],
+    variance: Float[np.ndarray, "K r"],
+    ahead: Float[np.ndarray, "K r"],
+) -> Float[np.ndarray, "K D"]:
+    """Return C J^T (J C J^T + N)^-1 t of each body."""
+    JC = (J.reshape(-1, J.shape[-1]) @ cov).reshape(J.shape)
+    S = JC @ np.swapaxes(J, -1, -2)
+    S[:, range(S.shape[1]), range(S.shape[1])] += variance
+    weights = np.linalg.solve(S, ahead[..., None])
+    return (np.swapaxes(weights, -1, -2) @ JC)[:, 0]
+
+
+def information_update(
+    J: Float[np.ndarray, "K r D"],
+    cov: Float[np.ndarray, "D D"],
+    variance: Float[np.ndarray, "K r"],
+    ahead: Float[np.ndarray, "K r"],
+) -> Float[np.ndarray, "K D"]:
+    """Return (C^-1 + J^T N^-1 J)^-1 J^T N^-1 t of each body: the same."""
+    weighted = np.swapaxes(J / variance[..., None], -1, -2)
+    information = np.linalg.inv(cov) + weighted @ J
+    return np.linalg.solve(information, weighted @ ahead[..., None])[..., 0]
+
+
+def _chosen_rows(where: Bool[np.ndarray, "K"], yes: Rows, no: Rows) -> Rows:
+    return Rows(
+        np.where(where[:, None], yes.residual, no.residual),
+        np.where(where[:, None, None], yes.J, no.J),
+        np.where(where[:, None], yes.variance, no.variance),
+        np.where(where, yes.cost, no.cost),
+    )
