@@ -11,7 +11,10 @@ import pytest
 from tests.support.paths import ROOT
 
 GROUND = {"engines"}
-TRAINER = ("motion", "render", "model", "data", "methods", "runs", "evaluation", "datasets")
+TRAINER = (
+    *("motion", "render", "model", "data", "synthetic", "methods", "runs", "evaluation", "live"),
+    "datasets",
+)
 """The trainer's libraries: each imports only those to its left."""
 LIBRARIES = {f"trainer.{name}" for name in (*TRAINER, "export")}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -36,7 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         f"trainer.{name}": {"engines.*", "calib"} | {f"trainer.{left}" for left in TRAINER[:i]}
         for i, name in enumerate(TRAINER)
     },
-    "trainer.export": {"engines.*", "trainer.model", "trainer.methods", "trainer.runs"},
+    "trainer.export": {"engines.*"}
+    | {f"trainer.{name}" for name in ("model", "methods", "runs", "live")},
     "trainer": {"engines.*", "calib"} | LIBRARIES,
 }
 """What each room may import besides itself, its own prefix being the longest that fits; `engines.*`

@@ -1,0 +1,50 @@
+"""How synthetic samples are made."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class ErrorConfig:
+    """Standard deviations of the landmarks' errors, in units of half the person's size."""
+
+    common: float = 0.015
+    """Shared by all landmarks of an image."""
+    limb: float = 0.014
+    """Shared by the landmarks of a limb."""
+    own: float = 0.020
+    """Of each landmark."""
+    spread: float = 0.45
+    """Standard deviation of the log of an image's own factor on the three above."""
+    outliers: float = 0.03
+    """Share of landmarks that land elsewhere."""
+    outlier: float = 0.15
+    """Their displacement."""
+    occluded_limb: float = 0.12
+    """Shared by the occluded landmarks of a limb."""
+    occluded: float = 0.08
+    """Of each occluded landmark."""
+    swaps: tuple[float, float, float] = (0.030, 0.010, 0.020)
+    """Shares of images in which left is taken for right: all limbs, arms only, legs only."""
+
+
+@dataclass(frozen=True)
+class SyntheticConfig:
+    """Distribution of bodies, cameras and occluders."""
+
+    joint_rad: float = 0.10
+    """Standard deviation of a rotation added to each body joint."""
+    swap_upper: float = 0.2
+    """Share of bodies whose arms and head come from another frame than the rest."""
+    bone_length: float = 0.05
+    """Standard deviation of the log of a bone's length, the same left and right: the shape space
+    has 0.9 % only.
+    """
+    misplaced_m: tuple[float, float] = (0.018, 0.006)
+    """Where the network takes a joint to lie in the body: standard deviation of what is the same
+    left and right, and of what is not.
+    """
+    fov_deg: tuple[float, float] = (40.0, 90.0)
+    """Range of the field of view along the longer side."""
+    occluders: tuple[float, float, float, float] = (0.70, 0.10, 0.13, 0.07)
+    """Shares of images with nothing, a table's edge, a box, a post in front of the person."""
+    errors: ErrorConfig = field(default_factory=ErrorConfig)

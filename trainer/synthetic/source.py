@@ -1,0 +1,177 @@
+"""A source of synthetic samples that never ends: a batch is a function of the seed and the step."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from engines.body import BodyModel
+from engines.flow.features import landmark_features_2d
+from engines.types import JOINT_NAMES, NUM_BETAS, NUM_JOINTS, PARENTS
+from trainer.data.augment import MIRRORED_LANDMARKS
+from trainer.data.samples import Batch
+from trainer.model import quaternions as quat
+from trainer.model.kinematics import camera_from_pelvis, project
+from trainer.model.quaternion_kinematics import forward_kinematics
+from trainer.motion.anatomy import MIRRORED_JOINTS
+from trainer.synthetic import landmark_sites as sites
+from trainer.synthetic.cameras import Cameras
+from trainer.synthetic.config import SyntheticConfig
+from trainer.synthetic.landmark_errors import ErrorModel
+from trainer.synthetic.occlusion import VISIBLE, visibility_of
+from trainer.synthetic.poses import PoseBank
+from trainer.synthetic.projection import half_size_of, inside, to_plane
+
+_SURPLUS = 1.2
+"""More samples are drawn than asked for: those with hardly a person in the image are discarded."""
+_NEAREST_JOINT_M, _NEAREST_LANDMARK_M = 0.15, 0.12
+_VAGUE = ("face", "hand", "foot")
+"""Landmarks that the network misplaces twice as far as those on joints."""
+_SIDES = [(left, right) for left, right in enumerate(MIRRORED_LANDMARKS) if left < right]
+_CROP_PX = 256
+
+
+class SyntheticSource:
+    """Makes batches of people in front of cameras."""
+
+    def __init__(
+        self, body: BodyModel, poses: PoseBank, config: SyntheticConfig, seed: int = 0
+    ) -> None:
+        """Prepare the tables; two sources of the same arguments make the same batches."""
+        self.config, self.seed = config, seed
+        self._poses = poses
+        self._errors = ErrorModel(config.errors)
+        self._template = torch.tensor(body.J_template)
+        self._shapedirs = torch.tensor(body.J_shapedirs).flatten(0, 1)
+        vague = [2.0 if kind in _VAGUE else 1.0 for kind in sites.KIND]
+        self._vague = torch.tensor(vague)[:, None, None]
+        self._offset = torch.tensor(sites.OFFSET_M, dtype=torch.float32)[..., None]
+
+    def batch(self, step: int, count: int) -> Batch:
+        """Make `count` samples; `features` are `landmarks_2d`, `R_anchor` is the identity."""
+        rng = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        people = self._draw(math.ceil(count * _SURPLUS) + 8, rng)
+        good = people.good.nonzero()[:, 0]
+        if len(good) < count:
+            good = good.repeat(math.ceil(count / max(len(good), 1)))
+        return _encode(_People(*(part[..., good[:count]] for part in people)))
+
+    def _draw(self, count: int, rng: torch.Generator) -> "_People":
+        config = self.config
+        cameras = Cameras.draw(count, rng)
+        rotations = self._poses.draw(cameras.seated, config.swap_upper, config.joint_rad, rng)
+        rotations[0] = quat.multiply(cameras.orientation(rng), rotations[0])
+        betas = torch.randn(NUM_BETAS, count, generator=rng)
+        world, joints = forward_kinematics(rotations, self._offsets(betas, rng))
+        focal = cameras.focal(config.fov_deg, rng)
+        joints = joints + cameras.place(joints, focal, rng)
+        marks = self._landmarks(world, joints, rng)
+        visibility = visibility_of(joints, marks, focal, cameras, config.occluders, rng)
+        flat, half_size = to_plane(marks), half_size_of(to_plane(joints))
+        found = self._errors(flat, visibility.landmarks, half_size, rng)
+        near = (joints[:, 2].amin(0) <= _NEAREST_JOINT_M) | (
+            marks[:, 2].amin(0) <= _NEAREST_LANDMARK_M
+        )
+        return _People(
+            *found,
+            inside(found.points, focal, cameras.size),
+            rotations,
+            betas,
+            joints,
+            visibility.joints,
+            ~near & _detectable(visibility.landmarks == VISIBLE),
+        )
+
+    def _offsets(
+        self, betas: Float[Tensor, "10 N"], rng: torch.Generator
+    ) -> Float[Tensor, "24 3 N"]:
+        """Offsets of joints from their parents (m), with bones of a person's own proportions."""
+        count = betas.shape[1]
+        shape = (self._shapedirs @ betas).unflatten(0, (NUM_JOINTS, 3))
+        rest = self._template[..., None] + shape
+        normal = torch.randn(NUM_JOINTS, 1, count, generator=rng)
+        scale = (self.config.bone_length * normal).exp()
+        right = [joint for joint, name in enumerate(JOINT_NAMES) if name.startswith("right")]
+        scale[right] = scale[[MIRRORED_JOINTS[joint] for joint in right]]
+        return (rest - rest[[0, *PARENTS[1:]]]) * scale
+
+    def _landmarks(
+        self,
+        world: Float[Tensor, "24 4 N"],
+        joints: Float[Tensor, "24 3 N"],
+        rng: torch.Generator,
+    ) -> Float[Tensor, "33 3 N"]:
+        """Landmarks (m) where the network of this image takes them to lie in the body."""
+        both, single = self.config.misplaced_m
+        count = joints.shape[-1]
+        shared = both * self._vague * torch.randn(33, 3, count, generator=rng)
+        for left, right in _SIDES:
+            shared[right] = shared[left]
+            shared[right, 0] = -shared[left, 0]
+        own = single * torch.randn(33, 3, count, generator=rng)
+        offset = self._offset + shared + own
+        bones = world[sites.BONE].permute(1, 0, 2)
+        return joints[sites.JOINT] + quat.rotate(bones, offset.permute(1, 0, 2)).permute(1, 0, 2)
+
+
+class _People(NamedTuple):
+    """A batch in the camera frame, batch last."""
+
+    points: Float[Tensor, "33 2 N"]
+    """Landmarks as the network has them, on the plane z = 1."""
+    visibility: Float[Tensor, "33 N"]
+    presence: Float[Tensor, "33 N"]
+    inside: Bool[Tensor, "33 N"]
+    rotations: Float[Tensor, "24 4 N"]
+    betas: Float[Tensor, "10 N"]
+    joints: Float[Tensor, "24 3 N"]
+    visible: Bool[Tensor, "24 N"]
+    good: Bool[Tensor, "N"]
+    """Whether a detector would find the person."""
+
+
+def _detectable(visible: Bool[Tensor, "33 N"]) -> Bool[Tensor, "N"]:
+    """Tell where enough of nose, shoulders, hips and limbs is visible for a detector."""
+    trunk = visible[[0, 11, 12, 23, 24]].sum(0) >= 2
+    return trunk & (visible[11:17].sum(0) + visible[23:29].sum(0) >= 3)
+
+
+def _encode(people: _People) -> Batch:
+    """Encode landmarks as features, and express the labels in the view that these define."""
+    given = (people.points, people.inside, people.visibility, people.presence)
+    features, view = landmark_features_2d(*(_rows(part).numpy() for part in given))
+    R_cam_view = torch.tensor(view.R_cam_view, dtype=torch.float32)
+    half_size = torch.tensor(view.half_size, dtype=torch.float32)
+    count = len(half_size)
+    joints = _rows(people.joints) @ R_cam_view
+    to_view = quat.from_matrix(R_cam_view.permute(2, 1, 0))  # of its transpose, batch last
+    rotvec = _rows(quat.log(people.rotations.permute(1, 0, 2)).permute(1, 0, 2))
+    rotvec[:, 0] = quat.log(quat.multiply(to_view, people.rotations[0])).T
+    return Batch(
+        features=torch.from_numpy(features),
+        R_anchor=torch.eye(3).expand(count, 3, 3),
+        half_size=half_size,
+        crop_from_view=_crop_from_view(half_size),
+        rotvec=rotvec,
+        betas=_rows(people.betas),
+        camera=camera_from_pelvis(joints[:, 0], half_size),
+        joints=joints,
+        target=project(joints[:, None], half_size)[:, 0],
+        visible=_rows(people.visible).float(),
+    )
+
+
+def _crop_from_view(half_size: Float[Tensor, "N"]) -> Float[Tensor, "N 3 3"]:
+    """Return the homographies to crops that the people fill."""
+    H = torch.zeros(len(half_size), 3, 3)
+    H[:, 0, 0] = H[:, 1, 1] = 0.5 * _CROP_PX / half_size
+    H[:, :2, 2] = 0.5 * _CROP_PX
+    H[:, 2, 2] = 1.0
+    return H
+
+
+def _rows(part: Tensor) -> Tensor:
+    """Move the batch from the last axis to the first."""
+    return part.movedim(-1, 0).contiguous()
