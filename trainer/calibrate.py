@@ -24,10 +24,10 @@ from trainer.command import start
 from trainer.data.augment import JOINT_OF_LANDMARK, RawRecords
 from trainer.data.samples import Batch, encode, read
 from trainer.evaluation.metrics import published_moments
-from trainer.export.onnx import load_flow
+from trainer.export.onnx import features_of, load_body, load_flow
+from trainer.model.anchored_flow import AnchoredContext, AnchoredFlow
 from trainer.model.flow import PoseFlow
 from trainer.model.kinematics import SkeletonTensors, view_joints
-from trainer.runs.folder import load_config, load_method
 
 HYPOTHESES = 100
 
@@ -47,7 +47,7 @@ class CalibrateConfig:
 
 @torch.no_grad()
 def errors_of(
-    flow: PoseFlow,
+    flow: PoseFlow | AnchoredFlow,
     skeleton: SkeletonTensors,
     records: RawRecords,
     body: BodyModel,
@@ -64,7 +64,7 @@ def errors_of(
         data: their description, for the dataset.
         chunk: images at a time.
     """
-    batch = encode(records, body)
+    batch = encode(records, body, features=features_of(flow))
     z = torch.from_numpy(noise(HYPOTHESES))
     chunks = torch.arange(batch.size).split(chunk)
     columns = zip(*(_errors(flow, skeleton, batch.rows(index), z) for index in chunks), strict=True)
@@ -87,14 +87,16 @@ def errors_of(
 
 
 def _errors(
-    flow: PoseFlow, skeleton: SkeletonTensors, batch: Batch, z: torch.Tensor
+    flow: PoseFlow | AnchoredFlow, skeleton: SkeletonTensors, batch: Batch, z: torch.Tensor
 ) -> tuple[np.ndarray, ...]:
     """Error, covariance, ray, probability of being visible, entropy, and the distance's error and
     spread, in the view.
     """
     context = flow.encode(batch.features)
-    bodies, log_q = flow.sample(context, z[None].expand(batch.size, -1, -1))
-    joints = view_joints(skeleton, batch.R_anchor, batch.half_size, bodies).double()
+    R_anchor = context.R_anchor if isinstance(context, AnchoredContext) else batch.R_anchor
+    noises = z[None].expand(batch.size, -1, -1)
+    bodies, log_q = flow.sample(context, noises)  # pyright: ignore[reportArgumentType]
+    joints = view_joints(skeleton, R_anchor, batch.half_size, bodies).double()
     cov = published_moments(joints).cov
     ray = torch.nn.functional.normalize(joints[:, 0, 0], dim=-1)
     far = ((batch.joints[:, 0] - joints[:, 0, 0]) * ray).sum(-1)
@@ -123,8 +125,8 @@ def main(config: CalibrateConfig) -> None:
     if not (config.val and config.test):
         raise PenumbraError("--val and --test: name at least one folder of samples for each.")
     flow = load_flow(config.run)
-    skeleton = load_method(config.run).priors.skeleton
-    body = BodyModel.load(load_config(config.run).body)
+    body = load_body(config.run)
+    skeleton = SkeletonTensors(torch.tensor(body.J_template), torch.tensor(body.J_shapedirs))
     for split, who, folders in (("val", "validation", config.val), ("test", "test", config.test)):
         parts = {folder: read(folder, body) for folder in folders}
         records = {

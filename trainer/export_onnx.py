@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engines.body import BodyModel
 from trainer.command import start
-from trainer.export.onnx import load_flow, write_model
-from trainer.runs.folder import load_config, load_scores
+from trainer.export.onnx import load_body, load_flow, write_model
+from trainer.runs.folder import load_scores
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,7 @@ def main(config: ExportConfig) -> None:
     """
     flow = load_flow(config.run)
     facts = {"trained": lineage(config.run), "validation": load_scores(config.run)}
-    body = BodyModel.load(load_config(config.run).body)
-    worst = write_model(flow, config.out, body, facts)
+    worst = write_model(flow, config.out, load_body(config.run), facts)
     size = config.out.stat().st_size / 2**20
     print(f"{config.out}: {size:.1f} MiB, differs from torch by at most {worst:.1e}")
 

@@ -27,7 +27,14 @@ from tests.support.random_samples import (
 )
 from trainer import export_onnx
 from trainer.export import onnx as export_library
-from trainer.export.onnx import INPUTS, TOLERANCE, SingleImageFlow, export, load_flow
+from trainer.export.onnx import (
+    INPUTS,
+    TOLERANCE,
+    SingleImageFlow,
+    export,
+    features_of,
+    load_flow,
+)
 from trainer.export_onnx import ExportConfig
 from trainer.export_trt import FLOW
 from trainer.methods.hmr import HMR, HMRConfig
@@ -69,7 +76,7 @@ def test_engines_compute_what_torch_computes(
     generator = torch.Generator().manual_seed(K)
     module = SingleImageFlow(flow)
     for _ in range(2):
-        features = torch.randn(1, num_features(module.features), generator=generator)
+        features = torch.randn(1, num_features(features_of(flow)), generator=generator)
         z = torch.randn(K, DIM, generator=generator)
         with torch.no_grad():
             expected = dict(zip(module.outputs, module(features, z), strict=True))

@@ -11,7 +11,12 @@ from torch import Tensor
 from engines.arrays import read_npz
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from engines.flow.features import landmark_features
+from engines.flow.features import (
+    FeatureName,
+    VirtualCamera,
+    landmark_features,
+    landmark_features_2d,
+)
 from engines.rotations import exp_so3, log_so3
 from engines.types import Landmarks
 from trainer.data.augment import RawRecords, joints_in_camera
@@ -25,7 +30,9 @@ class Batch(NamedTuple):
     features: Float[Tensor, "N F"]
     """The network's input; `engines.flow.features` has its layout."""
     R_anchor: Float[Tensor, "N 3 3"]
-    """Body axes in the view, as the torso's landmarks suggest them."""
+    """Body axes in the view, as the torso's landmarks suggest them; the identity for features
+    `landmarks_2d`.
+    """
     half_size: Float[Tensor, "N"]
     """Half the person's size on the plane z = 1 of the view."""
     crop_from_view: Float[Tensor, "N 3 3"]
@@ -137,6 +144,7 @@ def encode(
     records: RawRecords,
     body: BodyModel,
     joints_cam: Float[np.ndarray, "N 24 3"] | None = None,
+    features: FeatureName = "landmarks_3d",
 ) -> Batch:
     """Encode landmarks as features, and express the labels in the view that these define.
 
@@ -145,21 +153,9 @@ def encode(
         body: that their poses and shapes belong to.
         joints_cam: true joints, camera frame, metres, where they are known better than from pose
             and shape; NaN elsewhere.
+        features: encoding of the landmarks.
     """
-    size = records["size"][:, None, :].astype(np.float64)
-    focal = records["focal"].astype(np.float64)
-    rays = (records["points"] - size / 2) / focal[:, None, None]
-    low, high = records["window"][:, None, :2], records["window"][:, None, 2:]
-    inside = ((records["points"] >= low) & (records["points"] < high)).all(-1)
-    depth = records["depth"] / focal[:, None]
-    features, view = landmark_features(
-        rays,
-        depth,
-        inside,
-        records["visibility"],
-        records["presence"],
-        records["world"].astype(np.float64),
-    )
+    vector, view = _features(records, features)
     R_view = np.swapaxes(view.R_cam_view, -1, -2)
     rotvec = records["rotvec"].astype(np.float64)
     rotvec[:, 0] = log_so3(np.swapaxes(view.R_view_anchor, -1, -2) @ R_view @ exp_so3(rotvec[:, 0]))
@@ -168,7 +164,7 @@ def encode(
     joints = _tensor(known @ view.R_cam_view)
     half_size = _tensor(view.half_size)
     return Batch(
-        features=torch.from_numpy(features),
+        features=torch.from_numpy(vector),
         R_anchor=_tensor(view.R_view_anchor),
         half_size=half_size,
         crop_from_view=_tensor(_homography(records) @ view.R_cam_view),
@@ -179,6 +175,23 @@ def encode(
         target=project(joints[:, None], half_size)[:, 0],
         visible=_tensor(records["joint_visible"]),
     )
+
+
+def _features(
+    records: RawRecords, features: FeatureName
+) -> tuple[Float[np.ndarray, "N F"], VirtualCamera]:
+    """Encode landmarks as the network's input."""
+    size = records["size"][:, None, :].astype(np.float64)
+    focal = records["focal"].astype(np.float64)
+    rays = (records["points"] - size / 2) / focal[:, None, None]
+    low, high = records["window"][:, None, :2], records["window"][:, None, 2:]
+    inside = ((records["points"] >= low) & (records["points"] < high)).all(-1)
+    confidence = records["visibility"], records["presence"]
+    if features == "landmarks_2d":
+        return landmark_features_2d(rays, inside, *confidence)
+    depth = records["depth"] / focal[:, None]
+    world = records["world"].astype(np.float64)
+    return landmark_features(rays, depth, inside, *confidence, world)
 
 
 def _homography(records: RawRecords) -> Float[np.ndarray, "N 3 3"]:

@@ -21,6 +21,7 @@ from engines.errors import PenumbraError
 from engines.flow.features import FeatureName, num_features
 from engines.flow.model import FORMAT
 from engines.telemetry import no_telemetry
+from trainer.live.folder import is_live, load_live_config, load_live_method
 from trainer.methods.mhentropy import MHEntropy
 from trainer.model.anchored_flow import AnchoredContext, AnchoredFlow
 from trainer.model.flow import DIM, PoseFlow
@@ -45,9 +46,7 @@ class SingleImageFlow(nn.Module):
     def __init__(self, flow: PoseFlow | AnchoredFlow) -> None:
         super().__init__()
         self.flow = flow
-        anchored = isinstance(flow, AnchoredFlow)
-        self.features: FeatureName = "landmarks_2d" if anchored else "landmarks_3d"
-        self.outputs = (*OUTPUTS, "anchor") if anchored else OUTPUTS
+        self.outputs = (*OUTPUTS, "anchor") if isinstance(flow, AnchoredFlow) else OUTPUTS
 
     def forward(
         self, features: Float[Tensor, "1 F"], z: Float[Tensor, "K D"]
@@ -60,12 +59,19 @@ class SingleImageFlow(nn.Module):
         return (*outputs, context.R_anchor[0]) if isinstance(context, AnchoredContext) else outputs
 
 
-def load_flow(run: Path) -> PoseFlow:
+def features_of(flow: PoseFlow | AnchoredFlow) -> FeatureName:
+    """Return which encoding of landmarks a flow takes."""
+    return "landmarks_2d" if isinstance(flow, AnchoredFlow) else "landmarks_3d"
+
+
+def load_flow(run: Path) -> PoseFlow | AnchoredFlow:
     """Load the averaged weights of a run.
 
     Raises:
         PenumbraError: if the run trained another method, or learnt from exact landmarks.
     """
+    if is_live(run):
+        return load_live_method(run).flow
     if load_config(run).landmark_source == "exact":
         raise PenumbraError(
             f"run: {run} learnt from exact landmarks, which no live system has; name another run."
@@ -77,6 +83,12 @@ def load_flow(run: Path) -> PoseFlow:
             "name another run."
         )
     return method.flow
+
+
+def load_body(run: Path) -> BodyModel:
+    """Load the body that a run's flow was trained on."""
+    config = load_live_config(run) if is_live(run) else load_config(run)
+    return BodyModel.load(config.body)
 
 
 def write_model(
@@ -103,7 +115,7 @@ def write_model(
             "format": FORMAT,
             "file": out.name,
             "sha256": hashlib.sha256(partial.read_bytes()).hexdigest(),
-            "features": SingleImageFlow(flow).features,
+            "features": features_of(flow),
             "J_template": body.J_template.tolist(),
             **facts,
             "onnx_difference": worst,
@@ -126,7 +138,7 @@ def export(flow: PoseFlow | AnchoredFlow, out: Path) -> float:
     """
     torch.manual_seed(0)
     module = SingleImageFlow(flow).eval()
-    features = torch.randn(1, num_features(module.features))
+    features = torch.randn(1, num_features(features_of(flow)))
     torch.onnx.export(
         module,
         (features, torch.randn(5, DIM)),

@@ -266,6 +266,11 @@ def relative_to(R_anchor: Float[Tensor, "B 3 3"], bodies: Bodies) -> Bodies:
     return bodies._replace(rotvec=torch.cat([root[..., None, :], bodies.rotvec[..., 1:, :]], -2))
 
 
+def in_view(R_anchor: Float[Tensor, "B 3 3"], bodies: Bodies) -> Bodies:
+    """Invert `relative_to`."""
+    return relative_to(R_anchor.mT, bodies)
+
+
 def _rotmat_from_6d(rot6d: Float[Tensor, "B 6"]) -> Float[Tensor, "B 3 3"]:
     """Gram-Schmidt, as `trainer.model.bodies` has it, of operators that all our engines have."""
     a, b = rot6d[:, :3], rot6d[:, 3:]

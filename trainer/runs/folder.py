@@ -18,14 +18,29 @@ from trainer.model.pose_prior import PosePrior
 from trainer.runs.config import TrainConfig
 from trainer.runs.git import git
 
+LIVE = "live"
+"""`kind` of the runs of `trainer.train_live`; those of `trainer.train` have none."""
+
 
 def record(config: TrainConfig, run: Path, samples: int, done: int) -> None:
     """Record configuration, commit and data in the run folder, at every start."""
+    append_start(run, {}, {"at_step": done, "training_samples": samples}, config)
+
+
+def append_start(run: Path, about: dict[str, Any], facts: dict[str, Any], config: Any) -> None:
+    """Add one start to `config.json`.
+
+    Args:
+        run: folder.
+        about: what holds for all starts of the run.
+        facts: of this start.
+        config: a dataclass.
+    """
     path = run / "config.json"
     starts = json.loads(path.read_text())["starts"] if path.exists() else []
-    facts = {"at_step": done, "training_samples": samples, "commit": git("rev-parse", "HEAD")}
-    starts.append(facts | {"config": dataclasses.asdict(config)})
-    path.write_text(json.dumps({"starts": starts}, indent=2, default=str))
+    facts = facts | {"commit": git("rev-parse", "HEAD"), "config": dataclasses.asdict(config)}
+    record = about | {"starts": [*starts, facts]}
+    path.write_text(json.dumps(record, indent=2, default=str))
     (run / "uncommitted.diff").write_text(git("diff", "HEAD") + "\n")
 
 
@@ -43,8 +58,8 @@ def load_scores(run: Path) -> dict[str, float | None]:
     path = run / "scores.json"
     if not path.exists():
         raise PenumbraError(
-            f"run: {run} has no scores yet; let python -m trainer.train --run {run} come to its "
-            "end."
+            f"run: {run} has no scores yet; give its training command again and let it come to "
+            "its end."
         )
     return json.loads(path.read_text())
 
@@ -53,14 +68,20 @@ def load_config(run: Path) -> TrainConfig:
     """Read the configuration of a run's last start.
 
     Raises:
-        PenumbraError: if the folder holds no run.
+        PenumbraError: if the folder holds no run, or one of the live flow.
     """
     path = run / "config.json"
     if not path.exists():
         raise PenumbraError(
             f"run: {run} holds no run; train one with python -m trainer.train --run {run}."
         )
-    return config_of(json.loads(path.read_text()))
+    facts = json.loads(path.read_text())
+    if facts.get("kind") == LIVE:
+        raise PenumbraError(
+            f"run: {run} trained the live flow, which is no method of the comparison; name a run "
+            "of python -m trainer.train."
+        )
+    return config_of(facts)
 
 
 def config_of(facts: dict[str, Any]) -> TrainConfig:
