@@ -8,11 +8,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from engines.arrays import read_npz
 from engines.errors import PenumbraError
-from engines.uncertainty import MAX_TEXT
+from engines.uncertainty import MAX_STRATA, MAX_TEXT, Circumstances
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,10 @@ class CalibrationDataset:
     """Predictions and errors on N images with ground truth."""
 
     error: Float[np.ndarray, "N 24 3"]
-    """Ground truth minus best estimate, metres, the common distance removed from both."""
+    """Ground truth minus best estimate, metres, the common distance removed from both.
+
+    NaN for joints whose ground truth is not known.
+    """
     cov: Float[np.ndarray, "N 24 3 3"]
     """Uncalibrated covariances, square metres."""
     ray: Float[np.ndarray, "N 3"]
@@ -31,14 +34,37 @@ class CalibrationDataset:
     """The probability of it that the model predicts, which is all that a live system knows."""
     entropy: Float[np.ndarray, "N"]
     """Entropy of the posterior over bodies, nats."""
+    half_size: Float[np.ndarray, "N"]
+    """Half the person's size on the plane z = 1."""
+    heavy: Bool[np.ndarray, "N"]
+    """Whether the heavy network found the landmarks."""
     landmark_visibility: Float[np.ndarray, "N 24"]
     """The landmark network's visibility of the joint, a baseline; NaN for joints without one."""
     distance_error: Float[np.ndarray, "N"]
-    """Ground truth minus estimate of the distance along the ray, metres."""
+    """Ground truth minus estimate of the distance along the ray, metres; NaN where unknown."""
     distance_std: Float[np.ndarray, "N"]
     """Uncalibrated standard deviation of that distance, metres."""
+    stratum: Int[np.ndarray, "N"]
+    """Which kind of image each is."""
+    strata: tuple[str, ...]
+    """Names of the kinds."""
     data: str
     """What the images are, for people to read."""
+
+    @property
+    def known(self) -> Bool[np.ndarray, "N 24"]:
+        """The joints whose ground truth is known."""
+        return np.isfinite(self.error).all(-1)
+
+    @property
+    def circumstances(self) -> Circumstances:
+        """The circumstances of the images."""
+        return Circumstances.of(self.cov, self.p_visible, self.entropy, self.half_size, self.heavy)
+
+    def rows(self, index: Int[np.ndarray, "M"]) -> "CalibrationDataset":
+        """Select images by number, repeated or not."""
+        chosen = {name: getattr(self, name)[index] for name in _SHAPES}
+        return CalibrationDataset(strata=self.strata, data=self.data, **chosen)
 
     @property
     def size(self) -> int:
@@ -53,7 +79,8 @@ class CalibrationDataset:
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:  # a name without .npz stays as it is
-            np.savez_compressed(file, data=np.array(self.data), **small)
+            about = {"data": np.array(self.data), "strata": np.array(self.strata)}
+            np.savez_compressed(file, **about, **small)
 
     @staticmethod
     def load(path: Path, argument: str) -> "CalibrationDataset":
@@ -67,10 +94,9 @@ class CalibrationDataset:
             PenumbraError: the file is missing, damaged, or not one of these.
         """
         try:
-            arrays = read_npz(path, (*_SHAPES, "data"))
-            data = str(arrays.pop("data"))
-            if len(data) > MAX_TEXT or not data.isprintable():
-                raise ValueError(f"data is no text of at most {MAX_TEXT} characters")
+            arrays = read_npz(path, (*_SHAPES, "data", "strata"))
+            data = _text(arrays.pop("data"))
+            strata = tuple(_text(name) for name in np.atleast_1d(arrays.pop("strata"))[:MAX_STRATA])
             if missing := _SHAPES.keys() - arrays.keys():
                 raise KeyError(*sorted(missing))
         except (KeyError, ValueError) as error:
@@ -82,11 +108,22 @@ class CalibrationDataset:
             raise PenumbraError(f"{argument}: {path} holds no images; {_REMEDY}.")
         for name, shape in _SHAPES.items():
             _check(arrays[name], name, (count, *shape), f"{argument}: {path}")
-        wide = {
-            name: a.astype(bool) if name == "visible" else a.astype(np.float64)
-            for name, a in arrays.items()
-        }
-        return CalibrationDataset(data=data, **wide)
+        if (arrays["heavy"] > 1).any() or not _numbers_of(arrays["stratum"], len(strata)):
+            raise PenumbraError(f"{argument}: {path} holds strata without a name; {_REMEDY}.")
+        wide = {name: a.astype(_KINDS.get(name, np.float64)) for name, a in arrays.items()}
+        return CalibrationDataset(data=data, strata=strata, **wide)
+
+
+def _text(array: np.ndarray | np.str_) -> str:
+    text = str(array)
+    if len(text) > MAX_TEXT or not text.isprintable():
+        raise ValueError(f"no text of at most {MAX_TEXT} characters")
+    return text
+
+
+def _numbers_of(array: np.ndarray, count: int) -> bool:
+    """Whether an array holds numbers from 0 to `count` - 1."""
+    return bool(np.isin(array, np.arange(count)).all())
 
 
 def _check(array: np.ndarray, name: str, shape: tuple[int, ...], file: str) -> None:
@@ -96,7 +133,7 @@ def _check(array: np.ndarray, name: str, shape: tuple[int, ...], file: str) -> N
         raise PenumbraError(
             f"{file} holds {name} of shape {array.shape} where {shape} is expected; {_REMEDY}."
         )
-    if name != "landmark_visibility" and not np.isfinite(array).all():
+    if name not in _MAY_BE_UNKNOWN and not np.isfinite(array).all():
         raise PenumbraError(f"{file} holds {name} with numbers that are not finite; {_REMEDY}.")
 
 
@@ -107,9 +144,14 @@ _SHAPES = {
     "visible": (24,),
     "p_visible": (24,),
     "entropy": (),
+    "half_size": (),
+    "heavy": (),
     "landmark_visibility": (24,),
     "distance_error": (),
     "distance_std": (),
+    "stratum": (),
 }
+_KINDS = {"visible": bool, "heavy": bool, "stratum": np.int64}
+_MAY_BE_UNKNOWN = ("error", "landmark_visibility", "distance_error")
 _REMEDY = "write it with python -m trainer.calibrate"
-assert {*_SHAPES, "data"} == {field.name for field in fields(CalibrationDataset)}
+assert {*_SHAPES, "data", "strata"} == {field.name for field in fields(CalibrationDataset)}

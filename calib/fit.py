@@ -1,18 +1,21 @@
 """Fit a calibration to a model's errors on people whom it was not trained on.
 
-First each joint's factors, from the visibility in the ground truth; then the radii, from what the
-live system computes: factors mixed by the probability of being visible that the model predicts.
+Every kind of image (stratum) counts as much as every other, however many images it has. First the
+factor of the image and the factors of its joints in turn, the joints' from the visibility in the
+ground truth; then the radii, from what the live system computes: factors mixed by the probability
+of being visible that the model predicts.
 """
 
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
+from scipy.optimize import minimize
 
 from calib.dataset import CalibrationDataset
 from engines.covariance import ELLIPSOID_90, chi_square_3, squared_mahalanobis
 from engines.errors import PenumbraError
-from engines.uncertainty import CovarianceCalibration, EntropyFactor, diagonal_map, floored
+from engines.uncertainty import CovarianceCalibration, ImageFactor, diagonal_map, floored
 
 RADII_LEVELS = (*(round(0.05 * i, 2) for i in range(1, 20)), 0.975, 0.99)
 """The nominal coverages whose radii are stored."""
@@ -22,11 +25,19 @@ _NORMAL_90 = 1.6449
 _RAYLEIGH_68 = 1.5096
 """A Rayleigh variable is below it with probability 0.68: two of three axes lie across the ray."""
 _RANGE = (0.01, 0.5, 0.99)
-"""Quantiles of the entropies: `EntropyFactor`'s `low`, `middle` and `high`."""
+"""Quantiles of the circumstances: `ImageFactor`'s `low`, `middle` and `high`."""
 _MIN_FACTOR = 0.25
 """Smallest factor: the pelvis, whose distance is kept apart, has no error along its ray."""
 _ENOUGH = 100
 """A joint with fewer errors takes the factors of all joints together."""
+_TAIL = 4.0
+"""Degrees of freedom of the Student's t that errors are taken to follow when slopes are fitted."""
+_RIDGE = 0.001
+"""Penalty on squared slopes, in units of the circumstances' own spread."""
+_MAX_EFFECT = 1.5
+"""Bound on the change of the factor's logarithm over the range of one circumstance."""
+_TURNS = 3
+"""Times that joints and images are fitted in turn."""
 _ROUNDS = 40
 _MAX_LOG_RATIO = 1.4
 """Bound on the log ratio of a group's squared radius to that of all joints.
@@ -34,6 +45,7 @@ _MAX_LOG_RATIO = 1.4
 Where the model cannot tell visible from occluded joints, no pair of radii is right for both groups,
 and the solution would diverge.
 """
+_SEED = 0
 
 
 def fit(errors: CalibrationDataset) -> CovarianceCalibration:
@@ -50,46 +62,59 @@ def fit(errors: CalibrationDataset) -> CovarianceCalibration:
         raise PenumbraError(
             f"fit: {errors.size} images are too few to calibrate on; give at least {_ENOUGH}."
         )
-    low, middle, high = (float(value) for value in np.quantile(errors.entropy, _RANGE))
-    constant = EntropyFactor(0.0, low, middle, high)
+    errors = errors.rows(balanced(errors.stratum))
     normal = np.array([chi_square_3(level) for level in RADII_LEVELS])
-    visible, occluded = _factors(errors, constant)
-    by_joint = CovarianceCalibration(
-        visible=visible,
-        occluded=occluded,
-        entropy_factor=constant,
+    calibration = CovarianceCalibration(
+        visible=np.ones((24, 2)),
+        occluded=np.ones((24, 2)),
+        image_factor=_constant(errors),
         distance=1.0,
         radii=np.column_stack([RADII_LEVELS, normal, normal]),
         data=errors.data,
     )
-    slope = _fit_slope(_squared_distances(by_joint, errors), errors.entropy, constant)
-    entropy_factor = replace(constant, slope=slope)
-    visible, occluded = _factors(errors, entropy_factor)
-    by_entropy = replace(
-        by_joint,
-        visible=visible,
-        occluded=occluded,
-        entropy_factor=entropy_factor,
-        distance=_fit_distance(errors, entropy_factor),
-    )
-    d2 = _squared_distances(by_entropy, errors)
-    radii = fit_radii(d2, errors.p_visible, errors.visible)
+    for turn in range(_TURNS + 1):
+        factor = calibration.image_factor(errors.circumstances)
+        visible, occluded = _factors(errors, factor)
+        calibration = replace(calibration, visible=visible, occluded=occluded)
+        if turn < _TURNS:
+            image_factor = _fit_image_factor(calibration, errors)
+            calibration = replace(calibration, image_factor=image_factor)
+    calibration = replace(calibration, distance=_fit_distance(errors, calibration.image_factor))
+    d2, known = _squared_distances(calibration, errors), errors.known
+    radii = fit_radii(d2[known], errors.p_visible[known], errors.visible[known])
     at_90 = radii[RADII_LEVELS.index(0.9), 1:]
-    return replace(by_entropy, radii=radii).scaled(*np.sqrt(at_90 / ELLIPSOID_90))
+    return replace(calibration, radii=radii).scaled(*np.sqrt(at_90 / ELLIPSOID_90))
+
+
+def balanced(stratum: Int[np.ndarray, "N"]) -> Int[np.ndarray, "M"]:
+    """Numbers of images in which every stratum is as frequent as the largest one.
+
+    Smaller strata are repeated as a whole, and the rest is drawn from them.
+    """
+    rng = np.random.default_rng(_SEED)
+    groups = [np.flatnonzero(stratum == number) for number in np.unique(stratum)]
+    most = max(len(group) for group in groups)
+    chosen = []
+    for group in groups:
+        whole, rest = divmod(most, len(group))
+        chosen += [np.tile(group, whole), rng.choice(group, rest, replace=False)]
+    return np.concatenate(chosen)
 
 
 def _squared_distances(
     calibration: CovarianceCalibration, errors: CalibrationDataset
 ) -> Float[np.ndarray, "N 24"]:
-    """Squared Mahalanobis distances of the errors under the calibrated covariances."""
-    cov = calibration.apply(errors.cov, errors.ray, errors.p_visible, errors.entropy)
-    return squared_mahalanobis(cov, errors.error)
+    """Squared Mahalanobis distances under the calibrated covariances; NaN where unknown."""
+    cov = calibration.apply(errors.cov, errors.ray, errors.p_visible, errors.circumstances)
+    d2, known = np.full(cov.shape[:2], np.nan), errors.known
+    d2[known] = squared_mahalanobis(cov[known], errors.error[known])
+    return d2
 
 
 def fit_radii(
-    d2: Float[np.ndarray, "N J"],
-    p_visible: Float[np.ndarray, "N J"],
-    visible: Bool[np.ndarray, "N J"],
+    d2: Float[np.ndarray, "*B"],
+    p_visible: Float[np.ndarray, "*B"],
+    visible: Bool[np.ndarray, "*B"],
 ) -> Float[np.ndarray, "L 3"]:
     """Squared radii of each level, for visible and for occluded joints.
 
@@ -116,9 +141,9 @@ def fit_radii(
 
 def _radii_at(
     level: float,
-    d2: Float[np.ndarray, "N J"],
-    p_visible: Float[np.ndarray, "N J"],
-    visible: Bool[np.ndarray, "N J"],
+    d2: Float[np.ndarray, "*B"],
+    p_visible: Float[np.ndarray, "*B"],
+    visible: Bool[np.ndarray, "*B"],
 ) -> Float[np.ndarray, "2"]:
     """The two squared radii of one level."""
     groups = [(visible, p_visible), (~visible, 1 - p_visible)]
@@ -135,39 +160,66 @@ def _radii_at(
     return np.exp(log_r)
 
 
-def _fit_slope(
-    d2: Float[np.ndarray, "N 24"],
-    entropy: Float[np.ndarray, "N"],
-    entropy_factor: EntropyFactor,
-    bins: int = 10,
-) -> float:
-    """The slope of the factor that images of similar entropy need, never negative.
+def _constant(errors: CalibrationDataset) -> ImageFactor:
+    """A factor of one over the range of the circumstances."""
+    columns = errors.circumstances.columns()
+    low, middle, high = (tuple(row.tolist()) for row in np.quantile(columns, _RANGE, axis=0))
+    return ImageFactor((0.0, 0.0, 0.0, 0.0), low, middle, high, 0.0)
 
-    The images are sorted into `bins` by their entropy; the logarithm of the factor that each bin
-    needs for a coverage of 90 % is regressed on its mean entropy.
+
+def _fit_image_factor(
+    calibration: CovarianceCalibration, errors: CalibrationDataset
+) -> ImageFactor:
+    """The slopes that make the errors most likely, given the joints' factors.
+
+    Errors are taken to follow a Student's t with the calibrated covariance for its scale, which
+    outliers do not rule; a constant takes up what the tails of that distribution make of the
+    joints' factors, and is not kept. The factor rises with the entropy; a larger spread never gives
+    a smaller covariance.
     """
-    images = np.array_split(np.argsort(entropy), bins)
-    needed = [np.log(np.quantile(d2[i], 0.9) / ELLIPSOID_90) / 2 for i in images]
-    given = [np.clip(entropy[i], entropy_factor.low, entropy_factor.high).mean() for i in images]
-    if np.ptp(given) < 1e-6:
-        return 0.0
-    return max(float(np.polyfit(given, needed, 1)[0]), 0.0)
+    constant = _constant(errors)
+    d2 = _squared_distances(replace(calibration, image_factor=constant), errors)
+    known = errors.known
+    low, high = np.array(constant.low), np.array(constant.high)
+    scale = np.maximum(high - low, 1e-6)
+    x = (np.clip(errors.circumstances.columns(), low, high) - constant.middle) / scale
+    x = np.column_stack([x, errors.heavy, np.ones(errors.size)])
+    image = np.repeat(np.arange(errors.size), known.sum(1))
+    d2 = d2[known]
+
+    def loss(weights: Float[np.ndarray, "6"]) -> tuple[float, Float[np.ndarray, "6"]]:
+        log_g = (x @ weights)[image]
+        shrunk = d2 * np.exp(-2 * log_g)
+        value = 3 * log_g + (_TAIL + 3) / 2 * np.log1p(shrunk / _TAIL)
+        by_log_g = 3 - (_TAIL + 3) * shrunk / (_TAIL + shrunk)
+        gradient = np.bincount(image, by_log_g, errors.size) @ x / len(d2)
+        return float(value.mean() + _RIDGE * weights @ weights), gradient + 2 * _RIDGE * weights
+
+    spread_is_monotone = max(-_MAX_EFFECT, -0.9 * scale[1])
+    free = (-_MAX_EFFECT, _MAX_EFFECT)
+    bounds = [(0.0, _MAX_EFFECT), (spread_is_monotone, _MAX_EFFECT), free, free, free, free]
+    found = minimize(loss, np.zeros(6), jac=True, bounds=bounds, method="L-BFGS-B").x
+    slope = tuple((found[:4] / scale).tolist())
+    return replace(constant, slope=slope, heavy=float(found[4]))
 
 
-def _fit_distance(errors: CalibrationDataset, entropy_factor: EntropyFactor) -> float:
-    """The factor that brings 90 % of the distances within 1.645 standard deviations."""
-    predicted = np.maximum(errors.distance_std * entropy_factor(errors.entropy), 1e-6)
-    return float(np.quantile(np.abs(errors.distance_error) / predicted, 0.9) / _NORMAL_90)
+def _fit_distance(errors: CalibrationDataset, image_factor: ImageFactor) -> float:
+    """The factor that brings 90 % of the known distances within 1.645 standard deviations."""
+    known = np.isfinite(errors.distance_error)
+    if not known.any():
+        return 1.0
+    predicted = np.maximum(errors.distance_std * image_factor(errors.circumstances), 1e-6)[known]
+    return float(np.quantile(np.abs(errors.distance_error[known]) / predicted, 0.9) / _NORMAL_90)
 
 
 def _factors(
-    errors: CalibrationDataset, entropy_factor: EntropyFactor
+    errors: CalibrationDataset, factor: Float[np.ndarray, "N"]
 ) -> tuple[Float[np.ndarray, "24 2"], Float[np.ndarray, "24 2"]]:
     """Factors of visible and of occluded joints, across and along the ray."""
-    cov = floored(errors.cov) * entropy_factor(errors.entropy)[:, None, None, None] ** 2
+    cov = floored(errors.cov) * factor[:, None, None, None] ** 2
     return (
-        _fit_joints(errors.error, cov, errors.ray, errors.visible),
-        _fit_joints(errors.error, cov, errors.ray, ~errors.visible),
+        _fit_joints(errors.error, cov, errors.ray, errors.known & errors.visible),
+        _fit_joints(errors.error, cov, errors.ray, errors.known & ~errors.visible),
     )
 
 

@@ -13,7 +13,8 @@ from scipy import stats
 
 from calib.dataset import CalibrationDataset
 from engines.covariance import squared_mahalanobis, std_from_cov
-from engines.uncertainty import CalibrationMetrics, CovarianceCalibration
+from engines.types import LIMB_JOINTS
+from engines.uncertainty import CalibrationMetrics, CovarianceCalibration, StratumCoverage
 
 LEVELS = (0.5, 0.68, 0.9, 0.95)
 """The nominal coverages that are reported."""
@@ -132,7 +133,10 @@ class Evaluation:
     """A calibration on a dataset: the distances and curves to draw, and the metrics to store."""
 
     d2: Float[np.ndarray, "N 24"]
-    """Squared Mahalanobis distances of the true joints under the calibrated covariances."""
+    """Squared Mahalanobis distances of the true joints under the calibrated covariances.
+
+    NaN where the ground truth is not known.
+    """
     d2_normal: Float[np.ndarray, "N 24"]
     """The same after `CovarianceCalibration.normal_squared`: chi-square if all is well."""
     visible: Bool[np.ndarray, "N 24"]
@@ -154,12 +158,16 @@ def evaluate(
         usual_error: mean error of each joint where the calibration was fitted, metres; the
             uncertainty of the baseline "joint", which is the same for every image.
     """
-    cov = calibration.apply(errors.cov, errors.ray, errors.p_visible, errors.entropy)
-    d2 = squared_mahalanobis(cov, errors.error)
-    d2_normal = calibration.normal_squared(d2, errors.p_visible)
+    circumstances = errors.circumstances
+    cov = calibration.apply(errors.cov, errors.ray, errors.p_visible, circumstances)
+    known = errors.known
+    d2 = np.full(known.shape, np.nan)
+    d2[known] = squared_mahalanobis(cov[known], errors.error[known])
+    d2_normal = np.full(known.shape, np.nan)
+    d2_normal[known] = calibration.normal_squared(d2[known], errors.p_visible[known])
     error = np.linalg.norm(errors.error, axis=-1)
     std = std_from_cov(cov)
-    use = ~np.isnan(errors.landmark_visibility)
+    use = known & ~np.isnan(errors.landmark_visibility)
     uncertainties = {
         "standard deviation": std,
         "landmark visibility": -errors.landmark_visibility,
@@ -169,15 +177,15 @@ def evaluate(
         name: sparsification(error[use], uncertainty[use])
         for name, uncertainty in uncertainties.items()
     }
-    visible, occluded = d2_normal[errors.visible], d2_normal[~errors.visible]
+    visible, occluded = d2_normal[known & errors.visible], d2_normal[known & ~errors.visible]
     metrics = CalibrationMetrics(
         data=errors.data,
         levels=LEVELS,
-        coverage=_rounded_coverage(d2_normal),
+        coverage=_rounded_coverage(d2_normal[known]),
         coverage_visible=_rounded_coverage(visible) if len(visible) else None,
         coverage_occluded=_rounded_coverage(occluded) if len(occluded) else None,
-        coverage_normal=_rounded_coverage(d2),
-        ece=_rounded(expected_calibration_error(d2_normal)),
+        coverage_normal=_rounded_coverage(d2[known]),
+        ece=_rounded(expected_calibration_error(d2_normal[known])),
         ece_visible=_rounded(expected_calibration_error(visible)) if len(visible) else None,
         ece_occluded=_rounded(expected_calibration_error(occluded)) if len(occluded) else None,
         ause=_rounded(curves["standard deviation"].ause),
@@ -185,14 +193,36 @@ def evaluate(
         ause_constant=_rounded(curves["joint"].ause),
         spearman=_rounded(np.nanmean(spearman_within_joint(error, std, use))),
         distance=_rounded(_distance_coverage(calibration, errors)),
+        strata=tuple(
+            _stratum(errors, d2_normal, int(number)) for number in np.unique(errors.stratum)
+        ),
     )
     return Evaluation(d2, d2_normal, errors.visible, curves, metrics)
 
 
+def _stratum(
+    errors: CalibrationDataset, d2: Float[np.ndarray, "N 24"], number: int
+) -> StratumCoverage:
+    """Coverage on the images of one kind, limbs apart from the trunk."""
+    limb = np.isin(np.arange(d2.shape[1]), LIMB_JOINTS)
+    here = (errors.stratum == number)[:, None] & errors.known
+    groups = {
+        "limbs_visible": here & limb & errors.visible,
+        "limbs_occluded": here & limb & ~errors.visible,
+        "trunk": here & ~limb,
+    }
+    shares = {
+        name: _rounded_coverage(d2[group]) if group.any() else None
+        for name, group in groups.items()
+    }
+    return StratumCoverage(errors.strata[number], **shares)
+
+
 def _distance_coverage(calibration: CovarianceCalibration, errors: CalibrationDataset) -> float:
-    """Share of distances inside the interval that nominally holds 90 %."""
-    std = calibration.apply_to_distance(errors.distance_std, errors.entropy)
-    return float((np.abs(errors.distance_error) <= 1.645 * std).mean())
+    """Share of known distances inside the interval that nominally holds 90 %."""
+    std = calibration.apply_to_distance(errors.distance_std, errors.circumstances)
+    known = np.isfinite(errors.distance_error)
+    return float((np.abs(errors.distance_error[known]) <= 1.645 * std[known]).mean())
 
 
 def _rounded_coverage(d2: np.ndarray) -> tuple[float, ...]:

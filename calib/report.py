@@ -38,8 +38,24 @@ def table(metrics: CalibrationMetrics) -> str:
             f"constant {metrics.ause_constant:.3f}",
             f"rank correlation within joint {metrics.spearman:.3f}; "
             f"distance inside 90 %: {metrics.distance:.1%}",
+            *_strata(metrics),
         ]
     )
+
+
+def _strata(metrics: CalibrationMetrics) -> list[str]:
+    """Coverage of each kind of image."""
+    lines = []
+    for stratum in metrics.strata:
+        for group, shares in (
+            ("limbs visible", stratum.limbs_visible),
+            ("limbs occluded", stratum.limbs_occluded),
+            ("trunk", stratum.trunk),
+        ):
+            if shares is not None:
+                cells = "".join(f"{share:>8.1%}" for share in shares)
+                lines.append(f"{stratum.name + ', ' + group:<40}{cells}")
+    return lines
 
 
 def save_figures(evaluation: Evaluation, folder: Path) -> None:
@@ -48,15 +64,16 @@ def save_figures(evaluation: Evaluation, folder: Path) -> None:
     Raises:
         PenumbraError: the folder cannot be made or written.
     """
+    known = np.isfinite(evaluation.d2)
     groups = {
-        "all joints": np.ones_like(evaluation.visible),
-        "visible": evaluation.visible,
-        "occluded": ~evaluation.visible,
+        "all joints": known,
+        "visible": known & evaluation.visible,
+        "occluded": known & ~evaluation.visible,
     }
     d2 = {name: evaluation.d2_normal[group] for name, group in groups.items() if group.any()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        reliability_diagram(d2, evaluation.d2, folder / "reliability.png")
+        reliability_diagram(d2, evaluation.d2[known], folder / "reliability.png")
         sparsification_curves(evaluation.sparsification, folder / "sparsification.png")
     except OSError as error:
         raise PenumbraError(

@@ -67,7 +67,7 @@ def calibrate(
         The calibration with its metrics, and what the metrics were computed from.
     """
     fitted = fit(fit_errors)
-    usual_error = np.linalg.norm(fit_errors.error, axis=-1).mean(0)
+    usual_error = np.nanmean(np.linalg.norm(fit_errors.error, axis=-1), 0)
     evaluation = evaluate(fitted, test_errors, usual_error)
     return replace(fitted, metrics=evaluation.metrics), evaluation
 

@@ -6,11 +6,12 @@ viewing ray. Applying them gives
 
     cov_calibrated = g^2 D (cov + FLOOR_M^2 I) D
     D = a (I - r r^T) + b r r^T
-    g = exp(slope (entropy - middle))
+    log g = sum_i slope_i (x_i - middle_i) + heavy [the heavy network found the landmarks]
 
 with the unit viewing ray r, a joint's factors a (across) and b (along), and one factor g for the
-whole image: the broader the posterior of an image, the larger are its errors in relation to it. The
-result is a covariance, and of two covariances the larger one stays larger.
+whole image, which depends on its circumstances x: the posterior's entropy, how far its samples
+spread, how large the person is, and how much of the person is visible. The result is a covariance,
+and of two covariances in the same circumstances the larger one stays larger.
 
 Errors have heavier tails than a normal distribution, so no factor makes one covariance right at
 every level. The factors are chosen so that the usual 90 % ellipsoid (squared radius 6.25) holds
@@ -24,7 +25,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from engines.covariance import chi_square_3
 
@@ -34,8 +35,20 @@ MIN_FACTOR = 1e-3
 """A stored factor is at least this and at most its inverse."""
 MAX_TEXT = 1000
 """The longest description of what was fitted or measured on, characters."""
+MAX_STRATA = 100
+"""The most kinds of images that a calibration is measured on."""
 MAX_LEVELS = 1000
 """The most levels that a stored calibration has."""
+
+
+@dataclass(frozen=True)
+class StratumCoverage:
+    """Coverage on one kind of image; None for groups of joints that it has none of."""
+
+    name: str
+    limbs_visible: tuple[float, ...] | None
+    limbs_occluded: tuple[float, ...] | None
+    trunk: tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
@@ -70,26 +83,77 @@ class CalibrationMetrics:
     """Rank correlation of standard deviation and error within a joint, mean over joints."""
     distance: float
     """Share of distances within 1.645 standard deviations, nominally 90 %."""
+    strata: tuple[StratumCoverage, ...]
+    """The coverage of each kind of image by itself, with the radii."""
 
 
 @dataclass(frozen=True)
-class EntropyFactor:
-    """The factor on standard deviations that the entropy of the whole body's posterior gives.
+class Circumstances:
+    """What is known of an image without ground truth, and what its errors depend on."""
 
-    Entropies are in nats; beyond `low` and `high` nothing was measured, and the factor is constant.
+    entropy: float | Float[np.ndarray, "*B"]
+    """Of the posterior over bodies, nats (`engines.flow.statistics.entropy`)."""
+    spread: float | Float[np.ndarray, "*B"]
+    """Log of the uncalibrated standard deviation of the joints (root mean square), log metres."""
+    size: float | Float[np.ndarray, "*B"]
+    """Log of half the person's size on the plane z = 1."""
+    visible: float | Float[np.ndarray, "*B"]
+    """Mean probability of the joints to be visible."""
+    heavy: float | Float[np.ndarray, "*B"]
+    """1 where the heavy network found the landmarks, 0 where the full one did."""
+
+    @staticmethod
+    def of(
+        cov: Float[np.ndarray, "*B 24 3 3"],
+        p_visible: Float[np.ndarray, "*B 24"],
+        entropy: float | Float[np.ndarray, "*B"],
+        half_size: float | Float[np.ndarray, "*B"],
+        heavy: bool | Bool[np.ndarray, "*B"],
+    ) -> "Circumstances":
+        """Take the circumstances of images.
+
+        Args:
+            cov: uncalibrated covariances, the common distance removed, square metres.
+            p_visible: probability that each joint is visible.
+            entropy: of the posterior, nats.
+            half_size: half the person's size on the plane z = 1.
+            heavy: whether the heavy network found the landmarks.
+        """
+        variance = np.trace(floored(cov), axis1=-2, axis2=-1).mean(-1) / 3
+        return Circumstances(
+            entropy,
+            0.5 * np.log(variance),
+            np.log(half_size),
+            p_visible.mean(-1),
+            np.asarray(heavy, np.float64),
+        )
+
+    def columns(self) -> Float[np.ndarray, "*B 4"]:
+        """The four that `ImageFactor` has slopes for."""
+        parts = (self.entropy, self.spread, self.size, self.visible)
+        return np.stack(np.broadcast_arrays(*parts), -1).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class ImageFactor:
+    """The factor on all standard deviations of an image that its circumstances give.
+
+    Numbers in fours belong to entropy, spread, size and visible share, in this order. Beyond `low`
+    and `high` nothing was measured, and the factor is constant.
     """
 
-    slope: float
-    low: float
-    middle: float
-    """Where the factor is 1."""
-    high: float
+    slope: tuple[float, float, float, float]
+    low: tuple[float, float, float, float]
+    middle: tuple[float, float, float, float]
+    """Where the factor is 1 with the full network."""
+    high: tuple[float, float, float, float]
+    heavy: float
+    """Added to the factor's logarithm where the heavy network found the landmarks."""
 
-    def __call__(self, entropy: float | Float[np.ndarray, "*B"]) -> Float[np.ndarray, "*B"]:
+    def __call__(self, circumstances: Circumstances) -> Float[np.ndarray, "*B"]:
         """The factor on standard deviations."""
-        return np.asarray(
-            np.exp(self.slope * (np.clip(entropy, self.low, self.high) - self.middle))
-        )
+        x = np.clip(circumstances.columns(), self.low, self.high) - np.array(self.middle)
+        return np.asarray(np.exp(x @ np.array(self.slope) + self.heavy * circumstances.heavy))
 
 
 @dataclass(frozen=True)
@@ -99,10 +163,10 @@ class CovarianceCalibration:
     visible: Float[np.ndarray, "24 2"]
     """Factors for visible joints: across the ray, along it."""
     occluded: Float[np.ndarray, "24 2"]
-    entropy_factor: EntropyFactor
+    image_factor: ImageFactor
     """One more factor for all joints of an image."""
     distance: float
-    """Factor for the distance of the whole person, multiplied by `entropy_factor`."""
+    """Factor for the distance of the whole person, multiplied by `image_factor`."""
     radii: Float[np.ndarray, "L 3"]
     """Level, squared radius for visible joints, for occluded ones; columns rise along the rows."""
     data: str
@@ -115,7 +179,7 @@ class CovarianceCalibration:
         cov: Float[np.ndarray, "*B 24 3 3"],
         ray: Float[np.ndarray, "*B 3"],
         p_visible: Float[np.ndarray, "*B 24"],
-        entropy: float | Float[np.ndarray, "*B"],
+        circumstances: Circumstances,
     ) -> Float[np.ndarray, "*B 24 3 3"]:
         """Calibrate the covariances of joints.
 
@@ -126,22 +190,22 @@ class CovarianceCalibration:
             cov: covariances, the common distance removed, square metres.
             ray: unit viewing ray.
             p_visible: probability that each joint is visible.
-            entropy: entropy of the posterior, nats (`engines.flow.statistics.entropy`).
+            circumstances: of the images.
 
         Returns:
             Calibrated covariances, square metres.
         """
         p = p_visible[..., None]
         factors = np.exp(p * np.log(self.visible) + (1 - p) * np.log(self.occluded))
-        factors = (factors * self.entropy_factor(entropy)[..., None, None])[..., None, None]
+        factors = (factors * self.image_factor(circumstances)[..., None, None])[..., None, None]
         D = diagonal_map(factors[..., 0, :, :], factors[..., 1, :, :], ray[..., None, :])
         return D @ floored(cov) @ D
 
     def apply_to_distance(
-        self, std: float | Float[np.ndarray, "*B"], entropy: float | Float[np.ndarray, "*B"]
+        self, std: float | Float[np.ndarray, "*B"], circumstances: Circumstances
     ) -> Float[np.ndarray, "*B"]:
         """Calibrate the standard deviation of the person's distance, metres."""
-        return np.asarray(std * self.distance * self.entropy_factor(entropy))
+        return np.asarray(std * self.distance * self.image_factor(circumstances))
 
     def radius(
         self, level: float, p_visible: float | Float[np.ndarray, "*B"]
@@ -217,7 +281,7 @@ class CovarianceCalibration:
         return CovarianceCalibration(
             visible=_factors(data["visible"]),
             occluded=_factors(data["occluded"]),
-            entropy_factor=_entropy_factor(data["entropy_factor"]),
+            image_factor=_image_factor(data["image_factor"]),
             distance=_factor(data["distance"]),
             radii=_radii(data["radii"]),
             data=_text(data["data"]),
@@ -264,13 +328,19 @@ def _factor(number: Any) -> float:
     return factor
 
 
-def _entropy_factor(data: dict[str, Any]) -> EntropyFactor:
-    factor = EntropyFactor(**{name: float(value) for name, value in data.items()})
-    with np.errstate(over="ignore"):
-        ends = [factor(nats) for nats in (-1e6, factor.middle, 1e6)]
-    if not all(MIN_FACTOR <= end <= 1 / MIN_FACTOR for end in ends):
-        raise ValueError("the entropy factor leaves the range of factors")
+def _image_factor(data: dict[str, Any]) -> ImageFactor:
+    fours = {name: _four(data[name]) for name in ("slope", "low", "middle", "high")}
+    factor = ImageFactor(heavy=_finite(data["heavy"]), **fours)
+    reach = np.abs(np.array([factor.low, factor.high]) - factor.middle).max(0)
+    largest = float(reach @ np.abs(factor.slope)) + abs(factor.heavy)
+    if (np.array(factor.low) > factor.high).any() or not largest <= -np.log(MIN_FACTOR):
+        raise ValueError("the image factor leaves the range of factors")
     return factor
+
+
+def _four(values: Any) -> tuple[float, float, float, float]:
+    entropy, spread, size, visible = (_finite(value) for value in values)
+    return entropy, spread, size, visible
 
 
 def _radii(rows: Any) -> Float[np.ndarray, "L 3"]:
@@ -286,7 +356,8 @@ def _radii(rows: Any) -> Float[np.ndarray, "L 3"]:
 
 def _metrics(data: dict[str, Any]) -> CalibrationMetrics:
     levels = _shares(data["levels"])
-    plain: dict[str, Any] = {"data": _text(data["data"]), "levels": levels}
+    strata = tuple(_stratum(one, len(levels)) for one in data["strata"][:MAX_STRATA])
+    plain: dict[str, Any] = {"data": _text(data["data"]), "levels": levels, "strata": strata}
     for name, value in data.items():
         if name.startswith("coverage") and value is not None:
             plain[name] = _shares(value)
@@ -295,6 +366,16 @@ def _metrics(data: dict[str, Any]) -> CalibrationMetrics:
         elif name not in plain:
             plain[name] = None if value is None else _finite(value)
     return CalibrationMetrics(**plain)
+
+
+def _stratum(data: dict[str, Any], levels: int) -> StratumCoverage:
+    groups = {
+        name: None if data[name] is None else _shares(data[name])
+        for name in ("limbs_visible", "limbs_occluded", "trunk")
+    }
+    if any(shares is not None and len(shares) != levels for shares in groups.values()):
+        raise ValueError("a stratum has not as many shares as there are levels")
+    return StratumCoverage(name=_text(data["name"]), **groups)
 
 
 def _shares(values: Any) -> tuple[float, ...]:

@@ -1,146 +1,133 @@
-"""Record a trained flow's predicted uncertainty and its errors, on subjects not trained on.
+"""Record a flow's predicted uncertainty and its errors, on people whom it was not trained on.
 
-    python -m trainer.calibrate --run runs/mine --out runs/mine/errors
-    python -m calib.uncertainty --fit runs/mine/errors/val_errors.npz --measure
-    runs/mine/errors/test_errors.npz \
-        --record engines/assets/flow.json --figures runs/mine/errors
+    python -m trainer.calibrate --out runs/errors --footage ../shared/data/multiview/balancing
+    python -m calib.uncertainty --fit runs/errors/val_errors.npz
+    --measure runs/errors/test_errors.npz --record engines/assets/flow.json --figures runs/errors
 
-The second command fits on the validation subjects, measures on the test subjects and stores the
-result with the model.
+Images are estimated as the live system does, the fit to the landmarks included. Each folder of
+samples is a stratum, and so is each landmark network on the views of footage: all strata count
+alike. The second command fits on the validation subjects and `fit_views`, measures on the test
+subjects and all other views, and stores the result with the model.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from calib.dataset import CalibrationDataset
+from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from engines.flow.features import LIMBS
-from engines.flow.sampler import noise
+from engines.flow.model import FlowModel
+from engines.types import LandmarkNetwork
 from trainer.command import start
-from trainer.data.augment import JOINT_OF_LANDMARK, RawRecords
-from trainer.data.samples import Batch, encode, read
-from trainer.evaluation.metrics import published_moments
-from trainer.export.onnx import features_of, load_body, load_flow
-from trainer.model.anchored_flow import AnchoredContext, AnchoredFlow
-from trainer.model.flow import PoseFlow
-from trainer.model.kinematics import SkeletonTensors, view_joints
-
-HYPOTHESES = 100
+from trainer.data.samples import read
+from trainer.datasets.recordings import read_recording
+from trainer.datasets.view_samples import view_samples
+from trainer.evaluation.frame_estimator import FrameEstimator, track_landmarks
+from trainer.evaluation.live_errors import ImageErrors, dataset, of_records, of_views
+from trainer.evaluation.triangulation import TriangulationConfig
 
 
 @dataclass(frozen=True)
 class CalibrateConfig:
     """Data to run on, and where to write."""
 
-    run: Path = Path("runs/first")
-    val: tuple[Path, ...] = (Path("runs/dataset/val"), Path("runs/ambiguous/val"))
-    """Samples of validation subjects, to fit on: ordinary and ambiguous ones."""
-    test: tuple[Path, ...] = (Path("runs/ambiguous/test"),)
+    model: Path | None = None
+    """Exported flow; the shipped one when None."""
+    body: Path | None = None
+    """That it was trained for; the default body when None."""
+    val: tuple[Path, ...] = (
+        Path("runs/clear/val"),
+        Path("runs/ambiguous/val"),
+        Path("runs/near/val"),
+    )
+    """Samples of validation subjects, to fit on."""
+    test: tuple[Path, ...] = (
+        Path("runs/clear/test"),
+        Path("runs/ambiguous/test"),
+        Path("runs/near/test"),
+    )
     """Samples of test subjects, to measure on."""
+    footage: tuple[Path, ...] = ()
+    """Recordings from calibrated cameras (`trainer.datasets.recordings`)."""
+    fit_views: tuple[str, ...] = ()
+    """Views of them to fit on, as RECORDING/VIDEO without suffix; the others are measured on."""
+    networks: tuple[LandmarkNetwork, ...] = ("full",)
+    """That find the landmarks in footage."""
+    images: int = 1000
+    """The most images of a folder of samples."""
+    every: int = 2
+    """Takes every so-manieth image of footage: neighbours say the same."""
+    hypotheses: int = 100
     out: Path = Path("runs/errors")
     """Gets `val_errors.npz` and `test_errors.npz`."""
-
-
-@torch.no_grad()
-def errors_of(
-    flow: PoseFlow | AnchoredFlow,
-    skeleton: SkeletonTensors,
-    records: RawRecords,
-    body: BodyModel,
-    data: str,
-    chunk: int = 250,
-) -> CalibrationDataset:
-    """Run the flow on records with the noise of the live system, and compare with the labels.
-
-    Args:
-        flow: in evaluation mode.
-        skeleton: of `body`.
-        records: as stored.
-        body: that the records were made with.
-        data: their description, for the dataset.
-        chunk: images at a time.
-    """
-    batch = encode(records, body, features=features_of(flow))
-    z = torch.from_numpy(noise(HYPOTHESES))
-    chunks = torch.arange(batch.size).split(chunk)
-    columns = zip(*(_errors(flow, skeleton, batch.rows(index), z) for index in chunks), strict=True)
-    error, cov, ray, p_visible, entropy, far, far_std = (np.concatenate(parts) for parts in columns)
-    landmark_visibility = np.full((batch.size, 24), np.nan)
-    for landmark in LIMBS:
-        landmark_visibility[:, JOINT_OF_LANDMARK[landmark]] = records["visibility"][:, landmark]
-    return CalibrationDataset(
-        error,
-        cov,
-        ray,
-        batch.visible.numpy() > 0.5,
-        p_visible,
-        entropy,
-        landmark_visibility,
-        far,
-        far_std,
-        data,
-    )
-
-
-def _errors(
-    flow: PoseFlow | AnchoredFlow, skeleton: SkeletonTensors, batch: Batch, z: torch.Tensor
-) -> tuple[np.ndarray, ...]:
-    """Error, covariance, ray, probability of being visible, entropy, and the distance's error and
-    spread, in the view.
-    """
-    context = flow.encode(batch.features)
-    R_anchor = context.R_anchor if isinstance(context, AnchoredContext) else batch.R_anchor
-    noises = z[None].expand(batch.size, -1, -1)
-    bodies, log_q = flow.sample(context, noises)  # pyright: ignore[reportArgumentType]
-    joints = view_joints(skeleton, R_anchor, batch.half_size, bodies).double()
-    cov = published_moments(joints).cov
-    ray = torch.nn.functional.normalize(joints[:, 0, 0], dim=-1)
-    far = ((batch.joints[:, 0] - joints[:, 0, 0]) * ray).sum(-1)
-    far_std = (joints[:, :, 0] * ray[:, None]).sum(-1).std(-1, correction=0)
-    error = batch.joints - far[:, None, None] * ray[:, None] - joints[:, 0]
-    p_visible, entropy = context.visible_logits.sigmoid(), -log_q[:, 1:].mean(1)
-    return tuple(
-        part.double().numpy() for part in (error, cov, ray, p_visible, entropy, far, far_std)
-    )
-
-
-def describe(counts: dict[Path, int], who: str) -> str:
-    """Describe the data in a sentence."""
-    parts = " and ".join(
-        f"{count} of {folder.parent.name}/{folder.name}" for folder, count in counts.items()
-    )
-    return f"renders of CMU {who} subjects through the landmark network: {parts}"
+    triangulation: TriangulationConfig = field(default_factory=TriangulationConfig)
 
 
 def main(config: CalibrateConfig) -> None:
     """Write both files.
 
     Raises:
-        PenumbraError: if the run or a folder of samples is missing, or none was named.
+        PenumbraError: a folder of samples or footage is missing, or a side has nothing.
     """
-    if not (config.val and config.test):
-        raise PenumbraError("--val and --test: name at least one folder of samples for each.")
-    flow = load_flow(config.run)
-    body = load_body(config.run)
-    skeleton = SkeletonTensors(torch.tensor(body.J_template), torch.tensor(body.J_shapedirs))
-    for split, who, folders in (("val", "validation", config.val), ("test", "test", config.test)):
-        parts = {folder: read(folder, body) for folder in folders}
-        records = {
-            key: np.concatenate([part[key] for part in parts.values()])
-            for key in next(iter(parts.values()))
-        }
-        path = config.out / f"{split}_errors.npz"
-        data = describe({folder: len(part["rotvec"]) for folder, part in parts.items()}, who)
-        errors_of(flow, skeleton, records, body, data).save(path)
-        print(f"{path}: {data}")
+    body = BodyModel.load(config.body)
+    estimator = FrameEstimator(FlowModel.load(config.model), body, config.hypotheses)
+    val, test = (
+        {_name(folder): _rendered(estimator, folder, body, config.images) for folder in folders}
+        for folders in (config.val, config.test)
+    )
+    for network in config.networks:
+        fitted, measured = _footage(estimator, config, network)
+        val |= {f"footage, {network}": fitted} if fitted else {}
+        test |= {f"footage, {network}": measured} if measured else {}
+    if not (val and test):
+        raise PenumbraError("val and test: need at least one folder of samples or view each.")
+    for name, strata in (("val", val), ("test", test)):
+        errors = dataset(strata, _describe(strata, name))
+        errors.save(config.out / f"{name}_errors.npz")
+        print(f"{config.out / name}_errors.npz: {errors.data}")
     print(
         f"next: python -m calib.uncertainty --fit {config.out}/val_errors.npz "
         f"--measure {config.out}/test_errors.npz"
     )
+
+
+def _rendered(
+    estimator: FrameEstimator, folder: Path, body: BodyModel, images: int
+) -> list[ImageErrors]:
+    records = read(folder, body)
+    kept = np.linspace(0, len(records["rotvec"]) - 1, min(images, len(records["rotvec"])))
+    rows = np.unique(kept.round().astype(int))
+    return of_records(estimator, {key: value[rows] for key, value in records.items()}, body)
+
+
+def _footage(
+    estimator: FrameEstimator, config: CalibrateConfig, network: LandmarkNetwork
+) -> tuple[list[ImageErrors], list[ImageErrors]]:
+    """Errors on the views to fit on, and on the others."""
+    if not config.footage:
+        return [], []
+    tracker = open_tracker(network=network)
+    fitted, measured = [], []
+    for folder in config.footage:
+        recording = read_recording(folder)
+        landmarks = [track_landmarks(camera, tracker) for camera in recording.cameras]
+        for view, samples in view_samples(recording, landmarks, config.triangulation).items():
+            errors = of_views(estimator, samples[:: config.every])
+            chosen = f"{recording.name}/{view}" in config.fit_views
+            (fitted if chosen else measured).extend(errors)
+    return fitted, measured
+
+
+def _name(folder: Path) -> str:
+    return folder.parent.name
+
+
+def _describe(strata: dict[str, list[ImageErrors]], split: str) -> str:
+    who = {"val": "validation", "test": "test"}[split]
+    parts = ", ".join(f"{len(rows)} of {name}" for name, rows in strata.items())
+    return f"CMU {who} subjects rendered, found by the live tracker, and footage: {parts}"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from engines.blazepose.heavy import named
@@ -21,11 +20,12 @@ from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.flow.model import FlowModel
-from engines.types import LIMB_LANDMARKS, LandmarkNetwork, Landmarks
+from engines.types import LandmarkNetwork
 from trainer.command import start
-from trainer.datasets.recordings import Recording, read_recording
+from trainer.datasets.recordings import read_recording
+from trainer.datasets.view_samples import view_samples
 from trainer.evaluation.frame_estimator import FrameEstimator, track_landmarks
-from trainer.evaluation.triangulation import TriangulationConfig, triangulate_landmarks
+from trainer.evaluation.triangulation import TriangulationConfig
 from trainer.evaluation.view_scores import (
     ViewSample,
     ViewScore,
@@ -50,56 +50,6 @@ class FootageConfig:
     landmarks_file: Path | None = None
     """Local copy of a landmark network, instead of npm's heavy one."""
     triangulation: TriangulationConfig = field(default_factory=TriangulationConfig)
-
-
-def view_samples(
-    recording: Recording,
-    landmarks: list[list[Landmarks | None]],
-    config: TriangulationConfig,
-) -> dict[str, list[ViewSample]]:
-    """Put landmarks beside reference joints, by the name of the camera.
-
-    Args:
-        recording: of one person.
-        landmarks: of every frame of each camera.
-        config: of the reference that is triangulated where the recording has none.
-    """
-    if recording.reference:
-        return _samples_with_reference(recording, landmarks)
-    names = [camera.video.stem for camera in recording.cameras]
-    samples: dict[str, list[ViewSample]] = {name: [] for name in names}
-    for frames in recording.instants:
-        found = [
-            one[frame] for one, frame in zip(landmarks, frames, strict=True) if frame < len(one)
-        ]
-        complete = [one for one in found if one is not None]
-        if len(complete) < len(recording.cameras):
-            continue
-        world = triangulate_landmarks(complete, recording.cameras, config)
-        if len(world) < config.min_joints:
-            continue
-        joints = np.array([LIMB_LANDMARKS[number] for number in world])
-        points = np.stack(list(world.values()))
-        for name, camera, one in zip(names, recording.cameras, complete, strict=True):
-            sample = ViewSample(one, camera.intrinsics, joints, camera.to_camera(points))
-            samples[name].append(sample)
-    return samples
-
-
-def _samples_with_reference(
-    recording: Recording, landmarks: list[list[Landmarks | None]]
-) -> dict[str, list[ViewSample]]:
-    joints = np.array(recording.reference_joints)
-    samples = {}
-    for camera, positions, found in zip(
-        recording.cameras, recording.reference, landmarks, strict=True
-    ):
-        samples[camera.video.stem] = [
-            ViewSample(one, camera.intrinsics, joints[known], target[known])
-            for one, target in zip(found, positions, strict=False)
-            if one is not None and (known := np.isfinite(target).all(-1)).sum() > 2
-        ]
-    return samples
 
 
 def summarise_recording(cameras: dict[str, list[ViewScore]]) -> dict[str, object]:

@@ -34,7 +34,7 @@ from engines.flow.statistics import entropy
 from engines.kernels import JointPlan, Skeleton
 from engines.rotations import exp_so3
 from engines.types import NUM_BETAS, NUM_JOINTS, Hypotheses, JointMoments
-from engines.uncertainty import CovarianceCalibration
+from engines.uncertainty import Circumstances, CovarianceCalibration
 
 RIDGE = 3e-4
 """Square metres; the larger, the less a body bends for a single joint."""
@@ -85,9 +85,10 @@ class Recalibrator:
         cov = moments.cov.astype(float)
         if calibration is None:
             return Calibrated(samples.posed, cov, moments.distance_std)
-        nats = entropy(samples.hypotheses)
-        cov = calibration.apply(cov, moments.ray.astype(float), samples.joint_visible, nats)
-        distance_std = float(calibration.apply_to_distance(moments.distance_std, nats))
+        p_visible, nats = samples.joint_visible, entropy(samples.hypotheses)
+        circumstances = Circumstances.of(cov, p_visible, nats, samples.half_size, samples.heavy)
+        cov = calibration.apply(cov, moments.ray.astype(float), p_visible, circumstances)
+        distance_std = float(calibration.apply_to_distance(moments.distance_std, circumstances))
         return Calibrated(self(samples.hypotheses, moments, cov, distance_std), cov, distance_std)
 
     def __call__(

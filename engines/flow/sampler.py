@@ -53,6 +53,8 @@ class FlowOutput:
     """Probability that each joint is visible."""
     half_size: float
     """Half the person's size on the plane z = 1 of the view."""
+    heavy: bool
+    """Whether the heavy network found the landmarks."""
 
     @property
     def hypotheses(self) -> Hypotheses:
@@ -83,9 +85,9 @@ class Sampler:
         features, view = features_of(landmarks, intrinsics, self.features)
         self.engine.inputs["features"][0] = features
         self.engine.run()
-        return self._pose(self.engine.outputs, view)
+        return self._pose(self.engine.outputs, view, landmarks.network == "heavy")
 
-    def _pose(self, out: Mapping[str, np.ndarray], view: VirtualCamera) -> FlowOutput:
+    def _pose(self, out: Mapping[str, np.ndarray], view: VirtualCamera, heavy: bool) -> FlowOutput:
         """Bring the flow's bodies from the view to the camera frame, and pose them."""
         R_view_anchor = out.get("anchor", view.R_view_anchor)
         R_cam_anchor = (view.R_cam_view @ R_view_anchor).astype(np.float32)
@@ -103,7 +105,7 @@ class Sampler:
         )
         visible = out["visible"].astype(np.float64)
         posed_hypotheses = PosedHypotheses(hypotheses, posed.T_cam_rest)
-        return FlowOutput(posed_hypotheses, visible, float(view.half_size))
+        return FlowOutput(posed_hypotheses, visible, float(view.half_size), heavy)
 
 
 def noise(count: int) -> Float[np.ndarray, "K D"]:

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from calib.dataset import CalibrationDataset
-from calib.fit import RADII_LEVELS, fit, fit_radii
+from calib.fit import RADII_LEVELS, balanced, fit, fit_radii
 from calib.metrics import LEVELS
 from calib.uncertainty import calibrate
 from engines.covariance import ELLIPSOID_90, chi_square_3
@@ -132,8 +132,8 @@ def test_fit_recovers_how_the_factor_grows_with_the_entropy() -> None:
         )
 
     calibration, metrics = calibrated(grown(1), grown(2))
-    assert calibration.entropy_factor.slope == pytest.approx(0.03, rel=0.1)
-    assert calibration.entropy_factor.middle == pytest.approx(-50, abs=1)
+    assert calibration.image_factor.slope[0] == pytest.approx(0.03, rel=0.1)
+    assert calibration.image_factor.middle[0] == pytest.approx(-50, abs=1)
     assert calibration.distance == pytest.approx(1.7, rel=0.06)
     for shares in (metrics.coverage_visible, metrics.coverage_occluded):
         np.testing.assert_allclose(shares, LEVELS, atol=0.02)
@@ -142,10 +142,64 @@ def test_fit_recovers_how_the_factor_grows_with_the_entropy() -> None:
 def test_a_high_entropy_never_shrinks_the_covariance() -> None:
     data = simulate(ONES, ONES)
     easier = replace(data, error=data.error * np.exp(-0.03 * (data.entropy + 50))[:, None, None])
-    assert fit(easier).entropy_factor.slope == 0
-    assert fit(replace(data, entropy=np.full(COUNT, -50.0))).entropy_factor.slope == 0
+    assert fit(easier).image_factor.slope[0] == 0
+    same = replace(data, entropy=np.full(COUNT, -50.0))
+    assert fit(same).image_factor.slope[0] == 0
 
 
 def test_too_few_images_are_refused() -> None:
     with pytest.raises(PenumbraError, match="fit: 60 images are too few"):
         fit(simulate(ONES, ONES, count=60))
+
+
+def test_fit_recovers_what_size_and_network_do() -> None:
+    data = simulate(ONES, ONES, seed=3)
+    factor = np.exp(0.4 * np.log(data.half_size) + 0.25 * data.heavy)
+    found = fit(replace(data, error=data.error * factor[:, None, None])).image_factor
+    assert found.slope[2] == pytest.approx(0.4, abs=0.05)
+    assert found.heavy == pytest.approx(0.25, abs=0.03)
+
+
+def test_a_wider_spread_that_says_nothing_is_evened_out_but_never_reversed() -> None:
+    data = simulate(ONES, ONES, seed=4)
+    scale = np.exp(np.random.default_rng(0).normal(0, 0.3, COUNT))
+    wider = replace(data, cov=data.cov * scale[:, None, None, None] ** 2)
+    calibration = fit(wider)
+    assert calibration.image_factor.slope[1] == pytest.approx(-0.9, abs=0.05)
+    evaluation = calibrate(wider, wider)[1]
+    np.testing.assert_allclose(evaluation.metrics.coverage_visible, LEVELS, atol=0.02)
+
+
+def test_strata_count_alike_and_are_reported() -> None:
+    """A tenth of the images has errors twice as large; half the weight is theirs."""
+    data = simulate(ONES, ONES, seed=5)
+    rare = np.arange(COUNT) % 10 == 0
+    data = replace(
+        data,
+        stratum=rare.astype(int),
+        strata=("usual", "rare"),
+        error=data.error * np.where(rare, 2.0, 1.0)[:, None, None],
+    )
+    chosen = balanced(data.stratum)
+    assert np.bincount(data.stratum[chosen]).tolist() == [(~rare).sum()] * 2
+    assert np.isin(np.arange(COUNT), chosen).all()
+    metrics = calibrate(data, data)[1].metrics
+    usual, less = metrics.strata
+    assert (usual.name, less.name) == ("usual", "rare")
+    assert usual.limbs_visible is not None and less.limbs_visible is not None
+    assert usual.limbs_visible[2] > 0.95 and 0.7 < less.limbs_visible[2] < 0.87
+    assert less.trunk is not None and less.limbs_occluded is not None
+
+
+def test_unknown_joints_and_distances_are_left_out() -> None:
+    data = simulate(2 * ONES, 2 * ONES, seed=6)
+    unknown = np.random.default_rng(1).random((COUNT, 24)) < 0.4
+    partly = replace(
+        data,
+        error=np.where(unknown[..., None], np.nan, data.error),
+        distance_error=np.where(np.arange(COUNT) % 2, np.nan, data.distance_error),
+    )
+    calibration, metrics = calibrated(partly, partly)
+    np.testing.assert_allclose(calibration.visible, 2.0, rtol=0.15)
+    assert calibration.distance == pytest.approx(1.7, rel=0.06)
+    np.testing.assert_allclose(metrics.coverage, LEVELS, atol=0.02)

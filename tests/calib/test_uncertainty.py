@@ -55,7 +55,7 @@ def test_what_is_reached_is_what_other_people_show(folder: Path) -> None:
     )
     others, metrics = sample(2, "other people"), calibration.metrics
     assert metrics is not None
-    cov = calibration.apply(others.cov, others.ray, others.p_visible, others.entropy)
+    cov = calibration.apply(others.cov, others.ray, others.p_visible, others.circumstances)
     d2 = squared_mahalanobis(cov, others.error)
     for level, share in zip(metrics.levels, metrics.coverage_occluded or (), strict=True):
         inside = d2 <= calibration.radius(level, others.p_visible)

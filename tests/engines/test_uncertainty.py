@@ -8,11 +8,25 @@ import numpy as np
 import pytest
 
 from engines.covariance import chi_square_3, squared_mahalanobis
-from engines.uncertainty import CalibrationMetrics, CovarianceCalibration, EntropyFactor
+from engines.uncertainty import (
+    CalibrationMetrics,
+    Circumstances,
+    CovarianceCalibration,
+    ImageFactor,
+    StratumCoverage,
+)
 from tests.support.random_errors import unit
 
 RADII = np.array([[0.2, 0.3, 0.1], [0.5, 1.1, 1.9], [0.9, 6.0, 9.0], [0.99, 20.0, 25.0]])
-ENTROPY_FACTOR = EntropyFactor(0.02, -70.0, -50.0, -40.0)
+IMAGE_FACTOR = ImageFactor(
+    slope=(0.02, -0.5, 0.3, -0.4),
+    low=(-70.0, -5.0, -2.0, 0.0),
+    middle=(-50.0, -3.0, -1.0, 0.5),
+    high=(-40.0, -1.0, 0.0, 1.0),
+    heavy=0.1,
+)
+USUAL = Circumstances(-50.0, -3.0, -1.0, 0.5, 0.0)
+"""Circumstances in which the factor is 1."""
 METRICS = CalibrationMetrics(
     "others",
     (0.5, 0.9),
@@ -28,6 +42,7 @@ METRICS = CalibrationMetrics(
     0.31,
     0.6,
     0.9,
+    (StratumCoverage("near", (0.5, 0.9), None, (0.4, 0.8)),),
 )
 
 
@@ -38,9 +53,7 @@ METRICS_JSON = json.loads(json.dumps(asdict(METRICS)))
 def calibration() -> CovarianceCalibration:
     rng = np.random.default_rng(9)
     visible, occluded = rng.uniform(0.6, 1.5, (24, 2)), rng.uniform(1.5, 3.0, (24, 2))
-    return CovarianceCalibration(
-        visible, occluded, ENTROPY_FACTOR, 1.7, RADII, "simulated", METRICS
-    )
+    return CovarianceCalibration(visible, occluded, IMAGE_FACTOR, 1.7, RADII, "simulated", METRICS)
 
 
 def test_applied_covariances_are_symmetric_and_positive_definite(
@@ -50,7 +63,7 @@ def test_applied_covariances_are_symmetric_and_positive_definite(
     root = rng.normal(0, 0.05, (24, 3, 3))
     root[:4, :, 2] = 0  # flat ones too
     cov = calibration.apply(
-        root @ np.swapaxes(root, 1, 2), unit(np.array([0.2, -0.1, 1.0])), rng.random(24), -45.0
+        root @ np.swapaxes(root, 1, 2), unit(np.array([0.2, -0.1, 1.0])), rng.random(24), USUAL
     )
     np.testing.assert_allclose(cov, np.swapaxes(cov, 1, 2), atol=1e-15)
     assert np.linalg.eigvalsh(cov).min() > 1e-6
@@ -60,7 +73,7 @@ def test_a_larger_covariance_stays_larger(calibration: CovarianceCalibration) ->
     rng = np.random.default_rng(3)
     small, more = (r @ np.swapaxes(r, 1, 2) for r in rng.normal(0, 0.05, (2, 24, 3, 3)))
     ray, p = unit(np.array([0.2, -0.1, 1.0])), rng.random(24)
-    grown = calibration.apply(small + more, ray, p, -45.0) - calibration.apply(small, ray, p, -45.0)
+    grown = calibration.apply(small + more, ray, p, USUAL) - calibration.apply(small, ray, p, USUAL)
     assert np.linalg.eigvalsh(grown).min() > -1e-12
 
 
@@ -70,12 +83,15 @@ def test_factors_stretch_across_and_along_the_ray(
 ) -> None:
     ray, side = np.array([0.6, 0.0, 0.8]), np.array([0.8, 0.0, -0.6])
     cov = calibration.apply(
-        np.tile(0.09 * np.eye(3), (24, 1, 1)), ray, np.full(24, p_visible), -45.0
+        np.tile(0.09 * np.eye(3), (24, 1, 1)),
+        ray,
+        np.full(24, p_visible),
+        replace(USUAL, entropy=-45.0, size=-0.5),
     )
     factors = (
         calibration.visible**p_visible
         * calibration.occluded ** (1 - p_visible)
-        * math.exp(0.02 * 5)
+        * math.exp(0.02 * 5 + 0.3 * 0.5)
     )
     predicted = 0.09 + 0.004**2
     np.testing.assert_allclose(
@@ -86,13 +102,29 @@ def test_factors_stretch_across_and_along_the_ray(
     )
 
 
-def test_entropies_beyond_the_measured_ones_count_as_the_last_one(
+def test_circumstances_beyond_the_measured_ones_count_as_the_last_ones(
     calibration: CovarianceCalibration,
 ) -> None:
-    assert ENTROPY_FACTOR(-50.0) == 1
-    assert ENTROPY_FACTOR(-10.0) == ENTROPY_FACTOR(-40.0) == pytest.approx(math.exp(0.2))
-    assert ENTROPY_FACTOR(-500.0) == ENTROPY_FACTOR(-70.0) == pytest.approx(math.exp(-0.4))
-    assert calibration.apply_to_distance(0.1, -40.0) == pytest.approx(0.1 * 1.7 * math.exp(0.2))
+    def factor(**changed: float) -> float:
+        return float(IMAGE_FACTOR(replace(USUAL, **changed)))
+
+    assert factor() == 1
+    assert factor(entropy=-10.0) == factor(entropy=-40.0) == pytest.approx(math.exp(0.2))
+    assert factor(entropy=-500.0) == factor(entropy=-70.0) == pytest.approx(math.exp(-0.4))
+    assert factor(spread=3.0) == pytest.approx(math.exp(-0.5 * 2))
+    assert factor(size=9.0, visible=-1.0) == pytest.approx(math.exp(0.3 + 0.2))
+    assert factor(heavy=1.0) == pytest.approx(math.exp(0.1))
+    far = calibration.apply_to_distance(0.1, replace(USUAL, entropy=-40.0))
+    assert far == pytest.approx(0.1 * 1.7 * math.exp(0.2))
+
+
+def test_circumstances_are_those_of_the_image() -> None:
+    cov = np.tile(0.04**2 * np.eye(3), (24, 1, 1))
+    cov[:12] *= 4
+    found = Circumstances.of(cov, np.repeat([0.0, 1.0], 12), -45.0, math.exp(-1), True)
+    spread = math.log(math.sqrt((0.04**2 + 0.08**2) / 2 + 0.004**2))
+    np.testing.assert_allclose(found.columns(), [-45.0, spread, -1.0, 0.5])
+    assert found.heavy == 1
 
 
 def test_a_batch_of_images_gives_the_same_as_its_images(
@@ -105,11 +137,11 @@ def test_a_batch_of_images_gives_the_same_as_its_images(
         unit(rng.normal(size=(5, 3))),
         rng.random((5, 24)),
     )
-    entropy = rng.uniform(-60, -40, 5)
-    together = calibration.apply(cov, ray, p, entropy)
-    np.testing.assert_allclose(
-        together, [calibration.apply(*one) for one in zip(cov, ray, p, entropy, strict=True)]
-    )
+    entropy, half_size, heavy = rng.uniform(-60, -40, 5), rng.uniform(0.1, 1, 5), np.arange(5) < 2
+    together = calibration.apply(cov, ray, p, Circumstances.of(cov, p, entropy, half_size, heavy))
+    for i in range(5):
+        alone = Circumstances.of(cov[i], p[i], entropy[i], half_size[i], bool(heavy[i]))
+        np.testing.assert_allclose(together[i], calibration.apply(cov[i], ray[i], p[i], alone))
 
 
 def test_radii_are_those_of_the_table_and_their_geometric_mean_between(
@@ -152,7 +184,7 @@ def test_scaling_says_the_same_ellipsoids_otherwise(calibration: CovarianceCalib
     cov, delta = root @ np.swapaxes(root, 1, 2), rng.normal(0, 0.05, (24, 3))
     scaled = calibration.scaled(1.3, 0.8)
     before, after = (
-        squared_mahalanobis(c.apply(cov, ray, p, -50.0), delta) / c.radius(0.68, p)
+        squared_mahalanobis(c.apply(cov, ray, p, USUAL), delta) / c.radius(0.68, p)
         for c in (calibration, scaled)
     )
     np.testing.assert_allclose(after, before)
@@ -163,8 +195,8 @@ def test_json_round_trip(calibration: CovarianceCalibration) -> None:
     back = CovarianceCalibration.from_json(json.loads(json.dumps(calibration.to_json())))
     for name in ("visible", "occluded", "radii"):
         np.testing.assert_array_equal(getattr(back, name), getattr(calibration, name))
-    assert (back.entropy_factor, back.distance, back.data, back.metrics) == (
-        ENTROPY_FACTOR,
+    assert (back.image_factor, back.distance, back.data, back.metrics) == (
+        IMAGE_FACTOR,
         1.7,
         "simulated",
         METRICS,
@@ -184,7 +216,11 @@ def test_json_round_trip(calibration: CovarianceCalibration) -> None:
         ("radii", [[0.5, 2, 2], [1.0, 3, 3]]),
         ("radii", [[0.5, 0, 1], [0.9, 1, 3]]),
         ("visible", [[1, 1]]),
-        ("entropy_factor", {"slope": 1.0}),
+        ("image_factor", {"slope": 1.0}),
+        ("image_factor", asdict(IMAGE_FACTOR) | {"slope": (1.0, 0.0, 0.0)}),
+        ("image_factor", asdict(IMAGE_FACTOR) | {"slope": (1.0, 0.0, 0.0, 0.0)}),
+        ("image_factor", asdict(IMAGE_FACTOR) | {"heavy": math.inf}),
+        ("image_factor", asdict(IMAGE_FACTOR) | {"low": (0.0, 0.0, 0.0, 0.0)}),
         ("metrics", {"ece": 0.1}),
         ("metrics", METRICS_JSON | {"ece": math.nan}),
         ("metrics", METRICS_JSON | {"ece": "\x1b[2J"}),
@@ -192,6 +228,8 @@ def test_json_round_trip(calibration: CovarianceCalibration) -> None:
         ("metrics", METRICS_JSON | {"coverage": [0.5, 7.0]}),
         ("metrics", METRICS_JSON | {"data": "\x1b[2J"}),
         ("metrics", METRICS_JSON | {"data": None}),
+        ("metrics", METRICS_JSON | {"strata": [{"name": "near"}]}),
+        ("metrics", METRICS_JSON | {"strata": [METRICS_JSON["strata"][0] | {"trunk": [0.5]}]}),
         ("data", "x" * 10_000),
         ("data", ["x"]),
         ("radii", [[0.5 + i / 1e5, 1 + i, 1 + i] for i in range(2000)]),

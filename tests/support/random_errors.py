@@ -41,8 +41,12 @@ def simulate(
         visible=visible,
         p_visible=visible.astype(float),
         entropy=rng.normal(-50, 8, count),
+        half_size=np.exp(rng.normal(-1.0, 0.5, count)),
+        heavy=rng.random(count) < 0.5,
         landmark_visibility=landmarks,
         distance_error=1.7 * distance_std * rng.standard_normal(count),
         distance_std=distance_std,
+        stratum=np.arange(count) % 2,
+        strata=("even", "odd"),
         data="simulated",
     )

@@ -1,23 +1,31 @@
-"""The errors file of a flow: the same as asking the flow picture by picture."""
+"""The errors files of a flow: the same as asking the live sampler image by image."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from calib.dataset import CalibrationDataset
 from engines.body import BodyModel
+from engines.camera import Intrinsics
 from engines.errors import PenumbraError
-from engines.flow.sampler import noise
-from engines.kernels import weighted_moments_reference
-from tests.support.random_samples import mhentropy, random_flow, random_records, stored_run
+from engines.flow.model import FlowModel
+from engines.flow.statistics import entropy, joint_moments
+from engines.types import LIMB_JOINTS
+from tests.support.random_samples import random_records
 from trainer import calibrate
 from trainer.calibrate import CalibrateConfig
-from trainer.data import samples as data
-from trainer.model.kinematics import SkeletonTensors, view_joints
+from trainer.data.augment import joints_in_camera
+from trainer.evaluation.frame_estimator import FrameEstimator
+from trainer.evaluation.live_errors import dataset, observation, of_records, of_views
+from trainer.evaluation.view_scores import ViewSample, without_common_distance
 
-COUNT = 5
+COUNT = 3
+
+
+@pytest.fixture(scope="module")
+def estimator(body: BodyModel) -> FrameEstimator:
+    return FrameEstimator(FlowModel.load(), body, 20)
 
 
 @pytest.fixture(scope="module")
@@ -25,86 +33,92 @@ def records(body: BodyModel) -> dict[str, np.ndarray]:
     return random_records(COUNT, 3, body)
 
 
-@pytest.fixture(scope="module")
-def errors(records: dict[str, np.ndarray], body: BodyModel) -> CalibrationDataset:
-    return calibrate.errors_of(random_flow(1), skeleton(body), records, body, "five", chunk=2)
+def test_each_image_is_what_the_live_system_says(
+    estimator: FrameEstimator, records: dict[str, np.ndarray], body: BodyModel
+) -> None:
+    rows = of_records(estimator, records, body)
+    target = joints_in_camera(records["rotvec"], records["betas"], records["pelvis"], body)
+    for i, row in enumerate(rows):
+        samples = estimator.samples(*observation(records, i))
+        moments = joint_moments(samples.hypotheses)
+        predicted = row.predicted
+        np.testing.assert_allclose(predicted.cov, moments.cov)
+        assert predicted.entropy == entropy(samples.hypotheses)
+        assert predicted.half_size == samples.half_size and not predicted.heavy
+        error = target[i] - samples.hypotheses.joints[0]
+        assert row.distance_error == pytest.approx(error[0] @ moments.ray)
+        np.testing.assert_allclose(row.error, error - row.distance_error * moments.ray, atol=1e-6)
+        np.testing.assert_array_equal(row.visible, records["joint_visible"][i])
+        assert (~np.isnan(predicted.landmark_visibility)).sum() == len(LIMB_JOINTS)
+        assert predicted.landmark_visibility[20] == records["visibility"][i, 15]  # left wrist
 
 
-def skeleton(body: BodyModel) -> SkeletonTensors:
-    return SkeletonTensors(
-        *(torch.tensor(part, dtype=torch.float32) for part in (body.J_template, body.J_shapedirs))
+def test_a_window_of_an_image_is_an_image_with_another_principal_point() -> None:
+    record = {
+        "window": np.array([[100.0, 50.0, 500.0, 350.0]], np.float32),
+        "size": np.array([[1280, 720]], np.int32),
+        "focal": np.array([900.0], np.float32),
+        "score": np.array([0.9], np.float32),
+        "points": np.full((1, 33, 2), 300.0, np.float32),
+        **{name: np.ones((1, 33), np.float32) for name in ("depth", "visibility", "presence")},
+        "world": np.zeros((1, 33, 3), np.float32),
+    }
+    landmarks, intrinsics = observation(record, 0)
+    assert intrinsics.size == (400, 300)
+    np.testing.assert_allclose(landmarks.points, [[200.0, 250.0]] * 33)
+    whole = Intrinsics(900.0, 900.0, 640.0, 360.0, (1280, 720))
+    np.testing.assert_allclose(
+        intrinsics.rays(landmarks.points), whole.rays(np.full((33, 2), 300.0))
     )
 
 
-@torch.no_grad()
-def test_each_picture_is_what_the_live_statistics_say(
-    errors: CalibrationDataset, records: dict[str, np.ndarray], body: BodyModel
+def test_footage_knows_the_joints_of_its_reference(
+    estimator: FrameEstimator, records: dict[str, np.ndarray]
 ) -> None:
-    flow, batch = random_flow(1), data.encode(records, body)
-    for i in range(COUNT):
-        one = batch.rows(torch.tensor([i]))
-        bodies, log_q = flow.sample(flow.encode(one.features), torch.from_numpy(noise(100))[None])
-        joints = (
-            view_joints(skeleton(body), one.R_anchor, one.half_size, bodies)[0].double().numpy()
-        )
-        moments = weighted_moments_reference(joints, np.ones(100))
-        np.testing.assert_allclose(errors.cov[i], moments.cov, atol=1e-6)
-        np.testing.assert_allclose(errors.ray[i], moments.ray, atol=1e-6)
-        assert errors.distance_std[i] == pytest.approx(moments.distance[1], rel=1e-4)
-        assert errors.entropy[i] == pytest.approx(-log_q[0, 1:].mean().item(), rel=1e-5)
-        miss = one.joints[0].numpy() - joints[0]
-        assert errors.distance_error[i] == pytest.approx(miss[0] @ moments.ray, abs=1e-4)
-        np.testing.assert_allclose(
-            errors.error[i], miss - (miss[0] @ moments.ray) * moments.ray, atol=1e-4
-        )
+    landmarks, intrinsics = observation(records, 0)
+    joints = np.array([4, 5, 18])
+    best = estimator.samples(landmarks, intrinsics).hypotheses.joints[0].astype(float)
+    ray = best[0] / np.linalg.norm(best[0])
+    shift = np.array([0.02, 0.0, 0.01])
+    target = best[joints] + shift - 0.7 * ray  # nearer by 70 cm, which is not an error
+    (row,) = of_views(estimator, [ViewSample(landmarks, intrinsics, joints, target)])
+    assert np.flatnonzero(np.isfinite(row.error).all(-1)).tolist() == joints.tolist()
+    cov = row.predicted.cov[joints] + 0.004**2 * np.eye(3)
+    expected = without_common_distance(np.tile(shift, (3, 1)), cov, ray)
+    np.testing.assert_allclose(row.error[joints], expected, atol=1e-5)
+    assert np.isnan(row.distance_error)
 
 
-def test_several_folders_become_one_file_each(body: BodyModel, tmp_path: Path) -> None:
-    """The file says what is in it, and its rows are the folders' one after the other."""
-    flow = random_flow(1)
-    stored_run(tmp_path / "run", mhentropy(body, flow))
-    for seed, name in enumerate(("dataset/val", "ambiguous/val", "ambiguous/test")):
+def test_folders_become_strata_of_one_file_each(body: BodyModel, tmp_path: Path) -> None:
+    for seed, name in enumerate(("clear/val", "near/val", "near/test")):
         (tmp_path / name).mkdir(parents=True)
         np.savez(tmp_path / name / "00000.npz", **random_records(2 + seed, seed, body))
-    calibrate.main(
-        CalibrateConfig(
-            tmp_path / "run",
-            (tmp_path / "dataset/val", tmp_path / "ambiguous/val"),
-            (tmp_path / "ambiguous/test",),
-            tmp_path,
-        )
+    config = CalibrateConfig(
+        val=(tmp_path / "clear/val", tmp_path / "near/val"),
+        test=(tmp_path / "near/test",),
+        images=3,
+        hypotheses=10,
+        out=tmp_path,
     )
+    calibrate.main(config)
     val, test = (
-        CalibrationDataset.load(tmp_path / f"{split}_errors.npz", "--fit")
+        CalibrationDataset.load(tmp_path / f"{split}_errors.npz", "fit")
         for split in ("val", "test")
     )
-    assert val.size == 5 and test.size == 4
-    assert val.data.endswith(
-        "validation subjects through the landmark network: 2 of dataset/val and 3 of ambiguous/val"
-    )
-    assert test.data.endswith("test subjects through the landmark network: 4 of ambiguous/test")
-    with pytest.raises(PenumbraError, match="--val and --test: name at least one"):
-        calibrate.main(
-            CalibrateConfig(tmp_path / "run", (), (tmp_path / "ambiguous/test",), tmp_path)
-        )
-    alone = calibrate.errors_of(flow, skeleton(body), random_records(3, 1, body), body, "")
-    np.testing.assert_allclose(val.error[2:], alone.error, atol=1e-6)
+    assert val.strata == ("clear", "near") and test.strata == ("near",)
+    assert val.stratum.tolist() == [0, 0, 1, 1, 1] and test.size == 3
+    assert val.data.endswith("and footage: 2 of clear, 3 of near")
 
 
-def test_limbs_have_their_landmark_and_the_rest_has_none(
-    errors: CalibrationDataset, records: dict[str, np.ndarray]
+def test_a_side_without_images_is_refused() -> None:
+    with pytest.raises(PenumbraError, match="val and test: need at least one folder"):
+        calibrate.main(CalibrateConfig(val=(), test=(), hypotheses=10))
+
+
+def test_strata_are_numbered_in_their_order(
+    estimator: FrameEstimator, records: dict[str, np.ndarray], body: BodyModel
 ) -> None:
-    np.testing.assert_array_equal(
-        errors.landmark_visibility[:, 20], records["visibility"][:, 15]
-    )  # left wrist
-    np.testing.assert_array_equal(
-        errors.landmark_visibility[:, 2], records["visibility"][:, 24]
-    )  # right hip
-    assert (~np.isnan(errors.landmark_visibility)).all(0).sum() == 12
-    np.testing.assert_array_equal(errors.visible, records["joint_visible"])
-    assert errors.p_visible.min() > 0 and errors.p_visible.max() < 1 and errors.data == "five"
-
-
-def test_the_file_is_what_the_fit_reads(errors: CalibrationDataset, tmp_path: Path) -> None:
-    errors.save(tmp_path / "val_errors.npz")
-    assert CalibrationDataset.load(tmp_path / "val_errors.npz", "--fit").size == COUNT
+    rows = of_records(estimator, records, body)
+    errors = dataset({"a": rows[:1], "b": rows[1:]}, "three")
+    assert errors.stratum.tolist() == [0, 1, 1] and errors.strata == ("a", "b")
+    np.testing.assert_array_equal(errors.error[2], rows[2].error)

@@ -13,9 +13,10 @@ from engines.types import LIMB_JOINTS, Landmarks
 from tests.support.paths import SHARED
 from tests.support.rigs import perfect_estimates, ring
 from trainer.datasets.recordings import Recording
+from trainer.datasets.view_samples import view_samples
 from trainer.evaluation.frame_estimator import track_landmarks
 from trainer.evaluation.triangulation import RigCamera, TriangulationConfig
-from trainer.footage import FootageConfig, main, view_samples
+from trainer.footage import FootageConfig, main
 
 BALANCING = SHARED / "data" / "multiview" / "balancing"
 

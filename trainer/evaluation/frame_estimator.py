@@ -10,7 +10,7 @@ from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.flow.model import FlowModel
 from engines.flow.recalibrate import Recalibrator
-from engines.flow.sampler import open_sampler, skeleton_of
+from engines.flow.sampler import FlowOutput, open_sampler, skeleton_of
 from engines.flow.statistics import joint_moments
 from engines.types import Hypotheses, Landmarks
 from trainer.data.video_reader import read_frames
@@ -47,10 +47,14 @@ class FrameEstimator:
 
     def __call__(self, landmarks: Landmarks, intrinsics: Intrinsics) -> ViewEstimate:
         """Estimate the person with these landmarks."""
-        samples = self._sampler(landmarks, intrinsics)
+        samples = self.samples(landmarks, intrinsics)
         moments = joint_moments(samples.hypotheses)
         posed, cov, _ = self._recalibrate.calibrated(samples, moments, self._calibration)
         return ViewEstimate(landmarks, posed.hypotheses, cov, samples.joint_visible)
+
+    def samples(self, landmarks: Landmarks, intrinsics: Intrinsics) -> FlowOutput:
+        """Sample bodies, not calibrated."""
+        return self._sampler(landmarks, intrinsics)
 
 
 def track_landmarks(camera: RigCamera, tracker: PoseTracker) -> list[Landmarks | None]:

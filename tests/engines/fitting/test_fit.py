@@ -33,9 +33,8 @@ def samples(skeleton: Skeleton) -> FlowOutput:
     single = [np.ascontiguousarray(part, np.float32) for part in arrays]
     log_q = np.arange(K, dtype=np.float32)
     hypotheses = Hypotheses(*single, log_q, np.full(K, 1 / K, np.float32))
-    return FlowOutput(
-        PosedHypotheses(hypotheses, np.zeros((K, 24, 3, 4), np.float32)), np.ones(24), HALF_SIZE
-    )
+    posed = PosedHypotheses(hypotheses, np.zeros((K, 24, 3, 4), np.float32))
+    return FlowOutput(posed, np.ones(24), HALF_SIZE, heavy=False)
 
 
 def landmarks_of(samples: FlowOutput, k: int) -> Landmarks:

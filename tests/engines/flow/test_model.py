@@ -12,7 +12,7 @@ import pytest
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.flow.model import FORMAT, MAX_GRAPH_BYTES, MAX_RECORD_BYTES, FlowModel
-from engines.uncertainty import CovarianceCalibration, EntropyFactor
+from engines.uncertainty import CovarianceCalibration, ImageFactor
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,8 @@ def test_joints_that_are_no_points_are_refused(
 def test_calibration_comes_from_the_record(model: FlowModel) -> None:
     assert replace(model, record={}).calibration is None
     radii = np.array([[0.5, 2.0, 2.1], [0.9, 6.2, 6.3]])
-    factor = EntropyFactor(0.1, -70.0, -50.0, -40.0)
+    zeros = (0.0, 0.0, 0.0, 0.0)
+    factor = ImageFactor((0.1, 0.0, 0.2, 0.0), zeros, zeros, (1.0, 1.0, 1.0, 1.0), 0.3)
     written = CovarianceCalibration(
         np.full((24, 2), 1.1), np.full((24, 2), 2.2), factor, 1.5, radii, "here"
     )
@@ -144,7 +145,7 @@ def test_calibration_comes_from_the_record(model: FlowModel) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), 1e999, -1.0, 0.0, "x", None, 1e300])
-@pytest.mark.parametrize("name", ["distance", "visible", "occluded", "entropy_factor", "radii"])
+@pytest.mark.parametrize("name", ["distance", "visible", "occluded", "image_factor", "radii"])
 def test_a_calibration_of_impossible_numbers_is_refused(
     model: FlowModel, name: str, value: Any
 ) -> None:
@@ -155,7 +156,7 @@ def test_a_calibration_of_impossible_numbers_is_refused(
     elif name == "distance":
         written[name] = value
     else:
-        written[name] = {**written[name], "slope": value if value != 0.0 else 1.0}
+        written[name] = {**written[name], "heavy": value if value not in (0.0, -1.0) else 99.0}
     with pytest.raises(PenumbraError, match="holds no readable calibration"):
         _ = replace(model, record={"calibration": written}).calibration
 

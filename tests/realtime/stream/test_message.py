@@ -164,9 +164,11 @@ def test_the_stream_says_what_the_calibration_reached() -> None:
         0.31,
         0.6,
         0.9,
+        (),
     )
     radii = np.array([[0.5, 1.25, 1.5], [0.9, 6.25, 6.5]])
-    flat = uncertainty.EntropyFactor(0.0, -70.0, -50.0, -40.0)
+    zeros = (0.0, 0.0, 0.0, 0.0)
+    flat = uncertainty.ImageFactor(zeros, zeros, zeros, zeros, 0.0)
     fitted = uncertainty.CovarianceCalibration(
         np.ones((24, 2)), np.ones((24, 2)), flat, 1.0, radii, "some people", reached
     )
