@@ -9,9 +9,11 @@ import hashlib
 import json
 import multiprocessing
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any, Protocol, cast, runtime_checkable
 
 import cv2
 import numpy as np
@@ -21,10 +23,21 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from trainer.data.rendered import SampleRenderer
 from trainer.motion.poses import SPLITS, Poses, Split
-from trainer.render.scenes import SceneConfig, draw_scene
+from trainer.render.scenes import Scene, SceneConfig
 
 SHARD = 500
 """Samples in a file."""
+
+
+@runtime_checkable
+class SceneDistribution(Protocol):
+    """What scenes are drawn from: a frozen dataclass, which `made.json` records."""
+
+    def open(
+        self, poses: Path, split: Split, body: BodyModel
+    ) -> Callable[[np.random.Generator], Scene]:
+        """Return what draws a scene from a generator."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -47,8 +60,12 @@ class ShardConfig:
     """
 
 
-def write_shards(config: ShardConfig) -> None:
+def write_shards(config: ShardConfig, scenes: SceneDistribution | None = None) -> None:
     """Make all shards of a split.
+
+    Args:
+        config: what to make.
+        scenes: what scenes are drawn from; `config.scene` when None.
 
     Raises:
         PenumbraError: there are no poses, a number is too small, or the folder holds shards of
@@ -57,8 +74,9 @@ def write_shards(config: ShardConfig) -> None:
     for name in ("shards", "processes"):
         if (number := getattr(config, name)) < 1:
             raise PenumbraError(f"{name}: must be at least 1, not {number}; ask for more.")
-    _check_folder(config)
-    jobs = [(config, index) for index in range(config.shards)]
+    scenes = scenes or config.scene
+    _check_folder(config, scenes)
+    jobs = [(config, scenes, index) for index in range(config.shards)]
     with multiprocessing.get_context("spawn").Pool(config.processes) as pool:
         done = pool.imap_unordered(_write_job, jobs)
         for _ in tqdm(done, total=len(jobs), unit="shard", desc=config.split):
@@ -77,18 +95,18 @@ def found_and_lost(folder: Path) -> tuple[int, int]:
     return found, lost
 
 
-def write_shard(config: ShardConfig, index: int) -> None:
+def write_shard(config: ShardConfig, scenes: SceneDistribution, index: int) -> None:
     """Make shard `index` unless it is there."""
     path = config.out / config.split / f"{index:05d}.npz"
     if path.exists():
         return
-    poses, clip = Poses.load(config.poses).of(config.split)
     renderer = _renderer(config.body)
+    draw = scenes.open(config.poses, config.split, renderer.body)
     rng = np.random.default_rng([config.seed, SPLITS.index(config.split), index])
     records: list[dict[str, np.ndarray]] = []
     lost = 0
     while len(records) < SHARD:
-        scene = draw_scene(poses, clip, config.scene, rng)
+        scene = draw(rng)
         if config.tracked:
             tracked = renderer.tracked_sample(scene, rng)
             record = None if tracked is None else tracked.record
@@ -106,7 +124,7 @@ def write_shard(config: ShardConfig, index: int) -> None:
     partial.replace(path)
 
 
-def _write_job(job: tuple[ShardConfig, int]) -> None:
+def _write_job(job: tuple[ShardConfig, SceneDistribution, int]) -> None:
     write_shard(*job)
 
 
@@ -117,14 +135,14 @@ def _renderer(body: Path | None) -> SampleRenderer:
     return SampleRenderer.open(BodyModel.load(body))
 
 
-def _check_folder(config: ShardConfig) -> None:
+def _check_folder(config: ShardConfig, scenes: SceneDistribution) -> None:
     """Write down what the shards are made of, or compare with what was written."""
     Poses.load(config.poses)
     made = {
         "seed": config.seed,
         "body": BodyModel.load(config.body).name,
         "poses": hashlib.sha256(config.poses.read_bytes()).hexdigest(),
-        "scene": json.loads(json.dumps(asdict(config.scene))),
+        "scene": json.loads(json.dumps(asdict(cast("Any", scenes)))),
         "tracked": config.tracked,
     }
     folder = config.out / config.split

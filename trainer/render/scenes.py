@@ -3,13 +3,17 @@
 A scene is numbers only; `trainer.render.crops` renders it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from engines.body import BodyModel
 from engines.rotations import exp_so3, log_so3
 from engines.types import NUM_BETAS
+from trainer.motion.poses import Poses, Split
 
 UPPER_BODY = (12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23)
 """Joints above the spine: neck, collars and what hangs on them."""
@@ -54,6 +58,18 @@ class SceneConfig:
     """How often each of `CROPS` is cut out of the image."""
     occluders: bool = True
     """Whether occluders may stand in front."""
+
+    def open(
+        self, poses: Path, split: Split, body: BodyModel
+    ) -> Callable[[np.random.Generator], "Scene"]:
+        """Return what draws a scene from a generator; scenes are the same for every body.
+
+        Raises:
+            PenumbraError: if there are no poses.
+        """
+        del body
+        rotvec, clip = Poses.load(poses).of(split)
+        return lambda rng: draw_scene(rotvec, clip, self, rng)
 
 
 AMBIGUOUS = SceneConfig(swap_upper=0.0, jitter_rad=0.0, truncate=0.0, crops=(0.1, 0.3, 0.3, 0.3))

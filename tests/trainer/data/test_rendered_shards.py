@@ -93,8 +93,8 @@ def test_a_shard_depends_on_its_number_alone_and_is_not_made_twice(
     config = ShardConfig(poses=tmp_path / "poses.npz", out=tmp_path / "a")
     other = replace(config, out=tmp_path / "b")
     for index in (0, 1):
-        write_shard(config, index)
-    write_shard(other, 1)
+        write_shard(config, config.scene, index)
+    write_shard(other, other.scene, 1)
     first, alone = (np.load(folder / "train" / "00001.npz") for folder in (config.out, other.out))
     zeroth = np.load(config.out / "train" / "00000.npz")
     assert str(first["body"]) == renderer.body.name
@@ -103,7 +103,7 @@ def test_a_shard_depends_on_its_number_alone_and_is_not_made_twice(
     assert not np.array_equal(first["points"], zeroth["points"])
     path = config.out / "train" / "00000.npz"
     before = path.stat().st_mtime_ns
-    write_shard(config, 0)
+    write_shard(config, config.scene, 0)
     assert path.stat().st_mtime_ns == before
     assert not list(tmp_path.rglob("*.tmp"))
 
