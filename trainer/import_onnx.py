@@ -2,7 +2,7 @@
 calibrate it or go on from it.
 
     python -m trainer.import_onnx --out runs/shipped
-    python -m trainer.train --start runs/shipped --run runs/mine
+    python -m trainer.train --start runs/shipped --run runs/mine    # train_live for a live flow
 
 The exporter renames and transposes weights as it likes. So a flow of the same sizes is exported
 whose weights are known, and where each of them ended up is where the wanted one is found: the
@@ -14,6 +14,7 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,13 +22,17 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
+from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.flow.model import FlowModel
 from trainer.command import start
 from trainer.export.onnx import export
+from trainer.live.folder import fresh_live_method, live_config_of
+from trainer.live.method import LiveMethod
 from trainer.methods.mhentropy import MHEntropy
+from trainer.model.anchored_flow import AnchoredFlow
 from trainer.model.flow import PoseFlow
-from trainer.runs.folder import config_of, fresh_method
+from trainer.runs.folder import LIVE, config_of, fresh_method
 
 
 @dataclass(frozen=True)
@@ -79,16 +84,17 @@ def main(config: ImportConfig) -> None:
         raise PenumbraError(
             f"The record of {model.onnx} does not say how it was trained; export it again."
         )
-    method = fresh_method(config_of(model.record["trained"]))
-    assert isinstance(method, MHEntropy), "nothing else is exported"
+    method = _fresh(model.record["trained"])
+    flow = method.flow
     with tempfile.TemporaryDirectory() as folder:
-        method.flow.load_state_dict(
-            method.flow.state_dict() | _weights(method.flow, model.onnx, Path(folder))
-        )
-        difference = export(method.flow.eval(), Path(folder) / "again.onnx")
+        flow.load_state_dict(flow.state_dict() | _weights(flow, model.onnx, Path(folder)))
+        difference = export(flow.eval(), Path(folder) / "again.onnx")
     config.out.mkdir(parents=True, exist_ok=True)
-    state = method.state_dict()
-    torch.save({"method": state, "average": state, "done": 0, "skipped": 0}, config.out / "last.pt")
+    if isinstance(method, LiveMethod):
+        state = {"flow": flow.state_dict(), "average": flow.state_dict(), "done": 0}
+    else:
+        state = {"method": method.state_dict(), "average": method.state_dict(), "done": 0}
+    torch.save(state | {"skipped": 0}, config.out / "last.pt")
     (config.out / "scores.json").write_text(json.dumps(model.record["validation"], indent=2) + "\n")
     (config.out / "config.json").write_text(json.dumps(model.record["trained"], indent=2) + "\n")
     print(
@@ -97,7 +103,17 @@ def main(config: ImportConfig) -> None:
     )
 
 
-def _weights(flow: PoseFlow, model: Path, scratch: Path) -> dict[str, Tensor]:
+def _fresh(trained: dict[str, Any]) -> MHEntropy | LiveMethod:
+    """Build an untrained method like the one that a record describes."""
+    if trained.get("kind") == LIVE:
+        config = live_config_of(trained)
+        return fresh_live_method(config, BodyModel.load(config.body))
+    method = fresh_method(config_of(trained))
+    assert isinstance(method, MHEntropy), "nothing else is exported"
+    return method
+
+
+def _weights(flow: PoseFlow | AnchoredFlow, model: Path, scratch: Path) -> dict[str, Tensor]:
     """Those of an exported flow; `flow` has its sizes and gets other weights."""
     torch.manual_seed(0)
     learnt = [*dict(flow.named_parameters()), "mean", "std"]

@@ -32,7 +32,7 @@ from trainer.export.onnx import (
     TOLERANCE,
     SingleImageFlow,
     export,
-    features_of,
+    feature_name,
     load_flow,
 )
 from trainer.export_onnx import ExportConfig
@@ -76,7 +76,7 @@ def test_engines_compute_what_torch_computes(
     generator = torch.Generator().manual_seed(K)
     module = SingleImageFlow(flow)
     for _ in range(2):
-        features = torch.randn(1, num_features(features_of(flow)), generator=generator)
+        features = torch.randn(1, num_features(feature_name(flow)), generator=generator)
         z = torch.randn(K, DIM, generator=generator)
         with torch.no_grad():
             expected = dict(zip(module.outputs, module(features, z), strict=True))

@@ -59,7 +59,7 @@ class SingleImageFlow(nn.Module):
         return (*outputs, context.R_anchor[0]) if isinstance(context, AnchoredContext) else outputs
 
 
-def features_of(flow: PoseFlow | AnchoredFlow) -> FeatureName:
+def feature_name(flow: PoseFlow | AnchoredFlow) -> FeatureName:
     """Return which encoding of landmarks a flow takes."""
     return "landmarks_2d" if isinstance(flow, AnchoredFlow) else "landmarks_3d"
 
@@ -115,7 +115,7 @@ def write_model(
             "format": FORMAT,
             "file": out.name,
             "sha256": hashlib.sha256(partial.read_bytes()).hexdigest(),
-            "features": features_of(flow),
+            "features": feature_name(flow),
             "J_template": body.J_template.tolist(),
             **facts,
             "onnx_difference": worst,
@@ -138,7 +138,7 @@ def export(flow: PoseFlow | AnchoredFlow, out: Path) -> float:
     """
     torch.manual_seed(0)
     module = SingleImageFlow(flow).eval()
-    features = torch.randn(1, num_features(features_of(flow)))
+    features = torch.randn(1, num_features(feature_name(flow)))
     torch.onnx.export(
         module,
         (features, torch.randn(5, DIM)),

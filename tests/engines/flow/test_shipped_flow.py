@@ -42,8 +42,9 @@ def told(body: BodyModel) -> Told:
         if record is not None:
             records.append(record)
     raw = {key: np.stack([record[key] for record in records]) for key in records[0]}
-    engine, nats, p_visible = open_sampler(body, 50).engine, [], []
-    for features in encode(raw, body).features.numpy():
+    sampler, nats, p_visible = open_sampler(body, 50), [], []
+    engine = sampler.engine
+    for features in encode(raw, body, features=sampler.features).features.numpy():
         engine.inputs["features"][0] = features
         engine.run()
         nats.append(-engine.outputs["log_q"][1:].mean())
