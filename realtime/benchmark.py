@@ -42,6 +42,8 @@ class BenchmarkConfig:
     """Number of bodies sampled per frame."""
     frames: int = 300
     """Stop after so many frames."""
+    fit: bool = False
+    """Fit the hypotheses to the visible landmarks, as in `run_demo.py`."""
     backend: str = "auto"
     """What runs our networks, as in `run_demo.py`."""
     landmarks: LandmarkNetwork = "full"
@@ -60,6 +62,7 @@ def compare(config: BenchmarkConfig) -> dict[str, Any]:
         video=config.video,
         every_frame=True,
         hypotheses=config.hypotheses,
+        fit=config.fit,
         backend=config.backend,
         landmarks=config.landmarks,
         endpoint="tcp://127.0.0.1:*",

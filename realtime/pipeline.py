@@ -1,10 +1,11 @@
 """One frame in, one estimate out, as a list of named stages.
 
-    frame -> landmarks -> hypotheses -> moments -> calibration -> smoothing -> Estimate
+    frame -> landmarks -> hypotheses -> fit -> moments -> calibration -> smoothing -> Estimate
 
 Each stage is a function of what the one before it returns; every buffer is allocated before the
-first frame. Calibration changes the covariances first and then moves the hypotheses until they have
-these covariances, so that both say the same. Smoothing touches the best estimate alone.
+first frame. The fit, which is optional, moves the hypotheses to the visible landmarks. Calibration
+changes the covariances first and then moves the hypotheses until they have these covariances, so
+that both say the same. Smoothing touches the best estimate alone.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 from engines.blazepose.tracker import PoseTracker
 from engines.body import BodyModel
 from engines.camera import Intrinsics
+from engines.fitting.fit import FitConfig, HypothesisFitter
 from engines.flow.recalibrate import Recalibrator
 from engines.flow.sampler import PosedHypotheses, Sampler, skeleton_of
 from engines.flow.statistics import joint_moments
@@ -55,6 +57,7 @@ class Pipeline:
         calibration: CovarianceCalibration | None,
         smoother: Smoother,
         published: int | None = None,
+        fit: FitConfig | None = None,
     ) -> None:
         """Take the stages and allocate what lies between them.
 
@@ -66,6 +69,7 @@ class Pipeline:
             calibration: of the hypotheses' spread; None leaves it as it is.
             smoother: of the best estimate.
             published: number of hypotheses that an estimate carries; all K when None.
+            fit: of the hypotheses to the landmarks; None leaves them as they are drawn.
         """
         K, device = sampler.num_hypotheses, sampler.engine.device
         self.tracker = tracker
@@ -78,6 +82,7 @@ class Pipeline:
         self.timer = StageTimer()
         self._moments = MomentPlan(K, NUM_JOINTS, device)
         self._recalibrate = Recalibrator(skeleton_of(body), K, device)
+        self._fit = None if fit is None else HypothesisFitter(skeleton_of(body), K, fit, device)
         self._mesh = MeshEstimator(body, K, device)
 
     @property
@@ -100,6 +105,9 @@ class Pipeline:
     def _person(self, landmarks: Landmarks, t_s: float) -> tuple[Person, PosedHypotheses]:
         with self.timer.stage("sampling"):
             samples = self.sampler(landmarks, self.intrinsics)
+        if self._fit is not None:
+            with self.timer.stage("fit"):
+                samples = self._fit(samples, landmarks, self.intrinsics)
         with self.timer.stage("moments"):
             moments = joint_moments(samples.hypotheses, self._moments)
         with self.timer.stage("calibration"):

@@ -18,6 +18,7 @@ import numpy as np
 from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel
 from engines.errors import PenumbraError
+from engines.fitting.fit import FitConfig
 from engines.flow.model import FlowModel
 from engines.types import LandmarkNetwork
 from trainer.command import start
@@ -62,6 +63,8 @@ class CalibrateConfig:
     hypotheses: int = 100
     out: Path = Path("runs/errors")
     """Gets `val_errors.npz` and `test_errors.npz`."""
+    fit: bool = False
+    """Fit the hypotheses to the visible landmarks first, as the run that will be calibrated."""
     triangulation: TriangulationConfig = field(default_factory=TriangulationConfig)
 
 
@@ -72,7 +75,8 @@ def main(config: CalibrateConfig) -> None:
         PenumbraError: a folder of samples or footage is missing, or a side has nothing.
     """
     body = BodyModel.load(config.body)
-    estimator = FrameEstimator(FlowModel.load(config.model), body, config.hypotheses)
+    fit = FitConfig() if config.fit else None
+    estimator = FrameEstimator(FlowModel.load(config.model), body, config.hypotheses, fit)
     val, test = (
         {_name(folder): _rendered(estimator, folder, body, config.images) for folder in folders}
         for folders in (config.val, config.test)

@@ -19,6 +19,7 @@ from engines.blazepose.heavy import named
 from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel
 from engines.errors import PenumbraError
+from engines.fitting.fit import FitConfig
 from engines.flow.model import FlowModel
 from engines.types import LandmarkNetwork
 from trainer.command import start
@@ -45,6 +46,8 @@ class FootageConfig:
     body: Path | None = None
     """That they were trained for; the default body when None."""
     hypotheses: int = 100
+    fit: bool = False
+    """Fit the hypotheses to the visible landmarks."""
     landmarks: LandmarkNetwork | None = None
     """Landmark network; None is that of `landmarks_file`, or full."""
     landmarks_file: Path | None = None
@@ -84,7 +87,8 @@ def main(config: FootageConfig) -> None:
         recordings[recording.name] = samples
     for path in config.models or (None,):
         body = BodyModel.load(config.body)
-        estimator = FrameEstimator(FlowModel.load(path), body, config.hypotheses)
+        fit = FitConfig() if config.fit else None
+        estimator = FrameEstimator(FlowModel.load(path), body, config.hypotheses, fit)
         scores = {
             name: {camera: score_views(estimator, part) for camera, part in samples.items()}
             for name, samples in recordings.items()

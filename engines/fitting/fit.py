@@ -100,22 +100,34 @@ class HypothesisFitter:
             sigma: of each landmark if it is certainly visible, on the plane z = 1, where it is
                 known better than from the person's size.
         """
-        config = self.config
         if sigma is None:
-            sigma = landmark_sigma(samples.half_size, config.sigma, config.hip_sigma)
-        seen = observe(landmarks, intrinsics, sigma, config.min_visibility)
-        return replace(samples, posed=self.fitted(samples.posed, seen))
+            sigma = self.sigma(samples.half_size)
+        seen = observe(landmarks, intrinsics, sigma, self.config.min_visibility)
+        fitted = self.fit(samples.hypotheses, seen)
+        return samples if fitted is None else replace(samples, posed=fitted)
 
-    def fitted(self, posed: PosedHypotheses, seen: Observation) -> PosedHypotheses:
-        """Fit hypotheses to joints that were located in the image, in any camera's frame."""
+    def sigma(self, half_size: float) -> Float[np.ndarray, "33"]:
+        """Return the standard deviations of landmarks that are certainly visible.
+
+        Args:
+            half_size: half the person's size on the plane z = 1, the unit of the result too.
+        """
+        return landmark_sigma(half_size, self.config.sigma, self.config.hip_sigma)
+
+    def fit(self, drawn: Hypotheses, seen: Observation) -> PosedHypotheses | None:
+        """Fit hypotheses to joints that were located in the image, in any camera's frame.
+
+        Returns:
+            None where nothing is visible, or what is visible is not believed.
+        """
         if len(seen.index) == 0:
-            return posed
-        config, drawn = self.config, posed.hypotheses
+            return None
+        config = self.config
         start = bodies_of(self._skeleton, drawn)
         anchor = anchor_of(start, drawn.weights, config.shrinkage)
         trust = self._belief(take(start, slice(1)), anchor, seen)
         if trust == 0.0:
-            return posed
+            return None
         target = seen.rays + seen.sigma[:, None] * self._dither[:, seen.index]
         terms = (self._landmarks(target, seen), self._limits)
         step = solve(self._skeleton, start, anchor, terms, config.iterations).step

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from engines.camera import Intrinsics
 from engines.types import LIMB_LANDMARKS, Landmarks
@@ -38,23 +38,35 @@ def observe(
     sigma: Float[np.ndarray, "33"],
     min_visibility: float,
 ) -> Observation:
+    """Take the limb landmarks of one person; see `observed`."""
+    inside = ((landmarks.points >= 0) & (landmarks.points < np.array(intrinsics.size))).all(-1)
+    rays = intrinsics.rays(landmarks.points)
+    return observed(rays, inside, landmarks.visibility, sigma, min_visibility)
+
+
+def observed(
+    rays: Float[np.ndarray, "33 2"],
+    inside: Bool[np.ndarray, "33"],
+    visibility: Float[np.ndarray, "33"],
+    sigma: Float[np.ndarray, "33"],
+    min_visibility: float,
+) -> Observation:
     """Take the limb landmarks that are visible and inside the image.
 
     A landmark that is visible with probability p has the standard deviation sigma / p.
 
     Args:
-        landmarks: of one person.
-        intrinsics: of the image.
+        rays: landmarks on the plane z = 1 of a camera.
+        inside: whether they lie inside the image.
+        visibility: their probability of being visible.
         sigma: of each landmark if it is certainly visible, on the plane z = 1.
         min_visibility: landmarks below say nothing.
     """
-    inside = ((landmarks.points >= 0) & (landmarks.points < np.array(intrinsics.size))).all(-1)
-    counts = (inside & (landmarks.visibility >= max(min_visibility, 1e-3)))[LANDMARKS]
+    counts = (inside & (visibility >= max(min_visibility, 1e-3)))[LANDMARKS]
     index = np.flatnonzero(counts)
     use = LANDMARKS[index]
-    rays = intrinsics.rays(landmarks.points[use]) if len(use) else np.zeros((0, 2))
-    spread = sigma[use] / landmarks.visibility[use]
-    return Observation(index, rays.astype(np.float32), spread.astype(np.float32))
+    spread = sigma[use] / visibility[use]
+    return Observation(index, rays[use].astype(np.float32), spread.astype(np.float32))
 
 
 def landmark_sigma(half_size: float, joint: float, hip: float) -> Float[np.ndarray, "33"]:

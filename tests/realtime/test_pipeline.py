@@ -11,10 +11,11 @@ from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel, joints_only
 from engines.camera import from_fov
 from engines.covariance import std_from_cov
+from engines.fitting.fit import FitConfig
 from engines.flow.model import FlowModel
 from engines.flow.sampler import open_sampler
 from engines.flow.statistics import entropy
-from engines.types import Person
+from engines.types import LIMB_LANDMARKS, Person
 from realtime import demo
 from realtime.capture.frame import Frame
 from realtime.pipeline import Pipeline
@@ -176,3 +177,29 @@ def test_no_person_in_an_empty_image(pipeline: Pipeline, frame: Frame) -> None:
     assert result.posed is None and pipeline.mesh(result) is None
     assert estimate.person is None and estimate.frame.dropped == 3
     assert estimate.frame.frame_id == frame.info.frame_id
+
+
+def test_a_fit_is_a_stage_of_its_own_and_draws_hypotheses_to_the_landmarks(
+    pipeline: Pipeline, frame: Frame, body: BodyModel
+) -> None:
+    smoother = Smoother(body, SmoothingConfig(enabled=False))
+    fitting = Pipeline(
+        pipeline.tracker,
+        pipeline.sampler,
+        body,
+        pipeline.intrinsics,
+        pipeline.calibration,
+        smoother,
+        fit=FitConfig(),
+    )
+    distances = []
+    for one in (pipeline, fitting):
+        one.tracker.reset()
+        person = one(frame).estimate.person
+        assert person is not None
+        shown = [m for m in LIMB_LANDMARKS if person.landmarks.visibility[m] > 0.8]
+        joints = person.best.joints[[LIMB_LANDMARKS[m] for m in shown]]
+        apart = one.intrinsics.project(joints) - person.landmarks.points[shown]
+        distances.append(np.linalg.norm(apart, axis=-1).mean())
+    assert distances[1] < 0.7 * distances[0]
+    assert "fit" in fitting.timer.percentiles_ms() and "fit" not in pipeline.timer.percentiles_ms()

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from engines.blazepose.tracker import PoseTracker
 from engines.body import BodyModel
 from engines.camera import Intrinsics
+from engines.fitting.fit import FitConfig, HypothesisFitter
 from engines.flow.model import FlowModel
 from engines.flow.recalibrate import Recalibrator
 from engines.flow.sampler import FlowOutput, open_sampler, skeleton_of
@@ -38,11 +39,20 @@ class ViewEstimate:
 class FrameEstimator:
     """Estimates images one by one as the live system does, without its smoothing."""
 
-    def __init__(self, model: FlowModel, body: BodyModel, num_hypotheses: int) -> None:
-        """Open the model."""
+    def __init__(
+        self,
+        model: FlowModel,
+        body: BodyModel,
+        num_hypotheses: int,
+        fit: FitConfig | None = None,
+    ) -> None:
+        """Open the model; with `fit`, hypotheses are fitted to the landmarks."""
         self._sampler = open_sampler(body, num_hypotheses, model=model)
         device = self._sampler.engine.device
         self._recalibrate = Recalibrator(skeleton_of(body), num_hypotheses, device)
+        self._fit = None
+        if fit is not None:
+            self._fit = HypothesisFitter(skeleton_of(body), num_hypotheses, fit, device)
         self._calibration = model.calibration
 
     def __call__(self, landmarks: Landmarks, intrinsics: Intrinsics) -> ViewEstimate:
@@ -53,8 +63,9 @@ class FrameEstimator:
         return ViewEstimate(landmarks, posed.hypotheses, cov, samples.joint_visible)
 
     def samples(self, landmarks: Landmarks, intrinsics: Intrinsics) -> FlowOutput:
-        """Sample bodies, not calibrated."""
-        return self._sampler(landmarks, intrinsics)
+        """Sample bodies, fitted if asked for, not calibrated."""
+        samples = self._sampler(landmarks, intrinsics)
+        return samples if self._fit is None else self._fit(samples, landmarks, intrinsics)
 
 
 def track_landmarks(camera: RigCamera, tracker: PoseTracker) -> list[Landmarks | None]:

@@ -14,6 +14,8 @@ from jaxtyping import Float
 from calib import metrics as reliability
 from engines.covariance import squared_mahalanobis
 from engines.errors import PenumbraError
+from engines.fitting.fit import HypothesisFitter
+from engines.kernels import Skeleton
 from trainer.data.samples import Batch
 from trainer.evaluation import metrics
 from trainer.evaluation.predictions import Predictions, predict
@@ -42,6 +44,8 @@ class MeasureConfig:
     floor_m: float = 0.004
     """Added to every axis of a covariance: a method without spread would have none."""
     seed: int = 11
+    fit: bool = False
+    """Fit the hypotheses of every method to the visible landmarks first."""
 
 
 def measure(method: Method, samples: Batch, config: MeasureConfig) -> dict[str, float | None]:
@@ -55,7 +59,11 @@ def measure(method: Method, samples: Batch, config: MeasureConfig) -> dict[str, 
             f"measure.hypotheses: must be at least 3, not {config.hypotheses}, to have a spread;"
             " ask for more."
         )
-    predictions = predict(method, samples, config.hypotheses, config.seed)
+    fitter = None
+    if config.fit:
+        J_template, J_shapedirs = (part.cpu().numpy() for part in method.priors.skeleton)
+        fitter = HypothesisFitter(Skeleton(J_template, J_shapedirs), config.hypotheses)
+    predictions = predict(method, samples, config.hypotheses, config.seed, fitter)
     values = accuracy(predictions, config)
     values |= diversity(predictions, config)
     values |= uncertainty(predictions, config)

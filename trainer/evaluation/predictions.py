@@ -10,9 +10,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from engines.body import BodyModel
+from engines.fitting.fit import HypothesisFitter
 from engines.types import LIMB_JOINTS
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
+from trainer.evaluation.fitted import fit_bodies
 from trainer.evaluation.metrics import pve, same_distance
 from trainer.methods.method import Method
 from trainer.model.bodies import Bodies
@@ -43,10 +45,16 @@ class Predictions:
 
 
 @torch.no_grad()
-def predict(method: Method, samples: Batch, hypotheses: int, seed: int) -> Predictions:
-    """Draw hypotheses for every image."""
+def predict(
+    method: Method,
+    samples: Batch,
+    hypotheses: int,
+    seed: int,
+    fitter: HypothesisFitter | None = None,
+) -> Predictions:
+    """Draw hypotheses for every image; with a fitter, fit them to the landmarks."""
     parts = [
-        _predict(method, samples.rows(rows), hypotheses, StepRng(seed, i))
+        _predict(method, samples.rows(rows), hypotheses, StepRng(seed, i), fitter)
         for i, rows in enumerate(torch.arange(samples.size).split(_CHUNK))
     ]
     return Predictions(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
@@ -68,9 +76,14 @@ def surface_error(method: Method, samples: Batch, body: BodyModel) -> float:
     return 1000 * torch.cat(errors).mean().item()
 
 
-def _predict(method: Method, batch: Batch, count: int, rng: StepRng) -> tuple[Tensor, ...]:
+def _predict(
+    method: Method, batch: Batch, count: int, rng: StepRng, fitter: HypothesisFitter | None
+) -> tuple[Tensor, ...]:
     """The fields of `Predictions` for one batch, in their order."""
     hypotheses = method.draw(batch, count, rng)
+    if fitter is not None:
+        fitted = fit_bodies(fitter, method.priors.skeleton, batch, hypotheses.bodies)
+        hypotheses = hypotheses._replace(bodies=fitted)
     joints = method.priors.joints(batch, hypotheses.bodies)
     target = batch.joints[:, None]
     limbs = list(LIMB_JOINTS)
