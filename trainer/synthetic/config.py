@@ -15,14 +15,20 @@ class ErrorConfig:
     """Of each landmark."""
     spread: float = 0.45
     """Standard deviation of the log of an image's own factor on the three above."""
-    outliers: float = 0.03
+    unsure: float = 0.4
+    """How much the log of the three above rises where the network is less sure of a landmark by one
+    standard deviation.
+    """
+    outliers: float = 0.05
     """Share of landmarks that land elsewhere."""
-    outlier: float = 0.15
+    outlier: float = 0.20
     """Their displacement."""
     occluded_limb: float = 0.12
     """Shared by the occluded landmarks of a limb."""
     occluded: float = 0.08
     """Of each occluded landmark."""
+    guess_spread: float = 0.85
+    """Standard deviation of the log of a limb's own factor on the two above."""
     swaps: tuple[float, float, float] = (0.030, 0.010, 0.020)
     """Shares of images in which left is taken for right: all limbs, arms only, legs only."""
 

@@ -18,7 +18,7 @@ from trainer.synthetic.config import ErrorConfig, SyntheticConfig
 from trainer.synthetic.poses import PoseBank
 from trainer.synthetic.source import SyntheticSource
 
-NO_ERRORS = ErrorConfig(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, (0.0, 0.0, 0.0))
+NO_ERRORS = ErrorConfig(*(0.0,) * 10, swaps=(0.0, 0.0, 0.0))
 EXACT = SyntheticConfig(
     bone_length=0.0, misplaced_m=(0.0, 0.0), occluders=(1.0, 0.0, 0.0, 0.0), errors=NO_ERRORS
 )
