@@ -20,7 +20,8 @@ with the pelvis p projected across the viewing ray. Three steps:
    median error of 5 % and double the time; the largest errors belong to bodies that would need
    longer arms.
 
-The distance along the ray, kept apart everywhere, is scaled by itself. Hypothesis 0 does not move,
+Shapes stay those of people: coefficients are not moved beyond `MAX_BETA`. The distance along the
+ray, kept apart everywhere, is scaled by itself. Hypothesis 0 does not move,
 weights stay, and `log_q` remains the density of the sample that a body was made from.
 """
 
@@ -40,6 +41,8 @@ RIDGE = 3e-4
 """Square metres; the larger, the less a body bends for a single joint."""
 OVER_RELAXATION = 1.2
 """Factor on the target displacements."""
+MAX_BETA = 3.5
+"""Shape coefficients are not moved beyond this: they are standard normal in the population."""
 _MAX_CHANGE = 1.5
 """Limit of |T - I| (Frobenius): joints that hardly vary cannot be made to vary at will."""
 _WIDENING = 1e-6
@@ -246,6 +249,7 @@ class _Coordinates:
         self.across = np.eye(3) - np.outer(ray, ray)
         self.distance = pelvis @ ray
         self._betas = hypotheses.betas[0][:, None]
+        self._drawn_betas = hypotheses.betas.T
         self._pelvis = (self.across @ pelvis[0])[:, None]
         w, v = _quaternion(np.ascontiguousarray(hypotheses.rotvec.T))
         self._w = w[:, :1].copy()
@@ -262,7 +266,8 @@ class _Coordinates:
         """Return the bodies at `omega`, their pelvises at `distance` along the ray."""
         relative = omega[:_ROTATIONS].reshape(3, NUM_JOINTS, -1).astype(np.float32)
         rotvec = _rotvec(*_product(self._w, self._v, *_quaternion(relative)))
-        betas = self._betas + omega[_ROTATIONS:-3]
+        bound = np.maximum(MAX_BETA, np.abs(self._drawn_betas))
+        betas = np.clip(self._betas + omega[_ROTATIONS:-3], -bound, bound)
         pelvis = self._pelvis + self.across @ omega[-3:] + self.ray[:, None] * distance
         parts = (np.ascontiguousarray(part.T, np.float32) for part in (rotvec, betas, pelvis))
         return _Parameters(*parts)

@@ -11,6 +11,7 @@ from scipy import linalg
 from engines.body import BodyModel, joints_only
 from engines.covariance import std_from_cov
 from engines.flow.recalibrate import (
+    MAX_BETA,
     Recalibrator,
     limited_change,
     scaled_distances,
@@ -184,3 +185,13 @@ def test_what_was_recalibrated_before_leaves_no_trace(
     np.testing.assert_array_equal(after.T_cam_rest, alone.T_cam_rest)
     np.testing.assert_array_equal(before.T_cam_rest, kept[0])
     np.testing.assert_array_equal(before.hypotheses.joints, kept[1])
+
+
+def test_shapes_stay_those_of_people(recalibrate: Recalibrator, body: BodyModel) -> None:
+    before = draws(body, 5)
+    before.betas[7, 3] = 4.5  # drawn like that
+    moments = joint_moments(before)
+    after = recalibrate(before, moments, moments.cov.astype(float) * 6.0**2, 0.3).hypotheses
+    size = np.abs(after.betas)
+    assert size[7, 3] <= 4.5 and (size <= np.maximum(MAX_BETA, np.abs(before.betas)) + 1e-5).all()
+    assert size.max() > np.abs(before.betas[:7]).max()  # they did move
