@@ -15,7 +15,8 @@ import numpy as np
 from engines.blazepose.tracker import PoseTracker
 from engines.body import BodyModel
 from engines.camera import Intrinsics
-from engines.fitting.fit import FitConfig, HypothesisFitter
+from engines.fitting.fit import HypothesisFitter
+from engines.fitting.settings import FitConfig
 from engines.flow.recalibrate import Recalibrator
 from engines.flow.sampler import PosedHypotheses, Sampler, skeleton_of
 from engines.flow.statistics import joint_moments

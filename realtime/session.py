@@ -18,7 +18,7 @@ from engines.blazepose.tracker import PoseTracker, open_tracker
 from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.errors import PenumbraError
-from engines.fitting.fit import FitConfig
+from engines.fitting.settings import FitConfig
 from engines.flow.model import FlowModel
 from engines.flow.sampler import open_sampler
 from realtime import demo

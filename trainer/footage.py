@@ -19,7 +19,7 @@ from engines.blazepose.heavy import named
 from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from engines.fitting.fit import FitConfig
+from engines.fitting.settings import FitConfig
 from engines.flow.model import FlowModel
 from engines.types import LandmarkNetwork
 from trainer.command import start

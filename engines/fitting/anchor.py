@@ -30,14 +30,20 @@ class Anchor:
 
 
 def anchor_of(bodies: Bodies, weights: Float[np.ndarray, "K"], shrinkage: float) -> Anchor:
+    """Take the covariance of hypotheses; see `anchor_of_steps`."""
+    return anchor_of_steps(steps_from_first(bodies), weights, shrinkage)
+
+
+def anchor_of_steps(
+    steps: Float[np.ndarray, "K D"], weights: Float[np.ndarray, "K"], shrinkage: float
+) -> Anchor:
     """Take the covariance of hypotheses, in the coordinates around number 0.
 
     Args:
-        bodies: the hypotheses.
+        steps: from number 0 to each of them.
         weights: theirs, which sum to one.
         shrinkage: share of the diagonal matrix in the mixture of it and the full one.
     """
-    steps = steps_from_first(bodies)
     steps = steps - weights @ steps
     cov = (steps * weights[:, None]).T @ steps
     cov *= 1.0 - shrinkage

@@ -5,7 +5,8 @@
 What the flow draws lies some percent of a person's size beside the landmarks, though they are known
 to a fraction of that. Each hypothesis moves to the nearest body, in the metric of the flow's own
 posterior, that agrees with the landmarks (`solver.py`). Depth and occluded limbs follow only as far
-as the flow says that they hang together with what is visible.
+as the flow says that they hang together with what is visible. `reference.py` says the same in
+NumPy.
 
 Each hypothesis but the best estimate is drawn to landmarks that are moved at random by their sigma:
 samples of the prior and perturbed measurements, minimised, are samples of the posterior where the
@@ -13,51 +14,22 @@ problem is linear (randomised maximum likelihood; Bardsley et al., Randomize-the
 `log_q` and the weights stay those of the samples that the bodies were made from.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
 
 from engines.camera import Intrinsics
-from engines.fitting.anchor import Anchor, anchor_of
-from engines.fitting.bodies import Bodies, bodies_of, moved, take
+from engines.fitting.anchor import Anchor, anchor_of_steps
+from engines.fitting.fused import Evidence, FusedSolver
 from engines.fitting.gate import belief, normalised_innovation
-from engines.fitting.limits import HingeLimits
 from engines.fitting.observation import LANDMARKS, Observation, landmark_sigma, observe
-from engines.fitting.residuals import LandmarkResiduals
-from engines.fitting.solver import solve
+from engines.fitting.settings import FitConfig
 from engines.flow.sampler import FlowOutput, PosedHypotheses
-from engines.kernels import JointPlan, Skeleton
-from engines.rotations import log_so3
+from engines.kernels import Skeleton
 from engines.types import Hypotheses, Landmarks
 
 DITHER_SEED = 19790823
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """How hypotheses are fitted to landmarks."""
-
-    sigma: float = 0.025
-    """Standard deviation of a limb landmark that is certainly visible, in half sizes."""
-    hip_sigma: float = 0.045
-    """The same of a hip, which the landmark network and bodies place differently."""
-    min_visibility: float = 0.5
-    """Landmarks below it say nothing."""
-    cauchy: float = 3.0
-    """Residual, in sigmas, at which a landmark counts half."""
-    shrinkage: float = 0.2
-    """Share of the diagonal in the covariance: a hundred samples leave correlations uncertain."""
-    dither: float = 1.0
-    """Random displacement of each hypothesis' landmarks, in sigmas; 0 takes spread away."""
-    iterations: int = 1
-    """Gauss-Newton steps; more for recordings."""
-    full_belief: float = 0.75
-    """Normalised innovation up to which landmarks are believed fully."""
-    no_belief: float = 1.25
-    """Normalised innovation from which hypotheses stay as they were drawn."""
-    limit_sigma: float = 0.05
-    """How soft the limits of knees and elbows are, radians."""
 
 
 class HypothesisFitter:
@@ -67,7 +39,7 @@ class HypothesisFitter:
         self,
         skeleton: Skeleton,
         num_hypotheses: int,
-        config: FitConfig = FitConfig(),
+        config: FitConfig | None = None,
         device: str = "cpu",
     ) -> None:
         """Allocate.
@@ -75,14 +47,12 @@ class HypothesisFitter:
         Args:
             skeleton: of the body model.
             num_hypotheses: K.
-            config: of the fit.
-            device: of the forward kinematics, "cpu" or "cuda:N".
+            config: of the fit; the default one when None.
+            device: of the kernels, "cpu" or "cuda:N".
         """
-        self.config = config
-        self._skeleton = skeleton
-        self._forward_kinematics = JointPlan(skeleton, num_hypotheses, device)
-        self._limits = HingeLimits(config.limit_sigma)
-        self._dither = config.dither * dither(num_hypotheses)
+        self.config = config = config or FitConfig()
+        self._solver = FusedSolver(skeleton, num_hypotheses, device)
+        self._displacements = config.dither * dither(num_hypotheses)
 
     def __call__(
         self,
@@ -122,44 +92,32 @@ class HypothesisFitter:
         """
         if len(seen.index) == 0:
             return None
-        config = self.config
-        start = bodies_of(self._skeleton, drawn)
-        anchor = anchor_of(start, drawn.weights, config.shrinkage)
-        trust = self._belief(take(start, slice(1)), anchor, seen)
+        config, solver = self.config, self._solver
+        solver.load(drawn)
+        anchor = anchor_of_steps(solver.steps_from_first(), drawn.weights, config.shrinkage)
+        trust = self._belief(anchor, seen)
         if trust == 0.0:
             return None
-        target = seen.rays + seen.sigma[:, None] * self._dither[:, seen.index]
-        terms = (self._landmarks(target, seen), self._limits)
-        step = solve(self._skeleton, start, anchor, terms, config.iterations).step
-        bodies = moved(self._skeleton, start, np.float32(trust) * step)
-        return self._posed(bodies, drawn)
-
-    def _belief(self, best: Bodies, anchor: Anchor, seen: Observation) -> float:
-        """Return how far the landmarks are believed, given the best estimate."""
-        landmarks = self._landmarks(seen.rays[None], seen)
-        J, predicted = landmarks.projected(best)
-        residual = (seen.rays - predicted[0]).reshape(-1)
-        variance = np.repeat(seen.sigma**2, 2)
-        innovation = normalised_innovation(
-            residual, J.reshape(len(residual), -1), variance, anchor.cov
-        )
-        return belief(innovation, self.config.full_belief, self.config.no_belief)
-
-    def _landmarks(
-        self, target: Float[np.ndarray, "#K m 2"], seen: Observation
-    ) -> LandmarkResiduals:
-        return LandmarkResiduals(
-            self._skeleton, seen.joints, target, seen.sigma, self.config.cauchy
-        )
-
-    def _posed(self, bodies: Bodies, drawn: Hypotheses) -> PosedHypotheses:
-        rotvec = log_so3(bodies.R).astype(np.float32)
-        betas, pelvis = bodies.betas.astype(np.float32), bodies.pelvis.astype(np.float32)
-        posed = self._forward_kinematics(rotvec, np.eye(3, dtype=np.float32), betas, pelvis)
+        target = seen.rays + seen.sigma[:, None] * self._displacements[:, seen.index]
+        evidence = Evidence(target, seen, config.cauchy, config.limit_sigma)
+        step = solver.minimise(anchor, evidence, config.iterations)
+        moved = solver.moved(np.float32(trust) * step)
         hypotheses = replace(
-            drawn, rotvec=rotvec, betas=betas, transl=posed.transl, joints=posed.joints
+            drawn,
+            rotvec=moved.rotvec,
+            betas=moved.betas,
+            transl=moved.transl,
+            joints=moved.joints,
         )
-        return PosedHypotheses(hypotheses, posed.T_cam_rest)
+        return PosedHypotheses(hypotheses, moved.T_cam_rest)
+
+    def _belief(self, anchor: Anchor, seen: Observation) -> float:
+        """Return how far the landmarks are believed, given the best estimate."""
+        predicted, J = self._solver.projection(seen)
+        residual = (seen.rays - predicted).reshape(-1)
+        variance = np.repeat(seen.sigma**2, 2)
+        innovation = normalised_innovation(residual, J, variance, anchor.cov)
+        return belief(innovation, self.config.full_belief, self.config.no_belief)
 
 
 def dither(count: int) -> Float[np.ndarray, "K 12 2"]:

@@ -11,7 +11,7 @@ from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel, joints_only
 from engines.camera import from_fov
 from engines.covariance import std_from_cov
-from engines.fitting.fit import FitConfig
+from engines.fitting.settings import FitConfig
 from engines.flow.model import FlowModel
 from engines.flow.sampler import open_sampler
 from engines.flow.statistics import entropy

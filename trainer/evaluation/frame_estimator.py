@@ -8,7 +8,8 @@ from jaxtyping import Float
 from engines.blazepose.tracker import PoseTracker
 from engines.body import BodyModel
 from engines.camera import Intrinsics
-from engines.fitting.fit import FitConfig, HypothesisFitter
+from engines.fitting.fit import HypothesisFitter
+from engines.fitting.settings import FitConfig
 from engines.flow.model import FlowModel
 from engines.flow.recalibrate import Recalibrator
 from engines.flow.sampler import FlowOutput, open_sampler, skeleton_of

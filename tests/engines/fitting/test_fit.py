@@ -8,9 +8,10 @@ import pytest
 from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.fitting.bodies import bodies_of
-from engines.fitting.fit import FitConfig, HypothesisFitter, dither
+from engines.fitting.fit import HypothesisFitter, dither
 from engines.fitting.gate import belief, normalised_innovation
 from engines.fitting.observation import JOINTS, LANDMARKS, landmark_sigma, observe
+from engines.fitting.settings import FitConfig
 from engines.flow.sampler import FlowOutput, PosedHypotheses
 from engines.kernels import Skeleton
 from engines.rotations import log_so3

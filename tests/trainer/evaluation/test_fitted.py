@@ -6,7 +6,8 @@ import torch
 
 from engines.body import BodyModel
 from engines.camera import Intrinsics
-from engines.fitting.fit import FitConfig, HypothesisFitter
+from engines.fitting.fit import HypothesisFitter
+from engines.fitting.settings import FitConfig
 from engines.flow.features import LAYOUT
 from engines.flow.sampler import FlowOutput, PosedHypotheses, features_of, skeleton_of
 from engines.rotations import exp_so3, log_so3

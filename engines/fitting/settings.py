@@ -1,0 +1,29 @@
+"""The options of the fit."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How hypotheses are fitted to landmarks."""
+
+    sigma: float = 0.025
+    """Standard deviation of a limb landmark that is certainly visible, in half sizes."""
+    hip_sigma: float = 0.045
+    """The same of a hip, which the landmark network and bodies place differently."""
+    min_visibility: float = 0.5
+    """Landmarks below it say nothing."""
+    cauchy: float = 3.0
+    """Residual, in sigmas, at which a landmark counts half."""
+    shrinkage: float = 0.2
+    """Share of the diagonal in the covariance: a hundred samples leave correlations uncertain."""
+    dither: float = 1.0
+    """Random displacement of each hypothesis' landmarks, in sigmas; 0 takes spread away."""
+    iterations: int = 1
+    """Gauss-Newton steps; more for recordings."""
+    full_belief: float = 0.75
+    """Normalised innovation up to which landmarks are believed fully."""
+    no_belief: float = 1.25
+    """Normalised innovation from which hypotheses stay as they were drawn."""
+    limit_sigma: float = 0.05
+    """How soft the limits of knees and elbows are, radians."""

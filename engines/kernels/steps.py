@@ -1,0 +1,376 @@
+"""Bodies moved by a step each: their joints, the projections of some, and how these depend on it.
+
+The coordinates of a step (85 numbers), the Jacobian of joints and the limits of hinges are those of
+`engines.fitting` (`bodies.py`, `residuals.py`, `limits.py`), which is the reference. For body k,
+with start R, step e and marked joint m at x_m = (x, y, z):
+
+    R_j <- R_j exp(e_j)     predicted_m = (x, y) / z     M_a = R_cam_a J_r(e_a)
+    d predicted_m / d e_a = ((x_m - x_a) x u)^T M_a      u = (1, 0, -x/z) / z  or  (0, 1, -y/z) / z
+
+J_r, the right Jacobian of SO(3), makes it the derivative by the step itself, not by a turn after
+it. Only the columns that marked joints depend on are stored: turns of the bones above them, shape,
+and pelvis. Rows of hinges are the derivative of one component of a joint's rotation vector.
+
+Fused: a body's rotations are turned, chained and projected in one pass, as quaternions, which give
+rotation vectors without a detour.
+"""
+
+# pyright: reportInvalidTypeForm=false, reportArgumentType=false, reportCallIssue=false
+# pyright: reportOperatorIssue=false, reportIndexIssue=false
+# Kernels are written in Warp's language; the type checker takes them for Python.
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import warp as wp
+from jaxtyping import Float
+
+from engines.kernels.joints import Skeleton, bone, mat34
+from engines.kernels.launch import Buffer, open_device, record
+from engines.types import NUM_BETAS
+
+wp.set_module_options({"enable_backward": False})
+
+NEAREST_M = 0.1
+"""Joints nearer to the camera are projected as if they were so far away."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What is predicted of a body: joints in the image, and angles of hinges."""
+
+    joints: tuple[int, ...]
+    """Joints that are projected."""
+    hinges: tuple[tuple[int, int], ...]
+    """Joint, and component of its rotation vector."""
+
+
+@dataclass(frozen=True)
+class MovedBodies:
+    """K bodies after their steps."""
+
+    rotvec: Float[np.ndarray, "K J 3"]
+    """Axis-angle, each relative to its parent, the root relative to the camera."""
+    betas: Float[np.ndarray, "K 10"]
+    transl: Float[np.ndarray, "K 3"]
+    """SMPL's `transl`, metres."""
+    joints: Float[np.ndarray, "K J 3"]
+    """Camera frame, metres."""
+    T_cam_rest: Float[np.ndarray, "K J 3 4"]
+    """Skinning matrices, as in `engines.kernels.joints`."""
+
+
+@wp.func
+def quat_exp(v: wp.vec3) -> wp.quat:
+    square = wp.dot(v, v)
+    half = 0.5 * wp.sqrt(square)
+    ratio = 0.5 - square / 48.0
+    if square > 1.0e-6:
+        ratio = 0.5 * wp.sin(half) / half
+    return wp.quat(ratio * v[0], ratio * v[1], ratio * v[2], wp.cos(half))
+
+
+@wp.func
+def quat_log(q: wp.quat) -> wp.vec3:
+    v = wp.vec3(q[0], q[1], q[2])
+    w = q[3]
+    if w < 0.0:
+        v = -v
+        w = -w
+    sine = wp.length(v)
+    ratio = 2.0 / wp.max(w, 0.1)
+    if sine > 1.0e-4:
+        ratio = 2.0 * wp.atan2(sine, w) / sine
+    return ratio * v
+
+
+@wp.func
+def right_jacobian(v: wp.vec3) -> wp.mat33:
+    square = wp.dot(v, v)
+    a = 0.5 - square / 24.0
+    b = 1.0 / 6.0 - square / 120.0
+    if square > 1.0e-2:
+        t = wp.sqrt(square)
+        sine = wp.sin(0.5 * t) / t
+        a = 2.0 * sine * sine
+        b = (t - wp.sin(t)) / (square * t)
+    W = wp.skew(v)
+    return wp.identity(n=3, dtype=wp.float32) - a * W + b * (W * W)
+
+
+@wp.func
+def inverse_right_jacobian(v: wp.vec3) -> wp.mat33:
+    square = wp.dot(v, v)
+    b = 1.0 / 12.0 + square / 720.0
+    if square > 1.0e-2:
+        t = wp.sqrt(square)
+        b = 1.0 / square - 0.5 / (t * wp.tan(0.5 * t))
+    W = wp.skew(v)
+    return wp.identity(n=3, dtype=wp.float32) + 0.5 * W + b * (W * W)
+
+
+@wp.kernel
+def steps_from_first_kernel(
+    # inputs
+    rotvec: wp.array2d(dtype=wp.vec3),  # (K, J)
+    betas: wp.array2d(dtype=wp.float32),  # (K, 10)
+    pelvis: wp.array(dtype=wp.vec3),  # (K,)
+    # outputs
+    steps_out: wp.array2d(dtype=wp.float32),  # (K, D)
+):
+    k = wp.tid()  # parallel over bodies
+    J = rotvec.shape[1]
+    for j in range(J):
+        e = quat_log(wp.quat_inverse(quat_exp(rotvec[0, j])) * quat_exp(rotvec[k, j]))
+        for i in range(3):
+            steps_out[k, 3 * j + i] = e[i]
+    for i in range(NUM_BETAS):
+        steps_out[k, 3 * J + i] = betas[k, i] - betas[0, i]
+    for i in range(3):
+        steps_out[k, 3 * J + NUM_BETAS + i] = pelvis[k][i] - pelvis[0][i]
+
+
+@wp.kernel
+def move_kernel(
+    # constants
+    J_template: wp.array(dtype=wp.vec3),
+    J_shapedirs: wp.array2d(dtype=wp.vec3),  # (J, 10)
+    parents: wp.array(dtype=wp.int32),
+    marked: wp.array(dtype=wp.int32),
+    hinge_joint: wp.array(dtype=wp.int32),
+    hinge_axis: wp.array(dtype=wp.int32),
+    # inputs
+    rotvec: wp.array2d(dtype=wp.vec3),  # (K, J)
+    betas: wp.array2d(dtype=wp.float32),  # (K, 10)
+    pelvis: wp.array(dtype=wp.vec3),  # (K,)
+    step: wp.array2d(dtype=wp.float32),  # (K, D)
+    # outputs
+    rotvec_out: wp.array2d(dtype=wp.vec3),  # (K, J)
+    betas_out: wp.array2d(dtype=wp.float32),  # (K, 10)
+    transl_out: wp.array(dtype=wp.vec3),  # (K,)
+    joints_out: wp.array2d(dtype=wp.vec3),  # (K, J)
+    T_cam_rest_out: wp.array2d(dtype=mat34),  # (K, J)
+    R_cam_out: wp.array2d(dtype=wp.mat33),  # (K, J)
+    predicted_out: wp.array2d(dtype=wp.vec2),  # (K, m)
+    angle_out: wp.array2d(dtype=wp.float32),  # (K, h)
+):
+    k = wp.tid()  # parallel over bodies
+    J = parents.shape[0]
+    B = 3 * J
+    for i in range(NUM_BETAS):
+        betas_out[k, i] = betas[k, i] + step[k, B + i]
+    B += NUM_BETAS
+    for j in range(J):
+        rest = J_template[j]
+        for i in range(NUM_BETAS):
+            rest += betas_out[k, i] * J_shapedirs[j, i]
+        e = wp.vec3(step[k, 3 * j], step[k, 3 * j + 1], step[k, 3 * j + 2])
+        q = quat_exp(rotvec[k, j]) * quat_exp(e)
+        rotvec_out[k, j] = quat_log(q)
+        R = wp.quat_to_matrix(q)
+        x = pelvis[k] + wp.vec3(step[k, B], step[k, B + 1], step[k, B + 2])
+        if j == 0:
+            transl_out[k] = x - rest
+        else:
+            R = R_cam_out[k, parents[j]] * R
+            x = T_cam_rest_out[k, parents[j]] * wp.vec4(rest[0], rest[1], rest[2], 1.0)
+        R_cam_out[k, j] = R
+        joints_out[k, j] = x
+        T_cam_rest_out[k, j] = bone(R, x - R * rest)
+    for m in range(marked.shape[0]):
+        x = joints_out[k, marked[m]]
+        z = wp.max(x[2], NEAREST_M)
+        predicted_out[k, m] = wp.vec2(x[0] / z, x[1] / z)
+    for h in range(hinge_joint.shape[0]):
+        w = rotvec_out[k, hinge_joint[h]]
+        angle_out[k, h] = w[hinge_axis[h]]
+
+
+@wp.kernel
+def jacobian_kernel(
+    # constants
+    J_shapedirs: wp.array2d(dtype=wp.vec3),  # (J, 10)
+    parents: wp.array(dtype=wp.int32),
+    marked: wp.array(dtype=wp.int32),
+    hinge_joint: wp.array(dtype=wp.int32),
+    hinge_axis: wp.array(dtype=wp.int32),
+    column: wp.array(dtype=wp.int32),  # (J,) of the bone's turns, -1 for bones that move no mark
+    # inputs
+    step: wp.array2d(dtype=wp.float32),  # (K, D)
+    rotvec: wp.array2d(dtype=wp.vec3),  # (K, J) after the step
+    joints: wp.array2d(dtype=wp.vec3),  # (K, J)
+    R_cam: wp.array2d(dtype=wp.mat33),  # (K, J)
+    # scratch
+    turn: wp.array2d(dtype=wp.mat33),  # (K, J)
+    by_shape: wp.array3d(dtype=wp.vec3),  # (K, J, 10)
+    # outputs
+    J_out: wp.array3d(dtype=wp.float32),  # (K, 2 m + h, C)
+):
+    k = wp.tid()  # parallel over bodies
+    J = parents.shape[0]
+    shape_column = J_out.shape[2] - NUM_BETAS - 3
+    for j in range(J):
+        e = wp.vec3(step[k, 3 * j], step[k, 3 * j + 1], step[k, 3 * j + 2])
+        if column[j] >= 0:
+            turn[k, j] = right_jacobian(e)
+        if j > 0:
+            above = parents[j]
+            if column[above] >= 0:
+                R = R_cam[k, above]
+                for i in range(NUM_BETAS):
+                    bone_change = J_shapedirs[j, i] - J_shapedirs[above, i]
+                    by_shape[k, j, i] = by_shape[k, above, i] + R * bone_change
+    for m in range(marked.shape[0]):
+        x = joints[k, marked[m]]
+        z = wp.max(x[2], NEAREST_M)
+        u = wp.vec3(1.0, 0.0, -x[0] / z) / z
+        v = wp.vec3(0.0, 1.0, -x[1] / z) / z
+        a = parents[marked[m]]
+        while a >= 0:
+            lever = x - joints[k, a]
+            M = R_cam[k, a] * turn[k, a]
+            gu = wp.cross(lever, u) * M  # a row vector
+            gv = wp.cross(lever, v) * M
+            for i in range(3):
+                J_out[k, 2 * m, column[a] + i] = gu[i]
+                J_out[k, 2 * m + 1, column[a] + i] = gv[i]
+            a = parents[a]
+        for i in range(NUM_BETAS):
+            change = by_shape[k, marked[m], i]
+            J_out[k, 2 * m, shape_column + i] = wp.dot(u, change)
+            J_out[k, 2 * m + 1, shape_column + i] = wp.dot(v, change)
+        for i in range(3):
+            J_out[k, 2 * m, shape_column + NUM_BETAS + i] = u[i]
+            J_out[k, 2 * m + 1, shape_column + NUM_BETAS + i] = v[i]
+    for h in range(hinge_joint.shape[0]):
+        j = hinge_joint[h]
+        by_turn = inverse_right_jacobian(rotvec[k, j]) * turn[k, j]
+        for i in range(3):
+            J_out[k, 2 * marked.shape[0] + h, column[j] + i] = by_turn[hinge_axis[h], i]
+
+
+class StepPlan:
+    """Moves K bodies of one skeleton; every buffer is allocated once.
+
+    Usage: `load` the bodies, then `move` them from there as often as wanted; the other methods
+    speak of the bodies after the last `move`.
+    """
+
+    def __init__(
+        self, skeleton: Skeleton, num_hypotheses: int, marks: Marks, device: str = "cpu"
+    ) -> None:
+        """Compile or load the kernels."""
+        opened = open_device(device)
+        K, J = num_hypotheses, len(skeleton.parents)
+        D, m, h = 3 * J + NUM_BETAS + 3, len(marks.joints), len(marks.hinges)
+        bones = moving_bones(skeleton.parents, marks.joints)
+        self.columns = columns_of(bones, J)
+        """Which of the D coordinates the columns of the Jacobian are."""
+        C = len(self.columns)
+        self.rotvec = Buffer("rotvec", (K, J), wp.vec3, opened)
+        self.betas = Buffer("betas", (K, NUM_BETAS), wp.float32, opened)
+        self.pelvis = Buffer("pelvis", (K,), wp.vec3, opened)
+        self.step = Buffer("step", (K, D), wp.float32, opened)
+        self._steps_from_first = Buffer("steps", (K, D), wp.float32, opened)
+        self._rotvec = Buffer("rotvec_out", (K, J), wp.vec3, opened)
+        self._betas = Buffer("betas_out", (K, NUM_BETAS), wp.float32, opened)
+        self._transl = Buffer("transl", (K,), wp.vec3, opened)
+        self._joints = Buffer("joints", (K, J), wp.vec3, opened)
+        self._T_cam_rest = Buffer("T_cam_rest", (K, J), mat34, opened)
+        self._predicted = Buffer("predicted", (K, m), wp.vec2, opened)
+        self._angle = Buffer("angle", (K, h), wp.float32, opened)
+        self._jacobian = Buffer("J", (K, 2 * m + h, C), wp.float32, opened)
+        R_cam = wp.zeros((K, J), dtype=wp.mat33, device=opened)
+        turn = wp.zeros((K, J), dtype=wp.mat33, device=opened)
+        by_shape = wp.zeros((K, J, NUM_BETAS), dtype=wp.vec3, device=opened)
+
+        def numbers(values: Sequence[int]) -> wp.array:
+            return wp.array(np.array(values, np.int32), dtype=wp.int32, device=opened)
+
+        shapedirs = np.ascontiguousarray(skeleton.J_shapedirs.transpose(0, 2, 1))
+        template = np.ascontiguousarray(skeleton.J_template)
+        dirs = wp.array(shapedirs, dtype=wp.vec3, device=opened)
+        parents, marked = numbers(skeleton.parents), numbers(marks.joints)
+        hinges = [numbers([hinge[i] for hinge in marks.hinges]) for i in range(2)]
+        column = np.full(J, -1)
+        column[list(bones)] = 3 * np.arange(len(bones))
+        start = [b.array for b in (self.rotvec, self.betas, self.pelvis)]
+        self._compare = record(
+            steps_from_first_kernel,
+            K,
+            start,
+            [self._steps_from_first.array],
+            opened,
+            block_dim=32,
+        )
+        rest = wp.array(template, dtype=wp.vec3, device=opened)
+        outputs = (self._rotvec, self._betas, self._transl, self._joints, self._T_cam_rest)
+        self._move = record(
+            move_kernel,
+            K,
+            [rest, dirs, parents, marked, *hinges, *start, self.step.array],
+            [*(b.array for b in outputs), R_cam, self._predicted.array, self._angle.array],
+            opened,
+            block_dim=32,
+        )
+        after = (self._rotvec.array, self._joints.array, R_cam)
+        self._differentiate = record(
+            jacobian_kernel,
+            K,
+            [dirs, parents, marked, *hinges, numbers(column), self.step.array, *after],
+            [turn, by_shape, self._jacobian.array],
+            opened,
+            block_dim=32,
+        )
+
+    def load(
+        self,
+        rotvec: Float[np.ndarray, "K J 3"],
+        betas: Float[np.ndarray, "K 10"],
+        pelvis: Float[np.ndarray, "K 3"],
+    ) -> None:
+        """Bring the bodies in from which steps are taken."""
+        self.rotvec.write(rotvec)
+        self.betas.write(betas)
+        self.pelvis.write(pelvis)
+
+    def steps_from_first(self) -> Float[np.ndarray, "K D"]:
+        """Return the steps that take body 0, as loaded, to each body."""
+        self._compare.launch()
+        return self._steps_from_first.read()
+
+    def move(
+        self, step: Float[np.ndarray, "K D"]
+    ) -> tuple[Float[np.ndarray, "K m 2"], Float[np.ndarray, "K h"]]:
+        """Move the loaded bodies; return the projections of joints, and the hinges' angles."""
+        self.step.write(step)
+        self._move.launch()
+        return self._predicted.read(), self._angle.read()
+
+    def jacobian(self) -> Float[np.ndarray, "K r C"]:
+        """Differentiate what `move` returned by the step: rows x, y of each joint, then angles."""
+        self._differentiate.launch()
+        return self._jacobian.read()
+
+    def bodies(self) -> MovedBodies:
+        """Return the moved bodies."""
+        outputs = (self._rotvec, self._betas, self._transl, self._joints, self._T_cam_rest)
+        return MovedBodies(*(buffer.read() for buffer in outputs))
+
+
+def moving_bones(parents: Sequence[int], joints: Sequence[int]) -> tuple[int, ...]:
+    """List the bones whose turns move any of the joints."""
+    bones: set[int] = set()
+    for joint in joints:
+        above = parents[joint]
+        while above >= 0:
+            bones.add(above)
+            above = parents[above]
+    return tuple(sorted(bones))
+
+
+def columns_of(bones: Sequence[int], num_joints: int) -> np.ndarray:
+    """Number the coordinates of these bones' turns, of shape and of the pelvis."""
+    turns = [3 * bone + i for bone in bones for i in range(3)]
+    return np.array([*turns, *range(3 * num_joints, 3 * num_joints + NUM_BETAS + 3)])

@@ -1,0 +1,173 @@
+"""The fused fit against its specification, and its kernels against theirs.
+
+The truth is the reference in float64. Kernels compute in float32, and a step solves a system whose
+condition number is in the thousands, so steps agree to a thousandth of a radian or metre.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import warp as wp
+
+from engines.fitting.bodies import DIM, bodies_of, moved, steps_from_first
+from engines.fitting.fit import HypothesisFitter, dither
+from engines.fitting.limits import HINGES, HingeLimits
+from engines.fitting.observation import JOINTS, LANDMARKS, Observation
+from engines.fitting.reference import fit_reference
+from engines.fitting.residuals import LandmarkResiduals
+from engines.fitting.settings import FitConfig
+from engines.fitting.solver import seen_from_start
+from engines.kernels import Skeleton, launch, solve, steps
+from engines.kernels.solve import SolvePlan, solve_reference
+from engines.kernels.steps import Marks, StepPlan
+from engines.rotations import geodesic_angle, log_so3
+from engines.types import NUM_JOINTS, PARENTS, Hypotheses
+from tests.support.fitting_problem import draws_around, random_anchor, random_bodies
+
+MARKS = Marks(tuple(JOINTS.tolist()), tuple((hinge.joint, hinge.axis) for hinge in HINGES))
+SIZES = [1, 2, 100]
+
+
+def hypotheses(skeleton: Skeleton, count: int, seed: int, std: float = 0.06) -> Hypotheses:
+    """Draws around a body, as single precision holds them, in float64."""
+    center = random_bodies(skeleton, 1, seed)
+    start = draws_around(skeleton, center, random_anchor(seed + 1, std), count, seed + 2)
+    rest = skeleton.J_template[0] + start.betas @ skeleton.J_shapedirs[0].T
+    arrays = (log_so3(start.R), start.betas, start.pelvis - rest, start.joints)
+    wide = [part.astype(np.float32).astype(np.float64) for part in arrays]
+    return Hypotheses(*wide, np.zeros(count), np.full(count, 1 / count))
+
+
+def single(bodies: Hypotheses) -> Hypotheses:
+    arrays = {name: part.astype(np.float32) for name, part in vars(bodies).items()}
+    return Hypotheses(**arrays)
+
+
+def observation(drawn: Hypotheses, seed: int, noise: float = 0.01) -> Observation:
+    """All limb landmarks but one near those of a body between two of the draws."""
+    points = drawn.joints[[0, -1]].mean(0)[JOINTS]
+    rays = points[:, :2] / points[:, 2:]
+    rays = rays + np.random.default_rng(seed).normal(0, noise, rays.shape)
+    index = np.delete(np.arange(12), 5)
+    return Observation(index, rays[index].astype(np.float32), np.full(11, 0.008, np.float32))
+
+
+def plan_of(skeleton: Skeleton, drawn: Hypotheses, device: str = "cpu") -> StepPlan:
+    plan = StepPlan(skeleton, len(drawn.betas), MARKS, device)
+    start = single(drawn)
+    plan.load(start.rotvec, start.betas, np.ascontiguousarray(start.joints[:, 0]))
+    return plan
+
+
+@pytest.mark.parametrize("K", SIZES)
+@pytest.mark.parametrize("size", [0.0, 1e-4, 0.05, 0.4])
+def test_kernels_move_bodies_as_the_reference(skeleton: Skeleton, K: int, size: float) -> None:
+    check_kernels(skeleton, K, size, "cpu")
+
+
+def check_kernels(skeleton: Skeleton, K: int, size: float, device: str) -> None:
+    drawn = hypotheses(skeleton, K, 30)
+    step = size * np.random.default_rng(K).standard_normal((K, DIM))
+    step = step.astype(np.float32).astype(np.float64)
+    plan, start = plan_of(skeleton, drawn, device), bodies_of(skeleton, drawn)
+    np.testing.assert_allclose(plan.steps_from_first(), steps_from_first(start), atol=3e-6)
+    predicted, angles = plan.move(step.astype(np.float32))
+    after = moved(skeleton, start, step)
+    landmarks = LandmarkResiduals(skeleton, JOINTS, np.zeros((1, 12, 2)), np.ones(12), 3.0)
+    J, projected = landmarks.projected(after)
+    np.testing.assert_allclose(predicted, projected, atol=5e-6)
+    rotvec = log_so3(after.R)
+    found = [rotvec[:, hinge.joint, hinge.axis] for hinge in HINGES]
+    np.testing.assert_allclose(angles, np.stack(found, 1), atol=5e-6)
+    out = plan.bodies()
+    np.testing.assert_allclose(out.joints, after.joints, atol=1e-5)
+    np.testing.assert_allclose(out.betas, after.betas, atol=1e-6)
+    pelvis_at_rest = skeleton.J_template[0] + after.betas @ skeleton.J_shapedirs[0].T
+    np.testing.assert_allclose(out.transl, after.pelvis - pelvis_at_rest, atol=5e-6)
+    np.testing.assert_allclose(out.T_cam_rest[..., :3], after.R_cam, atol=5e-6)
+    check_jacobian(plan, after, J, step)
+
+
+def check_jacobian(plan: StepPlan, after: Any, J: np.ndarray, step: np.ndarray) -> None:
+    """Rows of landmarks and of hinges, by the step from the start."""
+    K = len(step)
+    everywhere = replace(HingeLimits(), hinges=tuple(replace(h, high=h.low) for h in HINGES))
+    expected = np.concatenate([J.reshape(K, -1, DIM), everywhere(after).J], 1)
+    expected = seen_from_start(expected, step)
+    others = np.setdiff1d(np.arange(DIM), plan.columns)
+    np.testing.assert_array_equal(expected[..., others], 0)
+    np.testing.assert_allclose(plan.jacobian(), expected[..., plan.columns], atol=3e-5)
+
+
+def test_columns_are_those_of_the_bones_above_limb_joints() -> None:
+    bones = steps.moving_bones(PARENTS, MARKS.joints)
+    assert bones == (0, 1, 2, 3, 4, 5, 6, 9, 13, 14, 16, 17, 18, 19)
+    columns = steps.columns_of(bones, NUM_JOINTS)
+    assert len(columns) == 3 * 14 + 13 and columns[-1] == DIM - 1
+
+
+@pytest.mark.parametrize("size", [1, 5, 28])
+def test_systems_are_solved(size: int) -> None:
+    rng = np.random.default_rng(size)
+    A = rng.standard_normal((50, size, size + 3)).astype(np.float32)
+    S = A @ A.swapaxes(1, 2) + np.eye(size, dtype=np.float32)
+    t = rng.standard_normal((50, size)).astype(np.float32)
+    truth = solve_reference(S.astype(np.float64), t.astype(np.float64))
+    np.testing.assert_allclose(SolvePlan(50, size)(S, t), truth, atol=2e-4)
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 5])
+@pytest.mark.parametrize("noise", [0.01, 0.05])
+def test_the_fused_fit_is_the_reference(skeleton: Skeleton, iterations: int, noise: float) -> None:
+    """With the larger noise some steps are taken back and damped."""
+    drawn = hypotheses(skeleton, 40, 50)
+    seen = observation(drawn, 53, noise)
+    config = FitConfig(iterations=iterations, full_belief=50.0, no_belief=100.0)
+    wide = Observation(seen.index, *(part.astype(float) for part in (seen.rays, seen.sigma)))
+    truth = fit_reference(skeleton, drawn, wide, dither(40).astype(float), config)
+    posed = HypothesisFitter(skeleton, 40, config).fit(single(drawn), seen)
+    assert truth is not None and posed is not None
+    apart = np.linalg.norm(posed.hypotheses.joints - truth.joints, axis=-1)
+    assert np.median(apart) < 1e-4 and np.quantile(apart, 0.98) < 2e-3
+    assert np.linalg.norm(truth.joints - drawn.joints, axis=-1).mean() > 0.02
+    turned = geodesic_angle(truth.R, bodies_of(skeleton, posed.hypotheses).R)
+    assert np.median(turned) < 1e-3
+
+
+@pytest.mark.parametrize("full_belief", [0.0, 1e3])
+def test_they_believe_alike(skeleton: Skeleton, full_belief: float) -> None:
+    drawn = hypotheses(skeleton, 30, 60)
+    seen = observation(drawn, 63, noise=0.03)
+    config = FitConfig(full_belief=full_belief, no_belief=full_belief + 1.0)
+    truth = fit_reference(skeleton, drawn, seen, dither(30), config)
+    posed = HypothesisFitter(skeleton, 30, config).fit(single(drawn), seen)
+    assert (truth is None) == (posed is None) == (full_belief == 0.0)
+
+
+@pytest.mark.parametrize("module", [steps, solve])
+def test_kernels_compile_for_cuda_without_owning_one(module: Any, tmp_path: Path) -> None:
+    launch.open_device("cpu")
+    wp.compile_aot_module(module, arch=90, module_dir=tmp_path, use_ptx=True)
+    (ptx,) = tmp_path.glob("*.ptx")
+    assert b".entry" in ptx.read_bytes()
+
+
+@pytest.mark.gpu
+def test_kernels_on_cuda_match_the_reference(skeleton: Skeleton) -> None:
+    launch.open_device("cpu")
+    if not wp.is_cuda_available():
+        pytest.skip("no CUDA device on this machine")
+    check_kernels(skeleton, 100, 0.05, "cuda:0")
+
+
+def test_results_belong_to_the_caller(skeleton: Skeleton) -> None:
+    drawn = hypotheses(skeleton, 5, 70)
+    plan = plan_of(skeleton, drawn)
+    predicted, _ = plan.move(np.zeros((5, DIM), np.float32))
+    kept = predicted.copy()
+    plan.move(np.full((5, DIM), 0.1, np.float32))
+    np.testing.assert_array_equal(predicted, kept)
+    assert len(LANDMARKS) == len(JOINTS)
