@@ -101,7 +101,7 @@ class HypothesisFitter:
         target = seen.rays + seen.sigma[:, None] * self._displacements[:, seen.index]
         evidence = Evidence(target, seen, config.cauchy, config.limit_sigma)
         step = solver.minimise(anchor, evidence, config.iterations)
-        moved = solver.moved(np.float32(trust) * step)
+        moved = solver.moved(step if trust == 1.0 else np.float32(trust) * step)
         hypotheses = replace(
             drawn,
             rotvec=moved.rotvec,

@@ -2,14 +2,14 @@
 
 It takes the same steps as `solver.solve` with `LandmarkResiduals` and `HingeLimits`, and that is
 what the tests compare it with. Kernels move bodies and differentiate them; matrix products of all
-bodies are one call of BLAS each. Rows are always those of all limb landmarks and all hinges: what
-says nothing has a row of zeros, and only the coordinates that move a limb joint have columns.
+bodies are one call of BLAS each. Only the coordinates that move a limb joint have columns, and only
+the landmarks that were located and the hinges that some body overextends have rows.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from engines.fitting.anchor import Anchor
 from engines.fitting.bodies import DIM
@@ -37,13 +37,15 @@ class _Prediction(NamedTuple):
 class _Rows(NamedTuple):
     """See `residuals.Rows`; the Jacobian is apart."""
 
+    index: Int[np.ndarray, "r"]
+    """Which rows of the kernels' Jacobian they are: those that say something of some body."""
     residual: Float[np.ndarray, "K r"]
     variance: Float[np.ndarray, "K r"]
     cost: Float[np.ndarray, "K"]
 
 
 class Evidence:
-    """Landmarks, aimed at by each body, and limits; all rows, whether they say something or not."""
+    """Landmarks, aimed at by each body, and the limits of hinges."""
 
     def __init__(
         self,
@@ -52,37 +54,47 @@ class Evidence:
         cauchy: float,
         limit_sigma: float,
     ) -> None:
-        """Spread the landmarks that were located over the rows of all limb landmarks."""
-        self.target = np.zeros((len(target), len(JOINTS), 2), np.float32)
-        self.target[:, seen.index] = target
-        self.believed = np.zeros(len(JOINTS), bool)
-        self.believed[seen.index] = True
-        self.sigma = np.ones(len(JOINTS), np.float32)
-        self.sigma[seen.index] = seen.sigma
-        self.cauchy = cauchy
-        self.limit_variance = limit_sigma**2
+        """Take landmarks that were located, and where each body's shall go."""
+        self._target = target
+        self._seen = seen
+        self._cauchy = cauchy
+        self._limit_variance = limit_sigma**2
+        self._pixels = rows_of(seen)
 
     def compare(self, predicted: _Prediction) -> _Rows:
         """Compare bodies with it."""
-        count = len(predicted.joints)
-        residual = np.empty((count, _ROWS), np.float32)
-        variance = np.empty_like(residual)
-        away = (self.target - predicted.joints) * self.believed[:, None]
-        residual[:, :_PIXELS] = away.reshape(count, -1)
-        squared = (away[..., 0] ** 2 + away[..., 1] ** 2) / (self.cauchy * self.sigma) ** 2
-        variance[:, :_PIXELS] = np.repeat(self.sigma**2 * (1.0 + squared), 2, axis=-1)
+        sigma, count = self._seen.sigma, len(predicted.joints)
+        away = self._target - predicted.joints[:, self._seen.index]
+        squared = (away[..., 0] ** 2 + away[..., 1] ** 2) / (self._cauchy * sigma) ** 2
+        cost = 0.5 * self._cauchy**2 * np.log1p(squared).sum(-1)
+        variance = np.repeat(sigma**2 * (1.0 + squared), 2, axis=-1)
         beyond = np.clip(predicted.angles, _LOW, _HIGH) - predicted.angles
-        residual[:, _PIXELS:] = beyond
-        variance[:, _PIXELS:] = self.limit_variance
-        cost = 0.5 * self.cauchy**2 * np.log1p(squared).sum(-1)
-        return _Rows(residual, variance, cost + 0.5 * (beyond**2).sum(-1) / self.limit_variance)
+        hinges = np.flatnonzero(beyond.any(0))
+        if len(hinges) == 0:
+            return _Rows(self._pixels, away.reshape(count, -1), variance, cost)
+        cost += 0.5 * (beyond**2).sum(-1) / self._limit_variance
+        beyond = beyond[:, hinges]
+        limit = np.full_like(beyond, self._limit_variance)
+        return _Rows(
+            np.concatenate([self._pixels, _PIXELS + hinges]),
+            np.concatenate([away.reshape(count, -1), beyond], 1),
+            np.concatenate([variance, limit], 1),
+            cost,
+        )
 
-    def masked(self, J: Float[np.ndarray, "K r C"], rows: _Rows) -> Float[np.ndarray, "K r C"]:
-        """Clear the rows that say nothing, in place."""
-        for landmark in np.flatnonzero(~self.believed):
-            J[:, 2 * landmark : 2 * landmark + 2] = 0.0
-        J[:, _PIXELS:] *= (rows.residual[:, _PIXELS:] != 0.0)[..., None]
+    def differentiated(
+        self, J: Float[np.ndarray, "K R C"], rows: _Rows
+    ) -> Float[np.ndarray, "K r C"]:
+        """Take the rows out of the Jacobian of everything, those of limits that hold cleared."""
+        J = J[:, rows.index]
+        limits = slice(len(self._pixels), None)
+        J[:, limits] *= (rows.residual[:, limits] != 0.0)[..., None]
         return J
+
+
+def rows_of(seen: Observation) -> Int[np.ndarray, "n"]:
+    """Number the rows, x and y, of the joints that were located."""
+    return (2 * seen.index[:, None] + np.arange(2)).reshape(-1)
 
 
 class FusedSolver:
@@ -98,7 +110,7 @@ class FusedSolver:
         """Bring in the bodies to start from."""
         pelvis = np.ascontiguousarray(bodies.joints[:, 0])
         self._plan.load(bodies.rotvec, bodies.betas, pelvis)
-        self._start = _Prediction(*self._plan.move(self._none))
+        self._start = self._move(self._none)
         self._J = self._plan.jacobian()
 
     def steps_from_first(self) -> Float[np.ndarray, "K D"]:
@@ -110,9 +122,7 @@ class FusedSolver:
     ) -> tuple[Float[np.ndarray, "m 2"], Float[np.ndarray, "n D"]]:
         """Return body 0's projections of joints that were located, and their derivative."""
         J = np.zeros((2 * len(seen.index), DIM), np.float32)
-        rows = np.repeat(2 * seen.index, 2)
-        rows[1::2] += 1
-        J[:, self._plan.columns] = self._J[0, rows]
+        J[:, self._plan.columns] = self._J[0, rows_of(seen)]
         return self._start.joints[0, seen.index], J
 
     def minimise(
@@ -126,8 +136,9 @@ class FusedSolver:
         for iteration in range(iterations):
             if iteration:
                 J = plan.jacobian()
-            trial, prior = self._damped_step(evidence.masked(J, rows), rows, anchor, step, damping)
-            trial_rows = evidence.compare(_Prediction(*plan.move(trial)))
+            J_rows = evidence.differentiated(J, rows)
+            trial, prior = self._damped_step(J_rows, rows, anchor, step, damping)
+            trial_rows = evidence.compare(self._move(trial))
             better = trial_rows.cost + prior < cost
             damping = np.where(better, 0.1 * damping, np.maximum(1.0, 10.0 * damping))
             if better.all():
@@ -135,13 +146,18 @@ class FusedSolver:
             else:
                 step = np.where(better[:, None], trial, step)
                 cost = np.where(better, trial_rows.cost + prior, cost)
-                rows = evidence.compare(_Prediction(*plan.move(step)))
+                rows = evidence.compare(self._move(step))
         return step
 
     def moved(self, step: Float[np.ndarray, "K D"]) -> MovedBodies:
         """Return the loaded bodies after a step."""
-        self._plan.move(step)
+        if step is not self._present:
+            self._move(step)
         return self._plan.bodies()
+
+    def _move(self, step: Float[np.ndarray, "K D"]) -> _Prediction:
+        self._present = step
+        return _Prediction(*self._plan.move(step))
 
     def _damped_step(
         self,
@@ -155,11 +171,14 @@ class FusedSolver:
         columns = self._plan.columns
         kept = (damping / (1.0 + damping))[:, None]
         variance = rows.variance / (1.0 - kept)
-        ahead = rows.residual + (1.0 - kept) * (J @ step[:, columns, None])[..., 0]
+        ahead = rows.residual
+        if step is not self._none:
+            ahead = ahead + (1.0 - kept) * (J @ step[:, columns, None])[..., 0]
         to_all = anchor.cov[columns]
         JC = (J.reshape(-1, len(columns)) @ to_all[:, columns]).reshape(J.shape)
         S = JC @ np.swapaxes(J, -1, -2)
-        S[:, range(_ROWS), range(_ROWS)] += variance
+        diagonal = range(S.shape[1])
+        S[:, diagonal, diagonal] += variance
         weights = self._solve(S, ahead)
         trial = kept * step + (weights[:, None] @ J)[:, 0] @ to_all
         if kept.any():

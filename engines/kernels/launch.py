@@ -193,7 +193,11 @@ class Buffer:
 
     def read(self) -> np.ndarray:
         """Return a copy of the device's present values."""
+        return self.view().copy()
+
+    def view(self) -> np.ndarray:
+        """Return the device's present values in the buffer's own memory, until they change."""
         if not self._on_cpu:
             wp.copy(self._staging, self.array)
             wp.synchronize_stream(self.array.device)
-        return self._host.copy()
+        return self._host

@@ -48,7 +48,7 @@ def substitute_kernel(
 
 
 class SolvePlan:
-    """Solves K systems of n equations; every buffer is allocated once."""
+    """Solves K systems of up to n equations; every buffer is allocated once."""
 
     def __init__(self, num_systems: int, size: int, device: str = "cpu") -> None:
         """Compile or load the kernel."""
@@ -56,6 +56,8 @@ class SolvePlan:
         self.L = Buffer("L", (num_systems, size, size), wp.float32, opened)
         self.t = Buffer("t", (num_systems, size), wp.float32, opened)
         self.w = Buffer("w", (num_systems, size), wp.float32, opened)
+        self._L = np.zeros(self.L.shape, np.float32)
+        self._t = np.zeros(self.t.shape, np.float32)
         self._command = record(
             substitute_kernel,
             num_systems,
@@ -68,12 +70,17 @@ class SolvePlan:
     def __call__(
         self, S: Float[np.ndarray, "K n n"], t: Float[np.ndarray, "K n"]
     ) -> Float[np.ndarray, "K n"]:
-        """Solve; see `solve_reference`.
+        """Solve; see `solve_reference`. What the systems do not fill is made trivial.
 
         Raises:
             LinAlgError: a matrix is not positive definite.
         """
-        self.L.write(np.linalg.cholesky(S))
-        self.t.write(t)
+        n, size = t.shape[1], self._t.shape[1]
+        self._L[:, :n, :n] = np.linalg.cholesky(S)
+        self._L[:, n:] = np.eye(size, dtype=np.float32)[n:]
+        self._t[:, :n] = t
+        self._t[:, n:] = 0.0
+        self.L.write(self._L)
+        self.t.write(self._t)
         self._command.launch()
-        return self.w.read()
+        return self.w.read()[:, :n]

@@ -113,16 +113,16 @@ def inverse_right_jacobian(v: wp.vec3) -> wp.mat33:
 @wp.kernel
 def steps_from_first_kernel(
     # inputs
-    rotvec: wp.array2d(dtype=wp.vec3),  # (K, J)
+    turned: wp.array2d(dtype=wp.quat),  # (K, J)
     betas: wp.array2d(dtype=wp.float32),  # (K, 10)
     pelvis: wp.array(dtype=wp.vec3),  # (K,)
     # outputs
     steps_out: wp.array2d(dtype=wp.float32),  # (K, D)
 ):
     k = wp.tid()  # parallel over bodies
-    J = rotvec.shape[1]
+    J = turned.shape[1]
     for j in range(J):
-        e = quat_log(wp.quat_inverse(quat_exp(rotvec[0, j])) * quat_exp(rotvec[k, j]))
+        e = quat_log(wp.quat_inverse(turned[0, j]) * turned[k, j])
         for i in range(3):
             steps_out[k, 3 * j + i] = e[i]
     for i in range(NUM_BETAS):
@@ -146,11 +146,13 @@ def move_kernel(
     pelvis: wp.array(dtype=wp.vec3),  # (K,)
     step: wp.array2d(dtype=wp.float32),  # (K, D)
     # outputs
+    turned_out: wp.array2d(dtype=wp.quat),  # (K, J)
     rotvec_out: wp.array2d(dtype=wp.vec3),  # (K, J)
     betas_out: wp.array2d(dtype=wp.float32),  # (K, 10)
     transl_out: wp.array(dtype=wp.vec3),  # (K,)
     joints_out: wp.array2d(dtype=wp.vec3),  # (K, J)
     T_cam_rest_out: wp.array2d(dtype=mat34),  # (K, J)
+    pelvis_out: wp.array(dtype=wp.vec3),  # (K,)
     R_cam_out: wp.array2d(dtype=wp.mat33),  # (K, J)
     predicted_out: wp.array2d(dtype=wp.vec2),  # (K, m)
     angle_out: wp.array2d(dtype=wp.float32),  # (K, h)
@@ -167,11 +169,13 @@ def move_kernel(
             rest += betas_out[k, i] * J_shapedirs[j, i]
         e = wp.vec3(step[k, 3 * j], step[k, 3 * j + 1], step[k, 3 * j + 2])
         q = quat_exp(rotvec[k, j]) * quat_exp(e)
+        turned_out[k, j] = q
         rotvec_out[k, j] = quat_log(q)
         R = wp.quat_to_matrix(q)
         x = pelvis[k] + wp.vec3(step[k, B], step[k, B + 1], step[k, B + 2])
         if j == 0:
             transl_out[k] = x - rest
+            pelvis_out[k] = x
         else:
             R = R_cam_out[k, parents[j]] * R
             x = T_cam_rest_out[k, parents[j]] * wp.vec4(rest[0], rest[1], rest[2], 1.0)
@@ -254,7 +258,7 @@ class StepPlan:
     """Moves K bodies of one skeleton; every buffer is allocated once.
 
     Usage: `load` the bodies, then `move` them from there as often as wanted; the other methods
-    speak of the bodies after the last `move`.
+    speak of the bodies after the last move.
     """
 
     def __init__(
@@ -281,7 +285,9 @@ class StepPlan:
         self._predicted = Buffer("predicted", (K, m), wp.vec2, opened)
         self._angle = Buffer("angle", (K, h), wp.float32, opened)
         self._jacobian = Buffer("J", (K, 2 * m + h, C), wp.float32, opened)
+        turned = wp.zeros((K, J), dtype=wp.quat, device=opened)
         R_cam = wp.zeros((K, J), dtype=wp.mat33, device=opened)
+        pelvis = wp.zeros(K, dtype=wp.vec3, device=opened)
         turn = wp.zeros((K, J), dtype=wp.mat33, device=opened)
         by_shape = wp.zeros((K, J, NUM_BETAS), dtype=wp.vec3, device=opened)
 
@@ -299,7 +305,7 @@ class StepPlan:
         self._compare = record(
             steps_from_first_kernel,
             K,
-            start,
+            [turned, self._betas.array, pelvis],
             [self._steps_from_first.array],
             opened,
             block_dim=32,
@@ -310,7 +316,14 @@ class StepPlan:
             move_kernel,
             K,
             [rest, dirs, parents, marked, *hinges, *start, self.step.array],
-            [*(b.array for b in outputs), R_cam, self._predicted.array, self._angle.array],
+            [
+                turned,
+                *(b.array for b in outputs),
+                pelvis,
+                R_cam,
+                self._predicted.array,
+                self._angle.array,
+            ],
             opened,
             block_dim=32,
         )
@@ -336,7 +349,7 @@ class StepPlan:
         self.pelvis.write(pelvis)
 
     def steps_from_first(self) -> Float[np.ndarray, "K D"]:
-        """Return the steps that take body 0, as loaded, to each body."""
+        """Return the steps that take body 0 to each body."""
         self._compare.launch()
         return self._steps_from_first.read()
 
@@ -349,9 +362,12 @@ class StepPlan:
         return self._predicted.read(), self._angle.read()
 
     def jacobian(self) -> Float[np.ndarray, "K r C"]:
-        """Differentiate what `move` returned by the step: rows x, y of each joint, then angles."""
+        """Differentiate what `move` returned by the step: rows x, y of each joint, then angles.
+
+        The result is the plan's own memory: the next call overwrites it.
+        """
         self._differentiate.launch()
-        return self._jacobian.read()
+        return self._jacobian.view()
 
     def bodies(self) -> MovedBodies:
         """Return the moved bodies."""

@@ -73,6 +73,7 @@ def check_kernels(skeleton: Skeleton, K: int, size: float, device: str) -> None:
     step = size * np.random.default_rng(K).standard_normal((K, DIM))
     step = step.astype(np.float32).astype(np.float64)
     plan, start = plan_of(skeleton, drawn, device), bodies_of(skeleton, drawn)
+    plan.move(np.zeros_like(step, np.float32))
     np.testing.assert_allclose(plan.steps_from_first(), steps_from_first(start), atol=3e-6)
     predicted, angles = plan.move(step.astype(np.float32))
     after = moved(skeleton, start, step)
@@ -110,13 +111,19 @@ def test_columns_are_those_of_the_bones_above_limb_joints() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 5, 28])
-def test_systems_are_solved(size: int) -> None:
+def test_systems_are_solved_of_every_size_that_fits(size: int) -> None:
+    plan = SolvePlan(50, 28)
+    for n in (28, size, min(size + 3, 28)):  # what the one before left is not seen
+        check_systems(plan, n)
+
+
+def check_systems(plan: SolvePlan, size: int) -> None:
     rng = np.random.default_rng(size)
     A = rng.standard_normal((50, size, size + 3)).astype(np.float32)
     S = A @ A.swapaxes(1, 2) + np.eye(size, dtype=np.float32)
     t = rng.standard_normal((50, size)).astype(np.float32)
     truth = solve_reference(S.astype(np.float64), t.astype(np.float64))
-    np.testing.assert_allclose(SolvePlan(50, size)(S, t), truth, atol=2e-4)
+    np.testing.assert_allclose(plan(S, t), truth, atol=2e-4)
 
 
 @pytest.mark.parametrize("iterations", [1, 2, 5])
