@@ -8,6 +8,7 @@ fixed share), and no direction is quite stiff.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
@@ -25,8 +26,14 @@ class Anchor:
 
     def cost(self, step: Float[np.ndarray, "K D"]) -> Float[np.ndarray, "K"]:
         """Negative log density of steps, nats, without its constant."""
-        cov = self.cov.astype(np.float64)
-        return 0.5 * (step * np.linalg.solve(cov, step.T.astype(np.float64)).T).sum(-1)
+        white = step @ self._whitening.T
+        return 0.5 * (white * white).sum(-1)
+
+    @cached_property
+    def _whitening(self) -> Float[np.ndarray, "D D"]:
+        """L^-1 of C = L L^T, in the dtype of C."""
+        L = np.linalg.cholesky(self.cov.astype(np.float64))
+        return np.linalg.inv(L).astype(self.cov.dtype)
 
 
 def anchor_of(bodies: Bodies, weights: Float[np.ndarray, "K"], shrinkage: float) -> Anchor:

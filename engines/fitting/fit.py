@@ -100,7 +100,7 @@ class HypothesisFitter:
             return None
         target = seen.rays + seen.sigma[:, None] * self._displacements[:, seen.index]
         evidence = Evidence(target, seen, config.cauchy, config.limit_sigma)
-        step = solver.minimise(anchor, evidence, config.iterations)
+        step = solver.minimise(anchor, evidence, config.iterations, config.shared_jacobian)
         moved = solver.moved(step if trust == 1.0 else np.float32(trust) * step)
         hypotheses = replace(
             drawn,

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from engines.fitting.anchor import Anchor
 from engines.fitting.bodies import DIM
-from engines.fitting.limits import HINGES
+from engines.fitting.limits import HINGES, UNLIMITED
 from engines.fitting.observation import JOINTS, Observation
 from engines.kernels import Skeleton
 from engines.kernels.solve import SolvePlan
@@ -37,7 +37,7 @@ class _Prediction(NamedTuple):
 class _Rows(NamedTuple):
     """See `residuals.Rows`; the Jacobian is apart."""
 
-    index: Int[np.ndarray, "r"]
+    numbers: Int[np.ndarray, "r"]
     """Which rows of the kernels' Jacobian they are: those that say something of some body."""
     residual: Float[np.ndarray, "K r"]
     variance: Float[np.ndarray, "K r"]
@@ -74,22 +74,13 @@ class Evidence:
             return _Rows(self._pixels, away.reshape(count, -1), variance, cost)
         cost += 0.5 * (beyond**2).sum(-1) / self._limit_variance
         beyond = beyond[:, hinges]
-        limit = np.full_like(beyond, self._limit_variance)
+        limit = np.where(beyond == 0, UNLIMITED, np.float32(self._limit_variance))
         return _Rows(
             np.concatenate([self._pixels, _PIXELS + hinges]),
             np.concatenate([away.reshape(count, -1), beyond], 1),
             np.concatenate([variance, limit], 1),
             cost,
         )
-
-    def differentiated(
-        self, J: Float[np.ndarray, "K R C"], rows: _Rows
-    ) -> Float[np.ndarray, "K r C"]:
-        """Take the rows out of the Jacobian of everything, those of limits that hold cleared."""
-        J = J[:, rows.index]
-        limits = slice(len(self._pixels), None)
-        J[:, limits] *= (rows.residual[:, limits] != 0.0)[..., None]
-        return J
 
 
 def rows_of(seen: Observation) -> Int[np.ndarray, "n"]:
@@ -111,7 +102,7 @@ class FusedSolver:
         pelvis = np.ascontiguousarray(bodies.joints[:, 0])
         self._plan.load(bodies.rotvec, bodies.betas, pelvis)
         self._start = self._move(self._none)
-        self._J = self._plan.jacobian()
+        self._J = self._plan.jacobian(first_only=True)
 
     def steps_from_first(self) -> Float[np.ndarray, "K D"]:
         """Return the steps that take body 0 to each."""
@@ -126,18 +117,17 @@ class FusedSolver:
         return self._start.joints[0, seen.index], J
 
     def minimise(
-        self, anchor: Anchor, evidence: Evidence, iterations: int
+        self, anchor: Anchor, evidence: Evidence, iterations: int, shared_jacobian: bool
     ) -> Float[np.ndarray, "K D"]:
         """Take damped steps from the loaded bodies; see `solver.solve`."""
-        plan, step = self._plan, self._none
+        step = self._none
         damping = np.zeros(len(step), np.float32)
         rows = evidence.compare(self._start)
         cost, J = rows.cost, self._J
         for iteration in range(iterations):
-            if iteration:
-                J = plan.jacobian()
-            J_rows = evidence.differentiated(J, rows)
-            trial, prior = self._damped_step(J_rows, rows, anchor, step, damping)
+            if iteration or not shared_jacobian:
+                J = self._plan.jacobian(shared_jacobian)
+            trial, prior = self._damped_step(J[:, rows.numbers], rows, anchor, step, damping)
             trial_rows = evidence.compare(self._move(trial))
             better = trial_rows.cost + prior < cost
             damping = np.where(better, 0.1 * damping, np.maximum(1.0, 10.0 * damping))
@@ -161,7 +151,7 @@ class FusedSolver:
 
     def _damped_step(
         self,
-        J: Float[np.ndarray, "K r C"],
+        J: Float[np.ndarray, "#K r C"],
         rows: _Rows,
         anchor: Anchor,
         step: Float[np.ndarray, "K D"],
@@ -176,11 +166,12 @@ class FusedSolver:
             ahead = ahead + (1.0 - kept) * (J @ step[:, columns, None])[..., 0]
         to_all = anchor.cov[columns]
         JC = (J.reshape(-1, len(columns)) @ to_all[:, columns]).reshape(J.shape)
-        S = JC @ np.swapaxes(J, -1, -2)
+        S = np.repeat(JC @ np.swapaxes(J, -1, -2), len(step) // len(J), 0)
         diagonal = range(S.shape[1])
         S[:, diagonal, diagonal] += variance
         weights = self._solve(S, ahead)
-        trial = kept * step + (weights[:, None] @ J)[:, 0] @ to_all
+        by_row = weights @ J[0] if len(J) == 1 else (weights[:, None] @ J)[:, 0]
+        trial = kept * step + by_row @ to_all
         if kept.any():
             return trial, anchor.cost(trial)
         # The step is C J^T w, so d^T C^-1 d = w^T J C J^T w, and S w is known.

@@ -1,9 +1,9 @@
-"""How far hinges bend: rows that exist only beyond the limit.
+"""How far hinges bend: rows that count only beyond the limit.
 
 A knee or an elbow turns about one axis of its bone's frame. Beyond `low` or `high` the angle about
 that axis, the component of the joint's rotation vector w, has the residual limit - w_axis; within
-the limits its row is zero, so that a limit neither pulls nor holds. A turn e of the joint moves w
-by J_r(w)^-1 e, with the right Jacobian of SO(3).
+the limits the residual is zero and its variance unlimited, so that a limit neither pulls nor holds.
+A turn e of the joint moves w by J_r(w)^-1 e, with the right Jacobian of SO(3).
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,9 @@ from engines.fitting.bodies import DIM, Bodies
 from engines.fitting.residuals import Rows
 from engines.rotations import inverse_right_jacobian, log_so3
 from engines.types import JOINT_NAMES
+
+UNLIMITED = np.float32(1e6)
+"""Variance of an angle that is not limited, square radians."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ class HingeLimits:
         high = np.array([hinge.high for hinge in self.hinges], angle.dtype)
         residual = np.clip(angle, low, high) - angle
         J = np.zeros((*angle.shape, DIM), angle.dtype)
-        by_turn = inverse_right_jacobian(rotvec)[:, count, axes] * (residual != 0)[..., None]
+        by_turn = inverse_right_jacobian(rotvec)[:, count, axes]
         for row, joint in enumerate(joints):
             J[:, row, 3 * joint : 3 * joint + 3] = by_turn[:, row]
-        variance = np.full_like(angle, self.sigma**2)
+        variance = np.where(residual == 0, UNLIMITED, angle.dtype.type(self.sigma**2))
         return Rows(residual, J, variance, 0.5 * (residual**2).sum(-1) / self.sigma**2)

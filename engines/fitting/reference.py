@@ -49,5 +49,6 @@ def fit_reference(
     if trust == 0.0:
         return None
     terms = (landmarks, HingeLimits(config.limit_sigma))
-    step = solve(skeleton, start, anchor, terms, config.iterations).step
+    shared = config.shared_jacobian
+    step = solve(skeleton, start, anchor, terms, config.iterations, shared).step
     return moved(skeleton, start, step * step.dtype.type(trust))

@@ -28,8 +28,8 @@ class Rows:
 
     residual: Float[np.ndarray, "K r"]
     """Measured minus predicted."""
-    J: Float[np.ndarray, "K r D"]
-    """Derivative of what is predicted; a row of zeros says nothing."""
+    J: Float[np.ndarray, "#K r D"]
+    """Derivative of what is predicted; one for all bodies where they share it."""
     variance: Float[np.ndarray, "K r"]
     """Of the noise; larger where a robust loss believes a residual less."""
     cost: Float[np.ndarray, "K"]

@@ -21,6 +21,9 @@ class FitConfig:
     """Random displacement of each hypothesis' landmarks, in sigmas; 0 takes spread away."""
     iterations: int = 1
     """Gauss-Newton steps; more for recordings."""
+    shared_jacobian: bool = True
+    """Take the best estimate's Jacobian for all hypotheses: the best estimate is the same, the best
+    of a hundred is about a millimetre worse, and it takes three quarters of the time."""
     full_belief: float = 0.75
     """Normalised innovation up to which landmarks are believed fully."""
     no_belief: float = 1.25

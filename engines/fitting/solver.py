@@ -17,7 +17,7 @@ start, where C is: turns by exp(e) exp(d) are turns by exp(e + J_r(e)^-1 d).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -49,11 +49,22 @@ def solve(
     anchor: Anchor,
     residuals: Sequence[Residuals],
     iterations: int,
+    shared_jacobian: bool = False,
 ) -> Solution:
-    """Minimise the objective of each body by a number of damped steps."""
+    """Minimise the objective of each body by a number of damped steps.
+
+    Args:
+        skeleton: of the bodies.
+        start: where they are.
+        anchor: what holds them there.
+        residuals: what they should agree with.
+        iterations: how many steps are tried.
+        shared_jacobian: whether all bodies take the derivatives of body 0.
+    """
 
     def compare(bodies: Bodies) -> Rows:
-        return stacked([one(bodies) for one in residuals])
+        rows = stacked([one(bodies) for one in residuals])
+        return replace(rows, J=rows.J[:1]) if shared_jacobian else rows
 
     bodies, rows = start, compare(start)
     step = np.zeros((start.count, DIM), start.joints.dtype)
@@ -80,7 +91,7 @@ def damped_step(
 ) -> Float[np.ndarray, "K D"]:
     """Return the next step from the start, given the present one (see above)."""
     kept = (damping / (1.0 + damping))[:, None].astype(step.dtype)
-    J = seen_from_start(rows.J, step)
+    J = seen_from_start(rows.J, step[: len(rows.J)])
     ahead = rows.residual + (1.0 - kept) * (J @ step[..., None])[..., 0]
     update = kalman_update if J.shape[1] <= DIM else information_update
     # With C' = (1 - s) C and N, the update is that of C and N / (1 - s).
@@ -98,21 +109,20 @@ def seen_from_start(
 
 
 def kalman_update(
-    J: Float[np.ndarray, "K r D"],
+    J: Float[np.ndarray, "#K r D"],
     cov: Float[np.ndarray, "D D"],
     variance: Float[np.ndarray, "K r"],
     ahead: Float[np.ndarray, "K r"],
 ) -> Float[np.ndarray, "K D"]:
     """Return C J^T (J C J^T + N)^-1 t of each body."""
     JC = (J.reshape(-1, J.shape[-1]) @ cov).reshape(J.shape)
-    S = JC @ np.swapaxes(J, -1, -2)
-    S[:, range(S.shape[1]), range(S.shape[1])] += variance
+    S = JC @ np.swapaxes(J, -1, -2) + variance[..., None] * np.eye(J.shape[1], dtype=J.dtype)
     weights = np.linalg.solve(S, ahead[..., None])
     return (np.swapaxes(weights, -1, -2) @ JC)[:, 0]
 
 
 def information_update(
-    J: Float[np.ndarray, "K r D"],
+    J: Float[np.ndarray, "#K r D"],
     cov: Float[np.ndarray, "D D"],
     variance: Float[np.ndarray, "K r"],
     ahead: Float[np.ndarray, "K r"],
@@ -126,7 +136,7 @@ def information_update(
 def _chosen_rows(where: Bool[np.ndarray, "K"], yes: Rows, no: Rows) -> Rows:
     return Rows(
         np.where(where[:, None], yes.residual, no.residual),
-        np.where(where[:, None, None], yes.J, no.J),
+        np.where(where[: len(yes.J), None, None], yes.J, no.J),
         np.where(where[:, None], yes.variance, no.variance),
         np.where(where, yes.cost, no.cost),
     )

@@ -328,13 +328,10 @@ class StepPlan:
             block_dim=32,
         )
         after = (self._rotvec.array, self._joints.array, R_cam)
-        self._differentiate = record(
-            jacobian_kernel,
-            K,
-            [dirs, parents, marked, *hinges, numbers(column), self.step.array, *after],
-            [turn, by_shape, self._jacobian.array],
-            opened,
-            block_dim=32,
+        fixed = [dirs, parents, marked, *hinges, numbers(column), self.step.array, *after]
+        results = [turn, by_shape, self._jacobian.array]
+        self._differentiate, self._differentiate_first = (
+            record(jacobian_kernel, count, fixed, results, opened, block_dim=32) for count in (K, 1)
         )
 
     def load(
@@ -361,11 +358,14 @@ class StepPlan:
         self._move.launch()
         return self._predicted.read(), self._angle.read()
 
-    def jacobian(self) -> Float[np.ndarray, "K r C"]:
+    def jacobian(self, first_only: bool = False) -> Float[np.ndarray, "#K r C"]:
         """Differentiate what `move` returned by the step: rows x, y of each joint, then angles.
 
         The result is the plan's own memory: the next call overwrites it.
         """
+        if first_only:
+            self._differentiate_first.launch()
+            return self._jacobian.view()[:1]
         self._differentiate.launch()
         return self._jacobian.view()
 
