@@ -136,7 +136,8 @@ class FusedSolver:
             else:
                 step = np.where(better[:, None], trial, step)
                 cost = np.where(better, trial_rows.cost + prior, cost)
-                rows = evidence.compare(self._move(step))
+                if iteration + 1 < iterations:
+                    rows = evidence.compare(self._move(step))
         return step
 
     def moved(self, step: Float[np.ndarray, "K D"]) -> MovedBodies:
