@@ -42,7 +42,7 @@ class BenchmarkConfig:
     """Number of bodies sampled per frame."""
     frames: int = 300
     """Stop after so many frames."""
-    fit: bool = False
+    fit: bool = True
     """Fit the hypotheses to the visible landmarks, as in `run_demo.py`."""
     backend: str = "auto"
     """What runs our networks, as in `run_demo.py`."""

@@ -46,7 +46,7 @@ class RunConfig:
     """Body made by `python -m engines.convert_smpl`; by default the built-in one."""
     model: Path | None = None
     """Flow made by `python -m trainer.export_onnx`; by default the built-in one."""
-    fit: bool = False
+    fit: bool = True
     """Fit the hypotheses to the visible landmarks."""
     smoothing: bool = True
     """Smooth the best estimate over time, instead of estimating each frame alone."""

@@ -63,7 +63,7 @@ class CalibrateConfig:
     hypotheses: int = 100
     out: Path = Path("runs/errors")
     """Gets `val_errors.npz` and `test_errors.npz`."""
-    fit: bool = False
+    fit: bool = True
     """Fit the hypotheses to the visible landmarks first, as the run that will be calibrated."""
     triangulation: TriangulationConfig = field(default_factory=TriangulationConfig)
 

