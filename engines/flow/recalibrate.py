@@ -45,6 +45,8 @@ MAX_BETA = 3.5
 """Shape coefficients are not moved beyond this: they are standard normal in the population."""
 _MAX_CHANGE = 1.5
 """Limit of |T - I| (Frobenius): joints that hardly vary cannot be made to vary at will."""
+_NEAREST_RATIO = 0.05
+"""Smallest distance along the ray, in relation to the best estimate's."""
 _WIDENING = 1e-6
 """(1 mm)^2, added to covariances, which may vanish."""
 _ROTATIONS = 3 * NUM_JOINTS
@@ -194,9 +196,10 @@ def scaled_distances(
 ) -> Float[np.ndarray, "K"]:
     """Return distances with the standard deviation `std`, all of them positive.
 
-    Each becomes d_0 (d_k / d_0)^power; the power that gives `std` is found by iteration.
+    Each becomes d_0 (d_k / d_0)^power; the power that gives `std` is found by iteration. A body that
+    a fit or a broad posterior has put beside or behind the camera counts as near to it.
     """
-    log_ratio = np.log(distance / distance[0])
+    log_ratio = np.log(np.maximum(distance / distance[0], _NEAREST_RATIO))
     power, scaled = 1.0, distance
     for _ in range(6):
         present_std = np.sqrt(weights @ (scaled - weights @ scaled) ** 2)

@@ -155,6 +155,14 @@ def test_distances_get_their_spread_and_stay_in_front() -> None:
     np.testing.assert_array_equal(scaled_distances(np.full(K, 3.0), weights, 1.0), 3.0)
 
 
+def test_bodies_behind_the_camera_are_brought_in_front() -> None:
+    """A fit may move the pelvis of a person at a desk there."""
+    distance, weights = np.linspace(0.5, 0.7, K), np.full(K, 1 / K)
+    distance[5:8] = (-0.2, 0.0, 1e-9)
+    moved = scaled_distances(distance, weights, 0.15)
+    assert np.isfinite(moved).all() and moved.min() > 0 and moved[0] == distance[0]
+
+
 def test_one_hypothesis_is_left_alone(body: BodyModel) -> None:
     many = draws(body, 6)
     alone = Hypotheses(*(part[:1] for part in vars(many).values()))
