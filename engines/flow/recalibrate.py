@@ -196,8 +196,8 @@ def scaled_distances(
 ) -> Float[np.ndarray, "K"]:
     """Return distances with the standard deviation `std`, all of them positive.
 
-    Each becomes d_0 (d_k / d_0)^power; the power that gives `std` is found by iteration. A body that
-    a fit or a broad posterior has put beside or behind the camera counts as near to it.
+    Each becomes d_0 (d_k / d_0)^power; the power that gives `std` is found by iteration. A body
+    that a fit or a broad posterior has put beside or behind the camera counts as near to it.
     """
     log_ratio = np.log(np.maximum(distance / distance[0], _NEAREST_RATIO))
     power, scaled = 1.0, distance
