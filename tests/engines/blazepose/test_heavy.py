@@ -214,7 +214,9 @@ def test_an_npm_that_hangs_is_ended_with_its_children(
 
 def test_ctrl_c_ends_npm_with_its_children(fake_npm: FakeNpm) -> None:
     fake_npm.does(f"sleep 300 & echo $! > {fake_npm.folder}/child\nwait")
-    code = "from engines.blazepose import heavy; heavy.heavy_tflite()"
+    # A shell's background jobs ignore Ctrl-C, and their children with them.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from engines.blazepose import heavy; heavy.heavy_tflite()"
     program = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE)
     child, deadline = fake_npm.folder / "child", time.monotonic() + 60
     while not (child.exists() and child.read_text().strip()) and time.monotonic() < deadline:
