@@ -22,11 +22,11 @@ class SmoothingConfig:
     """Cut-off frequencies in Hz; slopes in Hz per (rad/s) or per (m/s)."""
 
     enabled: bool = True
-    rotation_cutoff: float = 1.5
-    rotation_slope: float = 1.2
+    rotation_cutoff: float = 2.5
+    rotation_slope: float = 3.0
     translation_cutoff: float = 1.0
     translation_slope: float = 3.0
-    speed_cutoff: float = 1.0
+    speed_cutoff: float = 2.0
     """Cut-off of the filter on the speed itself."""
     shape_time_constant_s: float = 3.0
     """Time constant of the shape, which is a constant of the person."""
