@@ -9,6 +9,7 @@ import numpy as np
 
 from engines.errors import PenumbraError
 from engines.flow.model import FlowModel
+from engines.uncertainty import Circumstances
 
 MAX_MB = 128
 
@@ -34,5 +35,7 @@ def read(data: bytes) -> None:
     except PenumbraError:
         return
     if calibration is not None:
-        cov = calibration.apply(np.eye(3) * np.ones((24, 1, 1)), np.eye(3)[2], np.ones(24), -60.0)
-        assert np.isfinite(cov).all() and np.isfinite(calibration.apply_to_distance(0.1, -60.0))
+        raw, p_visible = np.eye(3) * np.ones((24, 1, 1)), np.ones(24)
+        image = Circumstances.of(raw, p_visible, -60.0, 0.5, True)
+        cov = calibration.apply(raw, np.eye(3)[2], p_visible, image)
+        assert np.isfinite(cov).all() and np.isfinite(calibration.apply_to_distance(0.1, image))
