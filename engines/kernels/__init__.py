@@ -3,6 +3,9 @@
     joints.py          rotation vectors, shape, pelvis -> joints and bone transforms of K hypotheses
     moments.py         joints -> weighted mean and covariance per joint, shared distance taken out
     vertex_moments.py  bone transforms and shape -> the same per vertex of the decimated mesh
+    steps.py           bodies and a step each -> moved bodies, projections and their derivative
+    solve.py           small symmetric systems, one for each body
+    so3.py             rotations inside kernels
     launch.py          choice of the device, buffers, checks of arguments by name
 
 A caller keeps a plan (`JointPlan`, `MomentPlan`, `VertexPlan`): building it compiles or loads the

@@ -25,6 +25,7 @@ import warp as wp
 from jaxtyping import Float
 
 from engines.kernels.launch import Buffer, check_array, open_device, record
+from engines.kernels.so3 import exp_so3
 from engines.types import NUM_BETAS, PARENTS
 
 wp.set_module_options({"enable_backward": False})  # the trainer differentiates torch, not these
@@ -122,24 +123,6 @@ def _exp_reference(rotvec: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3
     K[..., 0, 1], K[..., 0, 2], K[..., 1, 2] = -z, y, -x
     K -= np.swapaxes(K, -1, -2).copy()
     return np.eye(3, dtype=rotvec.dtype) + a * K + b * (K @ K)
-
-
-@wp.func
-def exp_so3(v: wp.vec3) -> wp.mat33:
-    square = wp.dot(v, v)
-    a = 1.0 - square / 6.0
-    h = 1.0 - square / 24.0
-    if square > 1.0e-6:
-        half = 0.5 * wp.sqrt(square)
-        h = wp.sin(half) / half
-        a = h * wp.cos(half)  # sin t = 2 sin(t/2) cos(t/2)
-    b = 0.5 * h * h
-    K = wp.skew(v)
-    return (
-        wp.identity(n=3, dtype=wp.float32)
-        + a * K
-        + b * (wp.outer(v, v) - square * wp.identity(n=3, dtype=wp.float32))
-    )
 
 
 @wp.func

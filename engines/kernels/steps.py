@@ -28,6 +28,7 @@ from jaxtyping import Float
 
 from engines.kernels.joints import Skeleton, bone, mat34
 from engines.kernels.launch import Buffer, open_device, record
+from engines.kernels.so3 import inverse_right_jacobian, quat_exp, quat_log, right_jacobian
 from engines.types import NUM_BETAS
 
 wp.set_module_options({"enable_backward": False})
@@ -59,55 +60,6 @@ class MovedBodies:
     """Camera frame, metres."""
     T_cam_rest: Float[np.ndarray, "K J 3 4"]
     """Skinning matrices, as in `engines.kernels.joints`."""
-
-
-@wp.func
-def quat_exp(v: wp.vec3) -> wp.quat:
-    square = wp.dot(v, v)
-    half = 0.5 * wp.sqrt(square)
-    ratio = 0.5 - square / 48.0
-    if square > 1.0e-6:
-        ratio = 0.5 * wp.sin(half) / half
-    return wp.quat(ratio * v[0], ratio * v[1], ratio * v[2], wp.cos(half))
-
-
-@wp.func
-def quat_log(q: wp.quat) -> wp.vec3:
-    v = wp.vec3(q[0], q[1], q[2])
-    w = q[3]
-    if w < 0.0:
-        v = -v
-        w = -w
-    sine = wp.length(v)
-    ratio = 2.0 / wp.max(w, 0.1)
-    if sine > 1.0e-4:
-        ratio = 2.0 * wp.atan2(sine, w) / sine
-    return ratio * v
-
-
-@wp.func
-def right_jacobian(v: wp.vec3) -> wp.mat33:
-    square = wp.dot(v, v)
-    a = 0.5 - square / 24.0
-    b = 1.0 / 6.0 - square / 120.0
-    if square > 1.0e-2:
-        t = wp.sqrt(square)
-        sine = wp.sin(0.5 * t) / t
-        a = 2.0 * sine * sine
-        b = (t - wp.sin(t)) / (square * t)
-    W = wp.skew(v)
-    return wp.identity(n=3, dtype=wp.float32) - a * W + b * (W * W)
-
-
-@wp.func
-def inverse_right_jacobian(v: wp.vec3) -> wp.mat33:
-    square = wp.dot(v, v)
-    b = 1.0 / 12.0 + square / 720.0
-    if square > 1.0e-2:
-        t = wp.sqrt(square)
-        b = 1.0 / square - 0.5 / (t * wp.tan(0.5 * t))
-    W = wp.skew(v)
-    return wp.identity(n=3, dtype=wp.float32) + 0.5 * W + b * (W * W)
 
 
 @wp.kernel
