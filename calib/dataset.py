@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from engines.arrays import read_npz
+from engines.calibration_metrics import MAX_STRATA, text
 from engines.errors import PenumbraError
-from engines.uncertainty import MAX_STRATA, MAX_TEXT, Circumstances
+from engines.uncertainty import Circumstances
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,10 @@ class CalibrationDataset:
         """
         try:
             arrays = read_npz(path, (*_SHAPES, "data", "strata"))
-            data = _text(arrays.pop("data"))
-            strata = tuple(_text(name) for name in np.atleast_1d(arrays.pop("strata"))[:MAX_STRATA])
+            data = text(str(arrays.pop("data")))
+            strata = tuple(text(str(name)) for name in np.atleast_1d(arrays.pop("strata")))
+            if len(strata) > MAX_STRATA:
+                raise ValueError(f"strata are at most {MAX_STRATA}")
             if missing := _SHAPES.keys() - arrays.keys():
                 raise KeyError(*sorted(missing))
         except (KeyError, ValueError) as error:
@@ -112,13 +115,6 @@ class CalibrationDataset:
             raise PenumbraError(f"{argument}: {path} holds strata without a name; {_REMEDY}.")
         wide = {name: a.astype(_KINDS.get(name, np.float64)) for name, a in arrays.items()}
         return CalibrationDataset(data=data, strata=strata, **wide)
-
-
-def _text(array: np.ndarray | np.str_) -> str:
-    text = str(array)
-    if len(text) > MAX_TEXT or not text.isprintable():
-        raise ValueError(f"no text of at most {MAX_TEXT} characters")
-    return text
 
 
 def _numbers_of(array: np.ndarray, count: int) -> bool:

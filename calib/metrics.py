@@ -12,9 +12,10 @@ from jaxtyping import Bool, Float, Real
 from scipy import stats
 
 from calib.dataset import CalibrationDataset
+from engines.calibration_metrics import CalibrationMetrics, StratumCoverage
 from engines.covariance import squared_mahalanobis, std_from_cov
 from engines.types import LIMB_JOINTS
-from engines.uncertainty import CalibrationMetrics, CovarianceCalibration, StratumCoverage
+from engines.uncertainty import CovarianceCalibration
 
 LEVELS = (0.5, 0.68, 0.9, 0.95)
 """The nominal coverages that are reported."""

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from calib.metrics import LEVELS, Evaluation, Sparsification, coverage
+from engines.calibration_metrics import CalibrationMetrics
 from engines.errors import PenumbraError
 from engines.outputs import open_output
-from engines.uncertainty import CalibrationMetrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -27,64 +27,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from engines.calibration_metrics import (
+    MAX_LEVELS,
+    CalibrationMetrics,
+    finite,
+    metrics_from_json,
+    text,
+)
 from engines.covariance import chi_square_3
 
 FLOOR_M = 0.004
 """Added, in quadrature, to every predicted standard deviation: a joint is defined no better."""
 MIN_FACTOR = 1e-3
 """A stored factor is at least this and at most its inverse."""
-MAX_TEXT = 1000
-"""The longest description of what was fitted or measured on, characters."""
-MAX_STRATA = 100
-"""The most kinds of images that a calibration is measured on."""
-MAX_LEVELS = 1000
-"""The most levels that a stored calibration has."""
-
-
-@dataclass(frozen=True)
-class StratumCoverage:
-    """Coverage on one kind of image; None for groups of joints that it has none of."""
-
-    name: str
-    limbs_visible: tuple[float, ...] | None
-    limbs_occluded: tuple[float, ...] | None
-    trunk: tuple[float, ...] | None
-
-
-@dataclass(frozen=True)
-class CalibrationMetrics:
-    """How well a calibration does on other people than it was fitted on."""
-
-    data: str
-    """What it was measured on, for people to read."""
-    levels: tuple[float, ...]
-    """Nominal coverage."""
-    coverage: tuple[float, ...]
-    """Empirical coverage of each level, with the radii of `CovarianceCalibration.radii`."""
-    coverage_visible: tuple[float, ...] | None
-    """The same for joints that are visible in the ground truth; None where there was none."""
-    coverage_occluded: tuple[float, ...] | None
-    coverage_normal: tuple[float, ...]
-    """With chi-square's radii instead, as if errors were normally distributed."""
-    ece: float
-    """Expected calibration error: mean over the levels 0.01 ... 0.99 of |coverage - level|."""
-    ece_visible: float | None
-    ece_occluded: float | None
-    ause: float
-    """Area between the sparsification curves by standard deviation and by error.
-
-    This and the next three are over the joints that have a landmark.
-    """
-    ause_landmarks: float
-    """The same for ranking by the landmark network's visibility."""
-    ause_constant: float
-    """The same for a constant per joint: its mean error where the calibration was fitted."""
-    spearman: float
-    """Rank correlation of standard deviation and error within a joint, mean over joints."""
-    distance: float
-    """Share of distances within 1.645 standard deviations, nominally 90 %."""
-    strata: tuple[StratumCoverage, ...]
-    """The coverage of each kind of image by itself, with the radii."""
 
 
 @dataclass(frozen=True)
@@ -284,8 +239,8 @@ class CovarianceCalibration:
             image_factor=_image_factor(data["image_factor"]),
             distance=_factor(data["distance"]),
             radii=_radii(data["radii"]),
-            data=_text(data["data"]),
-            metrics=None if data["metrics"] is None else _metrics(data["metrics"]),
+            data=text(data["data"]),
+            metrics=None if data["metrics"] is None else metrics_from_json(data["metrics"]),
         )
 
 
@@ -330,7 +285,7 @@ def _factor(number: Any) -> float:
 
 def _image_factor(data: dict[str, Any]) -> ImageFactor:
     fours = {name: _four(data[name]) for name in ("slope", "low", "middle", "high")}
-    factor = ImageFactor(heavy=_finite(data["heavy"]), **fours)
+    factor = ImageFactor(heavy=finite(data["heavy"]), **fours)
     reach = np.abs(np.array([factor.low, factor.high]) - factor.middle).max(0)
     largest = float(reach @ np.abs(factor.slope)) + abs(factor.heavy)
     if (np.array(factor.low) > factor.high).any() or not largest <= -np.log(MIN_FACTOR):
@@ -339,7 +294,7 @@ def _image_factor(data: dict[str, Any]) -> ImageFactor:
 
 
 def _four(values: Any) -> tuple[float, float, float, float]:
-    entropy, spread, size, visible = (_finite(value) for value in values)
+    entropy, spread, size, visible = (finite(value) for value in values)
     return entropy, spread, size, visible
 
 
@@ -352,47 +307,3 @@ def _radii(rows: Any) -> Float[np.ndarray, "L 3"]:
     if radii.min() <= 0 or radii[-1, 0] >= 1 or np.diff(radii, axis=0).min() <= 0:
         raise ValueError("radii rise from row to row, and their levels lie between 0 and 1")
     return radii
-
-
-def _metrics(data: dict[str, Any]) -> CalibrationMetrics:
-    levels = _shares(data["levels"])
-    strata = tuple(_stratum(one, len(levels)) for one in data["strata"][:MAX_STRATA])
-    plain: dict[str, Any] = {"data": _text(data["data"]), "levels": levels, "strata": strata}
-    for name, value in data.items():
-        if name.startswith("coverage") and value is not None:
-            plain[name] = _shares(value)
-            if len(plain[name]) != len(levels):
-                raise ValueError(f"{name} has not as many shares as there are levels")
-        elif name not in plain:
-            plain[name] = None if value is None else _finite(value)
-    return CalibrationMetrics(**plain)
-
-
-def _stratum(data: dict[str, Any], levels: int) -> StratumCoverage:
-    groups = {
-        name: None if data[name] is None else _shares(data[name])
-        for name in ("limbs_visible", "limbs_occluded", "trunk")
-    }
-    if any(shares is not None and len(shares) != levels for shares in groups.values()):
-        raise ValueError("a stratum has not as many shares as there are levels")
-    return StratumCoverage(name=_text(data["name"]), **groups)
-
-
-def _shares(values: Any) -> tuple[float, ...]:
-    shares = tuple(_finite(value) for value in values)
-    if not all(0 <= share <= 1 for share in shares) or len(shares) > MAX_LEVELS:
-        raise ValueError(f"shares lie between 0 and 1, and are at most {MAX_LEVELS}")
-    return shares
-
-
-def _finite(value: Any) -> float:
-    number = float(value)
-    if not np.isfinite(number):
-        raise ValueError("a metric is not finite")
-    return number
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable():
-        raise ValueError(f"text has at most {MAX_TEXT} characters, and all can be printed")
-    return value

@@ -11,9 +11,10 @@ from calib.dataset import CalibrationDataset
 from calib.fit import RADII_LEVELS, balanced, fit, fit_radii
 from calib.metrics import LEVELS
 from calib.uncertainty import calibrate
+from engines.calibration_metrics import CalibrationMetrics
 from engines.covariance import ELLIPSOID_90, chi_square_3
 from engines.errors import PenumbraError
-from engines.uncertainty import CalibrationMetrics, CovarianceCalibration
+from engines.uncertainty import CovarianceCalibration
 from tests.support.random_errors import COUNT, simulate
 
 ONES = np.ones((24, 2))

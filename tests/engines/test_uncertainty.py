@@ -7,14 +7,9 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from engines.calibration_metrics import CalibrationMetrics, StratumCoverage
 from engines.covariance import chi_square_3, squared_mahalanobis
-from engines.uncertainty import (
-    CalibrationMetrics,
-    Circumstances,
-    CovarianceCalibration,
-    ImageFactor,
-    StratumCoverage,
-)
+from engines.uncertainty import Circumstances, CovarianceCalibration, ImageFactor
 from tests.support.random_errors import unit
 
 RADII = np.array([[0.2, 0.3, 0.1], [0.5, 1.1, 1.9], [0.9, 6.0, 9.0], [0.99, 20.0, 25.0]])
@@ -229,6 +224,7 @@ def test_json_round_trip(calibration: CovarianceCalibration) -> None:
         ("metrics", METRICS_JSON | {"data": "\x1b[2J"}),
         ("metrics", METRICS_JSON | {"data": None}),
         ("metrics", METRICS_JSON | {"strata": [{"name": "near"}]}),
+        ("metrics", METRICS_JSON | {"strata": METRICS_JSON["strata"] * 101}),
         ("metrics", METRICS_JSON | {"strata": [METRICS_JSON["strata"][0] | {"trunk": [0.5]}]}),
         ("data", "x" * 10_000),
         ("data", ["x"]),

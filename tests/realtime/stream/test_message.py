@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines import uncertainty
+from engines.calibration_metrics import CalibrationMetrics
 from engines.types import JOINT_NAMES
-from engines.uncertainty import CalibrationMetrics
 from realtime.stream import wire
 from realtime.stream.decode import decode
 from realtime.stream.encode import MAX_HYPOTHESES, encode_estimate, stream_calibration
