@@ -47,7 +47,7 @@ class RunConfig:
     model: Path | None = None
     """Flow made by `python -m trainer.export_onnx`; by default the built-in one."""
     fit: bool = True
-    """Fit the hypotheses to the visible landmarks."""
+    """Fit the hypotheses to the visible landmarks. The built-in calibration is for fitted ones."""
     smoothing: bool = True
     """Smooth the best estimate over time, instead of estimating each frame alone."""
     headless: bool = False

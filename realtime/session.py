@@ -318,6 +318,8 @@ def _load_pipeline(
     model: FlowModel,
     intrinsics: Intrinsics,
 ) -> Pipeline:
+    if not config.fit and model.calibration is not None:
+        log.warning("fit: is off, but the uncertainty was calibrated for fitted hypotheses.")
     return Pipeline(
         tracker=tracker,
         sampler=open_sampler(body, max(config.hypotheses, MIN_SAMPLES), config.backend, model),

@@ -18,7 +18,6 @@ import numpy as np
 from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from engines.fitting.settings import FitConfig
 from engines.flow.model import FlowModel
 from engines.types import LandmarkNetwork
 from trainer.command import start
@@ -75,8 +74,7 @@ def main(config: CalibrateConfig) -> None:
         PenumbraError: a folder of samples or footage is missing, or a side has nothing.
     """
     body = BodyModel.load(config.body)
-    fit = FitConfig() if config.fit else None
-    estimator = FrameEstimator(FlowModel.load(config.model), body, config.hypotheses, fit)
+    estimator = FrameEstimator(FlowModel.load(config.model), body, config.hypotheses, config.fit)
     val, test = (
         {_name(folder): _rendered(estimator, folder, body, config.images) for folder in folders}
         for folders in (config.val, config.test)
@@ -110,17 +108,24 @@ def _footage(
     estimator: FrameEstimator, config: CalibrateConfig, network: LandmarkNetwork
 ) -> tuple[list[ImageErrors], list[ImageErrors]]:
     """Errors on the views to fit on, and on the others."""
-    if not config.footage:
+    if not (config.footage or config.fit_views):
         return [], []
     tracker = open_tracker(network=network)
     fitted, measured = [], []
+    missing = set(config.fit_views)
     for folder in config.footage:
         recording = read_recording(folder)
         landmarks = [track_landmarks(camera, tracker) for camera in recording.cameras]
         for view, samples in view_samples(recording, landmarks, config.triangulation).items():
             errors = of_views(estimator, samples[:: config.every])
-            chosen = f"{recording.name}/{view}" in config.fit_views
-            (fitted if chosen else measured).extend(errors)
+            name = f"{recording.name}/{view}"
+            (fitted if name in config.fit_views else measured).extend(errors)
+            missing.discard(name)
+    if missing:
+        raise PenumbraError(
+            f"fit_views: {min(missing)} is not among the views of the footage; name views as "
+            "RECORDING/VIDEO without suffix."
+        )
     return fitted, measured
 
 

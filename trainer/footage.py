@@ -19,7 +19,6 @@ from engines.blazepose.heavy import named
 from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from engines.fitting.settings import FitConfig
 from engines.flow.model import FlowModel
 from engines.types import LandmarkNetwork
 from trainer.command import start
@@ -87,8 +86,7 @@ def main(config: FootageConfig) -> None:
         recordings[recording.name] = samples
     for path in config.models or (None,):
         body = BodyModel.load(config.body)
-        fit = FitConfig() if config.fit else None
-        estimator = FrameEstimator(FlowModel.load(path), body, config.hypotheses, fit)
+        estimator = FrameEstimator(FlowModel.load(path), body, config.hypotheses, config.fit)
         scores = {
             name: {camera: score_views(estimator, part) for camera, part in samples.items()}
             for name, samples in recordings.items()

@@ -9,8 +9,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from engines.errors import PenumbraError
 from trainer.command import start
 from trainer.data.rendered_shards import SceneDistribution, ShardConfig, write_shards
+from trainer.render.scenes import SceneConfig
 from trainer.synthetic.scenes import CameraScenes
 
 
@@ -24,9 +26,17 @@ class SynthesizeConfig(ShardConfig):
     """
 
     def scenes(self) -> SceneDistribution:
-        """Choose what scenes are drawn from."""
+        """Choose what scenes are drawn from.
+
+        Raises:
+            PenumbraError: `scene` was set, and other cameras were asked for.
+        """
         if self.cameras == "distant":
             return self.scene
+        if self.scene != SceneConfig():
+            raise PenumbraError(
+                f"scene: has no effect on {self.cameras} cameras; set cameras to distant."
+            )
         return CameraScenes(near=self.cameras == "near")
 
 

@@ -122,3 +122,9 @@ def test_strata_are_numbered_in_their_order(
     errors = dataset({"a": rows[:1], "b": rows[1:]}, "three")
     assert errors.stratum.tolist() == [0, 1, 1] and errors.strata == ("a", "b")
     np.testing.assert_array_equal(errors.error[2], rows[2].error)
+
+
+def test_views_that_are_not_in_the_footage_are_named() -> None:
+    config = CalibrateConfig(val=(), test=(), hypotheses=10, fit_views=("balancing/cam2",))
+    with pytest.raises(PenumbraError, match="fit_views: balancing/cam2 is not among the views"):
+        calibrate.main(config)

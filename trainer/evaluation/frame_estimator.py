@@ -9,7 +9,6 @@ from engines.blazepose.tracker import PoseTracker
 from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.fitting.fit import HypothesisFitter
-from engines.fitting.settings import FitConfig
 from engines.flow.model import FlowModel
 from engines.flow.recalibrate import Recalibrator
 from engines.flow.sampler import FlowOutput, open_sampler, skeleton_of
@@ -45,15 +44,22 @@ class FrameEstimator:
         model: FlowModel,
         body: BodyModel,
         num_hypotheses: int,
-        fit: FitConfig | None = None,
+        fit: bool = True,
     ) -> None:
-        """Open the model; with `fit`, hypotheses are fitted to the landmarks."""
+        """Open the model.
+
+        Args:
+            model: the flow, and the calibration of its fitted hypotheses.
+            body: that it was trained for.
+            num_hypotheses: K.
+            fit: whether hypotheses are fitted to the landmarks, as the live system does by default.
+        """
         self._sampler = open_sampler(body, num_hypotheses, model=model)
         device = self._sampler.engine.device
         self._recalibrate = Recalibrator(skeleton_of(body), num_hypotheses, device)
         self._fit = None
-        if fit is not None:
-            self._fit = HypothesisFitter(skeleton_of(body), num_hypotheses, fit, device)
+        if fit:
+            self._fit = HypothesisFitter(skeleton_of(body), num_hypotheses, device=device)
         self._calibration = model.calibration
 
     def __call__(self, landmarks: Landmarks, intrinsics: Intrinsics) -> ViewEstimate:
@@ -64,7 +70,7 @@ class FrameEstimator:
         return ViewEstimate(landmarks, posed.hypotheses, cov, samples.joint_visible)
 
     def samples(self, landmarks: Landmarks, intrinsics: Intrinsics) -> FlowOutput:
-        """Sample bodies, fitted if asked for, not calibrated."""
+        """Sample bodies and fit them, unless that is switched off; they are not calibrated."""
         samples = self._sampler(landmarks, intrinsics)
         return samples if self._fit is None else self._fit(samples, landmarks, intrinsics)
 

@@ -14,7 +14,6 @@ from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.covariance import std_from_cov
-from engines.fitting.settings import FitConfig
 from engines.flow.model import FlowModel
 from engines.types import LIMB_JOINTS, LIMB_LANDMARKS, Landmarks, Roi
 from tests.support.paths import SHARED
@@ -38,7 +37,7 @@ LIMBS = list(LIMB_JOINTS)
 @pytest.fixture(scope="module")
 def estimator(body: BodyModel) -> FrameEstimator:
     """As the live system is set by default."""
-    return FrameEstimator(FlowModel.load(), body, 100, FitConfig())
+    return FrameEstimator(FlowModel.load(), body, 100)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from engines.body import BodyModel
+from engines.errors import PenumbraError
 from engines.types import LIMB_JOINTS
 from tests.support.scenes import store_poses
-from trainer.render.scenes import Scene
+from trainer.render.scenes import CLEAR, Scene
 from trainer.synthesize import SynthesizeConfig
 from trainer.synthetic.scenes import CameraScenes
 
@@ -53,3 +54,9 @@ def test_the_command_chooses_the_cameras() -> None:
     assert SynthesizeConfig(cameras="near").scenes() == CameraScenes(near=True)
     distant = SynthesizeConfig(cameras="distant")
     assert distant.scenes() == distant.scene
+
+
+def test_scene_settings_that_would_have_no_effect_are_refused() -> None:
+    with pytest.raises(PenumbraError, match="scene: has no effect on everyday cameras"):
+        SynthesizeConfig(scene=CLEAR).scenes()
+    assert SynthesizeConfig(scene=CLEAR, cameras="distant").scenes() == CLEAR
