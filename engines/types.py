@@ -213,14 +213,57 @@ class Person:
 
 
 @dataclass(frozen=True)
+class Surface:
+    """The decimated mesh of one person's best estimate."""
+
+    vertices: Float[np.ndarray, "V 3"]
+    """Camera frame, metres."""
+    std: Float[np.ndarray, "V"]
+    """Calibrated standard deviation, metres: root mean square over the axes, the distance kept
+    apart."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Where the camera stands: gravity and the floor.
+
+    The world frame is in metres, z up, its origin on the floor below the camera. y points where the
+    camera looks, x to the right of it, both along the floor.
+    """
+
+    T_world_cam: Float[np.ndarray, "4 4"]
+    """Camera frame to world frame."""
+    up_cov: Float[np.ndarray, "2 2"]
+    """Covariance of small rotations of the world frame about its x and y axes, square radians: how
+    uncertain the direction of gravity is. Zero where it is known."""
+    floor_std: float
+    """Standard deviation of the camera's height above the floor, metres; infinite before a floor is
+    found, when the height is a guess."""
+    source: Literal["estimated", "given"]
+    """Whether gravity was estimated from people or comes from a calibration or the user."""
+
+    @property
+    def up(self) -> Float[np.ndarray, "3"]:
+        """Unit vector against gravity, camera frame."""
+        return self.T_world_cam[2, :3]
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What the pipeline says about one frame."""
 
     frame: FrameInfo
-    person: Person | None
-    """None when there is nobody."""
+    people: tuple[Person, ...] = ()
+    """Everybody who was found, the one who is followed first."""
+    world: World | None = None
+    """None as long as nothing is known about gravity."""
+
+    @property
+    def person(self) -> Person | None:
+        """The person that single-person consumers follow; None when there is nobody."""
+        return self.people[0] if self.people else None
 
     @property
     def found(self) -> bool:
         """Whether there is a person."""
-        return self.person is not None
+        return bool(self.people)

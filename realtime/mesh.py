@@ -1,7 +1,5 @@
 """The best estimate's surface, and how uncertain each point of it is."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Float
 
@@ -11,23 +9,12 @@ from engines.flow.sampler import PosedHypotheses
 from engines.flow.statistics import joint_moments
 from engines.hypotheses import first
 from engines.kernels import MomentPlan, SkinnedMesh, VertexPlan
-from engines.types import NUM_JOINTS, Body
+from engines.types import NUM_JOINTS, Body, Surface
 
 MESH_HYPOTHESES = 50
 """Number of hypotheses that the surface's spread is taken over: half of the default halves the
 cost and hardly changes a colour."""
 _SMALLEST_STD_M = 1e-4
-
-
-@dataclass(frozen=True)
-class MeshEstimate:
-    """The decimated mesh of the best estimate."""
-
-    vertices: Float[np.ndarray, "V 3"]
-    """Camera frame, metres."""
-    std: Float[np.ndarray, "V"]
-    """Calibrated standard deviation, metres: root mean square over the axes, the distance kept
-    apart."""
 
 
 class MeshEstimator:
@@ -51,7 +38,7 @@ class MeshEstimator:
 
     def __call__(
         self, best: Body, joint_cov: Float[np.ndarray, "24 3 3"], posed: PosedHypotheses
-    ) -> MeshEstimate:
+    ) -> Surface:
         """Estimate the surface of one person.
 
         Args:
@@ -69,6 +56,4 @@ class MeshEstimator:
         # takes over what its bones still lack.
         std = std_from_cov(joint_moments(posed.hypotheses, self._joint_moments).cov.astype(float))
         lacking = std_from_cov(joint_cov) / np.maximum(std, _SMALLEST_STD_M)
-        return MeshEstimate(
-            surface.vertices("decimated"), spread.std * (self._bone_weights @ lacking)
-        )
+        return Surface(surface.vertices("decimated"), spread.std * (self._bone_weights @ lacking))

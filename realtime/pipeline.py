@@ -22,10 +22,10 @@ from engines.flow.sampler import PosedHypotheses, Sampler, skeleton_of
 from engines.flow.statistics import joint_moments
 from engines.hypotheses import body_of, first
 from engines.kernels import MomentPlan
-from engines.types import NUM_JOINTS, Estimate, Landmarks, Person
+from engines.types import NUM_JOINTS, Estimate, Landmarks, Person, Surface
 from engines.uncertainty import CovarianceCalibration
 from realtime.capture.frame import Frame
-from realtime.mesh import MeshEstimate, MeshEstimator
+from realtime.mesh import MeshEstimator
 from realtime.smoothing import Smoother
 from realtime.timing import StageTimer
 
@@ -41,9 +41,8 @@ class Result:
     """Everything that the pipeline knows about one frame."""
 
     estimate: Estimate
-    posed: PosedHypotheses | None
-    """The hypotheses behind `estimate.person`, all of them, published or not; None where no person
-    was found."""
+    posed: tuple[PosedHypotheses, ...] = ()
+    """The hypotheses behind each of `estimate.people`, all of them, published or not."""
 
 
 class Pipeline:
@@ -99,9 +98,9 @@ class Pipeline:
         if landmarks is None or self.tracker.track_id != track_before:
             self.smoother.reset()
         if landmarks is None:
-            return Result(Estimate(frame.info, None), None)
+            return Result(Estimate(frame.info))
         person, posed = self._person(landmarks, frame.info.media_time_s)
-        return Result(Estimate(frame.info, person), posed)
+        return Result(Estimate(frame.info, (person,)), (posed,))
 
     def _person(self, landmarks: Landmarks, t_s: float) -> tuple[Person, PosedHypotheses]:
         with self.timer.stage("sampling"):
@@ -132,10 +131,10 @@ class Pipeline:
         )
         return person, posed
 
-    def mesh(self, result: Result) -> MeshEstimate | None:
-        """Estimate the surface of a result's person; None where there is none."""
-        person, posed = result.estimate.person, result.posed
-        if person is None or posed is None:
-            return None
+    def surfaces(self, result: Result) -> tuple[Surface, ...]:
+        """Estimate the surface of each of a result's people."""
         with self.timer.stage("mesh"):
-            return self._mesh(person.best, person.joint_cov, posed)
+            return tuple(
+                self._mesh(person.best, person.joint_cov, posed)
+                for person, posed in zip(result.estimate.people, result.posed, strict=True)
+            )

@@ -145,7 +145,7 @@ class Session:
         """Process frames until the source ends or `stop` is called.
 
         Args:
-            show: Gets every result with its mesh; must not wait.
+            show: Gets every result with its surfaces; must not wait.
 
         Raises:
             PenumbraError: The source failed. What was written is complete at the end of the block.
@@ -247,11 +247,10 @@ class Session:
 
     def _view(self, frame: Frame, result: Result, latency_ns: int) -> ViewFrame:
         """What recording and window show of one frame."""
-        mesh = self.pipeline.mesh(result)
-        vertices, std = (mesh.vertices, mesh.std) if mesh else (None, None)
+        surfaces = self.pipeline.surfaces(result)
         latency_ms, dropped = latency_ns / NS_PER_MS, frame.info.dropped
         status = Status(self.pipeline.backend, self._rate.fps, latency_ms, dropped)
-        return ViewFrame(frame.image, result.estimate, vertices, std, status, self.intrinsics)
+        return ViewFrame(frame.image, result.estimate, surfaces, status, self.intrinsics)
 
     def _left_out(self) -> str | None:
         """What an output or the pipeline did not get."""

@@ -81,12 +81,12 @@ class Outgoing:
         return self.stamp.clocks.unix_ns(self.stamp.t_publish_ns)
 
     @property
-    def people(self) -> list[Person]:
-        return [] if self.estimate.person is None else [self.estimate.person]
+    def people(self) -> tuple[Person, ...]:
+        return self.estimate.people
 
 
 def encode_estimate(estimate: Estimate, info: StreamInfo, stamp: Stamp) -> bytes:
-    """Make one message; `people` is empty where `estimate.person` is None."""
+    """Make one message; `people` is empty where nobody was found."""
     data = _Data()
     header = _map_of(PoseMessage, Outgoing(estimate, info, stamp), data)
     return pack(header, data.tobytes())

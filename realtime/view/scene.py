@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from engines.camera import Intrinsics
 from engines.covariance import ELLIPSOID_90, std_from_cov
-from engines.types import LIMB_JOINTS, Estimate, Hypotheses, Person
+from engines.types import LIMB_JOINTS, Estimate, Hypotheses, Person, Surface
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,8 @@ class ViewFrame:
     image: UInt8[np.ndarray, "H W 3"]
     """The camera image, BGR."""
     estimate: Estimate
-    vertices: Float[np.ndarray, "V 3"] | None
-    """Decimated mesh of the best estimate, camera frame, metres; None without person or mesh."""
-    vertex_std: Float[np.ndarray, "V"] | None
-    """Calibrated standard deviation of every vertex, metres (`engines.covariance.std_from_cov`)."""
+    surfaces: tuple[Surface, ...]
+    """Of each of `estimate.people`; empty when nobody asked for surfaces."""
     status: Status
     intrinsics: Intrinsics
     """The camera that took the image."""
@@ -231,14 +229,12 @@ def build_scene(frame: ViewFrame, config: ViewConfig) -> Scene | None:
     std = std_from_cov(person.joint_cov)
     candidates = np.array(sorted(config.ellipsoid_joints))
     uncertain = candidates[std[candidates] * 100.0 > config.ellipsoid_min_std_cm]
-    vertices = np.zeros((0, 3)) if frame.vertices is None else frame.vertices
-    vertex_std = np.zeros(len(vertices)) if frame.vertex_std is None else frame.vertex_std
-    assert vertices.shape == (len(vertex_std), 3), (vertices.shape, vertex_std.shape)
+    surface = frame.surfaces[0] if frame.surfaces else Surface(np.zeros((0, 3)), np.zeros(0))
     # A hand's width above the pelvis is the middle of a person with raised arms.
     middle = person.best.joints[0] + np.array([0.0, -0.1, 0.0])
     return Scene(
-        vertices=vertices,
-        vertex_colors=std_colors(vertex_std, config),
+        vertices=surface.vertices,
+        vertex_colors=std_colors(surface.std, config),
         joints=person.best.joints,
         joint_cov=person.joint_cov,
         joint_colors=std_colors(std, config),

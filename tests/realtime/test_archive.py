@@ -45,8 +45,8 @@ def make_person(seed: int, k: int) -> Person:
 
 
 def make_estimate(index: int, k: int, found: bool = True) -> Estimate:
-    person = make_person(index, k) if found else None
-    return Estimate(FrameInfo(3 * index, 10 * index, index / 30.0), person)
+    people = (make_person(index, k),) if found else ()
+    return Estimate(FrameInfo(3 * index, 10 * index, index / 30.0), people)
 
 
 def load(path: Path) -> dict[str, np.ndarray]:

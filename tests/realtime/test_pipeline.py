@@ -142,18 +142,18 @@ def test_the_same_noise_gives_the_same_bodies_again(pipeline: Pipeline, person: 
     np.testing.assert_array_equal(once.joints[0], person.hypotheses.joints[0])
 
 
-def test_the_mesh_is_the_best_estimate_and_its_spread_follows_the_joints(
+def test_the_surface_is_the_best_estimate_and_its_spread_follows_the_joints(
     pipeline: Pipeline, frame: Frame, body: BodyModel
 ) -> None:
     result = pipeline(frame)
-    person, mesh = result.estimate.person, pipeline.mesh(result)
-    assert person is not None and mesh is not None
+    person, (surface,) = result.estimate.person, pipeline.surfaces(result)
+    assert person is not None
     rotvec = np.concatenate([person.best.global_orient, person.best.body_pose]).reshape(24, 3)
     posed = body.shaped(person.best.betas).posed(rotvec, person.best.transl)
     expected = posed.vertices("decimated")
-    np.testing.assert_allclose(mesh.vertices, expected, atol=1e-5)
+    np.testing.assert_allclose(surface.vertices, expected, atol=1e-5)
     by_joint = body.decimated.weights @ std_from_cov(person.joint_cov)
-    assert mesh.std.min() > 0 and np.corrcoef(mesh.std, by_joint)[0, 1] > 0.5
+    assert surface.std.min() > 0 and np.corrcoef(surface.std, by_joint)[0, 1] > 0.5
 
 
 def test_an_estimate_of_another_person_leaves_the_first_as_it_is(
@@ -162,12 +162,11 @@ def test_an_estimate_of_another_person_leaves_the_first_as_it_is(
     mirrored = dataclasses.replace(frame, image=np.ascontiguousarray(frame.image[:, ::-1]))
     pipeline.tracker.reset()
     first = pipeline(frame)
-    at_once = pipeline.mesh(first)
+    (at_once,) = pipeline.surfaces(first)
     kept = copy.deepcopy(first.estimate.person)
     pipeline.tracker.reset()
     second = pipeline(mirrored)
-    of_second, of_first = pipeline.mesh(second), pipeline.mesh(first)
-    assert at_once is not None and of_first is not None and of_second is not None
+    (of_second,), (of_first,) = pipeline.surfaces(second), pipeline.surfaces(first)
     np.testing.assert_array_equal(of_first.std, at_once.std)
     np.testing.assert_array_equal(of_first.vertices, at_once.vertices)
     assert np.abs(of_second.vertices - of_first.vertices).max() > 0.05
@@ -181,7 +180,7 @@ def test_no_person_in_an_empty_image(pipeline: Pipeline, frame: Frame) -> None:
     empty = dataclasses.replace(frame, image=np.full_like(frame.image, 127))
     result = pipeline(dataclasses.replace(empty, info=dataclasses.replace(empty.info, dropped=3)))
     estimate = result.estimate
-    assert result.posed is None and pipeline.mesh(result) is None
+    assert result.posed == () and pipeline.surfaces(result) == ()
     assert estimate.person is None and estimate.frame.dropped == 3
     assert estimate.frame.frame_id == frame.info.frame_id
 

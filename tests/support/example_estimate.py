@@ -47,7 +47,7 @@ def make_estimate(frame_id: int = 0, count: int = 5, seed: int = 0) -> Estimate:
         joint_visible=rng.uniform(size=24),
         track_id=2,
     )
-    return Estimate(FrameInfo(frame_id, 1_000, 0.5, dropped=3, skipped=2), person)
+    return Estimate(FrameInfo(frame_id, 1_000, 0.5, dropped=3, skipped=2), (person,))
 
 
 def encoded(**changes: object) -> bytes:

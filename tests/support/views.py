@@ -12,7 +12,7 @@ import pytest
 
 from engines.body import BodyModel
 from engines.camera import Intrinsics, from_fov
-from engines.types import NUM_JOINTS, Estimate, FrameInfo
+from engines.types import NUM_JOINTS, Estimate, FrameInfo, Surface
 from realtime.view.renderer import Renderer
 from realtime.view.scene import Status, ViewConfig, ViewFrame
 from tests.support.example_estimate import make_estimate
@@ -31,7 +31,7 @@ def noise_frame(number: int, time_s: float | None = None) -> ViewFrame:
     """An image that hardly compresses, without a person; a few of them fill FFmpeg's buffer."""
     image = np.random.default_rng(number).integers(0, 255, (240, 320, 3), dtype=np.uint8)
     info = FrameInfo(number, 0, number / 30 if time_s is None else time_s)
-    return ViewFrame(image, Estimate(info, None), None, None, STATUS, from_fov((320, 240)))
+    return ViewFrame(image, Estimate(info), (), STATUS, from_fov((320, 240)))
 
 
 def standing(body: BodyModel) -> ViewFrame:
@@ -52,7 +52,9 @@ def standing(body: BodyModel) -> ViewFrame:
     vertices = posed.vertices("decimated")
     image = np.full((480, 640, 3), 90, np.uint8)
     std = np.full(len(vertices), 0.01)
-    return ViewFrame(image, replace(estimate, person=person), vertices, std, STATUS, CAMERA)
+    return ViewFrame(
+        image, replace(estimate, people=(person,)), (Surface(vertices, std),), STATUS, CAMERA
+    )
 
 
 @contextlib.contextmanager

@@ -112,7 +112,7 @@ def test_covariance_is_xx_xy_xz_yy_yz_zz() -> None:
 
 
 def test_nobody_there_is_an_empty_list() -> None:
-    assert decode(encode_estimate(replace(make_estimate(), person=None), INFO, STAMP)).people == ()
+    assert decode(encode_estimate(replace(make_estimate(), people=()), INFO, STAMP)).people == ()
 
 
 def test_arrays_are_views_of_the_message_and_aligned_in_it() -> None:

@@ -46,7 +46,7 @@ def test_a_published_message_is_reweighted_by_a_floor(body: BodyModel) -> None:
     draws, _ = around(body, 30, seed=4)
     estimate = make_estimate()
     assert estimate.person is not None
-    estimate = replace(estimate, person=replace(estimate.person, hypotheses=draws))
+    estimate = replace(estimate, people=(replace(estimate.person, hypotheses=draws),))
     with (
         Publisher("tcp://127.0.0.1:*") as publisher,
         Subscriber(publisher.endpoint, timeout_s=10) as stream,

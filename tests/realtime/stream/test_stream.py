@@ -142,7 +142,7 @@ def test_another_process_receives_every_message(
     ahead of it.
     """
     reader = start_reader()
-    empty = replace(make_estimate(), person=None)
+    empty = replace(make_estimate(), people=())
     first = reader.wait_until_listening(lambda: publisher.publish(empty, INFO))[0]
     begin, expected, reports = publisher.sent, {}, []
     for i in range(500):
@@ -169,7 +169,7 @@ def test_a_subscriber_that_stops_reading_harms_nobody(
     publisher: Publisher, start_reader: Callable[[], Reader]
 ) -> None:
     stuck, healthy = start_reader(), start_reader()
-    small, big = replace(make_estimate(), person=None), make_estimate(count=100)
+    small, big = replace(make_estimate(), people=()), make_estimate(count=100)
     stuck.wait_until_listening(lambda: publisher.publish(small, INFO))
     last_seq = healthy.wait_until_listening(lambda: publisher.publish(small, INFO))[0]
     os.kill(stuck.process.pid, signal.SIGSTOP)
@@ -407,7 +407,7 @@ def test_both_unix_stamps_follow_a_clock_that_is_set(
     """The Unix clock goes an hour back between the capture and the message."""
     hour_ns = 3600 * 10**9
     with Subscriber(publisher.endpoint, latest_only=False, timeout_s=60) as poses:
-        captured = Estimate(FrameInfo(1, time.monotonic_ns(), 0.0), None)
+        captured = Estimate(FrameInfo(1, time.monotonic_ns(), 0.0))
         until_received(lambda: publisher.publish(captured, INFO), poses)
         before = poses.recv()
         real = time.time_ns

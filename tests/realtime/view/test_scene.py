@@ -193,17 +193,17 @@ def test_virtual_camera_looks_at_the_person(body: BodyModel) -> None:
 
 def test_normals_of_the_body_point_outward(body: BodyModel) -> None:
     frame = standing(body)
-    assert frame.vertices is not None
+    vertices = frame.surfaces[0].vertices
     faces = body.decimated.faces
-    normals = vertex_normals(frame.vertices, faces)
+    normals = vertex_normals(vertices, faces)
     volume = np.einsum(
         "fi,fi->",
-        frame.vertices[faces[:, 0]],
-        np.cross(*frame.vertices[faces[:, 1:]].swapaxes(0, 1)),
+        vertices[faces[:, 0]],
+        np.cross(*vertices[faces[:, 1:]].swapaxes(0, 1)),
     )
     assert volume > 0
-    head = frame.vertices[frame.vertices[:, 1].argmin()]
-    assert normals[(frame.vertices == head).all(axis=1)][0, 1] < -0.8  # y points down
+    head = vertices[vertices[:, 1].argmin()]
+    assert normals[(vertices == head).all(axis=1)][0, 1] < -0.8  # y points down
 
 
 def test_rasterizer_lets_the_nearer_triangle_win() -> None:
@@ -225,7 +225,9 @@ def test_an_uncertain_arm_changes_color_and_gets_an_ellipsoid(body: BodyModel) -
     assert person is not None
     cov = person.joint_cov.copy()
     cov[20] = np.eye(3) * 0.12**2
-    unsure = replace(frame, estimate=replace(frame.estimate, person=replace(person, joint_cov=cov)))
+    unsure = replace(
+        frame, estimate=replace(frame.estimate, people=(replace(person, joint_cov=cov),))
+    )
     calm, scene = build_scene(frame, CONFIG), build_scene(unsure, CONFIG)
     assert calm is not None and scene is not None
     assert len(calm.ellipsoid_joints) == 0
@@ -242,11 +244,11 @@ def test_composition_has_its_size_whatever_the_image(
     frame = standing(body)
     renderer = Renderer(body.decimated.faces)
     empty = replace(
-        frame, image=np.zeros((*size, 3), np.uint8), estimate=replace(frame.estimate, person=None)
+        frame, image=np.zeros((*size, 3), np.uint8), estimate=replace(frame.estimate, people=())
     )
     for variant in (
         replace(frame, image=empty.image),
-        replace(empty, vertices=None, vertex_std=None),
+        replace(empty, surfaces=()),
     ):
         image = renderer.compose(variant)
         assert image.shape == (720, 1280, 3) and image.dtype == np.uint8
@@ -258,5 +260,5 @@ def test_a_person_behind_the_camera_is_drawn_without_complaint(body: BodyModel) 
     assert person is not None
     behind = replace(person, best=replace(person.best, joints=person.best.joints - [0, 0, 3]))
     Renderer(body.decimated.faces).compose(
-        replace(frame, estimate=replace(frame.estimate, person=behind))
+        replace(frame, estimate=replace(frame.estimate, people=(behind,)))
     )
