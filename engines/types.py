@@ -63,6 +63,9 @@ class FrameInfo:
     """Frames of the source so far that were overwritten before the pipeline took them."""
     skipped: int = 0
     """Frames of the source so far that were broken and could not be decoded."""
+    shot: int = 0
+    """Number of the continuous shot that the frame belongs to. Nothing continues from one to the
+    next: each photo is one, and so is what follows a seek."""
 
 
 @dataclass(frozen=True)

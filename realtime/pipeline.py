@@ -65,7 +65,7 @@ class Pipeline:
             tracker: frame to landmarks.
             sampler: landmarks to K hypotheses.
             body: that the sampler was opened for.
-            intrinsics: of the frames.
+            intrinsics: of the frames that do not bring their own.
             calibration: of the hypotheses' spread; None leaves it as it is.
             smoother: of the best estimate.
             published: number of hypotheses that an estimate carries; all K when None.
@@ -80,6 +80,7 @@ class Pipeline:
         self.published = K if published is None else published
         assert 1 <= self.published <= K, f"{self.published} of {K} hypotheses"
         self.timer = StageTimer()
+        self._shot = 0
         self._moments = MomentPlan(K, NUM_JOINTS, device)
         self._recalibrate = Recalibrator(skeleton_of(body), K, device)
         self._fit = None if fit is None else HypothesisFitter(skeleton_of(body), K, fit, device)
@@ -92,6 +93,9 @@ class Pipeline:
 
     def __call__(self, frame: Frame) -> Result:
         """Estimate the person in a frame."""
+        if frame.info.shot != self._shot:
+            self._shot = frame.info.shot
+            self.reset()
         track_before = self.tracker.track_id
         with self.timer.stage("landmarks"):
             landmarks = self.tracker(frame.image)
@@ -99,22 +103,30 @@ class Pipeline:
             self.smoother.reset()
         if landmarks is None:
             return Result(Estimate(frame.info))
-        person, posed = self._person(landmarks, frame.info.media_time_s)
+        intrinsics = frame.intrinsics or self.intrinsics
+        person, posed = self._person(landmarks, intrinsics, frame.info.media_time_s)
         return Result(Estimate(frame.info, (person,)), (posed,))
 
-    def _person(self, landmarks: Landmarks, t_s: float) -> tuple[Person, PosedHypotheses]:
+    def reset(self) -> None:
+        """Forget what was learned from earlier frames: the next one has nothing to do with them."""
+        self.tracker.reset()
+        self.smoother.reset()
+
+    def _person(
+        self, landmarks: Landmarks, intrinsics: Intrinsics, t_s: float
+    ) -> tuple[Person, PosedHypotheses]:
         with self.timer.stage("sampling"):
-            samples = self.sampler(landmarks, self.intrinsics)
+            samples = self.sampler(landmarks, intrinsics)
         if self._fit is not None:
             with self.timer.stage("fit"):
-                samples = self._fit(samples, landmarks, self.intrinsics)
+                samples = self._fit(samples, landmarks, intrinsics)
         with self.timer.stage("moments"):
             moments = joint_moments(samples.hypotheses, self._moments)
         with self.timer.stage("calibration"):
             posed, joint_cov, distance_std = self._recalibrate.calibrated(
                 samples, moments, self.calibration
             )
-            if not self.intrinsics.calibrated:  # the hypotheses take the focal length as given
+            if not intrinsics.calibrated:  # the hypotheses take the focal length as given
                 distance = float(posed.hypotheses.joints[0, 0] @ moments.ray)
                 distance_std = float(np.hypot(distance_std, ASSUMED_FOCAL_ERROR * distance))
         with self.timer.stage("smoothing"):

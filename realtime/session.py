@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from types import TracebackType
 
 from calib.camera import load_intrinsics
@@ -105,7 +105,9 @@ class Session:
         self.model = FlowModel.load(config.model)
         tracker = open_tracker(config.backend, self.landmark_network)
         self.pipeline = _load_pipeline(config, tracker, self.body, self.model, self.intrinsics)
-        self._info = _stream_info(self.source, self.intrinsics, self.pipeline, self.model)
+        self._info = lru_cache(maxsize=1)(
+            partial(_stream_info, self.source.name, self.pipeline.backend, self.model)
+        )
 
     def __enter__(self) -> "Session":
         """Open the outputs.
@@ -180,9 +182,10 @@ class Session:
     def deliver(self, frame: Frame, result: Result, show: Show | None) -> None:
         """Pass one result to every output that still works."""
         estimate, timer = result.estimate, self.pipeline.timer
+        intrinsics = frame.intrinsics or self.intrinsics
         if self.publisher is not None:
             with timer.stage("publish"):
-                self.publisher.publish(estimate, self._info)
+                self.publisher.publish(estimate, self._info(intrinsics))
         if self.archive is not None and "out" not in self.failed:
             with timer.stage("archive"), self._alone("out"):
                 self.archive.append(estimate)
@@ -250,7 +253,8 @@ class Session:
         surfaces = self.pipeline.surfaces(result)
         latency_ms, dropped = latency_ns / NS_PER_MS, frame.info.dropped
         status = Status(self.pipeline.backend, self._rate.fps, latency_ms, dropped)
-        return ViewFrame(frame.image, result.estimate, surfaces, status, self.intrinsics)
+        intrinsics = frame.intrinsics or self.intrinsics
+        return ViewFrame(frame.image, result.estimate, surfaces, status, intrinsics)
 
     def _left_out(self) -> str | None:
         """What an output or the pipeline did not get."""
@@ -331,10 +335,8 @@ def _load_pipeline(
     )
 
 
-def _stream_info(
-    source: Source, intrinsics: Intrinsics, pipeline: Pipeline, model: FlowModel
-) -> StreamInfo:
+def _stream_info(source: str, backend: str, model: FlowModel, intrinsics: Intrinsics) -> StreamInfo:
     fitted = model.calibration
     calibration = None if fitted is None else stream_calibration(model.onnx.name, fitted)
     K, lens, known = intrinsics.matrix, intrinsics.dist, intrinsics.calibrated
-    return StreamInfo(source.name, source.size, K, known, pipeline.backend, calibration, lens)
+    return StreamInfo(source, intrinsics.size, K, known, backend, calibration, lens)

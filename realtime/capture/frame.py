@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import UInt8
 
+from engines.camera import Intrinsics
 from engines.types import FrameInfo
 
 
@@ -16,6 +17,9 @@ class Frame:
     image: UInt8[np.ndarray, "H W 3"]
     """BGR. The consumer owns it: a source never writes into it again."""
     info: FrameInfo
+    intrinsics: Intrinsics | None = None
+    """The camera that took the image, of sources whose frames are not all of one camera and size
+    (photos); None: the camera of the whole source."""
 
 
 class LatestSlot:

@@ -124,6 +124,31 @@ def test_an_assumed_camera_widens_the_distance_only(
     )
 
 
+def test_a_frame_may_bring_its_own_camera(pipeline: Pipeline, frame: Frame) -> None:
+    longer = dataclasses.replace(
+        pipeline.intrinsics, fx=2 * pipeline.intrinsics.fx, fy=2 * pipeline.intrinsics.fy
+    )
+    near, far = (
+        pipeline(dataclasses.replace(frame, intrinsics=own)).estimate.person
+        for own in (None, longer)
+    )
+    assert near is not None and far is not None
+    assert far.best.joints[0, 2] == pytest.approx(2 * near.best.joints[0, 2], rel=0.1)
+
+
+def test_nothing_continues_into_another_shot(pipeline: Pipeline, frame: Frame) -> None:
+    def track_in(shot: int) -> int:
+        info = dataclasses.replace(frame.info, shot=shot)
+        person = pipeline(dataclasses.replace(frame, info=info)).estimate.person
+        assert person is not None
+        return person.track_id
+
+    first = track_in(0)
+    assert track_in(0) == first
+    other = track_in(7)
+    assert other != first and track_in(7) == other
+
+
 def test_every_hypothesis_is_the_body_of_its_parameters(person: Person, body: BodyModel) -> None:
     h = person.hypotheses
     np.testing.assert_allclose(joints_only(body, h.rotvec, h.betas, h.transl), h.joints, atol=1e-4)
