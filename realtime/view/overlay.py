@@ -10,7 +10,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Real, UInt8
 
 from engines.types import PARENTS
-from realtime.view.scene import Scene, ViewConfig, ViewFrame, through_lens
+from realtime.view.geometry import through_lens
+from realtime.view.person_view import PersonView
+from realtime.view.scene import ViewConfig, ViewFrame
 
 Bgr = tuple[int, int, int]
 
@@ -138,7 +140,7 @@ def draw_skeletons(
 
 
 def draw_overlay(
-    frame: ViewFrame, scene: Scene | None, config: ViewConfig, scale: float
+    frame: ViewFrame, scene: PersonView | None, config: ViewConfig, scale: float
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Return the camera image at `scale` with landmarks and skeletons drawn on it."""
     height, width = frame.image.shape[:2]

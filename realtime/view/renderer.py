@@ -3,7 +3,7 @@
     Renderer(faces, config).compose(frame) -> (height, width, 3) uint8 BGR
 
 Left the camera image with its overlay and the legend, right the person from the side, below the
-status line. The recorder uses this; the window shows the same `Scene`, colours, legend and status
+status line. The recorder uses this; the window shows the same colours, legend and status
 line.
 
 Why our own rasteriser and not Open3D's offscreen renderer: recording must not depend on a graphics
@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from engines.rasterizer import fill_triangles, visible_faces
+from realtime.view.geometry import ellipsoid_outline, project
 from realtime.view.overlay import (
     HYPOTHESIS,
     PAPER,
@@ -31,16 +32,8 @@ from realtime.view.overlay import (
     draw_skeletons,
     fixed_point,
 )
-from realtime.view.scene import (
-    Scene,
-    Status,
-    ViewConfig,
-    ViewFrame,
-    build_scene,
-    colormap,
-    ellipsoid_outline,
-    project,
-)
+from realtime.view.person_view import PersonView, build_scene, colormap
+from realtime.view.scene import Status, ViewConfig, ViewFrame
 
 BACKGROUND = (34, 29, 26)
 STATUS_BACKGROUND = (24, 20, 18)
@@ -77,7 +70,7 @@ class Renderer:
 
 
 def draw_left(
-    frame: ViewFrame, scene: Scene | None, config: ViewConfig
+    frame: ViewFrame, scene: PersonView | None, config: ViewConfig
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Return the camera image with its overlay, fitted into its box, and the legend below."""
     height, width = config.height - STATUS_HEIGHT, round(config.width * LEFT_SHARE)
@@ -107,7 +100,11 @@ def view_intrinsics(width: int, height: int) -> Float[np.ndarray, "3 3"]:
 
 
 def draw_view(
-    scene: Scene | None, faces: Int[np.ndarray, "F 3"], config: ViewConfig, width: int, height: int
+    scene: PersonView | None,
+    faces: Int[np.ndarray, "F 3"],
+    config: ViewConfig,
+    width: int,
+    height: int,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Return the person as the virtual camera sees them."""
     s = _SUPERSAMPLE
@@ -196,7 +193,7 @@ def draw_mesh(
 
 
 def _draw_ellipsoids(
-    canvas: UInt8[np.ndarray, "H W 3"], scene: Scene, K: Float[np.ndarray, "3 3"]
+    canvas: UInt8[np.ndarray, "H W 3"], scene: PersonView, K: Float[np.ndarray, "3 3"]
 ) -> None:
     """Draw the outlines of the 90 % ellipsoids, lightly filled."""
     R, t = scene.T_view_cam[:3, :3], scene.T_view_cam[:3, 3]

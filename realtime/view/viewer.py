@@ -25,7 +25,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from engines.types import PARENTS
+from realtime.view.geometry import ellipsoid_rings, unit_rings
 from realtime.view.overlay import HYPOTHESIS, PAPER
+from realtime.view.person_view import PersonView, build_scene
 from realtime.view.renderer import (
     BACKGROUND,
     LEFT_SHARE,
@@ -37,14 +39,7 @@ from realtime.view.renderer import (
     status_line,
     vertex_normals,
 )
-from realtime.view.scene import (
-    Scene,
-    ViewConfig,
-    ViewFrame,
-    build_scene,
-    ellipsoid_rings,
-    unit_rings,
-)
+from realtime.view.scene import ViewConfig, ViewFrame
 
 _PROBE_TIMEOUT_S = 120.0
 # Without a display or a driver Open3D ends the process instead of raising, so it is tried in
@@ -241,7 +236,7 @@ class _Stage:
         self._window.close()
         self._app.run_one_tick()
 
-    def _geometries(self, scene: Scene) -> dict[str, Any]:
+    def _geometries(self, scene: PersonView) -> dict[str, Any]:
         """Return one geometry of each kind, however many objects of it there are."""
         bones = np.stack([PARENTS[1:], np.arange(1, len(PARENTS))], axis=1)
         kinds = {
@@ -269,7 +264,7 @@ class _Stage:
         return kinds
 
     def _mesh(
-        self, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray, scene: Scene
+        self, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray, scene: PersonView
     ) -> Any:
         o3d = self._o3d
         mesh = o3d.geometry.TriangleMesh(
@@ -280,7 +275,7 @@ class _Stage:
         return mesh
 
     def _lines(
-        self, figures: np.ndarray, pairs: np.ndarray, colors: np.ndarray, scene: Scene
+        self, figures: np.ndarray, pairs: np.ndarray, colors: np.ndarray, scene: PersonView
     ) -> Any:
         """Return a line set of N figures of P points that share the same L lines.
 
@@ -300,7 +295,7 @@ class _Stage:
         drawn.colors = o3d.utility.Vector3dVector(np.repeat(_linear(colors), len(pairs), axis=0))
         return drawn
 
-    def _aim_once(self, scene: Scene) -> None:
+    def _aim_once(self, scene: PersonView) -> None:
         """Start from the view of a recording; from then on the camera belongs to the user."""
         if self._aimed:
             return
@@ -332,7 +327,7 @@ def _label(gui: Any, text: str, behind: tuple[int, int, int]) -> tuple[Any, Any]
     return label, box
 
 
-def _to_stage(points: Float[np.ndarray, "*n 3"], scene: Scene) -> Float[np.ndarray, "*n 3"]:
+def _to_stage(points: Float[np.ndarray, "*n 3"], scene: PersonView) -> Float[np.ndarray, "*n 3"]:
     """Convert from the camera frame to the window's: person at the origin, y up, z backward."""
     return (points - scene.middle) @ _TO_STAGE
 

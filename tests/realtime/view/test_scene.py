@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from engines.body import BodyModel
 from engines.covariance import ELLIPSOID_90, std_from_cov
+from realtime.view.geometry import (
+    ellipsoid_outline,
+    ellipsoid_rings,
+    project,
+    through_lens,
+    unit_rings,
+)
 from realtime.view.overlay import draw_dot, draw_overlay
+from realtime.view.person_view import build_scene, colormap, sample_skeletons, std_colors
 from realtime.view.renderer import (
     BACKGROUND,
     LEGEND_HEIGHT,
@@ -21,18 +29,7 @@ from realtime.view.renderer import (
     vertex_normals,
     view_intrinsics,
 )
-from realtime.view.scene import (
-    ViewConfig,
-    build_scene,
-    colormap,
-    ellipsoid_outline,
-    ellipsoid_rings,
-    project,
-    sample_skeletons,
-    std_colors,
-    through_lens,
-    unit_rings,
-)
+from realtime.view.scene import ViewConfig
 from tests.support.views import CAMERA, standing
 
 K = CAMERA.matrix
