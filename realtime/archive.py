@@ -1,9 +1,10 @@
 """Writes every estimate of a run to one `.npz`, so that a crash loses nothing that was written.
 
-While the run lasts, each frame is appended as one record (`records.py`) to a scratch file beside
-the result and handed to the operating system at once. At the end, also after Ctrl-C or an error,
-the records are rearranged into one array per field, never all of them in memory, and the result
-takes its name in one step. After a `kill -9` the scratch file is still there:
+While the run lasts, each person of each frame is appended as one record (`records.py`) to a scratch
+file beside the result, and a frame is handed to the operating system at once. At the end, also
+after Ctrl-C or an error, the records are rearranged into one array per field, never all of them in
+memory, and the result takes its name in one step. After a `kill -9` the scratch file is still
+there:
 
     python -m realtime.archive recover OUT.npz.3f9c1a7e5b2d4860.partial
 
@@ -20,7 +21,7 @@ from typing import Any
 from engines.errors import PenumbraError
 from engines.outputs import open_output
 from engines.types import JOINT_NAMES, Estimate
-from realtime.records import MAX_K, Records, assemble, blank_record, fill_record, header
+from realtime.records import MAX_K, Records, assemble, blank_record, header, records_of
 
 log = logging.getLogger(__name__)
 
@@ -87,10 +88,8 @@ class Archive:
                 the result of them; no more can be appended.
         """
         assert not (self._closed or self._failed), "append() after close() or after an error"
-        record = self._blank.copy()
-        fill_record(record, estimate)
         try:
-            self._write_all(record.tobytes())
+            self._write_all(records_of(estimate, self._blank).tobytes())
         except OSError as error:
             self._failed = True
             self.meta["interrupted_by"] = error.strerror

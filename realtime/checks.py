@@ -7,7 +7,11 @@ from engines.errors import PenumbraError
 from engines.outputs import check_distinct
 from realtime import demo
 from realtime.config import RunConfig
+from realtime.following import parse
 from realtime.stream.encode import MAX_HYPOTHESES
+
+MAX_PEOPLE = 8
+"""More than a processor keeps up with, and than the header of a message holds."""
 
 
 def check(config: RunConfig) -> None:
@@ -18,6 +22,7 @@ def check(config: RunConfig) -> None:
     """
     for sentence in _contradictions(config):
         raise PenumbraError(sentence)
+    parse(config.person)
     check_distinct({"out": config.out, "record": config.record}, _inputs(config))
 
 
@@ -29,10 +34,13 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         yield "demo: is given together with another source; give one source."
     if config.hypotheses < 1:
         yield f"hypotheses: must be at least 1, not {config.hypotheses}; ask for more."
-    if config.publish and config.hypotheses > MAX_HYPOTHESES:
+    if not 1 <= config.max_people <= MAX_PEOPLE:
+        yield f"max_people: must be between 1 and {MAX_PEOPLE}, not {config.max_people}."
+    most = MAX_HYPOTHESES // config.max_people
+    if config.publish and config.hypotheses > most:
         yield (
-            f"hypotheses: at most {MAX_HYPOTHESES} fit into a message, not {config.hypotheses}; "
-            "ask for fewer, or publish nothing."
+            f"hypotheses: at most {most} of each of {config.max_people} people fit into a "
+            f"message, not {config.hypotheses}; ask for fewer, or publish nothing."
         )
     if config.max_frames is not None and config.max_frames < 1:
         yield f"max_frames: must be at least 1, not {config.max_frames}; ask for more."

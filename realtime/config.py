@@ -46,6 +46,10 @@ class RunConfig:
     """Body made by `python -m engines.convert_smpl`; by default the built-in one."""
     model: Path | None = None
     """Flow made by `python -m trainer.export_onnx`; by default the built-in one."""
+    max_people: int = 4
+    """Number of people who are followed at most."""
+    person: str = "nearest"
+    """Whom single-person consumers follow: nearest, largest, centre, or a person's number."""
     fit: bool = True
     """Fit the hypotheses to the visible landmarks. The built-in calibration is for fitted ones."""
     smoothing: bool = True

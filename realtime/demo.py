@@ -1,8 +1,9 @@
 """The built-in demo: a rendered clip with its ground truth, and the score of a run against it.
 
 The clip is made by `trainer.build_demo`: a person of the default body walks as a subject of the
-test split walked, behind a counter. Distances here are in the camera frame after the pelvises have
-been aligned.
+test split walked, behind a counter. The score is that of whoever is nearest to that person in the
+image; other people, who are not there, are counted. Distances here are in the camera frame after
+the pelvises have been aligned.
 """
 
 from dataclasses import dataclass
@@ -78,13 +79,20 @@ class DemoScore:
         self.ground_truth = ground_truth
         self.frames = 0
         self._scores: list[FrameScore] = []
+        self._others = 0
 
     def add(self, estimate: Estimate) -> None:
         """Score one frame."""
         self.frames += 1
         index = estimate.frame.frame_id
-        if estimate.person is not None and index < len(self.ground_truth.joints):
-            self._scores.append(self._score(estimate.person, index))
+        if estimate.found and index < len(self.ground_truth.joints):
+            pelvis = _in_image(self.ground_truth.joints[index, 0])
+            person = min(
+                estimate.people,
+                key=lambda one: float(np.linalg.norm(_in_image(one.best.joints[0]) - pelvis)),
+            )
+            self._scores.append(self._score(person, index))
+            self._others += len(estimate.people) - 1
 
     def _score(self, person: Person, index: int) -> FrameScore:
         limbs = list(LIMB_JOINTS)
@@ -134,4 +142,11 @@ class DemoScore:
                 for part in (values[visible], values[~visible])
             )
             lines.append(f"{name:34}{cells}  {unit}")
+        if self._others:
+            lines.append(f"people found who are not there, all frames together: {self._others}")
         return "\n".join(lines)
+
+
+def _in_image(point: Float[np.ndarray, "3"]) -> Float[np.ndarray, "2"]:
+    """Project a point of the camera frame to the plane z = 1."""
+    return point[:2] / point[2]

@@ -2,17 +2,18 @@
 
     frame -> landmarks -> hypotheses -> fit -> moments -> calibration -> smoothing -> Estimate
 
-Each stage is a function of what the one before it returns; every buffer is allocated before the
-first frame. The fit, which is optional, moves the hypotheses to the visible landmarks. Calibration
-changes the covariances first and then moves the hypotheses until they have these covariances, so
-that both say the same. Smoothing touches the best estimate alone.
+All stages after the first are gone through for each person in turn, in the same buffers. Each stage
+is a function of what the one before it returns; every buffer is allocated before the first frame.
+The fit, which is optional, moves the hypotheses to the visible landmarks. Calibration changes the
+covariances first and then moves the hypotheses until they have these covariances, so that both say
+the same. Smoothing touches the best estimate alone; each track has its own filter.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from engines.blazepose.tracker import PoseTracker
+from engines.blazepose.people.tracker import OnePersonTracker, PeopleTracker, TrackedPerson
 from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.fitting.fit import HypothesisFitter
@@ -22,11 +23,12 @@ from engines.flow.sampler import PosedHypotheses, Sampler, skeleton_of
 from engines.flow.statistics import joint_moments
 from engines.hypotheses import body_of, first
 from engines.kernels import MomentPlan
-from engines.types import NUM_JOINTS, Estimate, Landmarks, Person, Surface
+from engines.types import NUM_JOINTS, Estimate, Person, Surface
 from engines.uncertainty import CovarianceCalibration
 from realtime.capture.frame import Frame
+from realtime.following import Follower
 from realtime.mesh import MeshEstimator
-from realtime.smoothing import Smoother
+from realtime.smoothing import Smoother, SmoothingConfig
 from realtime.timing import StageTimer
 
 MIN_SAMPLES = 50
@@ -46,41 +48,46 @@ class Result:
 
 
 class Pipeline:
-    """Estimates the person in each frame in turn; belongs to one thread."""
+    """Estimates the people in each frame in turn; belongs to one thread."""
 
     def __init__(
         self,
-        tracker: PoseTracker,
+        tracker: PeopleTracker | OnePersonTracker,
         sampler: Sampler,
         body: BodyModel,
         intrinsics: Intrinsics,
         calibration: CovarianceCalibration | None,
-        smoother: Smoother,
+        smoothing: SmoothingConfig | None = None,
         published: int | None = None,
         fit: FitConfig | None = None,
+        follower: Follower | None = None,
     ) -> None:
         """Take the stages and allocate what lies between them.
 
         Args:
-            tracker: frame to landmarks.
+            tracker: frame to the landmarks of its people.
             sampler: landmarks to K hypotheses.
             body: that the sampler was opened for.
             intrinsics: of the frames that do not bring their own.
             calibration: of the hypotheses' spread; None leaves it as it is.
-            smoother: of the best estimate.
+            smoothing: of the best estimates.
             published: number of hypotheses that an estimate carries; all K when None.
             fit: of the hypotheses to the landmarks; None leaves them as they are drawn.
+            follower: says who is the first of an estimate's people; the nearest when None.
         """
         K, device = sampler.num_hypotheses, sampler.engine.device
         self.tracker = tracker
         self.sampler = sampler
         self.intrinsics = intrinsics
         self.calibration = calibration
-        self.smoother = smoother
+        self.follower = follower or Follower("nearest")
         self.published = K if published is None else published
         assert 1 <= self.published <= K, f"{self.published} of {K} hypotheses"
         self.timer = StageTimer()
         self._shot = 0
+        self._body = body
+        self._smoothing = smoothing or SmoothingConfig()
+        self._smoothers: dict[int, Smoother] = {}
         self._moments = MomentPlan(K, NUM_JOINTS, device)
         self._recalibrate = Recalibrator(skeleton_of(body), K, device)
         self._fit = None if fit is None else HypothesisFitter(skeleton_of(body), K, fit, device)
@@ -92,29 +99,31 @@ class Pipeline:
         return self.sampler.engine.backend
 
     def __call__(self, frame: Frame) -> Result:
-        """Estimate the person in a frame."""
+        """Estimate the people in a frame."""
         if frame.info.shot != self._shot:
             self._shot = frame.info.shot
             self.reset()
-        track_before = self.tracker.track_id
         with self.timer.stage("landmarks"):
-            landmarks = self.tracker(frame.image)
-        if landmarks is None or self.tracker.track_id != track_before:
-            self.smoother.reset()
-        if landmarks is None:
-            return Result(Estimate(frame.info))
+            tracked = self.tracker(frame.image)
+        known = self.tracker.known
+        self._smoothers = {i: one for i, one in self._smoothers.items() if i in known}
         intrinsics = frame.intrinsics or self.intrinsics
-        person, posed = self._person(landmarks, intrinsics, frame.info.media_time_s)
-        return Result(Estimate(frame.info, (person,)), (posed,))
+        t_s = frame.info.media_time_s
+        found = [self._person(one, intrinsics, t_s) for one in tracked]
+        order = self.follower([person for person, _ in found], intrinsics.size, t_s)
+        people = tuple(found[i][0] for i in order)
+        return Result(Estimate(frame.info, people), tuple(found[i][1] for i in order))
 
     def reset(self) -> None:
         """Forget what was learned from earlier frames: the next one has nothing to do with them."""
         self.tracker.reset()
-        self.smoother.reset()
+        self.follower.reset()
+        self._smoothers.clear()
 
     def _person(
-        self, landmarks: Landmarks, intrinsics: Intrinsics, t_s: float
+        self, tracked: TrackedPerson, intrinsics: Intrinsics, t_s: float
     ) -> tuple[Person, PosedHypotheses]:
+        landmarks = tracked.landmarks
         with self.timer.stage("sampling"):
             samples = self.sampler(landmarks, intrinsics)
         if self._fit is not None:
@@ -130,7 +139,7 @@ class Pipeline:
                 distance = float(posed.hypotheses.joints[0, 0] @ moments.ray)
                 distance_std = float(np.hypot(distance_std, ASSUMED_FOCAL_ERROR * distance))
         with self.timer.stage("smoothing"):
-            best = self.smoother(body_of(posed.hypotheses), t_s)
+            best = self._smoother(tracked.track_id)(body_of(posed.hypotheses), t_s)
         person = Person(
             landmarks=landmarks,
             hypotheses=first(posed.hypotheses, self.published),
@@ -139,9 +148,14 @@ class Pipeline:
             distance_std=distance_std,
             ray=moments.ray.astype(float),
             joint_visible=samples.joint_visible,
-            track_id=self.tracker.track_id,
+            track_id=tracked.track_id,
         )
         return person, posed
+
+    def _smoother(self, track_id: int) -> Smoother:
+        if track_id not in self._smoothers:
+            self._smoothers[track_id] = Smoother(self._body, self._smoothing)
+        return self._smoothers[track_id]
 
     def surfaces(self, result: Result) -> tuple[Surface, ...]:
         """Estimate the surface of each of a result's people."""

@@ -1,8 +1,8 @@
 """The scratch file of an archive, and the `.npz` that is made of it.
 
 A scratch file is a magic line, a JSON line with K and the meta data, and one fixed-size
-little-endian record for each frame. The fields of a record are those that `stream.message` declares
-as archived.
+little-endian record for each person of each frame, or one for a frame without anybody. The fields
+of a record are those that `stream.message` declares as archived.
 """
 
 import errno
@@ -50,7 +50,7 @@ def fields() -> tuple[Stored, ...]:
 
 
 def record_dtype(k: int) -> np.dtype:
-    """One frame with `k` hypotheses."""
+    """One person with `k` hypotheses in one frame."""
     return np.dtype([(field.name, field.dtype, sizes(field.shape, K=k)) for field in fields()])
 
 
@@ -63,18 +63,19 @@ def blank_record(k: int) -> np.ndarray:
     return record
 
 
-def fill_record(record: np.ndarray, estimate: Estimate) -> None:
-    """Put an estimate into a blank record."""
+def records_of(estimate: Estimate, blank: np.ndarray) -> np.ndarray:
+    """Return the records of an estimate: one for each person, or one that nobody is in."""
     of_estimate, of_person = _takers()
+    records = np.repeat(blank, max(1, len(estimate.people)))
     for name, take in of_estimate:
-        record[name] = take(estimate)
-    if estimate.person is None:
-        return
-    for name, take in of_person:
-        value = take(estimate.person)
-        # Assignment would repeat a single hypothesis K times without a word.
-        assert np.shape(value) == record.dtype[name].shape, f"{name}: {np.shape(value)}"
-        record[name] = value
+        records[name] = take(estimate)
+    for record, person in zip(records, estimate.people, strict=False):
+        for name, take in of_person:
+            value = take(person)
+            # Assignment would repeat a single hypothesis K times without a word.
+            assert np.shape(value) == record.dtype[name].shape, f"{name}: {np.shape(value)}"
+            record[name] = value
+    return records
 
 
 def header(k: int, meta: Mapping[str, Any]) -> bytes:
@@ -172,6 +173,16 @@ class Records:
             at += self.dtype.itemsize
         return rows.astype(bool).reshape(count) if dtype == np.bool_ else values
 
+    def count_frames(self) -> int:
+        """Count the frames that the records are of; those of one frame follow each other."""
+        frames, before = 0, None
+        rows = max(1, CHUNK_BYTES // 8)
+        for start in range(0, self.count, rows):
+            chunk = self.read_field("frame", start, min(rows, self.count - start))
+            frames += int((np.diff(chunk) != 0).sum()) + (before is None or chunk[0] != before)
+            before = chunk[-1]
+        return frames
+
     def write_npz(self, file: BinaryIO, meta: Mapping[str, Any]) -> None:
         """Write one uncompressed member for each field, a few megabytes at a time.
 
@@ -190,7 +201,7 @@ class Records:
                         chunk = self.read_field(name, start, min(rows, self.count - start))
                         member.write(chunk.reshape(-1).view(np.uint8).data)
             with archive.open(zipfile.ZipInfo("meta.npy"), "w") as member:
-                text = json.dumps({**meta, "frames": self.count, "format": FORMAT})
+                text = json.dumps({**meta, "frames": self.count_frames(), "format": FORMAT})
                 np.lib.format.write_array(member, np.array(text), allow_pickle=False)
 
 
@@ -208,6 +219,7 @@ def assemble(records: Records, output: OutputFile, meta: Mapping[str, Any]) -> i
         PenumbraError: the result cannot be written.
     """
     try:
+        frames = records.count_frames()
         scratch, file = output.create_scratch(".tmp")
         try:
             with file:
@@ -221,10 +233,10 @@ def assemble(records: Records, output: OutputFile, meta: Mapping[str, Any]) -> i
     except OSError as error:
         raise PenumbraError(
             f"out: '{output.path}' cannot be written ({error.strerror or error}); the "
-            f"{records.count} frames are safe, free some space and run: "
+            "frames are safe, free some space and run: "
             f"python -m realtime.archive recover '{records.path}'"
         ) from error
-    return records.count
+    return frames
 
 
 def _check_magic(path: Path, magic: bytes) -> None:

@@ -14,7 +14,11 @@ from types import TracebackType
 
 from calib.camera import load_intrinsics
 from engines import camera
-from engines.blazepose.tracker import PoseTracker, open_tracker
+from engines.blazepose.people.tracker import (
+    OnePersonTracker,
+    PeopleTracker,
+    open_people_tracker,
+)
 from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.errors import PenumbraError
@@ -29,9 +33,10 @@ from realtime.capture.reader import frames
 from realtime.capture.sources import Source, open_camera, open_video
 from realtime.checks import check
 from realtime.config import RunConfig
+from realtime.following import Follower
 from realtime.landmark_choice import choose
 from realtime.pipeline import MIN_SAMPLES, Pipeline, Result
-from realtime.smoothing import Smoother, SmoothingConfig
+from realtime.smoothing import SmoothingConfig
 from realtime.stream.encode import StreamInfo, stream_calibration
 from realtime.stream.publisher import Publisher
 from realtime.timing import NS_PER_MS, FrameRate
@@ -103,7 +108,7 @@ class Session:
         self.landmark_network = choose(config)
         self.body = BodyModel.load(config.body)
         self.model = FlowModel.load(config.model)
-        tracker = open_tracker(config.backend, self.landmark_network)
+        tracker = open_people_tracker(config.backend, self.landmark_network, config.max_people)
         self.pipeline = _load_pipeline(config, tracker, self.body, self.model, self.intrinsics)
         self._info = lru_cache(maxsize=1)(
             partial(_stream_info, self.source.name, self.pipeline.backend, self.model)
@@ -178,6 +183,14 @@ class Session:
         """
         self._stopped_by = self._stopped_by or reason
         self._stop.set()
+
+    def follow(self, track_id: int | None) -> None:
+        """Choose whom single-person consumers follow from the next frame on, from any thread.
+
+        Args:
+            track_id: of the person; None to choose by `person` of the configuration again.
+        """
+        self.pipeline.follower.follow(track_id)
 
     def deliver(self, frame: Frame, result: Result, show: Show | None) -> None:
         """Pass one result to every output that still works."""
@@ -316,7 +329,7 @@ def _open_camera_model(
 
 def _load_pipeline(
     config: RunConfig,
-    tracker: PoseTracker,
+    tracker: PeopleTracker | OnePersonTracker,
     body: BodyModel,
     model: FlowModel,
     intrinsics: Intrinsics,
@@ -329,9 +342,10 @@ def _load_pipeline(
         body=body,
         intrinsics=intrinsics,
         calibration=model.calibration,
-        smoother=Smoother(body, SmoothingConfig(enabled=config.smoothing)),
+        smoothing=SmoothingConfig(enabled=config.smoothing),
         published=config.hypotheses,
         fit=FitConfig() if config.fit else None,
+        follower=Follower(config.person),
     )
 
 

@@ -1,11 +1,14 @@
-"""Image to the region of interest around its most certain person: BlazePose's detector.
+"""Image to the regions of interest around its people: BlazePose's detector.
 
-The network is a single-shot detector (SSD). Its input is the whole image, scaled and padded to 224
-by 224 px. For each of 2254 anchors it returns a score (a logit) and twelve numbers in px of that
-crop, relative to the anchor's centre: the face's box as (x, y, width, height) and four points as
-(x, y). Points 0 and 1, the middle of the hips and a point on the circle around the body, define the
-landmarker's region of interest. Facts from mediapipe's `pose_detection_cpu.pbtxt`.
+The network is a single-shot detector (SSD). Its input is the whole image, or a square of it, scaled
+and padded to 224 by 224 px. For each of 2254 anchors it returns a score (a logit) and twelve
+numbers in px of that crop, relative to the anchor's centre: the face's box as (x, y, width, height)
+and four points as (x, y). Points 0 and 1, the middle of the hips and a point on the circle around
+the body, define the landmarker's region of interest. Facts from mediapipe's
+`pose_detection_cpu.pbtxt`.
 """
+
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -32,8 +35,16 @@ def anchor_centers() -> Float[np.ndarray, "2254 2"]:
     return np.concatenate(grids)
 
 
+class Detection(NamedTuple):
+    """One person whom the detector proposes."""
+
+    roi: Roi
+    score: float
+    """Probability that there is a person."""
+
+
 class Detector:
-    """Finds a person in an image. Its buffers are allocated once, for one thread at a time."""
+    """Finds people in an image. Its buffers are allocated once, for one thread at a time."""
 
     def __init__(self, engine: Engine, min_score: float = MIN_SCORE) -> None:
         """Take a network and a threshold.
@@ -49,37 +60,55 @@ class Detector:
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> Roi | None:
         """Return the region around the most certain person of a BGR image, or None."""
-        height, width = image.shape[:2]
-        whole = Roi(np.array([width / 2, height / 2]), float(max(height, width)), 0.0)
-        to_image = crop_to_image(whole, SIDE)
+        people = self.people(image)
+        return people[0].roi if people else None
+
+    def people(self, image: UInt8[np.ndarray, "h w 3"], view: Roi | None = None) -> list[Detection]:
+        """Return the people of a BGR image, the most certain first.
+
+        Args:
+            image: whole image.
+            view: square of it to look at, which finds smaller people; all of it by default.
+        """
+        to_image = crop_to_image(whole(image) if view is None else view, SIDE)
         cut(image, to_image, self._crop, border=cv2.BORDER_CONSTANT)
         write_planes(self._crop, self.engine.inputs["image"], -1.0, 1.0)
         self.engine.run()
-        points = self._best_points(
-            self.engine.outputs["boxes"][0], self.engine.outputs["scores"][0, :, 0]
-        )
-        if points is None:
-            return None
-        center, rim = apply_affine(to_image, points[:2])
-        return roi_from_points(center, rim)
+        outputs = self.engine.outputs
+        found = []
+        for points, score in self._people(outputs["boxes"][0], outputs["scores"][0, :, 0]):
+            center, rim = apply_affine(to_image, points[:2])
+            found.append(Detection(roi_from_points(center, rim), score))
+        return found
 
-    def _best_points(
+    def _people(
         self, boxes: Float[np.ndarray, "n 12"], logits: Float[np.ndarray, "n"]
-    ) -> Float[np.ndarray, "4 2"] | None:
-        """Return the best person's four points, crop px, or None.
+    ) -> list[tuple[Float[np.ndarray, "4 2"], float]]:
+        """Return each person's four points, crop px, and score, the most certain first.
 
-        They are the mean over all detections of that person, weighted by their scores (weighted
-        non-maximum suppression).
+        The points are the mean over all detections of that person, weighted by their scores
+        (weighted non-maximum suppression).
         """
         scores = 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -100.0, 100.0)))
-        found = np.flatnonzero(scores >= self.min_score)
-        if len(found) == 0:
-            return None
-        found = found[np.argsort(-scores[found])]
-        anchors, boxes = self._anchors[found], boxes[found]
-        same = _iou_with_first(boxes[:, :2] + anchors, boxes[:, 2:4]) > _SAME_PERSON_IOU
-        points = boxes[:, 4:].reshape(-1, 4, 2) + anchors[:, None]
-        return np.average(points[same], axis=0, weights=scores[found][same])
+        left = np.flatnonzero(scores >= self.min_score)
+        left = left[np.argsort(-scores[left])]
+        people = []
+        while len(left):
+            anchors, candidates, weights = self._anchors[left], boxes[left], scores[left]
+            same = _iou_with_first(candidates[:, :2] + anchors, candidates[:, 2:4])
+            same = same > _SAME_PERSON_IOU
+            same[0] = True  # a box without an area overlaps nothing, not even itself
+            points = candidates[:, 4:].reshape(-1, 4, 2) + anchors[:, None]
+            points = np.average(points[same], axis=0, weights=weights[same])
+            people.append((points, float(weights[0])))
+            left = left[~same]
+        return people
+
+
+def whole(image: UInt8[np.ndarray, "h w 3"]) -> Roi:
+    """Return the square about a whole image."""
+    height, width = image.shape[:2]
+    return Roi(np.array([width / 2, height / 2]), float(max(height, width)), 0.0)
 
 
 def _iou_with_first(

@@ -85,12 +85,15 @@ class PoseTracker:
         if roi is None:
             return None
         landmarks, next_roi = self._landmarker(image, roi)
-        if landmarks.score < (
-            self._min_score if _has_torso(landmarks) else MIN_SCORE_WITHOUT_TORSO
-        ):
+        if not believable(landmarks, self._min_score):
             return None
         self._roi = steady(roi, next_roi) if tracked else next_roi
         return landmarks
+
+
+def believable(landmarks: Landmarks, min_score: float = MIN_SCORE) -> bool:
+    """Tell whether landmarks are those of a person; without a torso only the surest are."""
+    return landmarks.score >= (min_score if _has_torso(landmarks) else MIN_SCORE_WITHOUT_TORSO)
 
 
 def _has_torso(landmarks: Landmarks) -> bool:

@@ -115,6 +115,28 @@ def test_returns_what_went_in(tmp_path):
     assert names_in(tmp_path) == {"out.npz"}
 
 
+def test_every_person_of_a_frame_has_a_row(tmp_path):
+    out, k = tmp_path / "out.npz", 3
+    two = replace(make_estimate(1, k), people=(make_person(6, k), make_person(4, k)))
+    estimates = [make_estimate(0, k), two, make_estimate(2, k, found=False), make_estimate(3, k)]
+    archive = Archive(out, k)
+    for estimate in estimates:
+        archive.append(estimate)
+    (tmp_path / "killed.npz.partial").write_bytes(archive.partial.read_bytes())
+    archive.close()
+    assert recover(tmp_path / "killed.npz.partial") == (tmp_path / "killed.npz", 4)
+    for path in (out, tmp_path / "killed.npz"):
+        data = load(path)
+        np.testing.assert_array_equal(data["frame"], [0, 3, 3, 6, 9])
+        np.testing.assert_array_equal(data["t"], np.array([0, 1, 1, 2, 3]) / 30.0)
+        np.testing.assert_array_equal(data["found"], [True, True, True, False, True])
+        np.testing.assert_array_equal(data["track_id"], [1, 7, 5, 0, 4])
+        for row, person in zip(data["joints"][1:3], two.people, strict=True):
+            np.testing.assert_array_equal(row, person.best.joints)
+        assert np.isnan(data["joints"][3]).all()
+        assert json.loads(str(data["meta"]))["frames"] == 4
+
+
 def test_no_frame_at_all_is_still_a_valid_archive(tmp_path):
     with Archive(tmp_path / "out.npz", 4):
         pass
@@ -338,8 +360,8 @@ def test_assembly_does_not_hold_the_run_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(records_module, "CHUNK_BYTES", 1 << 20)
     with Archive(tmp_path / "out.npz", 100) as archive:
         estimate = make_estimate(1, 100)
-        for _ in range(600):
-            archive.append(estimate)
+        for i in range(600):
+            archive.append(replace(estimate, frame=FrameInfo(i, 0, 0.0)))
         tracemalloc.start()
         with open_output(tmp_path / "copy.npz", "out", ".npz") as output:
             count = assemble(Records.open(archive.partial), output, {})

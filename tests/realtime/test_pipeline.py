@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from engines.blazepose.tracker import open_tracker
+from engines.blazepose.people.tracker import open_people_tracker
 from engines.body import BodyModel, joints_only
 from engines.camera import from_fov
 from engines.covariance import std_from_cov
@@ -20,7 +20,7 @@ from engines.uncertainty import Circumstances
 from realtime import demo
 from realtime.capture.frame import Frame
 from realtime.pipeline import Pipeline
-from realtime.smoothing import Smoother, SmoothingConfig
+from realtime.smoothing import SmoothingConfig
 
 K = 60
 
@@ -38,9 +38,9 @@ def pipeline(body: BodyModel, frame: Frame) -> Iterator[Pipeline]:
     model = FlowModel.load()
     size = (frame.image.shape[1], frame.image.shape[0])
     camera = demo.GroundTruth.load().intrinsics(size)
-    smoother = Smoother(body, SmoothingConfig(enabled=False))
+    smoothing = SmoothingConfig(enabled=False)
     sampler = open_sampler(body, K, model=model)
-    yield Pipeline(open_tracker(), sampler, body, camera, model.calibration, smoother)
+    yield Pipeline(open_people_tracker(), sampler, body, camera, model.calibration, smoothing)
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +111,9 @@ def test_an_assumed_camera_widens_the_distance_only(
 ) -> None:
     size = (frame.image.shape[1], frame.image.shape[0])
     assumed = dataclasses.replace(pipeline.intrinsics, source="assumed")
-    smoother = Smoother(body, SmoothingConfig(enabled=False))
+    smoothing = SmoothingConfig(enabled=False)
     guessing = Pipeline(
-        pipeline.tracker, pipeline.sampler, body, assumed, pipeline.calibration, smoother
+        pipeline.tracker, pipeline.sampler, body, assumed, pipeline.calibration, smoothing
     )
     known, guessed = (one(frame).estimate.person for one in (pipeline, guessing))
     assert known is not None and guessed is not None and not from_fov(size).calibrated
@@ -213,14 +213,14 @@ def test_no_person_in_an_empty_image(pipeline: Pipeline, frame: Frame) -> None:
 def test_a_fit_is_a_stage_of_its_own_and_draws_hypotheses_to_the_landmarks(
     pipeline: Pipeline, frame: Frame, body: BodyModel
 ) -> None:
-    smoother = Smoother(body, SmoothingConfig(enabled=False))
+    smoothing = SmoothingConfig(enabled=False)
     fitting = Pipeline(
         pipeline.tracker,
         pipeline.sampler,
         body,
         pipeline.intrinsics,
         pipeline.calibration,
-        smoother,
+        smoothing,
         fit=FitConfig(),
     )
     distances = []

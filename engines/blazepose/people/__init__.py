@@ -1,0 +1,1 @@
+"""Several people through consecutive images; `tracker.py` says what the rules are."""

@@ -1,0 +1,50 @@
+"""Whether what was found continues a track: place, size and pose together, as one cost."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from engines.blazepose.people.similarity import oks
+from engines.blazepose.people.track import Observation, Track
+
+UNMATCHED = 6.0
+"""Cost from which on an observation is rather somebody else."""
+_PLACE = 0.04
+"""Distance from the expected place that costs 1, in sides of the region."""
+_PLACE_PER_FRAME = 0.012
+"""What is added to it for each frame out of sight."""
+_PLACE_LIMIT = 0.25
+_SIZE = 0.15
+"""Logarithm of a ratio of sizes that costs 1."""
+_POSE = 2.0
+"""Cost of a pose that has nothing to do with the last one."""
+_POSE_FRAMES = 5
+"""Frames out of sight after which the last pose says nothing."""
+_OWN_REGION = 0.5
+"""Factor on the cost of what was found in the track's own region."""
+
+
+def cost(track: Track, found: Observation) -> float:
+    """Return how badly an observation continues a track, 0 for perfectly.
+
+    What was found in the track's own region may always continue it: there the landmark network
+    itself says that there is a person.
+    """
+    expected = track.expected
+    distance = float(np.linalg.norm(found.roi.center - expected.center)) / expected.size
+    place = distance / min(_PLACE + _PLACE_PER_FRAME * track.hidden, _PLACE_LIMIT)
+    size = abs(math.log(found.roi.size / expected.size)) / _SIZE
+    total = place + size + _POSE * _pose_change(track, found)
+    if found.track is not track:
+        return total
+    return min(_OWN_REGION * total, UNMATCHED)
+
+
+def _pose_change(track: Track, found: Observation) -> float:
+    """Return 1 - OKS of the pose against the last one moved on, fading while out of sight."""
+    fading = 1 - track.hidden / _POSE_FRAMES
+    if fading <= 0:
+        return 0.0
+    moved = replace(track.landmarks, points=track.landmarks.points + track.velocity)
+    return fading * (1.0 - oks(moved, found.landmarks))

@@ -1,0 +1,60 @@
+"""How much two sets of landmarks, or two regions, show one and the same body."""
+
+import numpy as np
+from jaxtyping import Float
+
+from engines.types import MIRRORED_LANDMARKS, Landmarks, Roi
+
+_JOINTS = np.array([11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28])
+"""Shoulders, elbows, wrists, hips, knees, ankles, each left and right."""
+_MIRRORED = np.array(MIRRORED_LANDMARKS)
+_FALLOFF = 2 * np.repeat([0.079, 0.072, 0.062, 0.107, 0.087, 0.089], 2)
+"""COCO's constants of these joints: twice the standard deviation of their annotation, in roots of
+the person's area."""
+_LEAST_WEIGHT = 0.05
+"""A joint that neither set believes to be visible still counts so much."""
+
+
+def oks(a: Landmarks, b: Landmarks) -> float:
+    """Return the object keypoint similarity of two sets of landmarks, 0 to 1, as COCO defines it.
+
+    Joints count as much as both sets believe them visible. Of the labels of b and the same with
+    left and right exchanged those count that agree better: one body seen twice may be labelled
+    in both ways.
+    """
+    area = min(_area(a.points), _area(b.points))
+    as_labelled = _agreement(a, b.points, b.visibility, area)
+    exchanged = _agreement(a, b.points[_MIRRORED], b.visibility[_MIRRORED], area)
+    return max(as_labelled, exchanged)
+
+
+def _agreement(
+    a: Landmarks,
+    points: Float[np.ndarray, "33 2"],
+    visibility: Float[np.ndarray, "33"],
+    area: float,
+) -> float:
+    squared = ((a.points - points)[_JOINTS] ** 2).sum(-1)
+    weights = np.minimum(a.visibility, visibility)[_JOINTS] + _LEAST_WEIGHT
+    agreement = np.exp(-squared / (2 * area * _FALLOFF**2))
+    return float(agreement @ weights / weights.sum())
+
+
+def _area(points: Float[np.ndarray, "33 2"]) -> float:
+    """Area of the box around the body, at least that of a person a quarter as wide as high, px²."""
+    extent = np.ptp(points[_JOINTS], axis=0)
+    return float(np.maximum(extent, extent.max() / 4).prod()) + 1e-9
+
+
+def same_region(a: Roi, b: Roi, apart: float = 0.12, ratio: float = 1.5) -> bool:
+    """Tell whether two regions are about the same body.
+
+    Args:
+        a: one region.
+        b: another.
+        apart: largest distance of the centres, in sides of the larger region.
+        ratio: largest ratio of the sides.
+    """
+    larger, smaller = max(a.size, b.size), min(a.size, b.size)
+    distance = float(np.linalg.norm(a.center - b.center))
+    return distance <= apart * larger and larger <= ratio * smaller

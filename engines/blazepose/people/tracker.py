@@ -1,0 +1,239 @@
+"""Consecutive images to the landmarks of several people, each with a number.
+
+In each frame the landmark network is run in the region of everybody in sight. The detector looks
+again now and then (`LOOK_EVERY`), at the whole image and its squares in turn, and at once where
+somebody was lost. Two sets of landmarks on one body count once (`duplicates`), and the cheapest
+assignment decides who is who (`continuity`, `matching`). The policy:
+
+- Crossing. While two people overlap, the one in front keeps the landmarks. The other is out of
+  sight, is expected to walk on, and is looked for there.
+- Leaving. Who is not found for `FORGET_AFTER` frames is forgotten.
+- Coming back. Until then, somebody of the same size near the expected place has the same number;
+  the longer it takes, the wider is near. Later, or elsewhere, it is another number. A number is
+  never given twice.
+- Arriving. The first to be found counts at once. Who joins later counts after `CONFIRM` frames, so
+  that one false detection is not a person.
+- Too many. Nobody in sight is given up for somebody new, unless the new one is `REPLACE` times as
+  large as the smallest.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from engines.blazepose.detector import Detection, open_detector
+from engines.blazepose.landmarker import open_landmarker
+from engines.blazepose.models import MIN_SCORE
+from engines.blazepose.people.continuity import UNMATCHED, cost
+from engines.blazepose.people.duplicates import merged
+from engines.blazepose.people.matching import assign
+from engines.blazepose.people.similarity import same_region
+from engines.blazepose.people.track import Observation, Track
+from engines.blazepose.people.views import near, views_of
+from engines.blazepose.roi import steady
+from engines.blazepose.tracker import FindLandmarks, PoseTracker, believable
+from engines.types import LandmarkNetwork, Landmarks, Roi
+
+LOOK_EVERY = 8
+"""Frames between two looks of the detector while everybody is in sight."""
+LOOK_FOR_LOST_EVERY = 2
+"""Frames between two looks for somebody who is out of sight."""
+FORGET_AFTER = 90
+"""Frames out of sight after which somebody is forgotten."""
+CONFIRM = 3
+"""Frames in a row in which somebody must be found who joins others."""
+SMALLEST = 0.1
+"""Side of a region below which nobody is tracked, in the shorter side of the image."""
+REPLACE = 2.0
+
+LookForPeople = Callable[[UInt8[np.ndarray, "h w 3"], Roi | None], list[Detection]]
+"""The people of a square of an image: `engines.blazepose.detector.Detector.people`."""
+
+
+class TrackedPerson(NamedTuple):
+    """One person in one frame."""
+
+    track_id: int
+    landmarks: Landmarks
+
+
+class PeopleTracker:
+    """Follows up to N people through the frames of a source; belongs to one thread."""
+
+    def __init__(
+        self,
+        detector: LookForPeople,
+        landmarker: FindLandmarks,
+        max_people: int,
+        min_score: float = MIN_SCORE,
+    ) -> None:
+        """Take the two networks.
+
+        Args:
+            detector: proposes regions.
+            landmarker: finds the landmarks in a region.
+            max_people: N.
+            min_score: of the landmarker, from which on a person counts as found.
+        """
+        self._detector = detector
+        self._landmarker = landmarker
+        self._max_people = max_people
+        self._min_score = min_score
+        self._last_id = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Drop all tracks, as after a cut in a video."""
+        self._tracks: list[Track] = []
+        self._frames = 0
+        self._looks = 0
+
+    @property
+    def known(self) -> frozenset[int]:
+        """Numbers of the people in sight and of those who may come back."""
+        return frozenset(t.track_id for t in self._tracks if t.track_id is not None)
+
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> tuple[TrackedPerson, ...]:
+        """Return the people of a BGR image, by number."""
+        alone = not self._tracks
+        found = self._followed(image)
+        found += self._newly_found(image, found)
+        self._update(merged(found), alone, min(image.shape[:2]))
+        self._frames += 1
+        return tuple(
+            TrackedPerson(track.track_id, track.sides(track.landmarks))
+            for track in self._tracks
+            if track.track_id is not None and not track.hidden
+        )
+
+    def _followed(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Observation]:
+        """Return what is found in the regions of those in sight."""
+        found = []
+        for track in self._tracks:
+            if not track.hidden:
+                one = self._landmarks_in(image, track.roi, track)
+                found += [] if one is None else [one]
+        return found
+
+    def _newly_found(
+        self, image: UInt8[np.ndarray, "h w 3"], found: list[Observation]
+    ) -> list[Observation]:
+        """Return what is found where nobody in sight was."""
+        new: list[Observation] = []
+        for view in self._views(image, found):
+            for detection in self._detector(image, view):
+                if len(new) >= self._max_people:
+                    return new
+                if any(same_region(detection.roi, known.roi) for known in (*found, *new)):
+                    continue
+                one = self._landmarks_in(image, detection.roi, None)
+                new += [] if one is None else [one]
+        return new
+
+    def _views(
+        self, image: UInt8[np.ndarray, "h w 3"], found: list[Observation]
+    ) -> list[Roi | None]:
+        """Return the squares that the detector looks at in this frame; None is the whole image."""
+        rota = views_of(image)
+        if self._frames == 0:
+            return list(rota)
+        followed = {one.track for one in found}
+        views: list[Roi | None] = []
+        for track in self._tracks:
+            lost = track.hidden == 0 and track not in followed
+            if lost or (track.hidden and track.hidden % LOOK_FOR_LOST_EVERY == 0):
+                views.append(near(track.expected))
+        if not found or self._frames % LOOK_EVERY == 0:
+            views.append(rota[self._looks % len(rota)])
+            self._looks += 1
+        return views
+
+    def _landmarks_in(
+        self, image: UInt8[np.ndarray, "h w 3"], roi: Roi, track: Track | None
+    ) -> Observation | None:
+        landmarks, next_roi = self._landmarker(image, roi)
+        if not believable(landmarks, self._min_score):
+            return None
+        return Observation(landmarks, steady(roi, next_roi) if track else next_roi, track)
+
+    def _update(self, found: list[Observation], alone: bool, shorter_side: int) -> None:
+        """Give what was found to the tracks, and begin and end tracks."""
+        costs = np.array([[cost(track, one) for one in found] for track in self._tracks])
+        pairs = dict(assign(costs.reshape(len(self._tracks), len(found)), UNMATCHED))
+        for i, track in enumerate(self._tracks):
+            if i in pairs:
+                track.see(found[pairs[i]].landmarks, found[pairs[i]].roi)
+            else:
+                track.miss()
+        fresh = [one for i, one in enumerate(found) if i not in pairs.values()]
+        fresh = [one for one in fresh if one.roi.size >= SMALLEST * shorter_side]
+        self._tracks += [Track(one.landmarks, one.roi) for one in fresh]
+        self._tracks = [track for track in self._tracks if _is_kept(track)]
+        self._limit()
+        for track in self._tracks:
+            if track.track_id is None and (alone or track.seen >= CONFIRM):
+                self._last_id += 1
+                track.track_id = self._last_id
+
+    def _limit(self) -> None:
+        """Give up whom N leaves no place for."""
+        in_sight = [track for track in self._tracks if not track.hidden]
+        while len(in_sight) > self._max_people:
+            in_sight.sort(key=lambda track: (track.track_id is None, -track.roi.size))
+            last = in_sight[-1]
+            known = [track for track in in_sight if track.track_id is not None]
+            smallest = known[-1] if known else last
+            if last.track_id is None and last.roi.size > REPLACE * smallest.roi.size:
+                last = smallest
+            in_sight.remove(last)
+            self._tracks.remove(last)
+
+
+def _is_kept(track: Track) -> bool:
+    if track.track_id is None:
+        return not track.hidden
+    return track.hidden <= FORGET_AFTER
+
+
+class OnePersonTracker:
+    """A `PoseTracker` with the interface of `PeopleTracker`."""
+
+    def __init__(self, tracker: PoseTracker) -> None:
+        """Take the tracker of one person."""
+        self._tracker = tracker
+        self._found = False
+
+    def reset(self) -> None:
+        """Drop the track."""
+        self._tracker.reset()
+        self._found = False
+
+    @property
+    def known(self) -> frozenset[int]:
+        """Number of the person in sight, if there is one."""
+        return frozenset([self._tracker.track_id] if self._found else [])
+
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> tuple[TrackedPerson, ...]:
+        """Return the person of a BGR image."""
+        landmarks = self._tracker(image)
+        self._found = landmarks is not None
+        return () if landmarks is None else (TrackedPerson(self._tracker.track_id, landmarks),)
+
+
+def open_people_tracker(
+    backend: str = "auto", network: LandmarkNetwork = "full", max_people: int = 4
+) -> PeopleTracker | OnePersonTracker:
+    """Open a tracker with both networks on `backend`; the first use imports them.
+
+    Args:
+        backend: as for `engines.backends.engine.open_engine`.
+        network: that finds the landmarks.
+        max_people: N; for one person it is `engines.blazepose.tracker.PoseTracker`.
+    """
+    landmarker = open_landmarker(backend, network)  # first, as it may refuse
+    detector = open_detector(backend)
+    if max_people == 1:
+        return OnePersonTracker(PoseTracker(detector, landmarker))
+    return PeopleTracker(detector.people, landmarker, max_people)
