@@ -38,6 +38,10 @@ class LiveConfig:
     network really returns for occluded limbs.
     """
     rendered_share: float = 0.2
+    landmark_bank: Path | None = None
+    """What the network says of limbs that are partly occluded: made by
+    `python -m trainer.landmark_bank`.
+    """
     start: Path | None = None
     """A run whose averaged weights this one starts from."""
     steps: int = 100_000

@@ -16,6 +16,7 @@ from trainer.live.config import LiveConfig
 from trainer.live.folder import fresh_live_method
 from trainer.live.rendered import RenderedSource
 from trainer.methods.method import Losses
+from trainer.synthetic.landmark_bank import LandmarkBank
 from trainer.synthetic.poses import PoseBank
 from trainer.synthetic.source import SyntheticSource
 
@@ -43,7 +44,8 @@ class LiveTraining:
         torch.manual_seed(config.seed)
         self.config = config
         poses = PoseBank.load(config.poses, "train", body)
-        self._synthetic = SyntheticSource(body, poses, config.synthetic, config.seed)
+        bank = None if config.landmark_bank is None else LandmarkBank.load(config.landmark_bank)
+        self._synthetic = SyntheticSource(body, poses, config.synthetic, config.seed, bank)
         self._rendered = None
         if config.rendered is not None:
             self._rendered = RenderedSource(config.rendered, body, config.augment, config.seed)

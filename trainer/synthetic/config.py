@@ -29,6 +29,12 @@ class ErrorConfig:
     """Of each occluded landmark."""
     guess_spread: float = 0.85
     """Standard deviation of the log of a limb's own factor on the two above."""
+    banked: float = 0.85
+    """Share of images in which a bank of the network's answers, where there is one, says what
+    becomes of limbs that are partly occluded.
+    """
+    pool: int = 1024
+    """Entries of the bank that a batch chooses from."""
     swaps: tuple[float, float, float] = (0.030, 0.010, 0.020)
     """Shares of images in which left is taken for right: all limbs, arms only, legs only."""
 
@@ -37,10 +43,10 @@ class ErrorConfig:
 class SyntheticConfig:
     """Distribution of bodies, cameras and occluders."""
 
-    joint_rad: float = 0.10
-    """Standard deviation of a rotation added to each body joint."""
-    swap_upper: float = 0.2
-    """Share of bodies whose arms and head come from another frame than the rest."""
+    joint_rad: tuple[float, float] = (0.02, 0.25)
+    """Range of the standard deviation of the rotations that are added to a body's joints."""
+    recombined: float = 0.3
+    """Probability of each limb, the head and the trunk to come from another frame."""
     bone_length: float = 0.05
     """Standard deviation of the log of a bone's length, the same left and right: the shape space
     has 0.9 % only.

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from trainer.data.augment import MIRRORED_LANDMARKS
 from trainer.synthetic.config import ErrorConfig
+from trainer.synthetic.landmark_bank import TRUNK, Answers, LandmarkBank, look_up
 from trainer.synthetic.landmark_sites import KIND
 from trainer.synthetic.occlusion import VISIBLE
 
@@ -75,9 +76,15 @@ class SimulatedLandmarks(NamedTuple):
 class ErrorModel:
     """Adds a landmark network's errors to true landmarks."""
 
-    def __init__(self, config: ErrorConfig) -> None:
-        """Prepare the tables."""
+    def __init__(self, config: ErrorConfig, bank: LandmarkBank | None = None) -> None:
+        """Prepare the tables.
+
+        Args:
+            config: sizes of the errors.
+            bank: what the network says of limbs that are partly occluded; without it, tables do.
+        """
         self.config = config
+        self._bank = bank
         self._factor = torch.tensor([_FACTOR[kind] for kind in KIND])[:, None, None]
         guess = [(1.0, *_GUESS[kind]) for kind in KIND]
         self._guess = torch.tensor(guess)
@@ -106,7 +113,42 @@ class ErrorModel:
         sureness = _normal_logits(state, rng)
         visibility = _confidence(self._visibility, state, sureness)
         presence = _confidence(self._presence, state, _normal_logits(state, rng))
-        points = self._swap(flat + half_size * self._displacement(state, sureness, rng), rng)
+        points = flat + half_size * self._displacement(state, sureness, rng)
+        found = SimulatedLandmarks(points, visibility, presence)
+        if self._bank is not None:
+            found = self._from_bank(found, self._bank, flat, state, half_size, rng)
+        return found._replace(points=self._swap(found.points, rng))
+
+    def _from_bank(
+        self,
+        found: SimulatedLandmarks,
+        bank: LandmarkBank,
+        flat: Float[Tensor, "33 2 N"],
+        state: Int[Tensor, "33 N"],
+        half_size: Float[Tensor, "N"],
+        rng: torch.Generator,
+    ) -> SimulatedLandmarks:
+        """Let the bank answer for limbs of which something is not visible, in most images."""
+        chosen = (torch.rand(len(half_size), generator=rng) < self.config.banked).nonzero()[:, 0]
+        center, size = flat[TRUNK, :].mean(0, keepdim=True), half_size
+
+        def rows(part: Tensor) -> Tensor:
+            return part[..., chosen].movedim(-1, 0)
+
+        answers = look_up(
+            Answers(
+                rows((found.points - center) / size),
+                torch.logit(rows(found.visibility)),
+                torch.logit(rows(found.presence)),
+            ),
+            rows((flat - center) / size),
+            rows(state),
+            bank.pool(self.config.pool, rng),
+        )
+        points, visibility, presence = (part.clone() for part in found)
+        points[..., chosen] = answers.points.movedim(0, -1) * size[chosen] + center[..., chosen]
+        visibility[:, chosen] = torch.sigmoid(answers.visibility.T)
+        presence[:, chosen] = torch.sigmoid(answers.presence.T)
         return SimulatedLandmarks(points, visibility, presence)
 
     def _displacement(

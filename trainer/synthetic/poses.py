@@ -1,4 +1,9 @@
-"""Poses to draw from: motion capture, balanced over clips and kinds of poses, half mirrored."""
+"""Poses to draw from: motion capture, balanced over clips and kinds of poses, half mirrored.
+
+The recordings are of a few people. A flow that only meets their poses learns them by heart and is
+too sure of what other people do, so limbs are recombined from several frames, and every joint is
+turned a little.
+"""
 
 import math
 from pathlib import Path
@@ -15,9 +20,17 @@ from trainer.model import quaternions as quat
 from trainer.motion.anatomy import mirror_pose
 from trainer.motion.poses import Poses, Split
 
-_UPPER_WORDS = {"neck", "head", "collar", "shoulder", "elbow", "wrist", "hand"}
-_UPPER = [joint for joint, name in enumerate(JOINT_NAMES) if _UPPER_WORDS & {*name.split("_")}]
-"""Joints that may come from another frame than the rest."""
+_ARM, _LEG = ("collar", "shoulder", "elbow", "wrist", "hand"), ("hip", "knee", "ankle", "foot")
+PARTS: tuple[tuple[int, ...], ...] = (
+    *(
+        tuple(JOINT_NAMES.index(f"{side}_{name}") for name in limb)
+        for limb in (_ARM, _LEG)
+        for side in ("left", "right")
+    ),
+    tuple(JOINT_NAMES.index(name) for name in ("neck", "head")),
+    tuple(JOINT_NAMES.index(name) for name in ("spine1", "spine2", "spine3")),
+)
+"""Joints that come from one frame together: the four limbs, the head, the trunk."""
 _SEATED_WEIGHT = 4.0
 """How much more often than its clip's share a seated pose is drawn, in addition."""
 _REACHING_WEIGHT = 1.5
@@ -65,16 +78,17 @@ class PoseBank(NamedTuple):
     def draw(
         self,
         seated: Bool[Tensor, "N"],
-        swap_upper: float,
-        joint_rad: float,
+        recombined: float,
+        joint_rad: tuple[float, float],
         rng: torch.Generator,
     ) -> Float[Tensor, "24 4 N"]:
         """Draw poses.
 
         Args:
             seated: where to draw from the seated poses.
-            swap_upper: share of poses whose upper body comes from another one.
-            joint_rad: standard deviation of a rotation added to each joint but the root.
+            recombined: probability of each of `PARTS` to come from another frame.
+            joint_rad: range of the standard deviation of the rotations that are added to all
+                joints but the root; each pose has its own, uniformly distributed.
             rng: random numbers.
         """
         count = len(seated)
@@ -83,11 +97,14 @@ class PoseBank(NamedTuple):
             which = torch.randint(len(self.seated), (count,), generator=rng)
             rows = torch.where(seated, self.seated[which], rows)
         rotations = self.quaternions[rows].permute(1, 2, 0).contiguous()
-        swapped = torch.rand(count, generator=rng) < swap_upper
-        others = self._rows(int(swapped.sum()), rng)
-        for joint in _UPPER:
-            rotations[joint][:, swapped] = self.quaternions[others, joint].T
-        turn = joint_rad * torch.randn(3, NUM_JOINTS, count, generator=rng)
+        for part in PARTS:
+            other = torch.rand(count, generator=rng) < recombined
+            rows = self._rows(int(other.sum()), rng)
+            for joint in part:
+                rotations[joint][:, other] = self.quaternions[rows, joint].T
+        low, high = joint_rad
+        std = low + (high - low) * torch.rand(count, generator=rng)
+        turn = std * torch.randn(3, NUM_JOINTS, count, generator=rng)
         turn[:, 0] = 0.0
         turned = quat.multiply(rotations.permute(1, 0, 2), quat.exp(turn))
         return turned.permute(1, 0, 2).contiguous()

@@ -32,10 +32,10 @@ class CameraScenes:
     """Only people at desks and seated ones."""
     occluders: float = 0.6
     """Share of scenes in which occluders may stand in front."""
-    swap_upper: float = 0.2
-    """Share of bodies whose arms and head come from another frame than the rest."""
-    joint_rad: float = 0.05
-    """Standard deviation of a rotation added to each body joint."""
+    recombined: float = 0.05
+    """Probability of each limb, the head and the trunk to come from another frame."""
+    joint_rad: tuple[float, float] = (0.05, 0.05)
+    """Range of the standard deviation of the rotations that are added to a body's joints."""
     fov_deg: tuple[float, float] = (40.0, 90.0)
     """Range of the field of view along the longer side."""
 
@@ -65,7 +65,7 @@ class CameraScenes:
         while True:
             torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
             cameras = Cameras.draw(_BLOCK, torch_rng)
-            rotations = bank.draw(cameras.seated, self.swap_upper, self.joint_rad, torch_rng)
+            rotations = bank.draw(cameras.seated, self.recombined, self.joint_rad, torch_rng)
             rotations[0] = quat.multiply(cameras.orientation(torch_rng), rotations[0])
             betas = torch.randn(NUM_BETAS, _BLOCK, generator=torch_rng)
             rest = template[..., None] + (shapedirs @ betas).unflatten(0, template.shape)

@@ -19,6 +19,7 @@ from trainer.motion.anatomy import MIRRORED_JOINTS
 from trainer.synthetic import landmark_sites as sites
 from trainer.synthetic.cameras import Cameras
 from trainer.synthetic.config import SyntheticConfig
+from trainer.synthetic.landmark_bank import LandmarkBank
 from trainer.synthetic.landmark_errors import ErrorModel
 from trainer.synthetic.occlusion import VISIBLE, visibility_of
 from trainer.synthetic.poses import PoseBank
@@ -37,12 +38,25 @@ class SyntheticSource:
     """Makes batches of people in front of cameras."""
 
     def __init__(
-        self, body: BodyModel, poses: PoseBank, config: SyntheticConfig, seed: int = 0
+        self,
+        body: BodyModel,
+        poses: PoseBank,
+        config: SyntheticConfig,
+        seed: int = 0,
+        bank: LandmarkBank | None = None,
     ) -> None:
-        """Prepare the tables; two sources of the same arguments make the same batches."""
+        """Prepare the tables; two sources of the same arguments make the same batches.
+
+        Args:
+            body: of the people.
+            poses: to draw from.
+            config: of bodies, cameras, occluders and errors.
+            seed: of the samples.
+            bank: what the network says of limbs that are partly occluded.
+        """
         self.config, self.seed = config, seed
         self._poses = poses
-        self._errors = ErrorModel(config.errors)
+        self._errors = ErrorModel(config.errors, bank)
         self._template = torch.tensor(body.J_template)
         self._shapedirs = torch.tensor(body.J_shapedirs).flatten(0, 1)
         vague = [2.0 if kind in _VAGUE else 1.0 for kind in sites.KIND]
@@ -61,7 +75,7 @@ class SyntheticSource:
     def _draw(self, count: int, rng: torch.Generator) -> "_People":
         config = self.config
         cameras = Cameras.draw(count, rng)
-        rotations = self._poses.draw(cameras.seated, config.swap_upper, config.joint_rad, rng)
+        rotations = self._poses.draw(cameras.seated, config.recombined, config.joint_rad, rng)
         rotations[0] = quat.multiply(cameras.orientation(rng), rotations[0])
         betas = torch.randn(NUM_BETAS, count, generator=rng)
         world, joints = forward_kinematics(rotations, self._offsets(betas, rng))

@@ -15,7 +15,7 @@ from trainer.synthetic.landmark_errors import ErrorModel
 from trainer.synthetic.occlusion import OCCLUDED, OUTSIDE, VISIBLE
 
 COUNT = 4000
-NONE = ErrorConfig(*(0.0,) * 10, swaps=(0.0, 0.0, 0.0))
+NONE = ErrorConfig(*(0.0,) * 10, banked=1.0, swaps=(0.0, 0.0, 0.0))
 ELBOW, OTHER_ELBOW, WRIST, KNEE, NOSE = 13, 14, 15, 25, 0
 
 

@@ -12,7 +12,7 @@ from engines.types import JOINT_NAMES
 from tests.support.pose_banks import pose_bank, random_poses, write_poses
 from trainer.model import quaternions as quat
 from trainer.motion.anatomy import mirror_pose
-from trainer.synthetic.poses import PoseBank, classify
+from trainer.synthetic.poses import PARTS, PoseBank, classify
 
 
 def test_who_sits_and_who_reaches(body: BodyModel) -> None:
@@ -46,25 +46,40 @@ def test_the_second_half_is_mirrored(body: BodyModel) -> None:
 def test_draws_are_poses_of_the_bank(body: BodyModel) -> None:
     bank, rng = pose_bank(body), torch.Generator().manual_seed(0)
     seated = torch.arange(200) < 50
-    drawn = bank.draw(seated, 0.0, 0.0, rng).permute(2, 0, 1)
+    drawn = bank.draw(seated, 0.0, (0.0, 0.0), rng).permute(2, 0, 1)
     match = (drawn[:, None] - bank.quaternions[None]).abs().amax((2, 3)).argmin(1)
     torch.testing.assert_close(drawn, bank.quaternions[match])
     assert set(match[:50].tolist()) <= set(bank.seated.tolist())
     assert len(set(match[50:].tolist())) > 20
 
 
-def test_perturbation_and_another_upper_body(body: BodyModel) -> None:
+def test_limbs_come_from_other_frames_as_wholes(body: BodyModel) -> None:
+    bank, nobody = pose_bank(body), torch.zeros(400, dtype=torch.bool)
+    plain, mixed = (
+        bank.draw(nobody, share, (0.0, 0.0), torch.Generator().manual_seed(0))
+        for share in (0.0, 0.5)
+    )
+    assert torch.equal(mixed[0], plain[0])  # the orientation stays
+    assert sorted([0, *(joint for part in PARTS for joint in part)]) == list(range(24))
+    other = []
+    for part in PARTS:
+        changed = (mixed[list(part)] != plain[list(part)]).any(1)  # (joints, 400)
+        assert (changed == changed[0]).all(0).float().mean() > 0.9
+        other.append(changed[0].float())
+        assert changed[0].float().mean() == pytest.approx(0.5, abs=0.1)
+    assert torch.corrcoef(torch.stack(other)).fill_diagonal_(0).abs().max() < 0.2
+
+
+def test_every_pose_is_turned_by_its_own_amount(body: BodyModel) -> None:
     bank, nobody = pose_bank(body), torch.zeros(400, dtype=torch.bool)
 
-    def draw(swap_upper: float, joint_rad: float) -> torch.Tensor:
-        return bank.draw(nobody, swap_upper, joint_rad, torch.Generator().manual_seed(0))
+    def draw(low: float, high: float) -> torch.Tensor:
+        return bank.draw(nobody, 0.0, (low, high), torch.Generator().manual_seed(0))
 
-    plain = draw(0.0, 0.0)
-    swapped = draw(1.0, 0.0)
-    knee, elbow = JOINT_NAMES.index("left_knee"), JOINT_NAMES.index("left_elbow")
-    assert torch.equal(swapped[knee], plain[knee])
-    assert (swapped[elbow] != plain[elbow]).any(0).float().mean() > 0.9
-    turned = draw(0.0, 0.1)
+    plain, turned, spread = draw(0.0, 0.0), draw(0.1, 0.1), draw(0.0, 0.2)
+    knee = JOINT_NAMES.index("left_knee")
+    away = (spread - plain).norm(dim=1)[1:].mean(0)
+    assert away.quantile(0.9) > 5 * away.quantile(0.1)
     assert torch.equal(turned[0], plain[0])
     inverse = plain[knee] * torch.tensor([1.0, -1.0, -1.0, -1.0])[:, None]
     turn = quat.log(quat.multiply(inverse, turned[knee]))
