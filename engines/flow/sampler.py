@@ -33,6 +33,9 @@ from engines.types import NUM_BETAS, NUM_JOINTS, Hypotheses, Landmarks
 
 NOISE_SEED = 20231002
 DIM = 24 * 3 + 10 + 3
+MAX_LOG_RATIO = 3.0
+"""Bound of the flow's s (`pelvis_in_camera`), whose size is rarely above 1. Of a scrap of a person
+right before the lens it draws far larger ones, kilometres away."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,8 @@ def pelvis_in_camera(
     With h the person's half size on the plane z = 1 of the view, the distance is
     z = `REACH_M` / h * exp(s), and the pelvis lies at (u h z, v h z, z) in the view.
     """
-    z = REACH_M / view.half_size * np.exp(camera[:, 2])
+    log_ratio = np.clip(camera[:, 2], -MAX_LOG_RATIO, MAX_LOG_RATIO)
+    z = REACH_M / view.half_size * np.exp(log_ratio)
     pelvis = np.column_stack([camera[:, :2] * (view.half_size * z)[:, None], z])
     return (pelvis @ view.R_cam_view.T).astype(np.float32)
 
