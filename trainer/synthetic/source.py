@@ -32,6 +32,7 @@ _VAGUE = ("face", "hand", "foot")
 """Landmarks that the network misplaces twice as far as those on joints."""
 _SIDES = [(left, right) for left, right in enumerate(MIRRORED_LANDMARKS) if left < right]
 _CROP_PX = 256
+_WORLD_UP = torch.tensor([[0.0], [1.0], [0.0]])
 
 
 class SyntheticSource:
@@ -65,18 +66,23 @@ class SyntheticSource:
 
     def batch(self, step: int, count: int) -> Batch:
         """Make `count` samples; `features` are `landmarks_2d`, `R_anchor` is the identity."""
+        return _encode(self.people(step, count))
+
+    def people(self, step: int, count: int) -> "People":
+        """Make the people of `batch(step, count)`: such whom a detector would find."""
         rng = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         people = self._draw(math.ceil(count * _SURPLUS) + 8, rng)
         good = people.good.nonzero()[:, 0]
         if len(good) < count:
             good = good.repeat(math.ceil(count / max(len(good), 1)))
-        return _encode(_People(*(part[..., good[:count]] for part in people)))
+        return People(*(part[..., good[:count]] for part in people))
 
-    def _draw(self, count: int, rng: torch.Generator) -> "_People":
+    def _draw(self, count: int, rng: torch.Generator) -> "People":
         config = self.config
         cameras = Cameras.draw(count, rng)
         rotations = self._poses.draw(cameras.seated, config.recombined, config.joint_rad, rng)
-        rotations[0] = quat.multiply(cameras.orientation(rng), rotations[0])
+        R_cam_world = cameras.orientation(rng)
+        rotations[0] = quat.multiply(R_cam_world, rotations[0])
         betas = torch.randn(NUM_BETAS, count, generator=rng)
         world, joints = forward_kinematics(rotations, self._offsets(betas, rng))
         focal = cameras.focal(config.fov_deg, rng)
@@ -88,7 +94,7 @@ class SyntheticSource:
         near = (joints[:, 2].amin(0) <= _NEAREST_JOINT_M) | (
             marks[:, 2].amin(0) <= _NEAREST_LANDMARK_M
         )
-        return _People(
+        return People(
             *found,
             inside(found.points, focal, cameras.size),
             rotations,
@@ -96,6 +102,9 @@ class SyntheticSource:
             joints,
             visibility.joints,
             ~near & _detectable(visibility.landmarks == VISIBLE),
+            quat.rotate(R_cam_world, _WORLD_UP.expand(3, count)),
+            focal,
+            cameras.size,
         )
 
     def _offsets(
@@ -130,8 +139,8 @@ class SyntheticSource:
         return joints[sites.JOINT] + quat.rotate(bones, offset.permute(1, 0, 2)).permute(1, 0, 2)
 
 
-class _People(NamedTuple):
-    """A batch in the camera frame, batch last."""
+class People(NamedTuple):
+    """People in front of cameras, in the camera frame, batch last."""
 
     points: Float[Tensor, "33 2 N"]
     """Landmarks as the network has them, on the plane z = 1."""
@@ -144,6 +153,12 @@ class _People(NamedTuple):
     visible: Bool[Tensor, "24 N"]
     good: Bool[Tensor, "N"]
     """Whether a detector would find the person."""
+    up: Float[Tensor, "3 N"]
+    """Unit vector against gravity."""
+    focal: Float[Tensor, "N"]
+    """Focal length, px."""
+    size: Float[Tensor, "2 N"]
+    """Width and height of the image, px."""
 
 
 def _detectable(visible: Bool[Tensor, "33 N"]) -> Bool[Tensor, "N"]:
@@ -152,7 +167,7 @@ def _detectable(visible: Bool[Tensor, "33 N"]) -> Bool[Tensor, "N"]:
     return trunk & (visible[11:17].sum(0) + visible[23:29].sum(0) >= 3)
 
 
-def _encode(people: _People) -> Batch:
+def _encode(people: People) -> Batch:
     """Encode landmarks as features, and express the labels in the view that these define."""
     given = (people.points, people.inside, people.visibility, people.presence)
     features, view = landmark_features_2d(*(_rows(part).numpy() for part in given))
