@@ -30,6 +30,14 @@ def six_from_cov(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 6"]:
     return cov[..., _ROWS, _COLUMNS]
 
 
+def cov_from_six(six: Float[np.ndarray, "*B 6"]) -> Float[np.ndarray, "*B 3 3"]:
+    """The symmetric matrices of six values each; inverts `six_from_cov`."""
+    cov = np.empty((*six.shape[:-1], 3, 3), six.dtype)
+    cov[..., _ROWS, _COLUMNS] = six
+    cov[..., _COLUMNS, _ROWS] = six
+    return cov
+
+
 def squared_mahalanobis(
     cov: Float[np.ndarray, "*#B 3 3"], delta: Float[np.ndarray, "*#B 3"]
 ) -> Float[np.ndarray, "*B"]:

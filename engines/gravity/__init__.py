@@ -1,0 +1,6 @@
+"""Where up is, as one person in one image tells it.
+
+direction.py   directions with an uncertainty: tangent planes, covariances, information
+features.py    an estimated body as the network's input, in the body's own axes
+network.py     the shipped network, evaluated in NumPy: features -> up and its covariance
+"""

@@ -1,0 +1,1 @@
+"""Training of the gravity network: what the live flow says of synthetic people, and the fit."""
