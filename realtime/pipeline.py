@@ -1,6 +1,7 @@
 """One frame in, one estimate out, as a list of named stages.
 
-    frame -> landmarks -> hypotheses -> fit -> moments -> calibration -> smoothing -> Estimate
+    frame -> landmarks -> hypotheses -> fit -> moments -> calibration -> smoothing -> world
+          -> Estimate
 
 All stages after the first are gone through for each person in turn, in the same buffers. Each stage
 is a function of what the one before it returns; every buffer is allocated before the first frame.
@@ -23,13 +24,14 @@ from engines.flow.sampler import PosedHypotheses, Sampler, skeleton_of
 from engines.flow.statistics import joint_moments
 from engines.hypotheses import body_of, first
 from engines.kernels import MomentPlan
-from engines.types import NUM_JOINTS, Estimate, Person, Surface
+from engines.types import NUM_JOINTS, Estimate, Person, Surface, World
 from engines.uncertainty import CovarianceCalibration
 from realtime.capture.frame import Frame
 from realtime.following import Follower
 from realtime.mesh import MeshEstimator
 from realtime.smoothing import Smoother, SmoothingConfig
 from realtime.timing import StageTimer
+from realtime.world.estimator import WorldEstimator
 
 MIN_SAMPLES = 50
 """Smallest number of hypotheses that moments are taken over, however few are published."""
@@ -61,6 +63,7 @@ class Pipeline:
         published: int | None = None,
         fit: FitConfig | None = None,
         follower: Follower | None = None,
+        world: WorldEstimator | None = None,
     ) -> None:
         """Take the stages and allocate what lies between them.
 
@@ -74,6 +77,7 @@ class Pipeline:
             published: number of hypotheses that an estimate carries; all K when None.
             fit: of the hypotheses to the landmarks; None leaves them as they are drawn.
             follower: says who is the first of an estimate's people; the nearest when None.
+            world: gravity and floor from the people; None leaves them out.
         """
         K, device = sampler.num_hypotheses, sampler.engine.device
         self.tracker = tracker
@@ -88,6 +92,7 @@ class Pipeline:
         self._body = body
         self._smoothing = smoothing or SmoothingConfig()
         self._smoothers: dict[int, Smoother] = {}
+        self._world = world
         self._moments = MomentPlan(K, NUM_JOINTS, device)
         self._recalibrate = Recalibrator(skeleton_of(body), K, device)
         self._fit = None if fit is None else HypothesisFitter(skeleton_of(body), K, fit, device)
@@ -112,13 +117,26 @@ class Pipeline:
         found = [self._person(one, intrinsics, t_s) for one in tracked]
         order = self.follower([person for person, _ in found], intrinsics.size, t_s)
         people = tuple(found[i][0] for i in order)
-        return Result(Estimate(frame.info, people), tuple(found[i][1] for i in order))
+        world = self._world_of(people, intrinsics, t_s)
+        return Result(Estimate(frame.info, people, world), tuple(found[i][1] for i in order))
 
     def reset(self) -> None:
         """Forget what was learned from earlier frames: the next one has nothing to do with them."""
         self.tracker.reset()
         self.follower.reset()
         self._smoothers.clear()
+        if self._world is not None:
+            self._world.reset()
+
+    def _world_of(
+        self, people: tuple[Person, ...], intrinsics: Intrinsics, t_s: float
+    ) -> World | None:
+        """Where the camera stands, by all frames up to this one."""
+        if self._world is None:
+            return None
+        focal_error = 0.0 if intrinsics.calibrated else ASSUMED_FOCAL_ERROR
+        with self.timer.stage("world"):
+            return self._world(people, t_s, focal_error)
 
     def _person(
         self, tracked: TrackedPerson, intrinsics: Intrinsics, t_s: float

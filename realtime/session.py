@@ -25,6 +25,7 @@ from engines.errors import PenumbraError
 from engines.fitting.settings import FitConfig
 from engines.flow.model import FlowModel
 from engines.flow.sampler import open_sampler
+from engines.gravity.network import GravityNetwork
 from realtime import demo
 from realtime.archive import Archive
 from realtime.capture.frame import Frame
@@ -43,6 +44,7 @@ from realtime.timing import NS_PER_MS, FrameRate
 from realtime.view.recorder import Recorder
 from realtime.view.renderer import Renderer
 from realtime.view.scene import Status, ViewFrame
+from realtime.world.estimator import WorldEstimator
 
 log = logging.getLogger(__name__)
 
@@ -346,6 +348,7 @@ def _load_pipeline(
         published=config.hypotheses,
         fit=FitConfig() if config.fit else None,
         follower=Follower(config.person),
+        world=WorldEstimator(GravityNetwork.load(), body),
     )
 
 

@@ -13,7 +13,7 @@ from tests.support.paths import ROOT
 GROUND = {"engines"}
 TRAINER = (
     *("motion", "render", "model", "data", "synthetic", "methods", "runs", "evaluation", "live"),
-    "datasets",
+    *("gravity", "datasets"),
 )
 """The trainer's libraries: each imports only those to its left."""
 LIBRARIES = {f"trainer.{name}" for name in (*TRAINER, "export")}
@@ -24,15 +24,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engines.blazepose": GROUND | {"engines.backends"},
     "engines.flow": GROUND | {"engines.backends", "engines.kernels"},
     "engines.fitting": GROUND | {"engines.kernels", "engines.flow"},
+    "engines.gravity": GROUND,
     "engines.evidence": GROUND | {"engines.kernels"},
     "calib": GROUND,
     "realtime.timing": GROUND,
     "realtime.capture": GROUND | {"realtime.timing"},
     "realtime.stream": GROUND | {"realtime.timing"},
     "realtime.view": GROUND | {"realtime.timing"},
+    "realtime.world": GROUND | {"engines.gravity"},
     "realtime": GROUND
-    | {f"engines.{name}" for name in ("backends", "blazepose", "fitting", "flow", "kernels")}
-    | {f"realtime.{name}" for name in ("timing", "capture", "stream", "view")}
+    | {
+        f"engines.{name}"
+        for name in ("backends", "blazepose", "fitting", "flow", "gravity", "kernels")
+    }
+    | {f"realtime.{name}" for name in ("timing", "capture", "stream", "view", "world")}
     | {"calib"},
     "run_demo": GROUND | {"realtime", "realtime.stream", "realtime.view"},
     **{
