@@ -1,8 +1,11 @@
 """Live 3D human pose with its uncertainty, from a webcam, a file, a stream or the built-in demo.
 
-    python run_demo.py --cam 0
-    python run_demo.py --video walk.mp4 --headless --every-frame --out walk.npz
-    python run_demo.py --demo --record demo_out.mp4
+    python run_demo.py                                      the built-in demo
+    python run_demo.py --cam 0                              a webcam
+    python run_demo.py walk.mp4                             a video, a photo, a folder, an address
+    python run_demo.py walk.mp4 --out walk.npz --record view.mp4
+
+Installed with pip, the same is called `penumbra`.
 
 Ctrl-C, `kill` (SIGTERM) and a closed terminal (SIGHUP) end the run in order: what was asked for is
 written and complete. The same signal again ends it at once; no frame that was archived is lost.
@@ -26,54 +29,32 @@ import re
 import threading
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from engines.errors import PenumbraError
 from engines.printable import printable
-from realtime.config import RunConfig, Size
+from realtime.config import RunConfig
 from realtime.console import Console, PrintableFormatter, complain
 
 if TYPE_CHECKING:
-    from tyro.constructors import PrimitiveConstructorSpec, PrimitiveTypeInfo
-
     from realtime.session import Outcome, Session
     from realtime.view.viewer import Viewer
 
+PROGRAM = "run_demo.py"
+"""What messages call this program when it was not started under another name."""
 _ARGUMENT = re.compile(rf"^({'|'.join(field.name for field in fields(RunConfig))})(?=:)|`(\w+)`")
 
 
-def parse(argv: Sequence[str] | None = None) -> RunConfig:
-    """Read the command line."""
-    import tyro
+def parse(argv: Sequence[str] | None = None, program: str = PROGRAM) -> RunConfig:
+    """Read the command line.
 
-    registry = tyro.constructors.ConstructorRegistry()
-    registry.primitive_rule(_size_rule)
+    Raises:
+        PenumbraError: There is no such option.
+    """
+    from realtime.command_line import parse_config
+
     assert __doc__ is not None
-    return tyro.cli(
-        RunConfig, prog="run_demo.py", description=__doc__, args=argv, registry=registry
-    )
-
-
-def _size_rule(argument: "PrimitiveTypeInfo") -> "PrimitiveConstructorSpec | None":
-    """How a size is written: 1280x720."""
-    from tyro.constructors import PrimitiveConstructorSpec
-
-    if argument.type != (Size | None):
-        return None
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="WxH",
-        instance_from_str=lambda words: _size(words[0]),
-        is_instance=lambda value: value is None or isinstance(value, Size),
-        str_from_instance=lambda size: ["None" if size is None else f"{size.width}x{size.height}"],
-    )
-
-
-def _size(text: str) -> Size:
-    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text, re.ASCII)
-    if match is None:
-        raise ValueError(f"'{text}' is no size; write it as 1280x720.")
-    return Size(int(match[1]), int(match[2]))
+    return parse_config(argv, program, __doc__)
 
 
 def run(config: RunConfig, signals: StopSignals) -> int:
@@ -142,20 +123,20 @@ def _report(outcome: "Outcome", console: Console) -> None:
             console.say(text)
 
 
-def command(argv: Sequence[str] | None, signals: StopSignals) -> int:
+def command(argv: Sequence[str] | None, signals: StopSignals, program: str = PROGRAM) -> int:
     """Run as the command line says; the exit status, see the top of this file."""
     _log_to_stderr()
     try:
-        status = run(parse(argv), signals)
+        status = run(parse(argv, program), signals)
     except PenumbraError as error:
-        complain(f"run_demo.py: {with_options(str(error))}")
+        complain(f"{program}: {with_options(str(error))}")
         return 2
     except ImportError as error:
         library = re.search(r"lib[\w.+-]+\.so[.\d]*", str(error))
         if library is None:
             raise
         complain(
-            f"run_demo.py: the system library {library[0]} is missing; on Debian or Ubuntu: "
+            f"{program}: the system library {library[0]} is missing; on Debian or Ubuntu: "
             "apt-get install libgl1 libglib2.0-0."
         )
         return 2
@@ -191,7 +172,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command(argv, signals)
 
 
+def penumbra() -> NoReturn:
+    """The command `penumbra`, which pip installs: the same program under a name of its own."""
+    prepare_streams()
+    _end(command(None, StopSignals(), "penumbra"))
+
+
+def _end(status: int) -> NoReturn:
+    """End the process.
+
+    Not by `sys.exit`: all is written, and a read that a broken device never returns from would hold
+    up the interpreter's own end.
+    """
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    # Not sys.exit: all is written, and a read that a broken device never returns from would hold
-    # up the interpreter's own end.
-    os._exit(command(None, _process_signals))  # pyright: ignore[reportPossiblyUnboundVariable]
+    _end(command(None, _process_signals))  # pyright: ignore[reportPossiblyUnboundVariable]

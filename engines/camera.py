@@ -36,7 +36,8 @@ class Intrinsics:
     dist: tuple[float, ...] = ()
     """OpenCV's k1, k2, p1, p2, k3, k4, k5, k6: all, the first 5 or the first 4; empty for none."""
     source: str = "assumed"
-    """`assumed` (default field of view), `given` (`from_focal`) or the calibration file's name."""
+    """`assumed` (default field of view), `given` (`from_focal`), `EXIF` (in a photo's file) or the
+    calibration file's name."""
 
     @property
     def calibrated(self) -> bool:
@@ -91,8 +92,13 @@ def from_fov(size: tuple[int, int], fov_deg: float = DEFAULT_FOV_DEG) -> Intrins
     return Intrinsics(focal, focal, size[0] / 2.0, size[1] / 2.0, size)
 
 
-def from_focal(size: tuple[int, int], focal_px: float) -> Intrinsics:
+def from_focal(size: tuple[int, int], focal_px: float, source: str = "given") -> Intrinsics:
     """A centred camera of a focal length given in px of this image.
+
+    Args:
+        size: (width, height) of the image, px.
+        focal_px: the focal length.
+        source: where it comes from, see `Intrinsics.source`.
 
     Raises:
         PenumbraError: the focal length is not possible, see `plausible_focal`.
@@ -103,7 +109,7 @@ def from_focal(size: tuple[int, int], focal_px: float) -> Intrinsics:
             f"focal: must be from {low:g} to {high:g} pixels for images of {size[0]}x{size[1]}, "
             f"not {focal_px:g}; give it in pixels of these images."
         )
-    return Intrinsics(focal_px, focal_px, size[0] / 2.0, size[1] / 2.0, size, source="given")
+    return Intrinsics(focal_px, focal_px, size[0] / 2.0, size[1] / 2.0, size, source=source)
 
 
 def plausible_focal(focal_px: float, size: tuple[int, int]) -> bool:

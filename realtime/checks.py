@@ -1,17 +1,25 @@
 """What a run refuses before anything is opened."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from engines.body import DEFAULT_BODY
 from engines.errors import PenumbraError
 from engines.outputs import check_distinct
 from realtime import demo
+from realtime.capture.images import MJPEG_SUFFIXES
+from realtime.capture.photo_file import PHOTO_SUFFIXES
+from realtime.capture.sources import is_address
 from realtime.config import RunConfig
 from realtime.following import parse
 from realtime.stream.encode import MAX_HYPOTHESES
 
 MAX_PEOPLE = 8
 """More than a processor keeps up with, and than the header of a message holds."""
+_FILE_SUFFIXES = (
+    *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv"),
+    *(".3gp", *MJPEG_SUFFIXES, *PHOTO_SUFFIXES),
+)
 
 
 def check(config: RunConfig) -> None:
@@ -30,6 +38,8 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
     own_source = config.cam is not None or config.video is not None
     if config.cam is not None and config.video is not None:
         yield "video: is given together with `cam`; give one source."
+    if config.cam is not None and _is_no_camera(config.cam):
+        yield "cam: is for webcams, not for files and addresses; give this one as `video`."
     if config.demo and own_source:
         yield "demo: is given together with another source; give one source."
     if config.hypotheses < 1:
@@ -54,8 +64,34 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         yield "focal: is for your own images; leave it out, the demo has its own camera."
     if config.size is not None and config.cam is None:
         yield "size: is for a webcam; leave it out."
-    if config.fps is not None and config.video is None:
-        yield "fps: is for a folder of images; leave it out."
+    for argument in ("fps", "photos"):
+        if getattr(config, argument) and config.video is None:
+            yield f"{argument}: is for a folder of images; leave it out."
+    yield from _contradictions_in_time(config)
+
+
+def _contradictions_in_time(config: RunConfig) -> Iterator[str]:
+    if config.every_frame and config.realtime:
+        yield "realtime: is given together with `every_frame`, its opposite; give one of them."
+    for argument in ("start", "end"):
+        value = getattr(config, argument)
+        if value is not None and config.cam is not None:
+            yield f"{argument}: is for recordings, and a camera is live; leave it out."
+        if value is not None and not 0 <= value < float("inf"):
+            yield f"{argument}: must not be negative, as {value:g} is; give seconds."
+    if config.end is not None and config.end <= (config.start or 0.0):
+        yield (
+            f"end: {config.end:g} s is not behind the start, {config.start or 0.0:g} s; give a "
+            "later time."
+        )
+
+
+def _is_no_camera(spec: str) -> bool:
+    """Whether what was given as a webcam is an address, a folder or a file with a usual name."""
+    if spec.isdecimal() or spec.startswith("/dev/"):
+        return False
+    path = Path(spec).expanduser()
+    return is_address(spec) or path.exists() or path.suffix.lower() in _FILE_SUFFIXES
 
 
 def _inputs(config: RunConfig) -> dict[str, object]:

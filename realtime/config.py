@@ -14,6 +14,10 @@ class Size(NamedTuple):
     height: int
 
 
+class Seconds(float):
+    """A time in a recording, s."""
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """One run of the live system. At most one source is given; the default is the demo."""
@@ -21,15 +25,23 @@ class RunConfig:
     cam: str | None = None
     """Webcam, by index or device name."""
     video: str | None = None
-    """Video file, folder of images, or RTSP/HTTP address."""
+    """Video file, photo, folder of either's images, or RTSP/HTTP address."""
     demo: bool = False
     """The built-in clip with known ground truth (the default source)."""
+    start: Seconds | None = None
+    """Begin at this time of a recording: seconds, or minutes:seconds."""
+    end: Seconds | None = None
+    """End at this time of a recording: seconds, or minutes:seconds."""
     every_frame: bool = False
-    """Process every frame of a recording, instead of keeping its pace and dropping frames."""
+    """Process every frame of a recording, as is done whenever something is saved."""
+    realtime: bool = False
+    """Keep the pace of a recording and drop frames, also when something is saved."""
     size: Size | None = None
     """Image size to ask of a webcam, such as 1280x720; by default the webcam chooses."""
     fps: float | None = None
-    """Frames per second of a folder of images; 30 by default."""
+    """Frames per second of a folder of images; 30 by default, photos 0.5."""
+    photos: bool = False
+    """The images of a folder are photos that have nothing to do with each other."""
     hypotheses: int = 100
     """Number of bodies sampled per frame."""
     backend: str = "auto"

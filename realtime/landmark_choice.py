@@ -16,8 +16,12 @@ from realtime.config import RunConfig
 log = logging.getLogger(__name__)
 
 
-def choose(config: RunConfig) -> LandmarkNetwork:
+def choose(config: RunConfig, every_frame: bool) -> LandmarkNetwork:
     """Choose the landmark network of a run; the choice of `auto` is logged.
+
+    Args:
+        config: of the run.
+        every_frame: whether it processes every frame of a recording.
 
     Raises:
         PenumbraError: a local copy is not what it should be.
@@ -27,16 +31,16 @@ def choose(config: RunConfig) -> LandmarkNetwork:
         return named(asked, config.landmarks_file)
     if config.landmarks != "auto":
         return config.landmarks
-    network, why = _automatic(config)
+    network, why = _automatic(config, every_frame)
     log.info("landmarks: %s (auto: %s).", network, why)
     return network
 
 
-def _automatic(config: RunConfig) -> tuple[LandmarkNetwork, str]:
+def _automatic(config: RunConfig, every_frame: bool) -> tuple[LandmarkNetwork, str]:
     if config.cam is None and config.video is None:
         return "full", "the demo's numbers are for it"
     cached = is_cached()
-    if config.every_frame:
+    if every_frame:
         why = "every frame is processed"
     elif runs_on_gpu(landmarker_model("heavy" if cached else "full"), config.backend):
         why = "a GPU runs it"

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import TracebackType
 
-from calib.camera import load_intrinsics
-from engines import camera
 from engines.blazepose.people.tracker import (
     OnePersonTracker,
     PeopleTracker,
@@ -30,11 +28,13 @@ from realtime import demo
 from realtime.archive import Archive
 from realtime.capture.frame import Frame
 from realtime.capture.opencv_io import FALLBACK_FPS
+from realtime.capture.photos import Photos
 from realtime.capture.reader import frames
-from realtime.capture.sources import Source, open_camera, open_video
+from realtime.capture.sources import Source
 from realtime.checks import check
 from realtime.config import RunConfig
 from realtime.following import Follower
+from realtime.inputs import camera_of, open_source, takes_every_frame
 from realtime.landmark_choice import choose
 from realtime.pipeline import MIN_SAMPLES, Pipeline, Result
 from realtime.smoothing import SmoothingConfig
@@ -90,24 +90,22 @@ class Session:
         self._stop = threading.Event()
         self._stopped_by: str | None = None
         self._skipped = 0
+        self._images: list[tuple[int, Intrinsics]] = []  # number and camera of each photo
         with ExitStack() as stack:  # what is open is closed again where a later part refuses
             self._load(stack)
             self._stack = stack.pop_all()
 
     def _load(self, stack: ExitStack) -> None:
         config = self.config
-        self.source = stack.enter_context(_open_source(config))
+        self.source = stack.enter_context(open_source(config))
         self.intrinsics, self.score = _open_camera_model(config, self.source)
-        if config.every_frame and self.source.live:
-            raise PenumbraError(
-                f"every_frame: {self.source.name} is live and cannot wait; leave it out."
-            )
+        self.every_frame = takes_every_frame(config, self.source)
         self.publisher = None
         if config.publish:
             self.publisher = stack.enter_context(
                 Publisher(config.endpoint, allow_lan=config.allow_lan)
             )
-        self.landmark_network = choose(config)
+        self.landmark_network = choose(config, self.every_frame)
         self.body = BodyModel.load(config.body)
         self.model = FlowModel.load(config.model)
         tracker = open_people_tracker(config.backend, self.landmark_network, config.max_people)
@@ -144,7 +142,7 @@ class Session:
             self.config.record,
             Renderer(self.body.decimated.faces),
             self.source.fps or FALLBACK_FPS,
-            every_frame=self.config.every_frame,
+            every_frame=self.every_frame,
             force=self.config.force,
         )
         stack.push(partial(self._close_alone, "record", recorder))
@@ -161,7 +159,7 @@ class Session:
         """
         count, dropped, start = 0, 0, time.perf_counter()
         try:
-            with frames(self.source, self.config.every_frame, self._stop) as stream:
+            with frames(self.source, self.every_frame, self._stop) as stream:
                 for frame in stream:
                     result = self.pipeline(frame)
                     self.deliver(frame, result, show)
@@ -201,6 +199,8 @@ class Session:
         if self.publisher is not None:
             with timer.stage("publish"):
                 self.publisher.publish(estimate, self._info(intrinsics))
+        if frame.intrinsics is not None:
+            self._images.append((estimate.frame.frame_id, frame.intrinsics))
         if self.archive is not None and "out" not in self.failed:
             with timer.stage("archive"), self._alone("out"):
                 self.archive.append(estimate)
@@ -291,9 +291,7 @@ class Session:
             "model": record,
             "body": self.body.name,
             "source": self.source.name,
-            "camera_matrix": self.intrinsics.matrix.tolist(),
-            "camera_distortion": list(self.intrinsics.dist),
-            "camera": self.intrinsics.source,
+            **({} if isinstance(self.source, Photos) else _camera_record(self.intrinsics)),
             "smoothed": self.config.smoothing,
         }
 
@@ -304,16 +302,14 @@ class Session:
         stages = self.pipeline.timer.percentiles_ms()
         self.archive.meta["stages_ms"] = {k: {"p50": a, "p95": b} for k, (a, b) in stages.items()}
         self.archive.meta["fps"] = fps
+        if isinstance(self.source, Photos):
+            paths = self.source.paths
+            self.archive.meta["images"] = [
+                {"frame": number, "file": paths[number].name} | _camera_record(intrinsics)
+                for number, intrinsics in self._images
+            ]
         if self._stopped_by is not None:
             self.archive.meta["interrupted_by"] = self._stopped_by
-
-
-def _open_source(config: RunConfig) -> Source:
-    if config.cam is not None:
-        return open_camera(config.cam, size=config.size)
-    if config.video is not None:
-        return open_video(config.video, folder_fps=config.fps)
-    return demo.open_demo()
 
 
 def _open_camera_model(
@@ -322,11 +318,17 @@ def _open_camera_model(
     if config.cam is None and config.video is None:
         ground_truth = demo.GroundTruth.load()
         return ground_truth.intrinsics(source.size), demo.DemoScore(ground_truth)
-    if config.calib is not None:
-        return load_intrinsics(config.calib, source.size), None
-    if config.focal is not None:
-        return camera.from_focal(source.size, config.focal), None
-    return camera.from_fov(source.size), None
+    return camera_of(config)(source.size, None), None
+
+
+def _camera_record(intrinsics: Intrinsics) -> dict[str, object]:
+    """What the archive says about a camera."""
+    return {
+        "image_size": list(intrinsics.size),
+        "camera_matrix": intrinsics.matrix.tolist(),
+        "camera_distortion": list(intrinsics.dist),
+        "camera": intrinsics.source,
+    }
 
 
 def _load_pipeline(

@@ -1,9 +1,11 @@
-"""Recordings that are images one after the other: a folder, and a file of raw motion JPEG."""
+"""Recordings that are images one after the other: a folder of a video's frames, raw motion JPEG."""
 
 import logging
+import math
 import mmap
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -24,7 +26,6 @@ from realtime.capture.opencv_io import (
 
 log = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 MJPEG_SUFFIXES = (".mjpeg", ".mjpg")
 MJPEG_FPS = 25.0
 
@@ -37,7 +38,7 @@ def natural_key(path: Path) -> tuple[list[str | int], str]:
 
 
 class ImageFolder:
-    """The JPEG, PNG and BMP images of a folder in natural order, as a recording of a fixed rate.
+    """Images in the given order, as a recording of a fixed rate.
 
     An image that is missing, broken or of another size ends the run with an error that names it: in
     a folder that can be repaired.
@@ -46,22 +47,35 @@ class ImageFolder:
     live = False
     remote = False
 
-    def __init__(self, path: Path, fps: float = FALLBACK_FPS) -> None:
-        if not path.is_dir():
-            raise PenumbraError(f"folder '{path}': does not exist; check the path.")
-        assert fps > 0.0, f"fps = {fps}"
-        self.name = printable(str(path))
+    def __init__(self, name: str, paths: Sequence[Path], fps: float = FALLBACK_FPS) -> None:
+        """Decode the first image, for its size.
+
+        Args:
+            name: How messages call the folder.
+            paths: The images, at least one.
+            fps: Images per second.
+
+        Raises:
+            PenumbraError: The first image cannot be read.
+        """
+        assert paths and fps > 0.0, f"fps = {fps}"
+        self.name = printable(name)
         self.fps = fps
-        self._paths = sorted(
-            (p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=natural_key
-        )
-        if not self._paths:
-            raise PenumbraError(
-                f"folder '{path}': holds no images ({', '.join(IMAGE_SUFFIXES)}); check the path."
-            )
+        self._paths = tuple(paths)
         self._next = 0
+        self._shot = 0
         silence_opencv()
         self.size = image_size(_read_image(self._paths[0]))
+
+    @property
+    def length(self) -> int:
+        """Number of images."""
+        return len(self._paths)
+
+    def seek(self, time_s: float) -> None:
+        """Go to the image that is displayed at a time, s; the next `read` returns it."""
+        self._next = min(max(0, math.floor(time_s * self.fps + 1e-6)), self.length)
+        self._shot += 1
 
     def read(self) -> Frame | None:
         """Return the next image; None after the last.
@@ -77,7 +91,8 @@ class ImageFolder:
         t_capture_ns = (before_ns + time.monotonic_ns()) // 2
         check_size(f"image '{path}'", image, self.size)
         self._next += 1
-        return Frame(image, FrameInfo(index, t_capture_ns, index / self.fps))
+        info = FrameInfo(index, t_capture_ns, index / self.fps, shot=self._shot)
+        return Frame(image, info)
 
     def close(self) -> None:
         """Nothing is held open between reads."""
@@ -116,6 +131,8 @@ class MjpegFile:
 
     live = False
     remote = False
+    length = None
+    """How many there are is known only at the end."""
 
     def __init__(self, path: Path) -> None:
         """Open the file and decode its first whole image.
@@ -135,6 +152,7 @@ class MjpegFile:
         self._parts = jpeg.split(self._data)
         self._count = 0
         self._skipped = 0
+        self._shot = 0
         self._first = self._decode_next()
         if self._first is None:
             self._data.close()
@@ -157,9 +175,20 @@ class MjpegFile:
         t_capture_ns = (before_ns + time.monotonic_ns()) // 2
         check_size(f"frame {self._count} of '{self.name}'", image, self.size)
         media_time_s = self._count / self.fps
-        info = FrameInfo(self._count, t_capture_ns, media_time_s, skipped=self._skipped)
+        info = FrameInfo(
+            self._count, t_capture_ns, media_time_s, skipped=self._skipped, shot=self._shot
+        )
         self._count += 1
         return Frame(image, info)
+
+    def seek(self, time_s: float) -> None:
+        """Go to the image that is displayed at a time, s; the next `read` returns it."""
+        self._parts = jpeg.split(self._data)
+        self._first = None
+        self._shot += 1
+        self._count = 0
+        while self._count < math.floor(time_s * self.fps + 1e-6) and next(self._parts, None):
+            self._count += 1
 
     def close(self) -> None:
         """Free the file with the object: another thread may be reading it."""

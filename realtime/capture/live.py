@@ -56,6 +56,7 @@ class LiveSource:
 
     live = True
     remote = True
+    length = None
 
     def __init__(
         self, name: str, connect: Callable[[], Capture], retry: Retry | None = None

@@ -35,7 +35,7 @@ class CaptureThread:
     def __init__(self, source: Source, slot: LatestSlot) -> None:
         self._source = source
         self._slot = slot
-        self._pace = None if source.live else _Pace()
+        self._pace = None if source.live else _Pace(max(MAX_PACE_WAIT_S, 1.0 / source.fps))
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
 
@@ -81,7 +81,8 @@ class CaptureThread:
 class _Pace:
     """Releases the frames of a recording when their media time has come."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest_s: float = MAX_PACE_WAIT_S) -> None:
+        self._longest_s = longest_s
         self._start_ns: int | None = None  # monotonic instant of media time zero
 
     def hold(self, frame: Frame, stopping: threading.Event) -> Frame:
@@ -93,7 +94,7 @@ class _Pace:
         due_ns = self._start_ns + media_ns
         # A hole in the time stamps would stop the stream; it is shortened, and what follows
         # moves up.
-        latest_ns = now_ns + round(MAX_PACE_WAIT_S * NS_PER_S)
+        latest_ns = now_ns + round(self._longest_s * NS_PER_S)
         if due_ns > latest_ns:
             self._start_ns -= due_ns - latest_ns
             due_ns = latest_ns

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from engines.errors import PenumbraError
 from engines.printable import printable
@@ -34,6 +34,7 @@ from realtime.capture.opencv_io import (
     open_capture,
     silence_opencv,
 )
+from realtime.capture.packet_times import display_times, frame_at, land
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,9 @@ class VideoFile:
         self._media_clock = MediaClock(name, self.fps)
         self._count = 0
         self._skipped = 0
+        self._shot = 0
+        self._pending: Frame | None = None
+        self._times: np.ndarray | None = None  # of all frames, ms; made by `seek`
         self._last_ms = 0.0  # the container's time of the newest frame
         # Decoded now, so that a video without any readable frame is refused at once.
         self._first = interruptible(self._decode_next) if self.remote else self._decode_next()
@@ -91,6 +95,7 @@ class VideoFile:
             raise PenumbraError(
                 f"'{name}': opens as a video but no frame can be decoded; {_repair(cut_short)}."
             )
+        self._first_ms = float(capture.get(cv2.CAP_PROP_POS_MSEC))
         self.size = image_size(self._first)
         self._watch = None if path is None else SizeWatch(path)
 
@@ -99,7 +104,7 @@ class VideoFile:
         """Open a video file.
 
         Raises:
-            PenumbraError: It is missing, empty, an image, truncated before its index, or no video.
+            PenumbraError: It is missing, empty, truncated before its index, or no video.
         """
         if not path.exists():
             raise PenumbraError(f"video '{path}': does not exist; check the path.")
@@ -110,10 +115,6 @@ class VideoFile:
         if path.stat().st_size == 0:
             raise PenumbraError(f"video '{path}': is empty (0 bytes); copy or download it again.")
         silence_opencv()
-        if cv2.haveImageReader(str(path)):
-            raise PenumbraError(
-                f"video '{path}': is an image; put it into a folder and give the folder instead."
-            )
         cut_short = is_cut_short(path)
         capture = open_capture(str(path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
@@ -125,6 +126,28 @@ class VideoFile:
         """Whether reads may wait for a network."""
         return self._path is None
 
+    @property
+    def length(self) -> int | None:
+        """Number of frames that the container announces."""
+        return self._announced or None
+
+    def seek(self, time_s: float) -> None:
+        """Go to the frame that is displayed at a time of the video, s.
+
+        The next `read` returns it, under the number and the time that it has when the video is read
+        from its beginning, and in another shot; after the end it returns None. Only the thread that
+        reads may call this, between two reads.
+
+        The first call reads through the file's packets, which takes a second for a gigabyte that
+        the system has in memory. Where they carry no time stamps, or where FFmpeg misses the place,
+        everything before it is decoded.
+        """
+        self._shot += 1
+        if self._path is not None and self._times is None:
+            self._times = display_times(self._path, self._first_ms)
+        if self._times is None or not self._seek_by_times(self._times, 1000.0 * time_s):
+            self._seek_by_decoding(time_s)
+
     def read(self) -> Frame | None:
         """Return the next frame that can be decoded; None after the last.
 
@@ -132,6 +155,9 @@ class VideoFile:
             PenumbraError: The frame has another size than the first, the file was cut before its
                 last frame, or what follows is damaged to the end.
         """
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            return pending
         before_ns = time.monotonic_ns()
         image, self._first = self._first, None
         if image is None:
@@ -144,7 +170,9 @@ class VideoFile:
         self._check_size(image)
         self._last_ms = float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
         media_time_s = self._media_clock.stamp(self._last_ms)
-        info = FrameInfo(self._count, t_capture_ns, media_time_s, skipped=self._skipped)
+        info = FrameInfo(
+            self._count, t_capture_ns, media_time_s, skipped=self._skipped, shot=self._shot
+        )
         self._count += 1
         return Frame(image, info)
 
@@ -179,6 +207,44 @@ class VideoFile:
             if time.monotonic() - before_s > STALL_S:
                 return None
         return None
+
+    def _seek_by_times(self, times: Float[np.ndarray, "N"], target_ms: float) -> bool:
+        """Jump to a frame whose time stamp is known; False where FFmpeg does not find it."""
+        number = frame_at(times, target_ms)
+        with self._decoder:
+            found = land(self._capture, times, min(number, len(times) - 1))
+        if found is None:
+            return False
+        self._count, self._first = found
+        self._pending = None
+        self._media_clock = MediaClock(self.name, self.fps)
+        if number == len(times):
+            self.read()
+        return True
+
+    def _seek_by_decoding(self, time_s: float) -> None:
+        """Decode from the beginning up to the frame that is displayed at a time."""
+        if self._count > 1:
+            self._begin_again()
+        frame = self.read()
+        while frame is not None and frame.info.media_time_s + 0.999 / self.fps <= time_s:
+            frame = self.read()
+        self._pending = frame
+
+    def _begin_again(self) -> None:
+        """Open the file again.
+
+        Raises:
+            PenumbraError: It is at an address.
+        """
+        if self._path is None:
+            raise PenumbraError(f"'{self.name}': cannot go back; download it for that.")
+        with self._decoder:
+            self._capture.release()
+            self._capture = open_capture(str(self._path), cv2.CAP_FFMPEG)
+        self._count = 0
+        self._first = None
+        self._media_clock = MediaClock(self.name, self.fps)
 
     def _check_size(self, image: UInt8[np.ndarray, "H W 3"]) -> None:
         what = f"frame {self._count} of '{self.name}'"

@@ -3,7 +3,8 @@
     open_camera("0"), ("HD Webcam"), ...        webcam             live        cameras.py, live.py
     open_video("rtsp://..."), ("http://...")    network stream     live        live.py
     open_video("walk.mp4")                      video file         recording   recordings.py
-    open_video("frames/")                       folder of images   recording   recordings.py
+    open_video("frames/")                       frames of a video  recording   images.py
+    open_video("photo.jpg"), ("photos/")        photos             recording   photos.py
 
 A live source has to be read at its own pace and is reconnected when it breaks. A recording ends,
 and can be read frame by frame. The built-in demo is another recording.
@@ -20,10 +21,18 @@ from engines.errors import PenumbraError
 from engines.printable import printable
 from realtime.capture.cameras import lasting_spec, open_camera_capture
 from realtime.capture.frame import Frame
-from realtime.capture.images import MJPEG_SUFFIXES, ImageFolder, MjpegFile
+from realtime.capture.images import MJPEG_SUFFIXES, ImageFolder, MjpegFile, natural_key
 from realtime.capture.live import LiveSource, Retry
 from realtime.capture.mjpeg import Capture, open_mjpeg
 from realtime.capture.opencv_io import FALLBACK_FPS, open_capture
+from realtime.capture.photo_file import PHOTO_SUFFIXES, is_photo
+from realtime.capture.photos import (
+    PHOTOS_PER_S,
+    CameraOf,
+    Photos,
+    stated_camera,
+    why_photos,
+)
 from realtime.capture.recordings import VideoFile
 
 log = logging.getLogger(__name__)
@@ -35,7 +44,10 @@ _SECRET = re.compile(r"(pass\w*|pwd|token)=[^/&;]*", re.IGNORECASE)
 
 @runtime_checkable
 class Source(Protocol):
-    """A stream of images of one size; one thread reads it, `close` may come from another."""
+    """A stream of images, of one size unless they are photos.
+
+    One thread reads it, `close` may come from another.
+    """
 
     @property
     def name(self) -> str:
@@ -59,7 +71,12 @@ class Source(Protocol):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height), px."""
+        """(width, height) of the first image, px."""
+        ...
+
+    @property
+    def length(self) -> int | None:
+        """Number of frames from the first to the last; None where it is not known."""
         ...
 
     def read(self) -> Frame | None:
@@ -75,18 +92,38 @@ class Source(Protocol):
     def __exit__(self, *exc: object) -> None: ...
 
 
+@runtime_checkable
+class Recording(Source, Protocol):
+    """A source that ends, and in which any time can be gone to; forwards only at an address."""
+
+    def seek(self, time_s: float) -> None:
+        """Go to the frame that is displayed at a time of the recording, s.
+
+        The next `read` returns it, under the number and the media time that it has in the
+        recording, and in another shot; after the end it returns None. Only the thread that reads
+        may call this, between two reads.
+        """
+        ...
+
+
 def open_video(
     spec: str,
     *,
     folder_fps: float | None = None,
+    photos: bool = False,
+    camera_of: CameraOf = stated_camera,
     retry: Retry | None = None,
     network_timeout_s: float = NETWORK_TIMEOUT_S,
 ) -> Source:
-    """Open a video file, a folder of images or an address.
+    """Open a video file, a photo, a folder of images or an address.
 
     Args:
         spec: Path or address.
-        folder_fps: Images per second of a folder; when None, `FALLBACK_FPS`, which is logged.
+        folder_fps: Images per second of a folder, which are then the frames of a video unless
+            `photos` says otherwise. When None, `why_photos` decides what they are, and
+            `FALLBACK_FPS` or `PHOTOS_PER_S` is taken; both are logged.
+        photos: The images of a folder are photos that have nothing to do with each other.
+        camera_of: Says which camera took each photo.
         retry: When a broken live source is opened again.
         network_timeout_s: Limit for opening an address and for each read.
 
@@ -99,15 +136,26 @@ def open_video(
             f"fps: must be between 0 and 1000, for a folder of images, not {folder_fps:g} for "
             f"'{spec}'; leave it out."
         )
-    if _ADDRESS.match(spec):
+    if photos and not path.is_dir():
+        raise PenumbraError(
+            f"photos: is for a folder of images, and '{spec}' is none; leave it out."
+        )
+    if is_address(spec):
         return _open_address(spec, retry, network_timeout_s)
     if path.suffix.lower() in MJPEG_SUFFIXES and path.is_file() and path.stat().st_size:
         return MjpegFile(path)
-    if not path.is_dir():
-        return VideoFile.open_local(path)
-    if folder_fps is None:
-        log.info("%s: %g images a second are assumed; set fps otherwise.", spec, FALLBACK_FPS)
-    return ImageFolder(path, folder_fps or FALLBACK_FPS)
+    if path.is_dir():
+        return _open_folder(path, folder_fps, photos, camera_of)
+    if re.fullmatch(r"\d+|/dev/video\d+", spec) and not path.is_file():
+        raise PenumbraError(f"video '{spec}': is no file; give a webcam as `cam`.")
+    if path.is_file() and path.stat().st_size and is_photo(path):
+        return Photos(spec, [path], camera_of=camera_of)
+    return VideoFile.open_local(path)
+
+
+def is_address(spec: str) -> bool:
+    """Whether a source is an address, such as rtsp://host/stream."""
+    return _ADDRESS.match(spec) is not None
 
 
 def open_camera(
@@ -132,6 +180,47 @@ def open_camera(
         return capture
 
     return LiveSource(printable(f"camera {spec}"), connect, retry)
+
+
+def _open_folder(
+    folder: Path, fps: float | None, photos: bool, camera_of: CameraOf
+) -> ImageFolder | Photos:
+    images = images_in(folder)
+    name = str(folder)
+    why = "as asked" if photos else None
+    if fps is None and not photos:
+        why = why_photos(images)
+    if why is not None:
+        log.info(
+            "%s: %d photos, each by itself (%s); give `fps` if they are the frames of a video.",
+            *(name, len(images), why),
+        )
+        return Photos(name, images, per_s=fps or PHOTOS_PER_S, camera_of=camera_of)
+    if fps is None:
+        log.info(
+            "%s: %d frames of a video, %g a second assumed; give `fps` if that is wrong, or "
+            "`photos` if they have nothing to do with each other.",
+            *(name, len(images), FALLBACK_FPS),
+        )
+    return ImageFolder(name, images, fps or FALLBACK_FPS)
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Return the images of a folder in natural order.
+
+    Raises:
+        PenumbraError: There are none.
+    """
+    images = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
+    ]
+    if not images:
+        raise PenumbraError(
+            f"folder '{folder}': holds no images ({', '.join(PHOTO_SUFFIXES)}); check the path."
+        )
+    return sorted(images, key=natural_key)
 
 
 def _open_address(address: str, retry: Retry | None, timeout_s: float) -> Source:

@@ -16,7 +16,7 @@ from realtime.session import Session
 from tests.support.run_demo import demo
 
 LIVE = RunConfig(cam="0")
-PACED = RunConfig(video="walk.mp4", out=Path("walk.npz"))
+PACED = RunConfig(video="walk.mp4", out=Path("walk.npz"), realtime=True)
 WHOLE = RunConfig(video="walk.mp4", every_frame=True)
 DEMO = RunConfig(demo=True, every_frame=True)
 
@@ -54,7 +54,7 @@ def test_auto_takes_heavy_where_nobody_waits_for_it(
     on(monkeypatch, cached, gpu)
     caplog.set_level(logging.INFO)
     right = config is not DEMO and (gpu or config.every_frame)
-    network = choose(config)
+    network = choose(config, config.every_frame)
     assert network == ("heavy" if right and cached else "full")
     (said,) = caplog.messages
     assert said.startswith(f"landmarks: {network} (auto: ")
@@ -65,13 +65,13 @@ def test_auto_takes_heavy_where_nobody_waits_for_it(
 @pytest.mark.parametrize("config", [LIVE, WHOLE, DEMO], ids=["live", "all", "demo"])
 def test_a_name_is_taken_at_its_word(config: RunConfig, network: str, no_help: Path) -> None:
     asked = RunConfig(**{**vars(config), "landmarks": network})
-    assert choose(asked) == network
+    assert choose(asked, asked.every_frame) == network
     assert not no_help.exists()
 
 
 @pytest.mark.parametrize("config", [LIVE, PACED, WHOLE, DEMO], ids=["live", "paced", "all", "demo"])
 def test_auto_never_asks_npm(config: RunConfig, no_help: Path) -> None:
-    assert choose(config) == "full"
+    assert choose(config, config.every_frame) == "full"
     assert not no_help.exists()
 
 
@@ -85,9 +85,9 @@ def test_a_local_copy_says_which_it_is(
     asked = RunConfig(**{**vars(LIVE), "landmarks": landmarks, "landmarks_file": copy})
     if landmarks == "full":
         with pytest.raises(PenumbraError, match="`landmarks` asks for full"):
-            choose(asked)
+            choose(asked, asked.every_frame)
     else:
-        assert choose(asked) == "heavy"
+        assert choose(asked, asked.every_frame) == "heavy"
 
 
 def test_a_network_that_cannot_be_brought_ends_the_run_with_one_sentence(

@@ -17,7 +17,20 @@ MISTAKES = {
     "missing file": ("--video {folder}/nothing.mp4", "nothing.mp4"),
     "empty file": ("--video {folder}/empty.mp4", "empty.mp4"),
     "truncated file": ("--video {folder}/cut.mp4", "cut.mp4"),
-    "image": ("--video {folder}/image.png", "image"),
+    "broken image": ("{folder}/broken.jpg", "broken.jpg"),
+    "file as a camera": ("--cam {video}", "--video"),
+    "address as a camera": ("--cam http://127.0.0.1/video", "--video"),
+    "camera as a file": ("0", "--cam"),
+    "two files": ("{video} --video {video}", "--video"),
+    "two words": ("{video} walk.mp4", "walk.mp4"),
+    "option of another name": ("{video} --recrod {folder}/view.mp4", "did you mean --record?"),
+    "option that resembles none": ("{video} --xyzzy", "--help"),
+    "start behind the end of the file": ("{video} --start 0:07", "--start"),
+    "end before the start": ("{video} --start 1 --end 0.5", "--end"),
+    "start of a photo": ("{folder}/image.png --start 1", "--start"),
+    "start of a camera": ("--cam 87 --start 1", "--start"),
+    "all of it, in real time": ("{video} --realtime", "--realtime"),
+    "photos without a folder": ("{video} --photos", "--photos"),
     "camera": ("--cam 87", "87"),
     "two sources": ("--cam 87 --video {video}", "--video"),
     "demo and a source": ("--demo --video {video}", "--demo"),
@@ -65,6 +78,7 @@ def test_a_mistake_ends_with_one_sentence(
     video = grey_video(tmp_path / "fine.mp4")
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "cut.mp4").write_bytes(video.read_bytes()[:200])
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
     (tmp_path / "nocalib.json").write_text("{}")
     (tmp_path / "b.npz").write_bytes(b"of an earlier run")
     cv2.imwrite(str(tmp_path / "image.png"), np.zeros((64, 64, 3), np.uint8))

@@ -26,7 +26,7 @@ def make_frame(index: int, media_time_s: float = 0.0) -> Frame:
 class SteppedSource:
     """Hands out one frame for each permit, and tells when it is asked for the next one."""
 
-    name, fps, size, remote = "stepped", 30.0, (6, 4), False
+    name, fps, size, remote, length = "stepped", 30.0, (6, 4), False, None
 
     def __init__(
         self, total: int, live: bool = True, error: Exception | None = None, period_s: float = 0.0
