@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from trainer.synthetic.people import PeopleConfig
+
 
 @dataclass(frozen=True)
 class ErrorConfig:
@@ -29,34 +31,25 @@ class ErrorConfig:
     """Of each occluded landmark."""
     guess_spread: float = 0.85
     """Standard deviation of the log of a limb's own factor on the two above."""
+    swaps: tuple[float, float, float] = (0.030, 0.010, 0.020)
+    """Shares of images in which left is taken for right: all limbs, arms only, legs only."""
     banked: float = 0.85
     """Share of images in which a bank of the network's answers, where there is one, says what
     becomes of limbs that are partly occluded.
     """
     pool: int = 1024
     """Entries of the bank that a batch chooses from."""
-    swaps: tuple[float, float, float] = (0.030, 0.010, 0.020)
-    """Shares of images in which left is taken for right: all limbs, arms only, legs only."""
 
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """Distribution of bodies, cameras and occluders."""
+    """Distribution of people, their landmarks and occluders."""
 
-    joint_rad: tuple[float, float] = (0.02, 0.25)
-    """Range of the standard deviation of the rotations that are added to a body's joints."""
-    recombined: float = 0.3
-    """Probability of each limb, the head and the trunk to come from another frame."""
-    bone_length: float = 0.05
-    """Standard deviation of the log of a bone's length, the same left and right: the shape space
-    has 0.9 % only.
-    """
+    people: PeopleConfig = field(default_factory=PeopleConfig)
     misplaced_m: tuple[float, float] = (0.018, 0.006)
     """Where the network takes a joint to lie in the body: standard deviation of what is the same
     left and right, and of what is not.
     """
-    fov_deg: tuple[float, float] = (40.0, 90.0)
-    """Range of the field of view along the longer side."""
     occluders: tuple[float, float, float, float] = (0.70, 0.10, 0.13, 0.07)
     """Shares of images with nothing, a table's edge, a box, a post in front of the person."""
     errors: ErrorConfig = field(default_factory=ErrorConfig)

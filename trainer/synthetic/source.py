@@ -9,19 +9,16 @@ from torch import Tensor
 
 from engines.body import BodyModel
 from engines.flow.features import landmark_features_2d
-from engines.types import JOINT_NAMES, NUM_BETAS, NUM_JOINTS, PARENTS
 from trainer.data.augment import MIRRORED_LANDMARKS
 from trainer.data.samples import Batch
 from trainer.model import quaternions as quat
 from trainer.model.kinematics import camera_from_pelvis, project
-from trainer.model.quaternion_kinematics import forward_kinematics
-from trainer.motion.anatomy import MIRRORED_JOINTS
 from trainer.synthetic import landmark_sites as sites
-from trainer.synthetic.cameras import Cameras
 from trainer.synthetic.config import SyntheticConfig
 from trainer.synthetic.landmark_bank import LandmarkBank
 from trainer.synthetic.landmark_errors import ErrorModel
 from trainer.synthetic.occlusion import VISIBLE, visibility_of
+from trainer.synthetic.people import PeopleSource
 from trainer.synthetic.poses import PoseBank
 from trainer.synthetic.projection import half_size_of, inside, to_plane
 
@@ -32,7 +29,6 @@ _VAGUE = ("face", "hand", "foot")
 """Landmarks that the network misplaces twice as far as those on joints."""
 _SIDES = [(left, right) for left, right in enumerate(MIRRORED_LANDMARKS) if left < right]
 _CROP_PX = 256
-_WORLD_UP = torch.tensor([[0.0], [1.0], [0.0]])
 
 
 class SyntheticSource:
@@ -56,10 +52,8 @@ class SyntheticSource:
             bank: what the network says of limbs that are partly occluded.
         """
         self.config, self.seed = config, seed
-        self._poses = poses
+        self._people = PeopleSource(body, poses, config.people)
         self._errors = ErrorModel(config.errors, bank)
-        self._template = torch.tensor(body.J_template)
-        self._shapedirs = torch.tensor(body.J_shapedirs).flatten(0, 1)
         vague = [2.0 if kind in _VAGUE else 1.0 for kind in sites.KIND]
         self._vague = torch.tensor(vague)[:, None, None]
         self._offset = torch.tensor(sites.OFFSET_M, dtype=torch.float32)[..., None]
@@ -78,17 +72,10 @@ class SyntheticSource:
         return People(*(part[..., good[:count]] for part in people))
 
     def _draw(self, count: int, rng: torch.Generator) -> "People":
-        config = self.config
-        cameras = Cameras.draw(count, rng)
-        rotations = self._poses.draw(cameras.seated, config.recombined, config.joint_rad, rng)
-        R_cam_world = cameras.orientation(rng)
-        rotations[0] = quat.multiply(R_cam_world, rotations[0])
-        betas = torch.randn(NUM_BETAS, count, generator=rng)
-        world, joints = forward_kinematics(rotations, self._offsets(betas, rng))
-        focal = cameras.focal(config.fov_deg, rng)
-        joints = joints + cameras.place(joints, focal, rng)
-        marks = self._landmarks(world, joints, rng)
-        visibility = visibility_of(joints, marks, focal, cameras, config.occluders, rng)
+        people = self._people.draw(count, rng)
+        joints, focal, cameras = people.joints, people.focal, people.cameras
+        marks = self._landmarks(people.bones, joints, rng)
+        visibility = visibility_of(joints, marks, focal, cameras, self.config.occluders, rng)
         flat, half_size = to_plane(marks), half_size_of(to_plane(joints))
         found = self._errors(flat, visibility.landmarks, half_size, rng)
         near = (joints[:, 2].amin(0) <= _NEAREST_JOINT_M) | (
@@ -97,32 +84,19 @@ class SyntheticSource:
         return People(
             *found,
             inside(found.points, focal, cameras.size),
-            rotations,
-            betas,
+            people.rotations,
+            people.betas,
             joints,
             visibility.joints,
             ~near & _detectable(visibility.landmarks == VISIBLE),
-            quat.rotate(R_cam_world, _WORLD_UP.expand(3, count)),
+            people.up,
             focal,
             cameras.size,
         )
 
-    def _offsets(
-        self, betas: Float[Tensor, "10 N"], rng: torch.Generator
-    ) -> Float[Tensor, "24 3 N"]:
-        """Offsets of joints from their parents (m), with bones of a person's own proportions."""
-        count = betas.shape[1]
-        shape = (self._shapedirs @ betas).unflatten(0, (NUM_JOINTS, 3))
-        rest = self._template[..., None] + shape
-        normal = torch.randn(NUM_JOINTS, 1, count, generator=rng)
-        scale = (self.config.bone_length * normal).exp()
-        right = [joint for joint, name in enumerate(JOINT_NAMES) if name.startswith("right")]
-        scale[right] = scale[[MIRRORED_JOINTS[joint] for joint in right]]
-        return (rest - rest[[0, *PARENTS[1:]]]) * scale
-
     def _landmarks(
         self,
-        world: Float[Tensor, "24 4 N"],
+        bones: Float[Tensor, "24 4 N"],
         joints: Float[Tensor, "24 3 N"],
         rng: torch.Generator,
     ) -> Float[Tensor, "33 3 N"]:
@@ -135,8 +109,8 @@ class SyntheticSource:
             shared[right, 0] = -shared[left, 0]
         own = single * torch.randn(33, 3, count, generator=rng)
         offset = self._offset + shared + own
-        bones = world[sites.BONE].permute(1, 0, 2)
-        return joints[sites.JOINT] + quat.rotate(bones, offset.permute(1, 0, 2)).permute(1, 0, 2)
+        turning = bones[sites.BONE].permute(1, 0, 2)
+        return joints[sites.JOINT] + quat.rotate(turning, offset.permute(1, 0, 2)).permute(1, 0, 2)
 
 
 class People(NamedTuple):
