@@ -230,8 +230,9 @@ class Surface:
 class World:
     """Where the camera stands: gravity and the floor.
 
-    The world frame is in metres, z up, its origin on the floor below the camera. y points where the
-    camera looks, x to the right of it, both along the floor.
+    The world frame is in metres, z up, the floor at z = 0. Where it is estimated its origin lies
+    below the camera, y points where the camera looks, x to the right of it; that of a calibration
+    is as the calibration has it.
     """
 
     T_world_cam: Float[np.ndarray, "4 4"]
@@ -249,6 +250,11 @@ class World:
     def up(self) -> Float[np.ndarray, "3"]:
         """Unit vector against gravity, camera frame."""
         return self.T_world_cam[2, :3]
+
+    @property
+    def given(self) -> bool:
+        """Whether gravity was given, not estimated."""
+        return self.source == "given"
 
 
 @dataclass(frozen=True)

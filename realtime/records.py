@@ -23,9 +23,9 @@ from engines.errors import PenumbraError
 from engines.outputs import OutputFile
 from engines.types import Estimate
 from realtime.stream.fields import Stored, archived, sizes
-from realtime.stream.message import HypothesesMessage, PersonMessage, PoseMessage
+from realtime.stream.message import HypothesesMessage, PersonMessage, PoseMessage, WorldMessage
 
-FORMAT = 3
+FORMAT = 4
 MAGIC = b"PENUMBRA RECORDS %d\n" % FORMAT
 MAX_HEADER_BYTES = 1 << 20
 """Longest JSON line; reading one takes less than 64 MB."""
@@ -37,16 +37,18 @@ CHUNK_BYTES = 8 << 20
 
 @cache
 def _takers() -> tuple[list[tuple[str, Callable[[Any], Any]]], ...]:
-    """Name of a field and the function that takes it: of an estimate, of a person."""
+    """Name of a field and the function that takes it: of an estimate, of an estimate that has a
+    world, of a person.
+    """
     return tuple(
         [(field.name, attrgetter(field.take)) for field in archived(*messages)]
-        for messages in ((PoseMessage,), (PersonMessage, HypothesesMessage))
+        for messages in ((PoseMessage,), (WorldMessage,), (PersonMessage, HypothesesMessage))
     )
 
 
 def fields() -> tuple[Stored, ...]:
     """What is archived, in the order in which it lies in a record."""
-    return archived(PoseMessage, PersonMessage, HypothesesMessage)
+    return archived(PoseMessage, WorldMessage, PersonMessage, HypothesesMessage)
 
 
 def record_dtype(k: int) -> np.dtype:
@@ -65,9 +67,9 @@ def blank_record(k: int) -> np.ndarray:
 
 def records_of(estimate: Estimate, blank: np.ndarray) -> np.ndarray:
     """Return the records of an estimate: one for each person, or one that nobody is in."""
-    of_estimate, of_person = _takers()
+    of_estimate, of_world, of_person = _takers()
     records = np.repeat(blank, max(1, len(estimate.people)))
-    for name, take in of_estimate:
+    for name, take in of_estimate if estimate.world is None else (*of_estimate, *of_world):
         records[name] = take(estimate)
     for record, person in zip(records, estimate.people, strict=False):
         for name, take in of_person:

@@ -18,7 +18,12 @@ from engines import command
 from engines.errors import PenumbraError
 from engines.printable import printable
 from realtime.stream.endpoint import is_local
-from realtime.stream.message import PersonMessage, PoseMessage, StreamCalibration
+from realtime.stream.message import (
+    PersonMessage,
+    PoseMessage,
+    StreamCalibration,
+    WorldMessage,
+)
 from realtime.stream.wire import DEFAULT_ENDPOINT, Array, VersionError
 from realtime.subscriber import Subscriber
 
@@ -108,6 +113,7 @@ class Second:
             f"message {message.seq}  {rate}/s  lost {stream.lost}  refused {stream.refused}  "
             f"frames dropped before the network {message.dropped}",
             self._latency(stream.endpoint),
+            *([] if message.world is None else [world_line(message.world)]),
         ]
         for person in message.people:
             lines += person_lines(person, message.joint_names)
@@ -125,6 +131,19 @@ class Second:
         clock = "monotonic clock" if same_machine else "Unix clocks of two machines"
         values = self.mono_ms if same_machine else self.unix_ms
         return f"capture to here {median(values):.1f} ms, worst {max(values):.1f} ms ({clock})"
+
+
+def world_line(world: WorldMessage) -> str:
+    """How the camera is held: pitch and roll, degrees; how high, m."""
+    x, y, z = world.T_world_cam[2][:3]
+    down, roll = math.degrees(math.asin(max(-1.0, min(1.0, -z)))), math.degrees(math.atan2(-x, -y))
+    sigma = math.degrees(math.sqrt(max(world.up_cov[0][0] + world.up_cov[1][1], 0.0)))
+    height = f"{world.T_world_cam[2][3]:.2f} m"
+    height += " (a guess)" if world.floor_std is None else f" ± {100 * world.floor_std:.0f} cm"
+    return (
+        f"camera looks {down:.0f}° down, rolled {roll:.0f}° clockwise, ± {sigma:.1f}°  "
+        f"height {height}  gravity {world.source}"
+    )
 
 
 def person_lines(person: PersonMessage, names: tuple[str, ...]) -> list[str]:
@@ -165,9 +184,12 @@ def _in_words(calibration: StreamCalibration | None) -> str:
 def as_dict(message: PoseMessage) -> dict[str, Any]:
     """The message for JSON: without the hypotheses, None for what is not a finite number."""
     fields = {
-        key: value for key, value in vars(message).items() if key not in ("people", "calibration")
+        key: value
+        for key, value in vars(message).items()
+        if key not in ("people", "calibration", "world")
     }
     fields["calibration"] = message.calibration and vars(message.calibration)
+    fields["world"] = message.world and vars(message.world)
     fields["people"] = [
         {key: value for key, value in vars(person).items() if key != "hypotheses"}
         for person in message.people

@@ -35,7 +35,7 @@ T = TypeVar("T")
 def decode(message: bytes | memoryview) -> PoseMessage:
     """Read and check one message.
 
-    Every array lies inside the message and every number of its header is finite. What version 2.0
+    Every array lies inside the message and every number of its header is finite. What version 2.1
     does not define is skipped.
 
     Raises:
@@ -49,6 +49,7 @@ def decode(message: bytes | memoryview) -> PoseMessage:
     version = fields.counts("version", 2)
     if version[0] != VERSION[0]:
         raise VersionError(other_version(version[0]))
+    fields.minor = version[1]
     return _read(PoseMessage, fields)
 
 
@@ -72,6 +73,8 @@ class _Fields:
     """That arrays are references to."""
     hypotheses: int | None = None
     """The K of this map, known from its first array on."""
+    minor: int = 0
+    """Minor version of the message; of the header only."""
 
     def refuse(self, key: str, what: str) -> NoReturn:
         """Raise the error about one field."""
@@ -173,6 +176,8 @@ def _one(fields: _Fields, key: str, field: Field) -> Any:
 
 
 def _optional(fields: _Fields, key: str, field: Field) -> Any:
+    if field.since > fields.minor and key not in fields.values:
+        return None
     return None if fields.get(key, dict, type(None)) is None else _one(fields, key, field)
 
 
@@ -187,6 +192,9 @@ _READERS: dict[str, Callable[[_Fields, str, Field], Any]] = {
     "count": lambda fields, key, _: fields.count(key),
     "signed": lambda fields, key, _: fields.get(key, int),
     "number": lambda fields, key, _: fields.number(key),
+    "finite": lambda fields, key, _: (
+        None if fields.get(key, float, int, type(None)) is None else fields.number(key)
+    ),
     "counts": lambda fields, key, field: _checked(
         fields, key, field, fields.counts(key, *sizes(field.shape))
     ),

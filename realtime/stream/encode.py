@@ -157,6 +157,8 @@ def _value_of(name: str, field: Field, value: Any, data: _Data) -> Any:
             return value[:MAX_TEXT]
         case "number":
             return float(value)
+        case "finite":
+            return float(value) if math.isfinite(value) else None
         case "rows" if isinstance(value, np.ndarray):
             return value.tolist()
         case "many":

@@ -10,13 +10,13 @@ from typing import Any, Literal, get_type_hints
 
 Kind = Literal[
     "text", "flag", "count", "signed", "number", "counts", "numbers", "rows", "texts", "map",
-    "array", "one", "optional", "many",
+    "array", "one", "optional", "many", "finite",
 ]  # fmt: skip
 """How a value looks in the header.
 
 A `count` is an integer from 0 on, `numbers` a list of finite numbers, `rows` a list of such lists,
-`one` a map of fields declared here, `optional` the same or nil, `many` a list of them, and `array`
-a reference into the data that follow the header.
+`finite` a number, or nil where it is infinite, `one` a map of fields declared here, `optional` the
+same or nil, `many` a list of them, and `array` a reference into the data that follow the header.
 """
 
 
@@ -48,6 +48,8 @@ class Field:
     """None: the archive leaves it out."""
     nested: type | None = None
     """The class whose fields the map has (`one`, `optional`, `many`)."""
+    since: int = 0
+    """The minor version that it came with; an optional field of a later one may be missing."""
     valid: Callable[[Any], bool] | None = None
     """What else must hold, as `meaning` says it."""
 

@@ -142,6 +142,42 @@ class PersonMessage:
 
 
 @dataclass(frozen=True)
+class WorldMessage:
+    """Where the camera stands; taken from `engines.types.World`."""
+
+    T_world_cam: Annotated[
+        tuple[tuple[float, ...], ...],
+        Field(
+            "rows", "T_world_cam", "from the camera frame to the world: z up, the floor at z = 0",
+            "m", "4 4", stored=Stored("T_world_cam", "<f4", "4 4", "world.T_world_cam"),
+        ),
+    ]  # fmt: skip
+    up_cov: Annotated[
+        tuple[tuple[float, ...], ...],
+        Field(
+            "rows", "up_cov", "covariance of small rotations of the world about its x and y axes",
+            "rad²", "2 2", stored=Stored("up_cov", "<f4", "2 2", "world.up_cov"),
+        ),
+    ]  # fmt: skip
+    floor_std: Annotated[
+        float | None,
+        Field(
+            "finite", "floor_std",
+            "standard deviation of the camera's height above the floor; nil: no floor was found, "
+            "the height is a guess", "m",
+            stored=Stored("floor_std", "<f4", "", "world.floor_std"),
+        ),
+    ]  # fmt: skip
+    source: Annotated[
+        str,
+        Field(
+            "text", "source", "estimated from people, or given: by a calibration or the user",
+            stored=Stored("world_given", "?", "", "world.given"),
+        ),
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
 class PoseMessage:
     """What is known about one frame of one source; taken from `encode.Outgoing`."""
 
@@ -241,6 +277,13 @@ class PoseMessage:
         Field(
             "optional", "stream.calibration", "nil: the uncertainties are not calibrated",
             nested=StreamCalibration,
+        ),
+    ]  # fmt: skip
+    world: Annotated[
+        WorldMessage | None,
+        Field(
+            "optional", "estimate.world", "nil: nothing is known about gravity; since 2.1",
+            nested=WorldMessage, since=1,
         ),
     ]  # fmt: skip
     people: Annotated[

@@ -17,7 +17,17 @@ import pytest
 
 from engines.errors import PenumbraError
 from engines.outputs import open_output
-from engines.types import JOINT_NAMES, Body, Estimate, FrameInfo, Hypotheses, Landmarks, Person, Roi
+from engines.types import (
+    JOINT_NAMES,
+    Body,
+    Estimate,
+    FrameInfo,
+    Hypotheses,
+    Landmarks,
+    Person,
+    Roi,
+    World,
+)
 from realtime import records as records_module
 from realtime.archive import Archive
 from realtime.records import FORMAT, MAGIC, MAX_HEADER_BYTES, Records, assemble, record_dtype
@@ -46,7 +56,9 @@ def make_person(seed: int, k: int) -> Person:
 
 def make_estimate(index: int, k: int, found: bool = True) -> Estimate:
     people = (make_person(index, k),) if found else ()
-    return Estimate(FrameInfo(3 * index, 10 * index, index / 30.0), people)
+    T = np.random.default_rng(index).normal(size=(4, 4)).astype(np.float32)
+    world = World(T, T[:2, :2], np.inf if index == 1 else 0.5 * index, "given") if index else None
+    return Estimate(FrameInfo(3 * index, 10 * index, index / 30.0), people, world)
 
 
 def load(path: Path) -> dict[str, np.ndarray]:
@@ -67,6 +79,8 @@ def test_returns_what_went_in(tmp_path):
         archive.meta["fps"] = 12.5
     data = load(out)
     other = {"frame": np.int64, "t": np.float64, "found": np.bool_, "track_id": np.int32}
+    other["world_given"] = np.bool_
+    worldly = {"T_world_cam", "up_cov", "floor_std"}
     for name in data.keys() - {"meta"}:
         assert data[name].dtype == other.get(name, np.float32), name
     assert {name: array.shape[1:] for name, array in data.items() if name != "meta"} == {
@@ -86,13 +100,25 @@ def test_returns_what_went_in(tmp_path):
         "betas": (10,),
         "transl": (3,),
         "landmarks": (33, 3),
+        "T_world_cam": (4, 4),
+        "up_cov": (2, 2),
+        "floor_std": (),
+        "world_given": (),
     }
     np.testing.assert_array_equal(data["frame"], [0, 3, 6, 9, 12])
     np.testing.assert_array_equal(data["t"], [e.frame.media_time_s for e in estimates])
     np.testing.assert_array_equal(data["found"], [True, True, False, True, True])
     for i, estimate in enumerate(estimates):
+        world = estimate.world
+        assert data["world_given"][i] == (world is not None)
+        for name in worldly:
+            expected = np.nan if world is None else getattr(world, name)
+            np.testing.assert_array_equal(
+                data[name][i], np.broadcast_to(expected, data[name][i].shape)
+            )
         if (person := estimate.person) is None:
-            assert all(np.isnan(data[n][i]).all() for n in data.keys() - other.keys() - {"meta"})
+            blank = data.keys() - other.keys() - worldly - {"meta"}
+            assert all(np.isnan(data[n][i]).all() for n in blank)
             assert data["track_id"][i] == 0
             continue
         np.testing.assert_array_equal(data["hypotheses"][i], person.hypotheses.joints)

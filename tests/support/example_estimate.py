@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from engines.types import Body, Estimate, FrameInfo, Hypotheses, Landmarks, Person, Roi
+from engines.rotations import exp_so3
+from engines.types import Body, Estimate, FrameInfo, Hypotheses, Landmarks, Person, Roi, World
 from realtime.stream import wire
 from realtime.stream.encode import Stamp, StreamInfo, encode_estimate
 from realtime.timing import ClockPair
@@ -47,7 +48,11 @@ def make_estimate(frame_id: int = 0, count: int = 5, seed: int = 0) -> Estimate:
         joint_visible=rng.uniform(size=24),
         track_id=2,
     )
-    return Estimate(FrameInfo(frame_id, 1_000, 0.5, dropped=3, skipped=2), (person,))
+    T = np.eye(4)
+    T[:3, :3] = exp_so3(rng.normal(size=3))
+    T[2, 3] = 1.25
+    world = World(T, np.array([[0.02, 0.004], [0.004, 0.01]]), 0.05, "estimated")
+    return Estimate(FrameInfo(frame_id, 1_000, 0.5, dropped=3, skipped=2), (person,), world)
 
 
 def encoded(**changes: object) -> bytes:

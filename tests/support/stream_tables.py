@@ -2,17 +2,24 @@
 
 from realtime.records import fields, record_dtype
 from realtime.stream.fields import Field, declared
-from realtime.stream.message import HypothesesMessage, PersonMessage, PoseMessage, StreamCalibration
+from realtime.stream.message import (
+    HypothesesMessage,
+    PersonMessage,
+    PoseMessage,
+    StreamCalibration,
+    WorldMessage,
+)
 
 KINDS = {
     "text": "string", "flag": "bool", "count": "int ≥ 0", "signed": "int", "number": "float",
-    "texts": "strings", "map": "map of strings",
+    "finite": "float or nil", "texts": "strings", "map": "map of strings",
 }  # fmt: skip
 DTYPES = {"<f4": "float32", "|u1": "uint8"}
 NESTED = {
     StreamCalibration: "calibration",
     PersonMessage: "person",
     HypothesesMessage: "hypotheses",
+    WorldMessage: "world",
 }
 
 
@@ -39,7 +46,13 @@ def tables() -> list[str]:
     """All tables of the stream."""
     return [
         message_table(message)
-        for message in (PoseMessage, StreamCalibration, PersonMessage, HypothesesMessage)
+        for message in (
+            PoseMessage,
+            StreamCalibration,
+            WorldMessage,
+            PersonMessage,
+            HypothesesMessage,
+        )
     ]
 
 

@@ -99,6 +99,32 @@ def test_every_field_survives() -> None:
     )
 
 
+def test_the_world_survives() -> None:
+    estimate = make_estimate()
+    assert estimate.world is not None
+    world = decode(encode_estimate(estimate, INFO, STAMP)).world
+    assert world is not None
+    assert world.T_world_cam == tuple(map(tuple, estimate.world.T_world_cam.tolist()))
+    assert world.up_cov == ((0.02, 0.004), (0.004, 0.01))
+    assert (world.floor_std, world.source) == (0.05, "estimated")
+
+
+def test_a_floor_that_was_not_found_and_an_unknown_world_are_nil() -> None:
+    estimate = make_estimate()
+    assert estimate.world is not None
+    guess = replace(estimate, world=replace(estimate.world, floor_std=math.inf))
+    world = decode(encode_estimate(guess, INFO, STAMP)).world
+    assert world is not None
+    assert world.floor_std is None
+    assert decode(encode_estimate(replace(estimate, world=None), INFO, STAMP)).world is None
+
+
+def test_messages_of_the_version_before_the_world_are_read() -> None:
+    assert decode(encoded(world=..., version=[2, 0])).world is None
+    with pytest.raises(MessageError, match="'world' of the header is missing"):
+        decode(encoded(world=...))
+
+
 def test_covariance_is_xx_xy_xz_yy_yz_zz() -> None:
     estimate = make_estimate()
     assert estimate.person is not None
