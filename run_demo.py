@@ -23,6 +23,7 @@ if __name__ == "__main__":  # before the other imports: Ctrl-C there would end i
     prepare_streams()
     _process_signals = StopSignals()
 
+import contextlib
 import logging
 import os
 import re
@@ -38,7 +39,7 @@ from realtime.console import Console, PrintableFormatter, complain
 
 if TYPE_CHECKING:
     from realtime.session import Outcome, Session
-    from realtime.view.viewer import Viewer
+    from realtime.view.web.viewer import WebViewer
 
 PROGRAM = "run_demo.py"
 """What messages call this program when it was not started under another name."""
@@ -64,33 +65,71 @@ def run(config: RunConfig, signals: StopSignals) -> int:
         The exit status.
     """
     from realtime.session import Session
-    from realtime.view.viewer import Viewer, why_no_window
 
     console = Console()
-    no_window = "No window: headless." if config.headless else why_no_window()
+    no_window = _why_no_window(config)
     session = Session(config)
     signals.stop_in_order(session.stop, session.unfinished)
-    with session:
-        backend, name = session.pipeline.backend, printable(session.source.name)
-        console.say(f"{name}: {config.hypotheses} hypotheses on {backend}")
-        if session.publisher is not None:
-            console.say(f"publishing on {session.publisher.endpoint}")
-        if no_window is None:
-            outcome = _run_with_window(session, Viewer(session.body.decimated.faces))
-        else:
-            if not config.headless:
-                console.say(no_window)
-            outcome = session.run()
-    signals.ignore()
-    _report(outcome, console)
+    with contextlib.ExitStack() as views:  # a page outlives the run
+        web = None
+        with session:
+            backend, name = session.pipeline.backend, printable(session.source.name)
+            console.say(f"{name}: {config.hypotheses} hypotheses on {backend}")
+            if session.publisher is not None:
+                console.say(f"publishing on {session.publisher.endpoint}")
+            if config.viewer == "web":
+                web = views.enter_context(_open_page(session))
+                console.say(f"view: open {web.url} in a browser")
+                outcome = session.run(web.show)
+            elif no_window is None:
+                outcome = _run_with_window(session)
+            else:
+                if not config.headless:
+                    console.say(no_window)
+                outcome = session.run()
+        status = signals.exit_status
+        _report(outcome, console)
+        if web is not None and status == 0:
+            _keep_last_frame(web, signals, console)
+        signals.ignore()
     if console.error is not None:
         complain(f"stdout: cannot be written ({console.error.strerror}); write it elsewhere.")
         return 3
-    return 3 if session.failed else signals.exit_status
+    return 3 if session.failed else status
 
 
-def _run_with_window(session: "Session", viewer: "Viewer") -> "Outcome":
+def _why_no_window(config: RunConfig) -> str | None:
+    """Return why no window is opened, None where one is."""
+    if config.headless or config.viewer != "window":
+        return "No window: none was asked for."
+    from realtime.view.viewer import why_no_window
+
+    return why_no_window()
+
+
+def _open_page(session: "Session") -> "WebViewer":
+    from realtime.view.web.viewer import WebViewer
+
+    return WebViewer(session.body, session.config.web_port)
+
+
+def _keep_last_frame(web: "WebViewer", signals: StopSignals, console: Console) -> None:
+    """Leave the last frame of a source that has ended to browsers, until the user has seen it.
+
+    The run is complete: the signal that ends the wait is no interruption of it.
+    """
+    seen = threading.Event()
+    signals.stop_in_order(lambda _reason: seen.set())
+    if signals.received is None:
+        console.say(f"The last frame stays at {web.url}; Ctrl-C ends.")
+        seen.wait()
+
+
+def _run_with_window(session: "Session") -> "Outcome":
     """Run the pipeline in a thread and the window here; when one ends it ends the other."""
+    from realtime.view.viewer import Viewer
+
+    viewer = Viewer(session.body.decimated.faces)
     results: list[Outcome] = []
     errors: list[BaseException] = []
 

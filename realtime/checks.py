@@ -64,6 +64,8 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         yield "focal: is for your own images; leave it out, the demo has its own camera."
     if config.size is not None and config.cam is None:
         yield "size: is for a webcam; leave it out."
+    if not 0 <= config.web_port <= 65535:
+        yield f"web_port: must be from 0 to 65535, not {config.web_port}; choose another one."
     for argument in ("fps", "photos"):
         if getattr(config, argument) and config.video is None:
             yield f"{argument}: is for a folder of images; leave it out."

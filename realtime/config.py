@@ -66,6 +66,10 @@ class RunConfig:
     """Fit the hypotheses to the visible landmarks. The built-in calibration is for fitted ones."""
     smoothing: bool = True
     """Smooth the best estimate over time, instead of estimating each frame alone."""
+    viewer: Literal["window", "web"] = "window"
+    """Where the view is: a window, or web, a page for browsers on this machine (pip's `[web]`)."""
+    web_port: int = 8080
+    """Port of the page that browsers open; 0 takes a free one."""
     headless: bool = False
     """Open no window."""
     record: Path | None = None
