@@ -49,6 +49,7 @@ MISTAKES = {
     "rate of a video": ("--video {video} --fps 6", "--fps"),
     "rate of the demo": ("--demo --fps 6", "--fps"),
     "size of a video": ("--video {video} --size 640x480", "--size"),
+    "port of the page": ("--demo --viewer web --web-port 99999", "--web-port"),
     "missing landmark network": ("--demo --landmarks-file {folder}/no.tflite", "--landmarks-file"),
     "another landmark network": ("--video {video} --landmarks-file {video}", "another file than"),
     "no network's name": ("--demo --landmarks-file {folder}", "--landmarks-file"),
