@@ -88,10 +88,12 @@ def run(config: RunConfig, signals: StopSignals) -> int:
                     console.say(no_window)
                 outcome = session.run()
         status = signals.exit_status
+        if web is None or status != 0:
+            signals.ignore()
         _report(outcome, console)
         if web is not None and status == 0:
             _keep_last_frame(web, signals, console)
-        signals.ignore()
+            signals.ignore()
     if console.error is not None:
         complain(f"stdout: cannot be written ({console.error.strerror}); write it elsewhere.")
         return 3
