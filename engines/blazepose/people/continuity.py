@@ -1,12 +1,14 @@
-"""Whether what was found continues a track: place, size and pose together, as one cost."""
+"""Whether what was found continues a track: place, size, pose and colours, as one cost."""
 
 import math
 from dataclasses import replace
 
 import numpy as np
 
+from engines.blazepose.people.appearance import difference
 from engines.blazepose.people.similarity import oks
 from engines.blazepose.people.track import Observation, Track
+from engines.types import Roi
 
 UNMATCHED = 6.0
 """Cost from which on an observation is rather somebody else."""
@@ -21,24 +23,42 @@ _POSE = 2.0
 """Cost of a pose that has nothing to do with the last one."""
 _POSE_FRAMES = 5
 """Frames out of sight after which the last pose says nothing."""
+_COLOURS_LIMIT = 3.0
+"""The most that other colours cost."""
 _OWN_REGION = 0.5
 """Factor on the cost of what was found in the track's own region."""
+_NEAR = 0.5
+"""Distance of two people who may take each other's landmarks, in sides of the larger region."""
+_SLIPPED = 1.6
+"""Difference of the colours from which on landmarks near another person are not this one's."""
 
 
 def cost(track: Track, found: Observation) -> float:
     """Return how badly an observation continues a track, 0 for perfectly.
 
-    What was found in the track's own region may always continue it: there the landmark network
-    itself says that there is a person.
+    What was found in the own region of somebody in sight may always continue that track: there the
+    landmark network itself says that there is a person.
     """
     expected = track.expected
     distance = float(np.linalg.norm(found.roi.center - expected.center)) / expected.size
     place = distance / min(_PLACE + _PLACE_PER_FRAME * track.hidden, _PLACE_LIMIT)
     size = abs(math.log(found.roi.size / expected.size)) / _SIZE
-    total = place + size + _POSE * _pose_change(track, found)
+    colours = np.nan_to_num(difference(track.colours, found.colours))
+    total = place + size + min(colours, _COLOURS_LIMIT) + _POSE * _pose_change(track, found)
     if found.track is not track:
         return total
-    return min(_OWN_REGION * total, UNMATCHED)
+    return min(_OWN_REGION * total, math.inf if track.hidden else UNMATCHED)
+
+
+def are_near(a: Roi, b: Roi) -> bool:
+    """Tell whether two people are so near that one may take the other's landmarks."""
+    apart = float(np.linalg.norm(a.center - b.center))
+    return apart < _NEAR * max(a.size, b.size)
+
+
+def has_slipped(track: Track, found: Observation) -> bool:
+    """Tell by the colours whether landmarks near another person have left their own."""
+    return difference(track.colours, found.colours) > _SLIPPED
 
 
 def _pose_change(track: Track, found: Observation) -> float:

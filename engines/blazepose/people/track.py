@@ -1,17 +1,21 @@
 """One person through time: what is remembered, and where the person is expected next."""
 
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
 
+from engines.blazepose.people.appearance import Colours, followed
 from engines.blazepose.sides import SideContinuity
 from engines.types import Landmarks, Roi
 
-_VELOCITY_GAIN = 0.4
-"""Share of a step that the velocity takes up: a person walks on through some frames of noise."""
-_COAST = 15
-"""Frames for which somebody out of sight is expected to move on."""
+_MEMORY = 12
+"""Regions that are remembered, frames."""
+_DOUBTFUL = 3
+"""The last regions before a person gets out of sight: they slide to whoever is in front."""
+_COAST = 20
+"""Frames for which somebody out of sight is expected to walk on."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,8 @@ class Observation:
 
     landmarks: Landmarks
     roi: Roi
-    """The region about the body, which the next frame is looked for in."""
+    """The region about the body, in which the next frame is searched."""
+    colours: Colours
     track: "Track | None" = None
     """In whose region they were found; None for a detection."""
 
@@ -32,32 +37,61 @@ class Track:
     landmarks: Landmarks
     """As found last, left and right as the network said."""
     roi: Roi
-    """Region for the next frame."""
+    """Region about the body when last in sight."""
+    colours: Colours
     track_id: int | None = None
     """None as long as it is not sure that this is a person."""
-    velocity: Float[np.ndarray, "2"] = field(default_factory=lambda: np.zeros(2))
-    """Of the region's centre, px per frame."""
     seen: int = 1
-    """Frames in a row in which the person was found, or was before getting out of sight."""
+    """Frames in which the person was found."""
     hidden: int = 0
-    """Frames since then; 0 while the person is in sight."""
+    """Frames since the last of them; 0 while the person is in sight."""
     sides: SideContinuity = field(default_factory=SideContinuity)
+    _regions: deque[Roi] = field(default_factory=lambda: deque(maxlen=_MEMORY))
 
-    def see(self, landmarks: Landmarks, roi: Roi) -> None:
-        """Take what was found in this frame."""
-        step = (roi.center - self.roi.center) / (self.hidden + 1)
-        self.velocity = self.velocity + _VELOCITY_GAIN * (step - self.velocity)
+    def __post_init__(self) -> None:
+        self._regions.append(self.roi)
+
+    def see(self, one: Observation, alone: bool) -> None:
+        """Take what was found in this frame.
+
+        Args:
+            one: what was found.
+            alone: whether nobody else is near, so that the colours are this person's.
+        """
         if self.hidden:
             self.sides.reset()
-        self.landmarks, self.roi = landmarks, roi
+            self._regions.clear()
+        self._regions.append(one.roi)
+        self.landmarks, self.roi = one.landmarks, one.roi
+        if alone:
+            self.colours = followed(self.colours, one.colours)
         self.seen, self.hidden = self.seen + 1, 0
 
     def miss(self) -> None:
-        """Note a frame in which the person was not found."""
+        """Note a frame in which the person was not found.
+
+        At the first of them the last regions are forgotten, and the motion before them goes on.
+        """
+        if self.hidden == 0 and len(self._regions) > 2 * _DOUBTFUL:
+            for _ in range(_DOUBTFUL):
+                self._regions.pop()
+            last = self._regions[-1]
+            self.roi = _moved(last, (_DOUBTFUL + 1) * self.velocity)
         self.hidden += 1
+
+    @property
+    def velocity(self) -> Float[np.ndarray, "2"]:
+        """Of the region's centre, px per frame."""
+        steps = len(self._regions) - 1
+        if steps < 2:
+            return np.zeros(2)
+        return (self._regions[-1].center - self._regions[0].center) / steps
 
     @property
     def expected(self) -> Roi:
         """The region where the person should be in the frame that follows."""
-        steps = min(self.hidden, _COAST) + 1
-        return Roi(self.roi.center + steps * self.velocity, self.roi.size, self.roi.rotation)
+        return _moved(self.roi, min(self.hidden + 1, _COAST) * self.velocity)
+
+
+def _moved(roi: Roi, by: Float[np.ndarray, "2"]) -> Roi:
+    return Roi(roi.center + by, roi.size, roi.rotation)

@@ -18,6 +18,7 @@ assignment decides who is who (`continuity`, `matching`). The policy:
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,9 @@ from jaxtyping import UInt8
 from engines.blazepose.detector import Detection, open_detector
 from engines.blazepose.landmarker import open_landmarker
 from engines.blazepose.models import MIN_SCORE
-from engines.blazepose.people.continuity import UNMATCHED, cost
+from engines.blazepose.people.appearance import colours_of
+from engines.blazepose.people.continuity import UNMATCHED, are_near, cost, has_slipped
+from engines.blazepose.people.covering import LIMBS, body_mask, covered, hide, under
 from engines.blazepose.people.duplicates import merged
 from engines.blazepose.people.matching import assign
 from engines.blazepose.people.similarity import same_region
@@ -47,6 +50,8 @@ CONFIRM = 3
 SMALLEST = 0.1
 """Side of a region below which nobody is tracked, in the shorter side of the image."""
 REPLACE = 2.0
+MOST_HIDDEN = 0.6
+"""Share of the limb joints under a cover from which on nobody counts as found behind it."""
 
 LookForPeople = Callable[[UInt8[np.ndarray, "h w 3"], Roi | None], list[Detection]]
 """The people of a square of an image: `engines.blazepose.detector.Detector.people`."""
@@ -98,9 +103,10 @@ class PeopleTracker:
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> tuple[TrackedPerson, ...]:
         """Return the people of a BGR image, by number."""
         alone = not self._tracks
-        found = self._followed(image)
-        found += self._newly_found(image, found)
-        self._update(merged(found), alone, min(image.shape[:2]))
+        found = merged(self._followed(image))
+        found = merged(found + self._behind(image, found))
+        found = merged(found + self._newly_found(image, found))
+        self._update(found, alone, min(image.shape[:2]))
         self._frames += 1
         return tuple(
             TrackedPerson(track.track_id, track.sides(track.landmarks))
@@ -112,10 +118,53 @@ class PeopleTracker:
         """Return what is found in the regions of those in sight."""
         found = []
         for track in self._tracks:
-            if not track.hidden:
-                one = self._landmarks_in(image, track.roi, track)
-                found += [] if one is None else [one]
+            if track.hidden:
+                continue
+            near_another = self._is_near_another(track)
+            roi = track.expected if near_another else track.roi
+            one = self._landmarks_in(image, roi, track)
+            if one is not None and not (near_another and has_slipped(track, one)):
+                found.append(one)
         return found
+
+    def _behind(
+        self, image: UInt8[np.ndarray, "h w 3"], found: list[Observation]
+    ) -> list[Observation]:
+        """Return who is found behind others, or comes out from there.
+
+        It is searched for whoever should be near somebody who was found and was not found in the
+        own region, with the others covered.
+        """
+        behind = []
+        followed = {one.track for one in found}
+        for track in self._tracks:
+            if track in followed or track.hidden % LOOK_FOR_LOST_EVERY:
+                continue
+            front = [one.landmarks for one in found if are_near(one.roi, track.expected)]
+            if not front and not track.hidden:
+                continue
+            mask = body_mask((image.shape[1], image.shape[0]), front)
+            one = self._landmarks_in(covered(image, mask), track.expected, track)
+            if one is None:
+                continue
+            hidden = under(mask, one.landmarks)
+            if hidden[LIMBS].mean() > MOST_HIDDEN:
+                continue
+            one = replace(
+                one,
+                landmarks=hide(one.landmarks, hidden),
+                colours=colours_of(image, one.landmarks),
+            )
+            if not has_slipped(track, one):
+                behind.append(one)
+        return behind
+
+    def _is_near_another(self, track: Track) -> bool:
+        return any(
+            are_near(track.expected, other.expected)
+            for other in self._tracks
+            if other is not track and other.track_id is not None
+        )
 
     def _newly_found(
         self, image: UInt8[np.ndarray, "h w 3"], found: list[Observation]
@@ -143,7 +192,7 @@ class PeopleTracker:
         views: list[Roi | None] = []
         for track in self._tracks:
             lost = track.hidden == 0 and track not in followed
-            if lost or (track.hidden and track.hidden % LOOK_FOR_LOST_EVERY == 0):
+            if lost or track.hidden % LOOK_FOR_LOST_EVERY:
                 views.append(near(track.expected))
         if not found or self._frames % LOOK_EVERY == 0:
             views.append(rota[self._looks % len(rota)])
@@ -156,7 +205,11 @@ class PeopleTracker:
         landmarks, next_roi = self._landmarker(image, roi)
         if not believable(landmarks, self._min_score):
             return None
-        return Observation(landmarks, steady(roi, next_roi) if track else next_roi, track)
+        colours = colours_of(image, landmarks)
+        following = track is not None and not track.hidden
+        return Observation(
+            landmarks, steady(roi, next_roi) if following else next_roi, colours, track
+        )
 
     def _update(self, found: list[Observation], alone: bool, shorter_side: int) -> None:
         """Give what was found to the tracks, and begin and end tracks."""
@@ -164,12 +217,12 @@ class PeopleTracker:
         pairs = dict(assign(costs.reshape(len(self._tracks), len(found)), UNMATCHED))
         for i, track in enumerate(self._tracks):
             if i in pairs:
-                track.see(found[pairs[i]].landmarks, found[pairs[i]].roi)
+                track.see(found[pairs[i]], not self._is_near_another(track))
             else:
                 track.miss()
         fresh = [one for i, one in enumerate(found) if i not in pairs.values()]
         fresh = [one for one in fresh if one.roi.size >= SMALLEST * shorter_side]
-        self._tracks += [Track(one.landmarks, one.roi) for one in fresh]
+        self._tracks += [Track(one.landmarks, one.roi, one.colours) for one in fresh]
         self._tracks = [track for track in self._tracks if _is_kept(track)]
         self._limit()
         for track in self._tracks:
