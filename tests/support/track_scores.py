@@ -46,15 +46,17 @@ def score(
     numbers: list[list[int]] = [[] for _ in range(people)]
     complete: list[bool] = []
     stretched = nobody = doubled = 0
+    before: dict[int, int | None] = {}
     for found, joints, shown in zip(tracked, joints_px, visible, strict=True):
         height = np.ptp(joints[:, :, 1], axis=1)
         owners: list[int | None] = []
-        for _, points, visibility in found:
+        for number, points, visibility in found:
             apart = np.linalg.norm(points[_MARKS] - joints[:, _JOINTS], axis=-1)
             exchanged = np.linalg.norm(points[_MARKS] - joints[:, _JOINTS[_SWAP]], axis=-1)
             apart = np.minimum(apart, exchanged) / height[:, None]
             sure = visibility[_MARKS] > 0.5
-            owners.append(_owner(apart, shown[:, _JOINTS]))
+            before[number] = _owner(apart, shown[:, _JOINTS], before.get(number))
+            owners.append(before[number])
             on = (apart < _NEAR / 2) & (apart < 0.5 * apart[::-1]) & sure
             stretched += int(people == 2 and on.sum(1).min() >= 3)
         for who in range(people):
@@ -72,10 +74,17 @@ _SWAP = np.array([1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10])
 """Left and right exchanged among the limb joints."""
 
 
-def _owner(apart: Float[np.ndarray, "P 12"], shown: Bool[np.ndarray, "P 12"]) -> int | None:
-    """Return on whom a skeleton lies, or None."""
+def _owner(
+    apart: Float[np.ndarray, "P 12"], shown: Bool[np.ndarray, "P 12"], before: int | None
+) -> int | None:
+    """Return on whom a skeleton lies, or None.
+
+    Where two overlap a skeleton may lie on both, and counts as that of the one it lay on `before`.
+    """
     means = [
         float(d[s].mean()) if s.sum() >= 3 else np.inf for d, s in zip(apart, shown, strict=True)
     ]
+    if before is not None and means[before] < _NEAR:
+        return before
     best = int(np.argmin(means))
     return best if means[best] < _NEAR else None

@@ -26,20 +26,30 @@ Colours = Float[np.ndarray, "3 3"]
 """CIELAB of chest, belly and thighs; nan where they cannot be seen."""
 
 
-def colours_of(image: UInt8[np.ndarray, "h w 3"], landmarks: Landmarks) -> Colours:
-    """Sample a person's colours from a BGR image."""
+def colours_of(
+    image: UInt8[np.ndarray, "h w 3"],
+    landmarks: Landmarks,
+    others: UInt8[np.ndarray, "h w"] | None = None,
+) -> Colours:
+    """Sample a person's colours.
+
+    Args:
+        image: BGR.
+        landmarks: of the person.
+        others: not zero where the image shows somebody else.
+    """
     points, shown = landmarks.points, landmarks.visibility > _VISIBLE
     shoulders, hips, knees = points[_SHOULDERS], points[_HIPS], points[_KNEES]
     torso = shown[_SHOULDERS].any() and shown[_HIPS].any()
     colours = np.full((3, 3), np.nan)
     if torso:
         for patch in range(2):
-            colours[patch] = _mean_colour(image, _between(shoulders, hips, _ALONG[patch]))
+            colours[patch] = _mean_colour(image, _between(shoulders, hips, _ALONG[patch]), others)
     legs = [side for side in range(2) if shown[_HIPS[side]] and shown[_KNEES[side]]]
     if legs:
         share = np.array(_ALONG[2])[:, None, None]
         thighs = hips[legs] + share * (knees[legs] - hips[legs])
-        colours[2] = _mean_colour(image, thighs.reshape(-1, 2))
+        colours[2] = _mean_colour(image, thighs.reshape(-1, 2), others)
     return colours
 
 
@@ -67,12 +77,16 @@ def _between(
 
 
 def _mean_colour(
-    image: UInt8[np.ndarray, "h w 3"], points: Float[np.ndarray, "n 2"]
+    image: UInt8[np.ndarray, "h w 3"],
+    points: Float[np.ndarray, "n 2"],
+    others: UInt8[np.ndarray, "h w"] | None,
 ) -> Float[np.ndarray, "3"]:
     height, width = image.shape[:2]
     x, y = np.floor(points).astype(int).T
     inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-    if inside.sum() * 2 < len(inside):
+    if others is not None:
+        inside[inside] = others[y[inside], x[inside]] == 0
+    if inside.sum() * 3 < len(inside):
         return np.full(3, np.nan)
     pixels = image[y[inside], x[inside]][None].astype(np.float32) / 255
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2LAB)[0].mean(0).astype(float)

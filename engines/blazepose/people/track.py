@@ -46,10 +46,13 @@ class Track:
     hidden: int = 0
     """Frames since the last of them; 0 while the person is in sight."""
     sides: SideContinuity = field(default_factory=SideContinuity)
+    recent: deque[Landmarks] = field(default_factory=lambda: deque(maxlen=_MEMORY))
+    """Landmarks of the last frames in sight."""
     _regions: deque[Roi] = field(default_factory=lambda: deque(maxlen=_MEMORY))
 
     def __post_init__(self) -> None:
         self._regions.append(self.roi)
+        self.recent.append(self.landmarks)
 
     def see(self, one: Observation, alone: bool) -> None:
         """Take what was found in this frame.
@@ -61,7 +64,9 @@ class Track:
         if self.hidden:
             self.sides.reset()
             self._regions.clear()
+            self.recent.clear()
         self._regions.append(one.roi)
+        self.recent.append(one.landmarks)
         self.landmarks, self.roi = one.landmarks, one.roi
         if alone:
             self.colours = followed(self.colours, one.colours)
@@ -86,6 +91,11 @@ class Track:
         if steps < 2:
             return np.zeros(2)
         return (self._regions[-1].center - self._regions[0].center) / steps
+
+    @property
+    def sought(self) -> Roi:
+        """Where to search for somebody out of sight: on the way or, in turn, where it ended."""
+        return self.roi if self.hidden % 4 == 2 else self.expected
 
     @property
     def expected(self) -> Roi:

@@ -1,18 +1,22 @@
 """Consecutive images to the landmarks of several people, each with a number.
 
 In each frame the landmark network is run in the region of everybody in sight. The detector looks
-again now and then (`LOOK_EVERY`), at the whole image and its squares in turn, and at once where
-somebody was lost. Two sets of landmarks on one body count once (`duplicates`), and the cheapest
-assignment decides who is who (`continuity`, `matching`). The policy:
+again now and then (`LOOK_EVERY`), at the whole image and its squares in turn (`views`), sooner
+where something moves that is nobody who is known (`motion`), and at once where somebody was lost.
+Two sets of landmarks on one body count once (`duplicates`), a skeleton over two bodies not at all
+(`stretching`), and the cheapest assignment decides who is who (`continuity`, `matching`): by place,
+size, pose and the colours of the clothes (`appearance`). The policy:
 
-- Crossing. While two people overlap, the one in front keeps the landmarks. The other is out of
-  sight, is expected to walk on, and is looked for there.
+- Crossing. Who is in front is found as ever. Whose landmarks have gone over to somebody else, by
+  their overlap, their colours or the lengths of their bones, is searched again with the others
+  covered (`covering`); joints under the cover are not visible. If that fails the person is out of
+  sight, is expected to walk on or to stay, and is searched in both places.
 - Leaving. Who is not found for `FORGET_AFTER` frames is forgotten.
-- Coming back. Until then, somebody of the same size near the expected place has the same number;
-  the longer it takes, the wider is near. Later, or elsewhere, it is another number. A number is
-  never given twice.
-- Arriving. The first to be found counts at once. Who joins later counts after `CONFIRM` frames, so
-  that one false detection is not a person.
+- Coming back. Until then, somebody of the same size and colours near the expected place has the
+  same number; the longer it takes, the wider is near. Later, or elsewhere, it is another number. A
+  number is never given twice.
+- Arriving. The first to be found count at once. Who joins later counts after `CONFIRM` frames, so
+  that one false detection is not a person. Who is small (`SMALLEST`) is background.
 - Too many. Nobody in sight is given up for somebody new, unless the new one is `REPLACE` times as
   large as the smallest.
 """
@@ -32,7 +36,9 @@ from engines.blazepose.people.continuity import UNMATCHED, are_near, cost, has_s
 from engines.blazepose.people.covering import LIMBS, body_mask, covered, hide, under
 from engines.blazepose.people.duplicates import merged
 from engines.blazepose.people.matching import assign
+from engines.blazepose.people.motion import MotionFinder
 from engines.blazepose.people.similarity import same_region
+from engines.blazepose.people.stretching import is_stretched, split
 from engines.blazepose.people.track import Observation, Track
 from engines.blazepose.people.views import near, views_of
 from engines.blazepose.roi import steady
@@ -41,6 +47,8 @@ from engines.types import LandmarkNetwork, Landmarks, Roi
 
 LOOK_EVERY = 8
 """Frames between two looks of the detector while everybody is in sight."""
+LOOK_AT_MOTION_EVERY = 3
+"""The same where something moves that is nobody who is known."""
 LOOK_FOR_LOST_EVERY = 2
 """Frames between two looks for somebody who is out of sight."""
 FORGET_AFTER = 90
@@ -94,6 +102,8 @@ class PeopleTracker:
         self._tracks: list[Track] = []
         self._frames = 0
         self._looks = 0
+        self._last_look = 0
+        self._motion = MotionFinder()
 
     @property
     def known(self) -> frozenset[int]:
@@ -105,7 +115,7 @@ class PeopleTracker:
         alone = not self._tracks
         found = merged(self._followed(image))
         found = merged(found + self._behind(image, found))
-        found = merged(found + self._newly_found(image, found))
+        found = merged(split(found + self._newly_found(image, found)))
         self._update(found, alone, min(image.shape[:2]))
         self._frames += 1
         return tuple(
@@ -123,7 +133,7 @@ class PeopleTracker:
             near_another = self._is_near_another(track)
             roi = track.expected if near_another else track.roi
             one = self._landmarks_in(image, roi, track)
-            if one is not None and not (near_another and has_slipped(track, one)):
+            if one is not None and not (near_another and _is_wrong(track, one)):
                 found.append(one)
         return found
 
@@ -140,11 +150,11 @@ class PeopleTracker:
         for track in self._tracks:
             if track in followed or track.hidden % LOOK_FOR_LOST_EVERY:
                 continue
-            front = [one.landmarks for one in found if are_near(one.roi, track.expected)]
+            front = [one.landmarks for one in found if are_near(one.roi, track.sought)]
             if not front and not track.hidden:
                 continue
             mask = body_mask((image.shape[1], image.shape[0]), front)
-            one = self._landmarks_in(covered(image, mask), track.expected, track)
+            one = self._landmarks_in(covered(image, mask), track.sought, track)
             if one is None:
                 continue
             hidden = under(mask, one.landmarks)
@@ -153,9 +163,9 @@ class PeopleTracker:
             one = replace(
                 one,
                 landmarks=hide(one.landmarks, hidden),
-                colours=colours_of(image, one.landmarks),
+                colours=colours_of(image, one.landmarks, mask),
             )
-            if not has_slipped(track, one):
+            if not _is_wrong(track, one):
                 behind.append(one)
         return behind
 
@@ -194,9 +204,15 @@ class PeopleTracker:
             lost = track.hidden == 0 and track not in followed
             if lost or track.hidden % LOOK_FOR_LOST_EVERY:
                 views.append(near(track.expected))
-        if not found or self._frames % LOOK_EVERY == 0:
+        moving = self._motion(image, [track.expected for track in self._tracks])
+        waited = self._frames - self._last_look
+        if not found or waited >= LOOK_EVERY:
             views.append(rota[self._looks % len(rota)])
             self._looks += 1
+            self._last_look = self._frames
+        elif moving is not None and waited >= LOOK_AT_MOTION_EVERY:
+            views.append(moving)
+            self._last_look = self._frames
         return views
 
     def _landmarks_in(
@@ -242,6 +258,13 @@ class PeopleTracker:
                 last = smallest
             in_sight.remove(last)
             self._tracks.remove(last)
+
+
+def _is_wrong(track: Track, one: Observation) -> bool:
+    """Tell whether landmarks near another person are not, or not all, on the track's own."""
+    return has_slipped(track, one) or (
+        not track.hidden and is_stretched(one.landmarks, track.recent)
+    )
 
 
 def _is_kept(track: Track) -> bool:

@@ -1,0 +1,55 @@
+"""Where something moves that is nobody who is tracked: most people who arrive do.
+
+Some thousand pixels of consecutive frames are compared, which costs a small part of what a look of
+the detector does. A camera that moves itself makes everything move; the tracker looks no more often
+for that than `tracker.LOOK_AT_MOTION_EVERY` lets it.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from engines.types import Roi
+
+_GRID = 64
+"""Samples along the longer side of an image."""
+_CHANGE = 24
+"""Change of a sample's brightness that is more than noise."""
+_LEAST = 6
+"""Changed samples from which on something moves."""
+_KNOWN = 0.45
+"""Radius about the centre of a region in which motion is that person's, in sides."""
+_ROOM = 2.0
+"""Side of the square to look at, in extents of what moves."""
+_SMALLEST = 0.5
+"""Side of the smallest square, in the shorter side of the image."""
+
+
+class MotionFinder:
+    """Compares each frame with the one before."""
+
+    def __init__(self) -> None:
+        """Begin without a frame."""
+        self._before: Int[np.ndarray, "r c"] | None = None
+
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"], known: Sequence[Roi]) -> Roi | None:
+        """Return a square about what moves outside of the known regions, or None."""
+        step = max(1, max(image.shape[:2]) // _GRID)
+        samples = image[step // 2 :: step, step // 2 :: step, 1].astype(np.int16)
+        before, self._before = self._before, samples
+        if before is None or before.shape != samples.shape:
+            return None
+        rows, columns = np.nonzero(np.abs(samples - before) > _CHANGE)
+        if len(rows) < _LEAST:
+            return None
+        points = np.stack([columns, rows], -1) * step + step / 2
+        for roi in known:
+            away = np.linalg.norm(points - roi.center, axis=1)
+            points = points[away > _KNOWN * roi.size]
+        if len(points) < _LEAST:
+            return None
+        low, high = points.min(0), points.max(0)
+        shorter, longer = sorted(image.shape[:2])
+        side = np.clip(_ROOM * (high - low).max(), _SMALLEST * shorter, longer)
+        return Roi((low + high) / 2, float(side), 0.0)
