@@ -1,4 +1,6 @@
-"""Camera calibration files: intrinsics from JSON, scaled to the images that they are used for."""
+"""Camera calibration files: intrinsics from JSON, scaled to the images that they are used for, and
+where the camera stands.
+"""
 
 import json
 from pathlib import Path
@@ -15,6 +17,8 @@ MAX_BYTES = 2**20
 """A calibration is some hundred bytes; larger files are refused before they are read."""
 MAX_SIDE = 2**16
 """The longest side of an image, px."""
+MAX_DISTANCE_M = 1e4
+"""The farthest that a camera stands from the origin of its world, metres."""
 MAX_DISTORTION = 1e4
 """The largest magnitude of a distortion coefficient; fitted ones are rarely above 100."""
 _REMEDY = "give JSON with 'matrix' (3x3), 'size' [width, height] and optionally 'dist'"
@@ -54,6 +58,41 @@ def load_intrinsics(path: Path, size: tuple[int, int]) -> Intrinsics:
             f"calib {path}: 'dist' cannot be removed from the middle of the image; calibrate again."
         )
     return intrinsics
+
+
+def load_T_world_cam(path: Path) -> Float[np.ndarray, "4 4"] | None:
+    """Read where a calibrated camera stands: `T_world_cam`, None where the file does not say it.
+
+    `T_world_cam` is [[R, t], [0, 0, 0, 1]], which takes points of the camera frame (x right, y
+    down, z forward, metres) to a world with z up and the floor at z = 0. With R and t of
+    `cv2.solvePnP`, which takes points of the world to the camera, it is [[R^T, -R^T t], ...].
+
+    Raises:
+        PenumbraError: the file is missing or malformed, or it is no rigid transformation.
+    """
+    data = _read_json(path)
+    if not isinstance(data, dict) or data.get("T_world_cam") is None:
+        return None
+    try:
+        T = np.array(data["T_world_cam"], np.float64).reshape(4, 4)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise PenumbraError(
+            f"calib {path}: 'T_world_cam' is not 4x4 numbers; give rows of R and t, and 0 0 0 1."
+        ) from error
+    R = T[:3, :3]
+    rigid = (
+        np.isfinite(T).all()
+        and np.allclose(T[3], (0, 0, 0, 1), rtol=0, atol=1e-6)
+        and np.allclose(R @ R.T, np.eye(3), rtol=0, atol=1e-3)
+        and np.linalg.det(R) > 0
+        and np.abs(T[:3, 3]).max() <= MAX_DISTANCE_M
+    )
+    if not rigid:
+        raise PenumbraError(
+            f"calib {path}: 'T_world_cam' is no rotation and translation in metres; give "
+            "[[R, t], [0, 0, 0, 1]], from the camera to a world with z up and the floor at z = 0."
+        )
+    return T
 
 
 def _read_json(path: Path) -> Any:

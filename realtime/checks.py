@@ -1,10 +1,12 @@
 """What a run refuses before anything is opened."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 from engines.body import DEFAULT_BODY
 from engines.errors import PenumbraError
+from engines.flow.stature import HEIGHT_RANGE_CM
 from engines.outputs import check_distinct
 from realtime import demo
 from realtime.capture.images import MJPEG_SUFFIXES
@@ -62,6 +64,14 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         yield "calib: is for your own images; leave it out, the demo has its own camera."
     if not own_source and config.focal is not None:
         yield "focal: is for your own images; leave it out, the demo has its own camera."
+    if config.up is not None and not 0.01 < math.hypot(*config.up) < 100:
+        yield "up: is no direction; give three numbers such as 0,-1,0."
+    low, high = HEIGHT_RANGE_CM
+    if config.height is not None and not low <= config.height <= high:
+        yield (
+            f"height: must be between {low} and {high} cm, which is as short and as tall as the "
+            f"body model can be made, not {config.height:g}."
+        )
     if config.size is not None and config.cam is None:
         yield "size: is for a webcam; leave it out."
     if not 0 <= config.web_port <= 65535:

@@ -16,7 +16,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from engines.errors import PenumbraError
-from realtime.config import RunConfig, Seconds, Size
+from realtime.config import RunConfig, Seconds, Size, Up
 
 _FILE = "file"
 _FILE_HELP = "Video file, photo, folder of images, or address: the same as --video FILE."
@@ -27,6 +27,7 @@ _METAVARS: dict[Any, str] = {
     float | None: "FLOAT",
     Size | None: "WxH",
     Seconds | None: "TIME",
+    Up | None: "X,Y,Z",
 }
 """How the value of an optional argument is written in the help."""
 
@@ -90,6 +91,8 @@ def _written_as(argument: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
         return _spec(Size | None, _size)
     if argument.type == (Seconds | None):
         return _spec(Seconds | None, _seconds)
+    if argument.type == (Up | None):
+        return _spec(Up | None, _up)
     return None
 
 
@@ -101,6 +104,14 @@ def _spec(kind: Any, read: typing.Callable[[str], Any]) -> PrimitiveConstructorS
         is_instance=lambda value: value is None or isinstance(value, kind),
         str_from_instance=lambda value: [str(value)],
     )
+
+
+def _up(text: str) -> Up:
+    try:
+        x, y, z = (float(word) for word in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"'{text}' is no direction; write it as 0,-1,0.") from error
+    return Up(x, y, z)
 
 
 def _size(text: str) -> Size:

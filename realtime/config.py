@@ -18,6 +18,14 @@ class Seconds(float):
     """A time in a recording, s."""
 
 
+class Up(NamedTuple):
+    """A direction against gravity in the camera's axes (x right, y down, z forward)."""
+
+    x: float
+    y: float
+    z: float
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """One run of the live system. At most one source is given; the default is the demo."""
@@ -53,7 +61,13 @@ class RunConfig:
     focal: float | None = None
     """Focal length, px; by default a field of view of 63 degrees is assumed."""
     calib: Path | None = None
-    """Camera calibration: JSON with matrix, size and dist."""
+    """Camera calibration: JSON with matrix, size and dist, and T_world_cam where it is known."""
+    up: Up | None = None
+    """Direction against gravity in the camera's axes, x right, y down, z forward, as a level meter
+    gives it: 0,-1,0 for a level camera, 0,-0.94,-0.34 for one that looks 20 degrees down; by
+    default it is estimated from the people."""
+    height: float | None = None
+    """Height of the people in cm, which makes distances metric; by default it is estimated."""
     body: Path | None = None
     """Body made by `python -m engines.convert_smpl`; by default the built-in one."""
     model: Path | None = None

@@ -22,6 +22,7 @@ from engines.fitting.settings import FitConfig
 from engines.flow.recalibrate import Recalibrator
 from engines.flow.sampler import PosedHypotheses, Sampler, skeleton_of
 from engines.flow.statistics import joint_moments
+from engines.flow.stature import Stature
 from engines.hypotheses import body_of, first
 from engines.kernels import MomentPlan
 from engines.types import NUM_JOINTS, Estimate, Person, Surface, World
@@ -64,6 +65,7 @@ class Pipeline:
         fit: FitConfig | None = None,
         follower: Follower | None = None,
         world: WorldEstimator | None = None,
+        height_m: float | None = None,
     ) -> None:
         """Take the stages and allocate what lies between them.
 
@@ -78,6 +80,7 @@ class Pipeline:
             fit: of the hypotheses to the landmarks; None leaves them as they are drawn.
             follower: says who is the first of an estimate's people; the nearest when None.
             world: gravity and floor from the people; None leaves them out.
+            height_m: of the people, where it is known.
         """
         K, device = sampler.num_hypotheses, sampler.engine.device
         self.tracker = tracker
@@ -93,6 +96,7 @@ class Pipeline:
         self._smoothing = smoothing or SmoothingConfig()
         self._smoothers: dict[int, Smoother] = {}
         self._world = world
+        self._stature = None if height_m is None else Stature(body, K, height_m, device)
         self._moments = MomentPlan(K, NUM_JOINTS, device)
         self._recalibrate = Recalibrator(skeleton_of(body), K, device)
         self._fit = None if fit is None else HypothesisFitter(skeleton_of(body), K, fit, device)
@@ -144,6 +148,8 @@ class Pipeline:
         landmarks = tracked.landmarks
         with self.timer.stage("sampling"):
             samples = self.sampler(landmarks, intrinsics)
+        if self._stature is not None:
+            samples = self._stature(samples)
         if self._fit is not None:
             with self.timer.stage("fit"):
                 samples = self._fit(samples, landmarks, intrinsics)

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import TracebackType
 
+import numpy as np
+
+from calib.camera import load_T_world_cam
 from engines.blazepose.people.tracker import (
     OnePersonTracker,
     PeopleTracker,
@@ -44,7 +47,7 @@ from realtime.timing import NS_PER_MS, FrameRate
 from realtime.view.recorder import Recorder
 from realtime.view.renderer import Renderer
 from realtime.view.scene import Status, ViewFrame
-from realtime.world.estimator import WorldEstimator
+from realtime.world.estimator import WorldConfig, WorldEstimator
 
 log = logging.getLogger(__name__)
 
@@ -331,6 +334,18 @@ def _camera_record(intrinsics: Intrinsics) -> dict[str, object]:
     }
 
 
+def _known_world(config: RunConfig) -> WorldConfig:
+    """What calibration or user say of gravity."""
+    T_world_cam = None if config.calib is None else load_T_world_cam(config.calib)
+    if config.up is None:
+        return WorldConfig(T_world_cam)
+    if T_world_cam is not None:
+        raise PenumbraError(
+            "up: is given together with the calibration's 'T_world_cam'; give one of them."
+        )
+    return WorldConfig(up=np.array(config.up))
+
+
 def _load_pipeline(
     config: RunConfig,
     tracker: PeopleTracker | OnePersonTracker,
@@ -350,7 +365,8 @@ def _load_pipeline(
         published=config.hypotheses,
         fit=FitConfig() if config.fit else None,
         follower=Follower(config.person),
-        world=WorldEstimator(GravityNetwork.load(), body),
+        world=WorldEstimator(GravityNetwork.load(), body, _known_world(config)),
+        height_m=None if config.height is None else config.height / 100,
     )
 
 

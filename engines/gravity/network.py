@@ -37,7 +37,7 @@ class GravityNetwork:
     mean: Float[np.ndarray, "F"]
     """Of the features, in training."""
     std: Float[np.ndarray, "F"]
-    layers: tuple[tuple[Float[np.ndarray, "out in"], Float[np.ndarray, "out"]], ...]
+    layers: tuple[tuple[Float[np.ndarray, "_ _"], Float[np.ndarray, "_"]], ...]
     """Weights and biases."""
     scale: float
     """Factor on standard deviations, fitted on people whom the network was not trained on."""
@@ -62,10 +62,20 @@ class GravityNetwork:
 
     def __call__(self, person: Person) -> Direction:
         """Predict up from one estimated person, camera frame."""
-        R_cam_root = exp_so3(person.best.global_orient.astype(float))
-        features = gravity_features(
-            R_cam_root, person.best.joints, person.joint_cov, person.joint_visible
+        best = person.best
+        return self.direction(
+            exp_so3(best.global_orient), best.joints, person.joint_cov, person.joint_visible
         )
+
+    def direction(
+        self,
+        R_cam_root: Float[np.ndarray, "3 3"],
+        joints: Float[np.ndarray, "24 3"],
+        joint_cov: Float[np.ndarray, "24 3 3"],
+        joint_visible: Float[np.ndarray, "24"],
+    ) -> Direction:
+        """Predict up in the camera frame; arguments as of `gravity_features`."""
+        features = gravity_features(R_cam_root, joints, joint_cov, joint_visible)
         vector, cov = self.predict(features)
         return Direction(R_cam_root @ vector, R_cam_root @ cov @ R_cam_root.T)
 

@@ -1,7 +1,6 @@
 """Where the camera stands: gravity and the floor, from the people that it sees.
 
 estimator.py   people of one frame after the other -> `World`
-gravity.py     fusion of directions over people and time; notices that the camera moved
 floor.py       the floor from feet at rest, and its uncertainty
 frames.py      up and a height as the world frame
 """

@@ -8,11 +8,11 @@ from jaxtyping import Float
 
 from engines.body import BodyModel
 from engines.gravity.direction import Direction
+from engines.gravity.fusion import FusionConfig, GravityFilter
 from engines.gravity.network import GravityNetwork
 from engines.types import Person, World
 from realtime.world.floor import Floor, FloorConfig, FloorFilter
 from realtime.world.frames import tilt_cov, world_from_camera
-from realtime.world.gravity import FusionConfig, GravityFilter
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ floor and nobody is lower, so a sample above the estimate counts little, and one
 estimate forget.
 
 Of each person a running mean of foot positions is kept, in the camera frame: when gravity becomes
-better known, the height follows. Errors are modelled as in `realtime.world.gravity`:
+better known, the height follows. Errors are modelled as in `engines.gravity.fusion`:
 a share of the variance stays with a person, such as that they are taken to be taller than they are,
 and does not average out. What all people share is added at the end: the uncertainty of gravity,
 which counts as much as the feet are far from the camera, and that of an assumed focal length.

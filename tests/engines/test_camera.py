@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from calib.camera import load_intrinsics
+from calib.camera import load_intrinsics, load_T_world_cam
 from engines import camera
 from engines.errors import PenumbraError
+from engines.rotations import exp_so3
 from tests.support.paths import ROOT
 
 SIZE = (1280, 720)
@@ -104,6 +105,33 @@ def test_calibration_scales_with_the_image(tmp_path: Path) -> None:
     assert (same.fx, same.fy, same.cx, same.cy) == (900.0, 910.0, 655.0, 340.0)
     assert same.source == "cam.json" and same.calibrated and same.size == SIZE
     np.testing.assert_allclose(half.project(points_cam()), same.project(points_cam()) / 2)
+
+
+def test_a_calibration_may_say_where_the_camera_stands(tmp_path: Path) -> None:
+    assert load_T_world_cam(calibration(tmp_path)) is None
+    T = np.eye(4)
+    T[:3, :3] = exp_so3(np.array([-1.7, 0.2, 0.1]))
+    T[:3, 3] = 0.5, -2, 1.4
+    path = calibration(tmp_path, T_world_cam=T.tolist())
+    np.testing.assert_array_equal(load_T_world_cam(path), T)
+    assert load_intrinsics(path, SIZE).fx == 900.0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "up",
+        [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+        np.diag([1.0, 1, -1, 1]).tolist(),
+        np.diag([2.0, 2, 2, 1]).tolist(),
+        np.diag([1.0, 1, 1, 2]).tolist(),
+        [[1, 0, 0, float("nan")], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]],
+        [[1, 0, 0, 1e9], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]],
+    ],
+)
+def test_what_is_no_pose_of_a_camera_is_refused(tmp_path: Path, wrong: object) -> None:
+    with pytest.raises(PenumbraError, match="'T_world_cam' is no"):
+        load_T_world_cam(calibration(tmp_path, T_world_cam=wrong))
 
 
 def test_the_calibration_in_the_readme_is_read(tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ MISTAKES = {
     ),
     "no frames": ("--video {video} --max-frames 0", "--max-frames"),
     "focal": ("--video {video} --focal -3", "--focal"),
+    "direction": ("--video {video} --up 0,0,0", "--up"),
+    "height": ("--video {video} --height 1.8", "--height"),
     "two cameras": ("--video {video} --focal 900 --calib {folder}/nocalib.json", "--calib"),
     "camera of the demo": ("--demo --focal 900", "--focal"),
     "calibration": ("--video {video} --calib {folder}/nocalib.json", "nocalib.json"),

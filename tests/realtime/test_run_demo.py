@@ -192,10 +192,21 @@ def test_the_help_names_every_option_and_exit_status(capsys: pytest.CaptureFixtu
     said = re.sub(r"[\s,]+", " ", capsys.readouterr().out)
     options = "cam video demo every-frame size fps hypotheses backend landmarks"
     options += " landmarks-file focal calib body model"
-    options += " no-smoothing headless record out force no-publish endpoint allow-lan max-frames"
+    options += (
+        " no-smoothing up height headless record out force no-publish endpoint allow-lan max-frames"
+    )
     for option in options.split():
         assert f"--{option} " in said
     assert "128+N" in said and "130 Ctrl-C" in said
+
+
+def test_a_direction_is_read_or_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_demo.parse(["--cam", "0", "--up", "0,-1,0"]).up == (0, -1, 0)
+    assert run_demo.parse(["--cam", "0", "--up=-0.1,-1,.2"]).up == (-0.1, -1, 0.2)
+    for wrong in ("up", "0,-1", "0,-1,0,0"):
+        with pytest.raises(SystemExit):
+            run_demo.parse(["--cam", "0", f"--up={wrong}"])
+        assert "write it as 0,-1,0" in capsys.readouterr().err
 
 
 def test_a_size_is_read_or_refused(capsys: pytest.CaptureFixture[str]) -> None:

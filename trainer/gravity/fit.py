@@ -30,8 +30,8 @@ class FitConfig:
     """Standard deviation of what is added to the standardised features."""
     tails: float = 5.0
     """Degrees of freedom of the likelihood, Student's t."""
-    rolled: float = 0.15
-    """Share of cameras whose roll has been undone before the flow."""
+    rolled: float = 0.4
+    """Share of cameras that are rolled in addition."""
 
 
 def fit(

@@ -15,6 +15,7 @@ from engines.gravity.network import LOG_STD_RANGE, MAX_SLANT, NUM_OUTPUTS
 _STARTS = dict(zip(LAYOUT, np.cumsum([0, *LAYOUT.values()]), strict=False))
 _UP = slice(_STARTS["camera_up"], _STARTS["camera_up"] + 3)
 _FORWARD = slice(_STARTS["camera_forward"], _STARTS["camera_forward"] + 3)
+_ROLL = 0.35
 
 
 class TrainedNetwork(nn.Module):
@@ -87,13 +88,16 @@ def likelihood_loss(
 def rolled(
     features: Float[Tensor, "N F"], share: float, rng: torch.Generator
 ) -> Float[Tensor, "N F"]:
-    """Roll a share of the cameras by a quarter of a turn, a half or three quarters.
+    """Roll a share of the cameras by `_ROLL` radians, half of them by quarters of a turn as well.
 
-    This is what an estimate looks like when the camera's roll was undone before the flow.
+    Nothing else changes: a person is estimated about as well from a rolled image. This says how
+    much the network may rely on cameras that stand upright.
     """
     up, forward = features[:, _UP], features[:, _FORWARD]
-    angle = 0.5 * math.pi * torch.randint(4, (len(features), 1), generator=rng)
-    angle = angle * (torch.rand(len(features), 1, generator=rng) < share)
+    shape = (len(features), 1)
+    quarters = torch.randint(4, shape, generator=rng) * torch.randint(2, shape, generator=rng)
+    angle = 0.5 * math.pi * quarters + _ROLL * torch.randn(shape, generator=rng)
+    angle = angle * (torch.rand(shape, generator=rng) < share)
     turned = features.clone()
     turned[:, _UP] = angle.cos() * up + angle.sin() * torch.linalg.cross(up, forward)
     return turned

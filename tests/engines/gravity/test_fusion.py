@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engines.gravity.direction import Direction, log_direction, tangent_basis
-from realtime.world.gravity import FusionConfig, GravityFilter, PersonEvidence
+from engines.gravity.fusion import FusionConfig, GravityFilter, PersonEvidence
 
 UP = np.array([0.1, -0.95, -0.2]) / np.linalg.norm([0.1, -0.95, -0.2])
 PLAIN = FusionConfig(persistent=0.0, common=0.0, memory_s=1e9, tails=1e9)

@@ -29,7 +29,7 @@ from engines.gravity.direction import Direction, direction_of, tangent_basis
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """How samples are weighed; the first two are measured by `trainer.gravity_footage`."""
+    """How samples are weighed."""
 
     correlation_s: float = 1.0
     """Time constant of errors that decay."""
