@@ -104,7 +104,7 @@ def _why_no_window(config: RunConfig) -> str | None:
     """Return why no window is opened, None where one is."""
     if config.headless or config.viewer != "window":
         return "No window: none was asked for."
-    from realtime.view.viewer import why_no_window
+    from realtime.view.display import why_no_window
 
     return why_no_window()
 
@@ -131,7 +131,7 @@ def _run_with_window(session: "Session") -> "Outcome":
     """Run the pipeline in a thread and the window here; when one ends it ends the other."""
     from realtime.view.viewer import Viewer
 
-    viewer = Viewer(session.body.decimated.faces)
+    viewer = Viewer(session.body)
     results: list[Outcome] = []
     errors: list[BaseException] = []
 

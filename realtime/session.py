@@ -143,7 +143,7 @@ class Session:
             return None
         recorder = Recorder(
             self.config.record,
-            Renderer(self.body.decimated.faces),
+            Renderer(self.body),
             self.source.fps or FALLBACK_FPS,
             every_frame=self.every_frame,
             force=self.config.force,

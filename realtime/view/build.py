@@ -63,7 +63,7 @@ class SceneBuilder:
             T_world_cam=T_world_cam,
             upright="assumed" if world is None else world.source,
             floor_known=floor_known,
-            frustum=frustum(frame.intrinsics, T_world_cam, self._config.frustum_m),
+            frustum=frustum(frame.intrinsics, T_world_cam, self._frustum_depth(frame)),
         )
 
     def _forget(self, time_s: float) -> None:
@@ -87,6 +87,11 @@ class SceneBuilder:
         T[:3, :3] = R
         T[2, 3] = self._height if self._height is not None else 1.5
         return T, False
+
+    def _frustum_depth(self, frame: ViewFrame) -> float:
+        """Return where the live image is drawn: well in front of the nearest person, metres."""
+        nearest = min((float(p.best.joints[0, 2]) for p in frame.estimate.people), default=3.0)
+        return float(np.clip(0.15 * nearest, 0.25, self._config.frustum_m))
 
     def _person(self, frame: ViewFrame, index: int, elapsed_s: float) -> PersonScene:
         config, person = self._config, frame.estimate.people[index]

@@ -60,6 +60,21 @@ def shadow(vertices: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
     return vertices * (1.0, 1.0, 0.0)
 
 
+def box_around(
+    points: Float[np.ndarray, "N 2"], shape: tuple[int, ...], margin: int = 6
+) -> tuple[int, int, int, int] | None:
+    """Return (x0, y0, x1, y1) of the pixels around points; None where they miss the image."""
+    points = points[np.isfinite(points).all(axis=1)]
+    if not len(points):
+        return None
+    height, width = shape[:2]
+    low = np.floor(points.min(axis=0) - margin)
+    high = np.ceil(points.max(axis=0) + margin)
+    x0, y0 = (int(v) for v in np.clip(low, 0, (width, height)))
+    x1, y1 = (int(v) for v in np.clip(high, 0, (width, height)))
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+
 @lru_cache(maxsize=1)
 def unit_rings(points: int = 48) -> tuple[Float[np.ndarray, "M 3"], Int[np.ndarray, "L 2"]]:
     """Return the points of three great circles of a unit sphere and the lines between them."""

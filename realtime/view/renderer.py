@@ -1,296 +1,129 @@
-"""Renders a `ViewFrame` into one image, on any machine: no window, no GPU, no Open3D.
+"""Composes the whole picture of a frame: no window, no GPU, no Open3D.
 
-    Renderer(faces, config).compose(frame) -> (height, width, 3) uint8 BGR
+    renderer = Renderer(body)
+    renderer.compose(view_frame)                  the next frame of a recording
+    renderer.draw(scene, state, (width, height))  one picture of a scene, as often as it takes
 
-Left the camera image with its overlay and the legend, right the person from the side, below the
-status line. The recorder uses this; the window shows the same colours, legend and status
-line.
+The recorder and the window use the same renderer, so a recording is what the window shows.
 
-Why our own rasteriser and not Open3D's offscreen renderer: recording must not depend on a graphics
-driver (without EGL, Open3D does not fail, it ends the process), and for one mesh of some thousand
-triangles `engines.rasterizer` at twice the size, scaled down, is as clean and takes a fraction of
-the time of software OpenGL.
+Why our own rasteriser and not Open3D's: recording must not depend on a graphics driver (without
+EGL, Open3D does not fail, it ends the process); software OpenGL takes longer for a frame than
+`engines.kernels.raster` does for both panels; and one renderer is one look.
 """
 
 from functools import lru_cache
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import UInt8
 
-from engines.rasterizer import fill_triangles, visible_faces
-from realtime.view.geometry import ellipsoid_outline, project
-from realtime.view.overlay import (
-    HYPOTHESIS,
-    PAPER,
-    bgr,
-    draw_bones,
-    draw_dashed,
-    draw_dot,
-    draw_line,
-    draw_overlay,
-    draw_skeletons,
-    fixed_point,
-)
-from realtime.view.person_view import PersonView, build_scene, colormap
-from realtime.view.scene import Status, ViewConfig, ViewFrame
-
-BACKGROUND = (34, 29, 26)
-STATUS_BACKGROUND = (24, 20, 18)
-MUTED = (168, 160, 154)
-STATUS_HEIGHT = 40
-LEFT_SHARE = 0.62
-"""The share of the width that the camera image gets."""
-LEGEND_HEIGHT = 84
-MARGIN = 12
-_SUPERSAMPLE = 2
-# From the surface towards the light, which is above, left of and behind the camera.
-_LIGHT = np.array([-0.35, -0.55, -0.76])
+from engines.body import BodyModel
+from realtime.view.bar import draw_bar, draw_help, draw_message, draw_timeline
+from realtime.view.build import SceneBuilder
+from realtime.view.card import draw_card, rounded
+from realtime.view.chart import draw_chart
+from realtime.view.colors import BACKGROUND, MUTED
+from realtime.view.image_panel import draw_image_panel
+from realtime.view.layout import MIN_SIZE, Layout, Rect, arrange
+from realtime.view.scene import Scene, ViewConfig, ViewFrame
+from realtime.view.state import ViewState, shoulder
+from realtime.view.text import draw_text
+from realtime.view.world_camera import Follower, WorldCamera
+from realtime.view.world_panel import draw_world_panel
 
 
 class Renderer:
-    """Composes images of one body topology; it keeps no state between frames."""
+    """Draws one run's frames in order; one thread at a time."""
 
-    def __init__(self, faces: Int[np.ndarray, "F 3"], config: ViewConfig | None = None):
-        self.faces = np.ascontiguousarray(faces)
+    def __init__(self, body: BodyModel, config: ViewConfig | None = None) -> None:
         self.config = config or ViewConfig()
+        self._faces = np.ascontiguousarray(body.decimated.faces)
+        self._build = SceneBuilder(body, self.config)
+        self._follow = Follower()
 
     def compose(self, frame: ViewFrame) -> UInt8[np.ndarray, "height width 3"]:
-        """Return the image of one frame, BGR."""
-        config = self.config
-        scene = build_scene(frame, config)
-        canvas = _plain(config.width, config.height, BACKGROUND).copy()
-        body = config.height - STATUS_HEIGHT
-        left = round(config.width * LEFT_SHARE)
-        canvas[:body, :left] = draw_left(frame, scene, config)
-        canvas[:body, left:] = draw_view(scene, self.faces, config, config.width - left, body)
-        draw_distance(canvas[:body, left:], frame)
-        canvas[body:] = draw_status(status_line(frame.status), config.width)
+        """Return the image of the next frame, BGR, in the size of the config."""
+        return self.draw(self.scene(frame), ViewState(), (self.config.width, self.config.height))
+
+    def scene(self, frame: ViewFrame) -> Scene:
+        """Build the scene of the next frame."""
+        return self._build(frame)
+
+    def draw(
+        self, scene: Scene, state: ViewState, size: tuple[int, int]
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """Return one picture of a scene, BGR.
+
+        Args:
+            scene: From `scene`.
+            state: What the user has chosen.
+            size: (width, height), px; below `MIN_SIZE` the picture is scaled down.
+        """
+        layout = self.layout(scene, state, size)
+        canvas = _plain(layout.size).copy()
+        _put(canvas, layout.image, draw_image_panel(scene, self._faces, layout, state), layout)
+        camera = self.camera(scene, state, layout)
+        world = draw_world_panel(scene, self._faces, layout, state, camera)
+        _put(canvas, layout.world, world, layout)
+        draw_card(canvas, scene, layout, self.config)
+        person = scene.followed
+        if state.joint is not None and person is not None:
+            draw_chart(canvas, person, state.joint, layout, self.config)
+        draw_bar(canvas, scene.frame.status, layout, self.config, state)
+        if state.position is not None:
+            draw_timeline(canvas, layout, state.position, paused=state.paused)
+        if state.message:
+            draw_message(canvas, state.message, layout)
+        if state.help_rows:
+            draw_help(canvas, list(state.help_rows), layout)
+        if layout.size != size:
+            canvas = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
         return canvas
 
+    def empty(self, size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
+        """Return what there is to see before the first frame."""
+        canvas = _plain(size).copy()
+        draw_text(
+            canvas,
+            "waiting for the first frame",
+            (size[0] / 2, size[1] / 2),
+            15,
+            MUTED,
+            anchor="middle",
+        )
+        return canvas
 
-def draw_left(
-    frame: ViewFrame, scene: PersonView | None, config: ViewConfig
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Return the camera image with its overlay, fitted into its box, and the legend below."""
-    height, width = config.height - STATUS_HEIGHT, round(config.width * LEFT_SHARE)
-    canvas = _plain(width, height, BACKGROUND).copy()
-    box = canvas[: height - LEGEND_HEIGHT]
-    room = np.array(box.shape[:2]) - 2 * MARGIN
-    image = draw_overlay(frame, scene, config, scale=float(np.min(room / frame.image.shape[:2])))
-    h, w = image.shape[:2]
-    y, x = (box.shape[0] - h) // 2, (box.shape[1] - w) // 2
-    box[y : y + h, x : x + w] = image
-    canvas[height - LEGEND_HEIGHT :] = draw_legend(width, config)
-    return canvas
+    def layout(self, scene: Scene, state: ViewState, size: tuple[int, int]) -> Layout:
+        """Return where everything lies in the picture of a scene."""
+        height, width = scene.frame.image.shape[:2]
+        large = (max(size[0], MIN_SIZE[0]), max(size[1], MIN_SIZE[1]))
+        return arrange(large, (width, height), timeline=state.position is not None)
 
-
-def status_line(status: Status) -> str:
-    """Return what the networks run on, how fast, how late, and how many frames were dropped."""
-    return (
-        f"{status.backend}   |   {status.fps:.1f} fps   |   "
-        f"{status.latency_ms:.0f} ms from capture to now   |   {status.dropped} dropped"
-    )
-
-
-def view_intrinsics(width: int, height: int) -> Float[np.ndarray, "3 3"]:
-    """Return K of the virtual camera, which sees `extent_m` at twice that distance."""
-    focal = 2.0 * height
-    return np.array([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]])
+    def camera(self, scene: Scene, state: ViewState, layout: Layout) -> WorldCamera:
+        """Return the camera of the world panel."""
+        size = (layout.world.width, layout.world.height)
+        return self._follow(scene, state.orbit or shoulder(size[0] / size[1]), size)
 
 
-def draw_view(
-    scene: PersonView | None,
-    faces: Int[np.ndarray, "F 3"],
-    config: ViewConfig,
-    width: int,
-    height: int,
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Return the person as the virtual camera sees them."""
-    s = _SUPERSAMPLE
-    if scene is None:
-        return _panel_background(width, height)
-    canvas = _panel_background(width * s, height * s).copy()
-    K = view_intrinsics(width * s, height * s)
-    R, t = scene.T_view_cam[:3, :3], scene.T_view_cam[:3, 3]
-    skeletons = project(scene.skeletons @ R.T + t, K)
-    draw_skeletons(canvas, skeletons, HYPOTHESIS, 0.75, width=s)
-    if len(scene.vertices):
-        draw_mesh(canvas, scene.vertices @ R.T + t, scene.vertex_colors, faces, K)
-        # Once more on top, fainter: the body would otherwise occlude a spread towards the viewer.
-        draw_skeletons(canvas, skeletons, HYPOTHESIS, 0.28, width=s)
-    else:
-        colors = [bgr(c) for c in scene.joint_colors]
-        draw_bones(canvas, project(scene.joints @ R.T + t, K), colors, scene.joint_occluded, 3 * s)
-    _draw_ellipsoids(canvas, scene, K)
-    return cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
+@lru_cache(maxsize=2)
+def _plain(size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
+    """Return an empty picture; it is kept because filling is slower than copying."""
+    return np.full((size[1], size[0], 3), BACKGROUND, np.uint8)
 
 
-@lru_cache(maxsize=8)
-def _plain(
-    width: int, height: int, color: tuple[int, int, int]
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Return an image of one colour; it is cached because filling is slower than copying."""
-    return np.full((height, width, 3), color, np.uint8)
-
-
-@lru_cache(maxsize=4)
-def _panel_background(width: int, height: int) -> UInt8[np.ndarray, "height width 3"]:
-    """Return a soft pool of light, the background of the person."""
-    y, x = np.mgrid[0:height, 0:width]
-    r2 = ((x - width / 2) / (0.75 * width)) ** 2 + ((y - 0.45 * height) / (0.7 * height)) ** 2
-    glow = np.exp(-1.8 * r2)[..., None] * np.array([26.0, 23.0, 21.0])
-    return np.clip(np.array(BACKGROUND) + glow, 0, 255).astype(np.uint8)
-
-
-def vertex_normals(
-    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
-) -> Float[np.ndarray, "V 3"]:
-    """Return area-weighted unit normals, outward for counter-clockwise faces."""
-    corners = vertices[faces]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # (F, 3)
-    flat = faces.T.ravel()
-    summed = np.stack(
-        [np.bincount(flat, np.tile(normals[:, c], 3), len(vertices)) for c in range(3)], axis=1
-    )
-    return summed / np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1e-12)
-
-
-def shade(
-    colors: Float[np.ndarray, "V 3"], normals: Float[np.ndarray, "V 3"]
-) -> Float[np.ndarray, "V 3"]:
-    """Shade colours by one soft light that is fixed to the virtual camera.
-
-    Args:
-        colors: RGB in [0, 1].
-        normals: In the virtual camera's frame.
-    """
-    toward_light = np.clip(normals @ (_LIGHT / np.linalg.norm(_LIGHT)), 0.0, 1.0)
-    return np.clip(colors * (0.42 + 0.62 * toward_light)[:, None], 0.0, 1.0)
-
-
-def draw_mesh(
+def _put(
     canvas: UInt8[np.ndarray, "H W 3"],
-    vertices: Float[np.ndarray, "V 3"],
-    colors: Float[np.ndarray, "V 3"],
-    faces: Int[np.ndarray, "F 3"],
-    K: Float[np.ndarray, "3 3"],
+    rect: Rect,
+    part: UInt8[np.ndarray, "h w 3"],
+    layout: Layout,
 ) -> None:
-    """Draw a mesh in place, each face shaded by the mean of its vertex normals.
-
-    Args:
-        canvas: BGR.
-        vertices: In the frame of the camera with intrinsics `K`, metres.
-        colors: RGB in [0, 1].
-        faces: Counter-clockwise as seen from outside.
-        K: Pinhole matrix, px of `canvas`.
-    """
-    pixels = project(vertices, K) - 0.5  # to OpenCV's convention: integers at pixel centres
-    height, width = canvas.shape[:2]
-    visible = faces[visible_faces(pixels, vertices[:, 2], faces, (width, height))]
-    shaded = shade(colors, vertex_normals(vertices, faces))
-    fill_triangles(canvas, pixels[visible], shaded[visible].mean(axis=1)[:, ::-1] * 255.0)
-
-
-def _draw_ellipsoids(
-    canvas: UInt8[np.ndarray, "H W 3"], scene: PersonView, K: Float[np.ndarray, "3 3"]
-) -> None:
-    """Draw the outlines of the 90 % ellipsoids, lightly filled."""
-    R, t = scene.T_view_cam[:3, :3], scene.T_view_cam[:3, 3]
-    hulls = []
-    for j in scene.ellipsoid_joints:
-        outline = ellipsoid_outline(R @ scene.joints[j] + t, R @ scene.joint_cov[j] @ R.T, K)
-        if outline is not None:
-            hulls.append((fixed_point(outline), bgr(scene.joint_colors[j])))
-    if not hulls:
-        return
-    layer = canvas.copy()
-    for hull, color in hulls:
-        cv2.fillConvexPoly(layer, hull, color, cv2.LINE_AA, 4)
-    cv2.addWeighted(layer, 0.12, canvas, 0.88, 0, dst=canvas)
-    np.copyto(layer, canvas)
-    for hull, color in hulls:
-        cv2.polylines(layer, [hull], True, color, _SUPERSAMPLE, cv2.LINE_AA, 4)
-    cv2.addWeighted(layer, 0.7, canvas, 0.3, 0, dst=canvas)
-
-
-def draw_text(
-    canvas: UInt8[np.ndarray, "H W 3"], text: str, x: int, y: int, size: float, color: tuple
-) -> None:
-    """Draw left-aligned text with its baseline at (x, y); `size` 1 is about 21 px high."""
-    cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, color, 1, cv2.LINE_AA)
-
-
-def text_width(text: str, size: float) -> int:
-    """Return the width of what `draw_text` draws, px."""
-
-    return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0]
-
-
-def legend_ticks(config: ViewConfig) -> list[tuple[float, str]]:
-    """Return four values from 0 to the end of the scale, cm, with their labels.
-
-    The last one is open-ended: larger values get the same colour.
-    """
-    values = [config.max_std_cm * i / 3 for i in range(4)]
-    return [(v, f"{v:g}" if i < 3 else f"{v:g}+ cm") for i, v in enumerate(values)]
-
-
-@lru_cache(maxsize=4)
-def draw_legend(width: int, config: ViewConfig) -> UInt8[np.ndarray, "h width 3"]:
-    """Return the colour scale in centimetres and the meaning of the marks."""
-    canvas = np.full((LEGEND_HEIGHT, width, 3), BACKGROUND, np.uint8)
-    x0, bar = 2 * MARGIN, round(0.40 * width)
-    draw_text(canvas, "standard deviation per axis", x0, 20, 0.45, MUTED)
-    columns = np.linspace(0, 255, bar).round().astype(int)
-    canvas[30:44, x0 : x0 + bar] = colormap()[columns][:, ::-1]
-    for value, label in legend_ticks(config):
-        x = x0 + round(value / config.max_std_cm * (bar - 1))
-        canvas[44:49, x] = MUTED
-        draw_text(canvas, label, x - text_width(label.split("+")[0], 0.45) // 2, 64, 0.45, PAPER)
-    _draw_keys(canvas, x0 + bar + 70, x0 + bar + 70 + round(0.25 * width))
-    return canvas
-
-
-def _draw_keys(canvas: UInt8[np.ndarray, "H W 3"], first: int, second: int) -> None:
-    """Draw two columns of marks with their meaning."""
-    bone = bgr(colormap()[70] / 255.0)
-    length = 40
-    for y, draw, hollow in ((20, draw_line, False), (48, draw_dashed, True)):
-        draw(canvas, np.array([first, y]), np.array([first + length, y]), bone, 2)
-        draw_dot(canvas, np.array([first + length / 2, y]), 4.5, bone, hollow=hollow, width=2)
-    draw_line(canvas, np.array([second, 20]), np.array([second + length, 20]), HYPOTHESIS, 1)
-    ring = np.array(cv2.ellipse2Poly((second + length // 2, 48), (length // 2, 9), 0, 0, 360, 6))
-    cv2.polylines(canvas, [ring], True, bgr(colormap()[200] / 255.0), 1, cv2.LINE_AA)
-    labels = (
-        (first, 24, "visible"),
-        (first, 52, "occluded"),
-        (second, 24, "hypothesis"),
-        (second, 52, "90 % ellipsoid"),
-    )
-    for x, y, text in labels:
-        draw_text(canvas, text, x + length + 12, y, 0.45, PAPER)
-
-
-def distance_lines(frame: ViewFrame) -> list[str]:
-    """Return the person's distance and its standard deviation, which the 3D view leaves out."""
-    person = frame.estimate.person
-    if person is None:
-        return ["no person found"]
-    away = float(person.best.joints[0] @ person.ray)
-    return [f"{away:.2f} m away", f"standard deviation {100 * person.distance_std:.0f} cm"]
-
-
-def draw_distance(panel: UInt8[np.ndarray, "H W 3"], frame: ViewFrame) -> None:
-    """Draw `distance_lines` into the upper left corner."""
-    for line, y, size, color in zip(
-        distance_lines(frame), (34, 56), (0.6, 0.45), (PAPER, MUTED), strict=False
-    ):
-        draw_text(panel, line, 2 * MARGIN, y, size, color)
-
-
-def draw_status(text: str, width: int) -> UInt8[np.ndarray, "h width 3"]:
-    """Return the status line as an image."""
-    canvas = _plain(width, STATUS_HEIGHT, STATUS_BACKGROUND).copy()
-    draw_text(canvas, text, 2 * MARGIN, 26, 0.5, PAPER)
-    return canvas
+    """Copy a panel to its place and round its corners."""
+    canvas[rect.window] = part
+    r = min(layout.px(8), rect.width // 2, rect.height // 2)
+    mask = rounded(2 * r, 2 * r, r)
+    for rows in (slice(0, r), slice(-r, None)):
+        for columns in (slice(0, r), slice(-r, None)):
+            corner = canvas[rect.window][rows, columns]
+            share = mask[rows, columns, None] * np.float32(1 / 255.0)
+            color = np.array(BACKGROUND, np.float32)
+            corner[:] = (color + share * (corner - color) + 0.5).astype(np.uint8)

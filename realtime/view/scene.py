@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from engines.camera import Intrinsics
-from engines.types import LIMB_JOINTS, Estimate, Surface
+from engines.types import Estimate, Surface
 
 
 @dataclass(frozen=True)
@@ -31,28 +31,23 @@ class ViewConfig:
     """Height of the composed image, px."""
     max_std_cm: float = 15.0
     """Standard deviation at the end of the colour scale, cm. Larger ones get the same colour."""
-    hypotheses: int = 6
+    hypotheses: int = 5
     """Number of hypotheses that are skinned and drawn for each person."""
     ellipsoid_min_std_cm: float = 6.0
     """A joint gets an ellipsoid when its standard deviation is above this, cm."""
-    ellipsoid_joints: tuple[int, ...] = (*LIMB_JOINTS, 15)
-    """Joints that may get an ellipsoid: limbs and head.
+    ellipsoid_joints: tuple[int, ...] = (7, 8, 15, 20, 21)
+    """Joints that may get an ellipsoid: ankles, head and wrists, the ends of what can move.
 
-    Those of hands, feet and spine nearly repeat their neighbours'.
+    Those of the joints before them lie around the same limbs and would only hide these.
     """
-    skeletons: int = 12
-    visible_threshold: float = 0.5
-    orbit_deg: float = 32.0
-    elevation_deg: float = 10.0
-    extent_m: float = 2.5
     trail_s: float = 3.0
     """How far back a person's trail on the floor reaches, seconds."""
     history_s: float = 10.0
     """How far back the standard deviation of a joint is kept for its chart, seconds."""
     visible_rate_s: float = 0.25
     """Time constant with which the opacity of a limb follows its probability, seconds."""
-    frustum_m: float = 0.6
-    """Distance of the live image from the camera in the drawn frustum, metres."""
+    frustum_m: float = 1.2
+    """Largest distance of the live image from the camera in the drawn frustum, metres."""
 
 
 @dataclass(frozen=True)
