@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "realtime.timing": GROUND,
     "realtime.capture": GROUND | {"realtime.timing"},
     "realtime.stream": GROUND | {"realtime.timing"},
-    "realtime.view": GROUND | {"realtime.timing"},
+    "realtime.view": GROUND | {"engines.kernels", "realtime.timing"},
     "realtime.world": GROUND | {"engines.gravity"},
     "realtime": GROUND
     | {

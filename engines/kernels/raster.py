@@ -195,7 +195,8 @@ def silhouettes_kernel(
     faces: wp.array(dtype=wp.vec3i),  # (F,)
     bits: wp.array2d(dtype=wp.uint8),  # (H, W)
 ):
-    s, f = wp.tid()
+    index = wp.tid()
+    s, f = index // faces.shape[0], index % faces.shape[0]
     face = faces[f]
     a, b, c = pixels[s, face[0]], pixels[s, face[1]], pixels[s, face[2]]
     area = edge(b, c, a[0], a[1])
@@ -228,6 +229,7 @@ def render_mesh(
     Returns:
         Premultiplied RGBA, zero where there is no surface; and the depth, infinite there, metres.
     """
+    device = open_device("cpu")
     width, height = size
     rgba = np.zeros((height, width, 4), np.uint8)
     depth = np.full((height, width), np.inf, np.float32)
@@ -242,7 +244,6 @@ def render_mesh(
         NEAR_M,
     ]
     outputs = [_shared(rgba, wp.uint8), _shared(depth, wp.float32)]
-    device = open_device("cpu")
     wp.launch(render_mesh_kernel, len(mesh.faces), inputs, outputs, device=device)
     return rgba, depth
 
@@ -263,12 +264,13 @@ def silhouettes(
     count = len(pixels)
     if count > MAX_SILHOUETTES:
         raise ValueError(f"pixels: at most {MAX_SILHOUETTES} bodies fit into a byte, not {count}.")
+    device = open_device("cpu")
     width, height = size
     bits = np.zeros((height, width), np.uint8)
     inputs = [_shared(pixels, wp.vec2), _shared(faces, wp.vec3i)]
     outputs = [_shared(bits, wp.uint8)]
-    dim = (count, len(faces))
-    wp.launch(silhouettes_kernel, dim, inputs, outputs, device=open_device("cpu"))
+    dim = count * len(faces)
+    wp.launch(silhouettes_kernel, dim, inputs, outputs, device=device)
     return bits
 
 

@@ -20,7 +20,7 @@ _HALVED_PX = 50_000
 _SUPERSAMPLED_PX = 120_000
 """Panels' parts up to this size are drawn at twice their size and scaled down; in larger ones only
 the edges are softened, which a large body can bear."""
-GHOST_OPACITY = 0.62
+GHOST_OPACITY = 0.5
 """Opacity of a ghost where all hypotheses agree."""
 _SOLID = (0.25, 0.6)
 """Between these probabilities of being visible a surface goes from a ghost to solid."""

@@ -20,13 +20,14 @@ from realtime.view.colors import std_colors
 from realtime.view.geometry import frustum, level_world
 from realtime.view.scene import History, Limb, PersonScene, Scene, ViewConfig, ViewFrame
 
-_LIMBS: dict[str, tuple[int, ...]] = {
+LIMBS: dict[str, tuple[int, ...]] = {
     "head": (12, 15),
     "left arm": (18, 20),
     "right arm": (19, 21),
     "left leg": (4, 7),
     "right leg": (5, 8),
 }
+"""The joints that each limb is described by."""
 _CHILDREN = [[c for c, p in enumerate(PARENTS) if p == j] for j in range(NUM_JOINTS)]
 _FLOOR_RATE_S = 1.0
 """Time constant with which an assumed floor follows the lowest foot, seconds."""
@@ -151,7 +152,7 @@ def limbs_of(std: Float[np.ndarray, "24"], visible: Float[np.ndarray, "24"]) -> 
     """
     return tuple(
         Limb(name, float(np.sqrt(np.mean(std[list(js)] ** 2))), float(np.mean(visible[list(js)])))
-        for name, js in _LIMBS.items()
+        for name, js in LIMBS.items()
     )
 
 

@@ -4,8 +4,9 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
+from realtime.view.build import LIMBS
 from realtime.view.colors import (
     ACCENT,
     BACKGROUND,
@@ -21,10 +22,6 @@ from realtime.view.scene import History, Limb, PersonScene, Scene, ViewConfig
 from realtime.view.text import blend, draw_text, fitting
 
 _FIXED = 4
-_LIMB_JOINTS = {"head": (12, 15), "left arm": (18, 20), "right arm": (19, 21)} | {
-    "left leg": (4, 7),
-    "right leg": (5, 8),
-}
 
 
 def draw_card(
@@ -81,7 +78,8 @@ def _draw_row(
         height = rect.bottom - spark_top - layout.px(4)
         if height >= layout.px(22):
             spark = Rect(x, spark_top, room, min(height, layout.px(130)))
-            draw_spark(canvas, limb_history(person.history, limb.name), spark, config)
+            history = person.history
+            draw_spark(canvas, history.time_s, limb_history(history, limb.name), spark, config)
 
 
 def _draw_limb(
@@ -138,16 +136,15 @@ def _draw_column(
         y += step
 
 
-def limb_history(history: History, name: str) -> History:
-    """Return the history of one limb, as one joint."""
-    joints = list(_LIMB_JOINTS[name])
-    std = np.sqrt(np.mean(history.joint_std[:, joints] ** 2, axis=1, keepdims=True))
-    return History(history.time_s, std)
+def limb_history(history: History, name: str) -> Float[np.ndarray, "T"]:
+    """Return the standard deviation of one limb over time, metres."""
+    return np.sqrt(np.mean(history.joint_std[:, list(LIMBS[name])] ** 2, axis=1))
 
 
 def draw_spark(
     canvas: UInt8[np.ndarray, "H W 3"],
-    history: History,
+    time_s: Float[np.ndarray, "T"],
+    std: Float[np.ndarray, "T"],
     rect: Rect,
     config: ViewConfig,
     *,
@@ -157,7 +154,8 @@ def draw_spark(
 
     Args:
         canvas: BGR.
-        history: Its first column is drawn.
+        time_s: Rising.
+        std: Metres.
         rect: Where; its left edge is `history_s` ago, its right edge now.
         config: Of the colours.
         top_cm: Value at the upper edge; 1.5 times the end of the scale by default.
@@ -165,10 +163,9 @@ def draw_spark(
     top_m = (top_cm or 1.5 * config.max_std_cm) / 100.0
     base = rect.bottom - 1
     cv2.line(canvas, (rect.x, base), (rect.right - 1, base), FAINT, 1)
-    if len(history.time_s) < 2:
+    if len(time_s) < 2:
         return
-    ago = history.time_s[-1] - history.time_s
-    std = history.joint_std[:, 0]
+    ago = time_s[-1] - time_s
     x = rect.right - 1 - ago / config.history_s * (rect.width - 1)
     y = base - np.clip(std / top_m, 0.0, 1.0) * (rect.height - 2)
     keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), max(2, rect.width // 2))).astype(int))

@@ -7,7 +7,7 @@ from engines.types import JOINT_NAMES
 from realtime.view.card import draw_spark, panel
 from realtime.view.colors import MUTED, PAPER
 from realtime.view.layout import Layout, Rect
-from realtime.view.scene import History, PersonScene, ViewConfig
+from realtime.view.scene import PersonScene, ViewConfig
 from realtime.view.text import draw_text, text_size
 
 
@@ -30,7 +30,7 @@ def draw_chart(
     size, small, inset = layout.font(14), layout.font(12), layout.px(10)
     panel(canvas, rect, layout.px(8), 0.85)
     draw_text(canvas, chart_title(person, joint), (rect.x + inset, rect.y + layout.px(5)), size)
-    std = person.history.joint_std[:, [joint]]
+    std = person.history.joint_std[:, joint]
     top_cm = max(config.max_std_cm, 100.0 * float(std.max()))
     labels = text_size("00 cm", small)[0] + layout.px(8)
     line = text_size("", small)[1]
@@ -40,7 +40,7 @@ def draw_chart(
         rect.width - 2 * inset - labels,
         rect.height - layout.px(36) - line,
     )
-    draw_spark(canvas, History(person.history.time_s, std), plot, config, top_cm=top_cm)
+    draw_spark(canvas, person.history.time_s, std, plot, config, top_cm=top_cm)
     x = plot.x - layout.px(8)
     draw_text(canvas, f"{top_cm:.0f} cm", (x, plot.y - line / 2), small, MUTED, anchor="right")
     draw_text(canvas, "0", (x, plot.bottom - line / 2 - 2), small, MUTED, anchor="right")

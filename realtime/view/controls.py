@@ -1,8 +1,9 @@
 """What the window may ask of the run behind it."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Controls(Protocol):
     """A run as the window knows it; every method returns at once and may be called any time."""
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -18,13 +19,17 @@ from realtime.view.scene import Status, ViewConfig, ViewFrame
 from tests.support.example_estimate import make_estimate
 
 SMALL = ViewConfig(width=640, height=360)
-NO_FACES = np.zeros((0, 3), np.int32)
 CAMERA = Intrinsics(600.0, 600.0, 320.0, 240.0, (640, 480))
 STATUS = Status("openvino", 30.0, 40.0, 0)
 
 
+@lru_cache(maxsize=1)
+def default_body() -> BodyModel:
+    return BodyModel.load()
+
+
 def small_renderer() -> Renderer:
-    return Renderer(NO_FACES, SMALL)
+    return Renderer(default_body(), SMALL)
 
 
 def noise_frame(number: int, time_s: float | None = None) -> ViewFrame:
@@ -44,7 +49,13 @@ def standing(body: BodyModel) -> ViewFrame:
     person = replace(
         estimate.person,
         best=replace(estimate.person.best, joints=joints),
-        hypotheses=replace(estimate.person.hypotheses, joints=np.repeat(joints[None], 5, axis=0)),
+        hypotheses=replace(
+            estimate.person.hypotheses,
+            rotvec=np.repeat(rotvec[None].astype(float), 5, axis=0),
+            betas=np.zeros((5, 10)),
+            transl=np.tile([0.0, 0, 3], (5, 1)),
+            joints=np.repeat(joints[None], 5, axis=0),
+        ),
         joint_cov=np.tile(np.eye(3) * 0.01**2, (NUM_JOINTS, 1, 1)),
         ray=joints[0] / np.linalg.norm(joints[0]),
         joint_visible=np.ones(NUM_JOINTS),
@@ -54,6 +65,21 @@ def standing(body: BodyModel) -> ViewFrame:
     std = np.full(len(vertices), 0.01)
     return ViewFrame(
         image, replace(estimate, people=(person,)), (Surface(vertices, std),), STATUS, CAMERA
+    )
+
+
+def two_people(body: BodyModel) -> ViewFrame:
+    """The same with a second person, a metre to the right of the first."""
+    frame = standing(body)
+    person = frame.estimate.people[0]
+    aside = np.array([1.0, 0, 0])
+    best = replace(person.best, joints=person.best.joints + aside)
+    other = replace(person, track_id=9, best=best)
+    surface = frame.surfaces[0]
+    return replace(
+        frame,
+        estimate=replace(frame.estimate, people=(person, other)),
+        surfaces=(surface, replace(surface, vertices=surface.vertices + aside)),
     )
 
 

@@ -10,7 +10,7 @@ from engines.types import FrameInfo, World
 from realtime.view.build import SceneBuilder, bone_visible, limbs_of, sample
 from realtime.view.geometry import frustum, level_world
 from realtime.view.scene import Limb, ViewConfig, ViewFrame
-from tests.support.views import CAMERA, standing
+from tests.support.views import CAMERA, standing, two_people
 
 CONFIG = ViewConfig()
 
@@ -19,23 +19,8 @@ def at(frame: ViewFrame, time_s: float) -> ViewFrame:
     return replace(frame, estimate=replace(frame.estimate, frame=FrameInfo(0, 0, time_s)))
 
 
-def two(frame: ViewFrame) -> ViewFrame:
-    """A second person, a metre to the right of the first."""
-    person = frame.estimate.people[0]
-    aside = np.array([1.0, 0, 0])
-    other = replace(
-        person, track_id=9, best=replace(person.best, joints=person.best.joints + aside)
-    )
-    surface = frame.surfaces[0]
-    return replace(
-        frame,
-        estimate=replace(frame.estimate, people=(person, other)),
-        surfaces=(surface, replace(surface, vertices=surface.vertices + aside)),
-    )
-
-
 def test_everybody_is_in_the_scene_and_the_first_is_followed(body: BodyModel) -> None:
-    scene = SceneBuilder(body)(two(standing(body)))
+    scene = SceneBuilder(body)(two_people(body))
     assert [p.followed for p in scene.people] == [True, False]
     assert [p.track_id for p in scene.people] == [2, 9]
     assert scene.followed is scene.people[0]

@@ -19,7 +19,7 @@ from realtime.view.renderer import Renderer
 from realtime.view.scene import ViewFrame
 from tests.support.paths import ROOT
 from tests.support.videos import boxes
-from tests.support.views import NO_FACES, SMALL, noise_frame, small_renderer
+from tests.support.views import SMALL, default_body, noise_frame, small_renderer
 
 RECORD_UNTIL_KILLED = """
 import sys, time
@@ -160,7 +160,7 @@ class SlowRenderer(Renderer):
     """Waits until it is let go."""
 
     def __init__(self) -> None:
-        super().__init__(NO_FACES, SMALL)
+        super().__init__(default_body(), SMALL)
         self.go = threading.Event()
 
     def compose(self, frame: ViewFrame) -> np.ndarray:
@@ -244,11 +244,11 @@ def record_until_full(path: Path, *limit: str) -> None:
 
 
 def test_a_file_that_may_not_grow_ends_the_recording_with_a_sentence(tmp_path: Path) -> None:
-    record_until_full(tmp_path / "out.mp4", "1500000")
+    record_until_full(tmp_path / "out.mp4", "6000000")
 
 
 def test_a_full_disk_ends_the_recording_with_a_sentence(tmp_path: Path) -> None:
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", str(tmp_path)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6000k", "tmpfs", str(tmp_path)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("only root may mount a small disk")
     try:
