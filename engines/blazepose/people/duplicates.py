@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 
 from engines.blazepose.people.continuity import cost
-from engines.blazepose.people.similarity import oks
+from engines.blazepose.people.similarity import oks, share_on
 from engines.blazepose.people.track import Observation
 
 SAME_BODY = 0.5
 """Object keypoint similarity from which on two sets of landmarks are of one body."""
+
+ON_THE_SAME_BODY = 0.6
+"""Share of a new detection's joints on a body from which on it is not another one."""
 
 
 def merged(found: Sequence[Observation]) -> list[Observation]:
@@ -20,9 +23,15 @@ def merged(found: Sequence[Observation]) -> list[Observation]:
     """
     kept: list[Observation] = []
     for one in sorted(found, key=_rank):
-        if all(oks(one.landmarks, other.landmarks) < SAME_BODY for other in kept):
+        if not any(_same_body(one, other) for other in kept):
             kept.append(one)
     return kept
+
+
+def _same_body(one: Observation, better: Observation) -> bool:
+    if oks(one.landmarks, better.landmarks) >= SAME_BODY:
+        return True
+    return one.track is None and share_on(one.landmarks, better.landmarks) >= ON_THE_SAME_BODY
 
 
 def _rank(one: Observation) -> tuple[int, float]:

@@ -11,6 +11,14 @@ _MIRRORED = np.array(MIRRORED_LANDMARKS)
 _FALLOFF = 2 * np.repeat([0.079, 0.072, 0.062, 0.107, 0.087, 0.089], 2)
 """COCO's constants of these joints: twice the standard deviation of their annotation, in roots of
 the person's area."""
+_BONES = np.array(
+    [
+        *((11, 12), (23, 24), (11, 23), (12, 24)),
+        *((11, 13), (13, 15), (12, 14), (14, 16), (23, 25), (25, 27), (24, 26), (26, 28)),
+    ]
+)
+_THICKNESS = 0.22
+"""Distance from a bone at which a point is still on the body, in lengths of the trunk."""
 _LEAST_WEIGHT = 0.05
 """A joint that neither set believes to be visible still counts so much."""
 
@@ -44,6 +52,24 @@ def _area(points: Float[np.ndarray, "33 2"]) -> float:
     """Area of the box around the body, at least that of a person a quarter as wide as high, px²."""
     extent = np.ptp(points[_JOINTS], axis=0)
     return float(np.maximum(extent, extent.max() / 4).prod()) + 1e-9
+
+
+def share_on(a: Landmarks, b: Landmarks) -> float:
+    """Return the share of a's joints that lie on the body of b, whatever joints they are there.
+
+    A body on which the network finds a second, upside-down or half a skeleton agrees with it
+    nowhere, and yet the second lies on it.
+    """
+    shoulders, hips = b.points[_JOINTS[:2]], b.points[_JOINTS[6:8]]
+    middle = np.stack([shoulders.mean(0), hips.mean(0)])
+    ends = np.concatenate([b.points[_BONES], middle[None]])  # (n, 2, 2)
+    along = ends[:, 1] - ends[:, 0]
+    from_start = a.points[_JOINTS][:, None] - ends[:, 0]
+    position = (from_start * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-9)
+    foot = ends[:, 0] + position.clip(0, 1)[..., None] * along
+    distance = np.linalg.norm(a.points[_JOINTS][:, None] - foot, axis=-1).min(1)
+    trunk = float(np.linalg.norm(middle[0] - middle[1]))
+    return float((distance < _THICKNESS * trunk).mean())
 
 
 def same_region(a: Roi, b: Roi, apart: float = 0.12, ratio: float = 1.5) -> bool:

@@ -55,6 +55,11 @@ FORGET_AFTER = 90
 """Frames out of sight after which somebody is forgotten."""
 CONFIRM = 3
 """Frames in a row in which somebody must be found who joins others."""
+SURE = 0.95
+"""Score of the landmarks from which on somebody counts who joins others. A body that is there
+already, its shadow and what it is near to often score above one half, people above this."""
+SURE_AGAIN = 0.9
+"""The same for somebody out of sight who is searched where they should be."""
 SMALLEST = 0.1
 """Side of a region below which nobody is tracked, in the shorter side of the image."""
 REPLACE = 2.0
@@ -133,7 +138,9 @@ class PeopleTracker:
             near_another = self._is_near_another(track)
             roi = track.expected if near_another else track.roi
             one = self._landmarks_in(image, roi, track)
-            if one is not None and not (near_another and _is_wrong(track, one)):
+            if one is None or (near_another and _is_wrong(track, one)):
+                continue
+            if track.track_id is not None or one.landmarks.score >= SURE:
                 found.append(one)
         return found
 
@@ -155,7 +162,7 @@ class PeopleTracker:
                 continue
             mask = body_mask((image.shape[1], image.shape[0]), front)
             one = self._landmarks_in(covered(image, mask), track.sought, track)
-            if one is None:
+            if one is None or one.landmarks.score < SURE_AGAIN:
                 continue
             hidden = under(mask, one.landmarks)
             if hidden[LIMBS].mean() > MOST_HIDDEN:
@@ -188,7 +195,9 @@ class PeopleTracker:
                 if any(same_region(detection.roi, known.roi) for known in (*found, *new)):
                     continue
                 one = self._landmarks_in(image, detection.roi, None)
-                new += [] if one is None else [one]
+                first = not (self._tracks or new)
+                if one is not None and (first or one.landmarks.score >= SURE):
+                    new.append(one)
         return new
 
     def _views(
