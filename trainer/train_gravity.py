@@ -9,7 +9,6 @@ weights states the errors on the test subjects.
 """
 
 import json
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -64,7 +63,7 @@ def main(config: GravityConfig) -> None:
     shipped = GravityNetwork.load(config.out)
     record = {
         "what": "up from one estimated person: direction and covariance; angles in degrees",
-        "command": "python -m trainer.train_gravity " + " ".join(sys.argv[1:]),
+        "command": "python -m trainer.train_gravity",
         "config": json.loads(json.dumps(asdict(config), default=lambda path: path.name)),
         "data": "CMU Graphics Lab motion capture, split by subject, in front of synthetic cameras. "
         "The data used in this project was obtained from mocap.cs.cmu.edu. The database was "
