@@ -33,6 +33,7 @@ from realtime.mesh import MeshEstimator
 from realtime.smoothing import Smoother, SmoothingConfig
 from realtime.timing import StageTimer
 from realtime.world.estimator import WorldEstimator
+from realtime.world.frames import quarters_of
 
 MIN_SAMPLES = 50
 """Smallest number of hypotheses that moments are taken over, however few are published."""
@@ -96,6 +97,7 @@ class Pipeline:
         self._smoothing = smoothing or SmoothingConfig()
         self._smoothers: dict[int, Smoother] = {}
         self._world = world
+        self._quarters = 0
         self._stature = None if height_m is None else Stature(body, K, height_m, device)
         self._moments = MomentPlan(K, NUM_JOINTS, device)
         self._recalibrate = Recalibrator(skeleton_of(body), K, device)
@@ -129,6 +131,7 @@ class Pipeline:
         self.tracker.reset()
         self.follower.reset()
         self._smoothers.clear()
+        self._quarters = 0
         if self._world is not None:
             self._world.reset()
 
@@ -140,14 +143,16 @@ class Pipeline:
             return None
         focal_error = 0.0 if intrinsics.calibrated else ASSUMED_FOCAL_ERROR
         with self.timer.stage("world"):
-            return self._world(people, t_s, focal_error)
+            world = self._world(people, t_s, focal_error)
+            self._quarters = quarters_of(world)
+        return world
 
     def _person(
         self, tracked: TrackedPerson, intrinsics: Intrinsics, t_s: float
     ) -> tuple[Person, PosedHypotheses]:
         landmarks = tracked.landmarks
         with self.timer.stage("sampling"):
-            samples = self.sampler(landmarks, intrinsics)
+            samples = self.sampler(landmarks, intrinsics, self._quarters)
         if self._stature is not None:
             samples = self._stature(samples)
         if self._fit is not None:

@@ -44,11 +44,11 @@ class GravityFootageConfig:
     folders: tuple[Path, ...]
     up: Literal["x", "y", "z", "none"] = "z"
     """Axis of the recording's world that points up; none where that is not known."""
-    roll_deg: tuple[float, ...] = (0.0, 20.0, 90.0, -90.0)
+    roll_deg: tuple[float, ...] = (0.0, 20.0, 90.0)
     """By how much the camera is rolled, clockwise as it looks."""
     after_s: float = 1.0
     """Time with a person in view after which the fused direction is taken."""
-    every: int = 2
+    every: int = 4
     """Take every so many frames."""
     fps: float = 60.0
     """Of the recording."""

@@ -8,7 +8,7 @@ flow's centre, which is the best estimate.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -36,6 +36,11 @@ DIM = 24 * 3 + 10 + 3
 MAX_LOG_RATIO = 3.0
 """Bound of the flow's s (`pelvis_in_camera`), whose size is rarely above 1. Of a scrap of a person
 right before the lens it draws far larger ones, kilometres away."""
+_QUARTERS = [
+    np.array([[cosine, sine, 0.0], [-sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+    for cosine, sine in ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
+]
+"""R_upright_cam of a camera that is rolled by so many quarters of a turn."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,19 @@ class Sampler:
         self._weights = np.full(num_hypotheses, 1.0 / num_hypotheses, np.float32)
         engine.inputs["z"][...] = noise(num_hypotheses)
 
-    def __call__(self, landmarks: Landmarks, intrinsics: Intrinsics) -> FlowOutput:
-        """Draw the hypotheses. The arrays of the result are the caller's."""
-        features, view = features_of(landmarks, intrinsics, self.features)
+    def __call__(
+        self, landmarks: Landmarks, intrinsics: Intrinsics, quarters: int = 0
+    ) -> FlowOutput:
+        """Draw the hypotheses. The arrays of the result are the caller's.
+
+        Args:
+            landmarks: of the person.
+            intrinsics: of the image.
+            quarters: of a turn by which the camera is rolled counterclockwise as it looks: phones
+                lie on their side. The flow was trained on cameras that mostly stand upright, so it
+                is shown the person as from one; the result is in the camera frame as ever.
+        """
+        features, view = features_of(landmarks, intrinsics, self.features, quarters)
         self.engine.inputs["features"][0] = features
         self.engine.run()
         return self._pose(self.engine.outputs, view, landmarks.network == "heavy")
@@ -119,18 +134,24 @@ def noise(count: int) -> Float[np.ndarray, "K D"]:
 
 
 def features_of(
-    landmarks: Landmarks, intrinsics: Intrinsics, features: FeatureName = "landmarks_3d"
+    landmarks: Landmarks,
+    intrinsics: Intrinsics,
+    features: FeatureName = "landmarks_3d",
+    quarters: int = 0,
 ) -> tuple[Float[np.ndarray, "F"], VirtualCamera]:
-    """Encode a person's landmarks as the flow's input."""
+    """Encode a person's landmarks as the flow's input; arguments as of `Sampler`."""
     size = np.array(intrinsics.size)
     inside = ((landmarks.points >= 0) & (landmarks.points < size)).all(-1)
-    rays = intrinsics.rays(landmarks.points)
+    R_upright_cam = _QUARTERS[quarters % 4]
+    rays = intrinsics.rays(landmarks.points) @ R_upright_cam[:2, :2].T
     if features == "landmarks_2d":
-        return landmark_features_2d(rays, inside, landmarks.visibility, landmarks.presence)
-    depth = landmarks.depth / intrinsics.fx
-    return landmark_features(
-        rays, depth, inside, landmarks.visibility, landmarks.presence, landmarks.world
-    )
+        vector, view = landmark_features_2d(rays, inside, landmarks.visibility, landmarks.presence)
+    else:
+        depth, world = landmarks.depth / intrinsics.fx, landmarks.world @ R_upright_cam.T
+        vector, view = landmark_features(
+            rays, depth, inside, landmarks.visibility, landmarks.presence, world
+        )
+    return vector, replace(view, R_cam_view=R_upright_cam.T @ view.R_cam_view)
 
 
 def pelvis_in_camera(

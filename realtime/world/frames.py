@@ -1,12 +1,19 @@
 """Up in the camera frame and a height above the floor, as the world frame."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float
 
 from engines.gravity.direction import Direction
+from engines.types import World
 
 _STEEP = 0.2
 """Horizontal share of the viewing axis below which the image's own up says what is in front."""
+_CLEAR_RAD = math.radians(20)
+_LEVEL = 0.5
+"""Share of gravity in the image plane below which roll says little."""
+_UPRIGHT_DEG = 60.0
 
 
 def world_from_camera(up: Float[np.ndarray, "3"], height_m: float) -> Float[np.ndarray, "4 4"]:
@@ -24,6 +31,20 @@ def world_from_camera(up: Float[np.ndarray, "3"], height_m: float) -> Float[np.n
     T[:3, :3] = [np.cross(forward, up), forward, up]
     T[2, 3] = height_m
     return T
+
+
+def quarters_of(world: World | None) -> int:
+    """Quarters of a turn by which the camera is rolled counterclockwise; 0 where that is not clear.
+
+    Rolls of up to 60 degrees count as none: images of them are estimated about as well.
+    """
+    if world is None or np.trace(world.up_cov) > _CLEAR_RAD**2:
+        return 0
+    x, y, _ = world.up
+    roll = math.degrees(math.atan2(x, -y))
+    if math.hypot(x, y) < _LEVEL or abs(roll) < _UPRIGHT_DEG:
+        return 0
+    return int(np.copysign(1 if abs(roll) < 135 else 2, roll)) % 4
 
 
 def tilt_cov(up: Direction, T_world_cam: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "2 2"]:

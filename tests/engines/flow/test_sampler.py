@@ -19,6 +19,7 @@ from engines.flow import sampler
 from engines.flow.features import NUM_FEATURES
 from engines.flow.model import FlowModel
 from engines.flow.sampler import DIM, Sampler, features_of, open_sampler
+from engines.rotations import exp_so3
 from engines.types import Landmarks, Roi
 from tests.support.random_samples import (
     mhentropy,
@@ -225,3 +226,23 @@ def test_kernels_run_where_the_network_does(
     monkeypatch.setattr(sampler, "JointPlan", lambda skeleton, count, device: asked.append(device))
     Sampler(engine, body, K)
     assert asked == [device]
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_camera_on_its_side_sees_the_same_person(body: BodyModel, quarters: int) -> None:
+    """The hypotheses of a rolled image are those of the upright one, rolled."""
+    raw = random_records(1, 3, body)
+    found, upright = landmarks(raw, 0)
+    upright = replace(upright, cx=500.0, cy=500.0, size=(1000, 1000))
+    sampler = open_sampler(body, K)
+    before = sampler(found, upright).hypotheses
+    angle = 0.5 * np.pi * quarters
+    R = exp_so3(np.array([0.0, 0.0, angle]))
+    middle = np.array([500.0, 500.0])
+    turned = replace(found, points=(found.points - middle) @ R[:2, :2].T + middle)
+    after = sampler(turned, upright, quarters).hypotheses
+    np.testing.assert_allclose(after.joints, before.joints @ R.T, atol=2e-3)
+    np.testing.assert_allclose(
+        exp_so3(after.global_orient), R @ exp_so3(before.global_orient), atol=2e-3
+    )
+    np.testing.assert_allclose(after.body_pose, before.body_pose, atol=2e-3)

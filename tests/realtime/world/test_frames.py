@@ -1,11 +1,14 @@
 """The world frame, of cameras whose pitch and roll are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from engines.gravity.direction import Direction, log_direction, tangent_basis
 from engines.rotations import exp_so3
-from realtime.world.frames import tilt_cov, world_from_camera
+from engines.types import World
+from realtime.world.frames import quarters_of, tilt_cov, world_from_camera
 
 
 def camera(pitch_down_deg: float, roll_deg: float) -> np.ndarray:
@@ -27,6 +30,20 @@ def test_the_world_is_upright_and_keeps_the_heading(pitch: float, roll: float) -
     np.testing.assert_allclose(T[:3, 3], (0, 0, 1.4))
     if abs(pitch) < 75 or roll == 0:
         np.testing.assert_allclose(T[:3, :3], R, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("roll", "quarters"), [(0, 0), (50, 0), (-50, 0), (90, 3), (-90, 1), (180, 2), (-130, 1)]
+)
+def test_a_camera_on_its_side_is_known(roll: float, quarters: int) -> None:
+    R = camera(20, roll)
+    T = world_from_camera(R.T @ np.array([0.0, 0, 1]), 1.0)
+    known = World(T, 0.01 * np.eye(2), 0.1, "estimated")
+    assert quarters_of(known) == quarters
+    assert quarters_of(replace(known, up_cov=0.1 * np.eye(2))) == 0
+    assert quarters_of(None) == 0
+    down = world_from_camera(camera(85, roll).T @ np.array([0.0, 0, 1]), 1.0)
+    assert quarters_of(replace(known, T_world_cam=down)) == 0
 
 
 def test_the_covariance_of_the_tilt_is_that_of_rotations_of_the_world() -> None:
