@@ -41,6 +41,13 @@ MISTAKES = {
         "--demo --endpoint tcp://127.0.0.1:* --hypotheses 30000",
         "--hypotheses",
     ),
+    "no people": ("--video {video} --max-people 0", "--max-people"),
+    "too many people": ("--video {video} --max-people 9", "--max-people"),
+    "nobody to follow": ("--video {video} --person tallest", "--person"),
+    "too many hypotheses of several": (
+        "--demo --endpoint tcp://127.0.0.1:* --hypotheses 8000",
+        "--hypotheses",
+    ),
     "no frames": ("--video {video} --max-frames 0", "--max-frames"),
     "focal": ("--video {video} --focal -3", "--focal"),
     "direction": ("--video {video} --up 0,0,0", "--up"),

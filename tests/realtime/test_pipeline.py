@@ -7,7 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from engines.blazepose.people.tracker import open_people_tracker
+from engines.blazepose.people.tracker import (
+    FORGET_AFTER,
+    TrackedPerson,
+    open_people_tracker,
+)
 from engines.body import BodyModel, joints_only
 from engines.camera import from_fov
 from engines.covariance import std_from_cov
@@ -234,3 +238,45 @@ def test_a_fit_is_a_stage_of_its_own_and_draws_hypotheses_to_the_landmarks(
         distances.append(np.linalg.norm(apart, axis=-1).mean())
     assert distances[1] < 0.8 * distances[0]
     assert "fit" in fitting.timer.percentiles_ms() and "fit" not in pipeline.timer.percentiles_ms()
+
+
+def test_two_people_are_estimated_each_on_their_own_and_the_followed_one_is_first(
+    pipeline: Pipeline, frame: Frame, body: BodyModel
+) -> None:
+    """The demo's person beside the same in a mirror, against each of them alone."""
+    half = frame.image[:, 200:760]
+    both = np.ascontiguousarray(np.concatenate([half, half[:, ::-1]], 1))
+    size = (both.shape[1], both.shape[0])
+    camera = dataclasses.replace(pipeline.intrinsics, size=size, cx=size[0] / 2)
+    two = Pipeline(
+        open_people_tracker(),
+        pipeline.sampler,
+        body,
+        camera,
+        pipeline.calibration,
+        SmoothingConfig(enabled=False),
+    )
+    result = two(dataclasses.replace(frame, image=both))
+    first, second = result.estimate.people
+    assert len(result.posed) == 2 and {first.track_id, second.track_id} == {1, 2}
+    surfaces = two.surfaces(result)
+    for person, surface, posed in zip(result.estimate.people, surfaces, result.posed, strict=True):
+        alone = two._person(
+            TrackedPerson(person.track_id, person.landmarks), camera, frame.info.media_time_s
+        )[0]
+        np.testing.assert_array_equal(alone.hypotheses.joints, person.hypotheses.joints)
+        np.testing.assert_array_equal(alone.joint_cov, person.joint_cov)
+        np.testing.assert_array_equal(posed.hypotheses.joints[0], person.best.joints)
+        pixels = camera.project(surface.vertices)
+        on_the_left = person.landmarks.points[:, 0].mean() < 560
+        assert (pixels[:, 0].mean() < 560) == on_the_left
+    places = [person.landmarks.points[:, 0].mean() < 560 for person in (first, second)]
+    assert sorted(places) == [False, True]
+    two.follower.follow(second.track_id)
+    again = two(dataclasses.replace(frame, image=both)).estimate
+    assert again.person is not None and again.person.track_id == second.track_id
+    assert set(two._smoothers) == {1, 2}
+    grey = dataclasses.replace(frame, image=np.full_like(both, 127))
+    for _ in range(FORGET_AFTER + 2):
+        assert two(grey).estimate.people == ()
+    assert two._smoothers == {}

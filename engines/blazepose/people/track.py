@@ -81,7 +81,7 @@ class Track:
             for _ in range(_DOUBTFUL):
                 self._regions.pop()
             last = self._regions[-1]
-            self.roi = _moved(last, (_DOUBTFUL + 1) * self.velocity)
+            self.roi = _moved(last, _DOUBTFUL * self.velocity)
         self.hidden += 1
 
     @property

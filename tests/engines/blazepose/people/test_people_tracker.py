@@ -1,0 +1,163 @@
+"""The tracker's policy on scripted people: arriving, crossing, leaving, coming back, too many."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pytest
+
+from engines.blazepose.people import tracker as people
+from engines.blazepose.people.tracker import OnePersonTracker, PeopleTracker
+from engines.blazepose.tracker import PoseTracker
+from engines.types import Landmarks, Roi
+from tests.engines.blazepose.people.bodies import Stage
+
+IMAGE = np.full((480, 480, 3), 90, np.uint8)
+
+
+def play(
+    stage: Stage, tracker: PeopleTracker, scenes: Iterable[list[tuple[float, float]]]
+) -> list[dict[int, float]]:
+    """Where each number was in each frame."""
+    places = []
+    for scene in scenes:
+        stage.people = scene
+        places.append({p.track_id: float(p.landmarks.roi.center[0]) for p in tracker(IMAGE)})
+    return places
+
+
+def opened(max_people: int = 4) -> tuple[Stage, PeopleTracker]:
+    stage = Stage()
+    return stage, PeopleTracker(stage.detect, stage.landmark, max_people)
+
+
+def test_nobody() -> None:
+    stage, tracker = opened()
+    assert play(stage, tracker, [[]] * 5) == [{}] * 5
+    assert tracker.known == frozenset()
+
+
+def test_all_of_the_first_image_count_at_once() -> None:
+    stage, tracker = opened()
+    (places,) = play(stage, tracker, [[(80.0, 100.0), (240.0, 100.0), (400.0, 100.0)]])
+    assert sorted(places.values()) == [80.0, 240.0, 400.0]
+    assert set(places) == tracker.known == {1, 2, 3}
+
+
+def test_who_joins_counts_after_some_frames_and_within_a_bounded_time() -> None:
+    stage, tracker = opened()
+    places = play(stage, tracker, [[(80.0, 100.0)]] * 5 + [[(80.0, 100.0), (380.0, 100.0)]] * 15)
+    counts = [len(place) for place in places]
+    first = counts.index(2)
+    assert 5 + people.CONFIRM - 1 <= first <= 5 + people.LOOK_EVERY + people.CONFIRM
+    assert counts[first:] == [2] * (20 - first)
+
+
+def test_a_flash_is_nobody() -> None:
+    stage, tracker = opened()
+    alone, flash = [(80.0, 100.0)], [(80.0, 100.0), (380.0, 100.0)]
+    places = play(stage, tracker, [alone] * 5 + ([flash] + [alone] * 7) * 4)
+    assert {number for place in places for number in place} == {1}
+
+
+def test_who_joins_must_be_sure() -> None:
+    stage, tracker = opened()
+    play(stage, tracker, [[(80.0, 100.0)]])
+    stage.score = people.SURE - 0.01
+    places = play(stage, tracker, [[(80.0, 100.0), (380.0, 100.0)]] * 20)
+    assert {number for place in places for number in place} == {1}
+
+
+def test_the_detector_looks_again_at_a_bounded_cost() -> None:
+    stage, tracker = opened()
+    play(stage, tracker, [[(240.0, 100.0)]])
+    first, runs = stage.looks, stage.runs
+    play(stage, tracker, [[(240.0, 100.0)]] * 80)
+    assert stage.looks - first <= 80 / people.LOOK_EVERY
+    assert stage.runs - runs == 80  # the landmark network runs once for one person
+
+
+def crossing(meet: Callable[[float, float], list[tuple[float, float]]]) -> list:
+    scenes = []
+    for t in range(41):
+        a, b = 100.0 + 7 * t, 380.0 - 7 * t
+        scenes.append(meet(a, b))
+    return scenes
+
+
+def test_two_who_cross_keep_their_numbers() -> None:
+    def meet(a: float, b: float) -> list[tuple[float, float]]:
+        """Who walks to the right is in front; the other is hidden while they overlap."""
+        return [(a, 100.0)] if abs(a - b) < 40 else [(a, 100.0), (b, 100.0)]
+
+    stage, tracker = opened()
+    places = play(stage, tracker, crossing(meet))
+    assert places[0] == {1: 100.0, 2: 380.0}
+    assert places[-1] == pytest.approx({1: 380.0, 2: 100.0}, abs=15)
+    assert set().union(*places) == {1, 2}
+    assert min(len(place) for place in places) == 1  # one skeleton while one body is to be seen
+
+
+def test_who_comes_back_soon_has_the_same_number_and_later_another() -> None:
+    for gone, expected in ((30, {1}), (people.FORGET_AFTER + 5, {1, 2})):
+        stage, tracker = opened()
+        here = [[(240.0, 100.0)]]
+        places = play(stage, tracker, here * 10 + [[]] * gone + here * 10)
+        assert places[-1] and set().union(*places) == expected
+        assert tracker.known == {max(expected)}
+
+
+def test_who_comes_back_elsewhere_or_larger_is_another() -> None:
+    for place in ((430.0, 60.0), (240.0, 240.0)):
+        stage, tracker = opened()
+        places = play(stage, tracker, [[(100.0, 100.0)]] * 10 + [[]] * 10 + [[place]] * 10)
+        assert set(places[-1]) == {2}
+
+
+def test_more_than_n_are_not_tracked_and_a_much_larger_one_takes_a_place() -> None:
+    stage, tracker = opened(2)
+    three = [(80.0, 60.0), (240.0, 70.0), (400.0, 65.0)]
+    places = play(stage, tracker, [three] * 20)
+    assert all(len(place) == 2 for place in places) and set().union(*places) == {1, 2}
+    large = [(80.0, 60.0), (240.0, 70.0), (400.0, 180.0)]
+    places = play(stage, tracker, [large] * 30)
+    assert {round(x) for x in places[-1].values()} == {240, 400}
+    assert len(set().union(*places) - {1, 2}) == 1
+
+
+def test_small_people_in_the_background_are_not_tracked() -> None:
+    stage, tracker = opened()
+    places = play(stage, tracker, [[(240.0, 100.0), (60.0, 15.0), (400.0, 12.0)]] * 20)
+    assert all(len(place) == 1 for place in places)
+
+
+def test_numbers_are_never_given_twice_even_after_a_reset() -> None:
+    stage, tracker = opened()
+    play(stage, tracker, [[(100.0, 100.0), (300.0, 100.0)]] * 3)
+    tracker.reset()
+    assert tracker.known == frozenset()
+    (places,) = play(stage, tracker, [[(100.0, 100.0), (300.0, 100.0)]])
+    assert set(places) == {3, 4}
+
+
+def test_one_person_at_most_is_the_tracker_of_one_person() -> None:
+    stage = Stage()
+    stage.people = [(200.0, 100.0), (380.0, 100.0)]
+
+    def detect(image: np.ndarray) -> Roi | None:
+        found = stage.detect(image, None)
+        return found[0].roi if found else None
+
+    both = (
+        PoseTracker(detect, stage.landmark),
+        OnePersonTracker(PoseTracker(detect, stage.landmark)),
+    )
+    for scene in [stage.people] * 5 + [[]] * 3 + [[(100.0, 100.0)]] * 3:
+        stage.people = scene
+        plain: Landmarks | None = both[0](IMAGE)
+        found = both[1](IMAGE)
+        assert len(found) == (plain is not None) == len(both[1].known)
+        if plain is not None:
+            assert found[0].track_id == both[0].track_id
+            np.testing.assert_array_equal(found[0].landmarks.points, plain.points)
+    both[1].reset()
+    assert both[1].known == frozenset()
