@@ -38,6 +38,7 @@ from realtime.config import RunConfig
 from realtime.console import Console, PrintableFormatter, complain
 
 if TYPE_CHECKING:
+    from realtime.progress import Tell
     from realtime.session import Outcome, Session
     from realtime.view.web.viewer import WebViewer
 
@@ -64,6 +65,7 @@ def run(config: RunConfig, signals: StopSignals) -> int:
     Returns:
         The exit status.
     """
+    from realtime.progress import progress
     from realtime.session import Session
 
     console = Console()
@@ -80,13 +82,13 @@ def run(config: RunConfig, signals: StopSignals) -> int:
             if config.viewer == "web":
                 web = views.enter_context(_open_page(session))
                 console.say(f"view: open {web.url} in a browser")
-                outcome = session.run(web.show)
-            elif no_window is None:
-                outcome = _run_with_window(session)
-            else:
-                if not config.headless:
-                    console.say(no_window)
-                outcome = session.run()
+            elif no_window is not None and not config.headless:
+                console.say(no_window)
+            with progress(session.length, live=session.source.live) as tell:
+                if web is None and no_window is None:
+                    outcome = _run_with_window(session, tell)
+                else:
+                    outcome = session.run(web and web.show, tell)
         status = signals.exit_status
         if web is None or status != 0:
             signals.ignore()
@@ -127,8 +129,12 @@ def _keep_last_frame(web: "WebViewer", signals: StopSignals, console: Console) -
         seen.wait()
 
 
-def _run_with_window(session: "Session") -> "Outcome":
-    """Run the pipeline in a thread and the window here; when one ends it ends the other."""
+def _run_with_window(session: "Session", tell: "Tell | None") -> "Outcome":
+    """Run the pipeline in a thread and the window here; when one ends it ends the other.
+
+    Photos stay until the window is closed.
+    """
+    from realtime.capture.photos import Photos
     from realtime.view.viewer import Viewer
 
     viewer = Viewer(session.body)
@@ -137,7 +143,9 @@ def _run_with_window(session: "Session") -> "Outcome":
 
     def work() -> None:
         try:
-            results.append(session.run(viewer.show))
+            results.append(session.run(viewer.show, tell))
+            if isinstance(session.source, Photos):
+                session.wait_for_stop()
         except BaseException as error:  # raised again in the main thread
             errors.append(error)
         viewer.close()

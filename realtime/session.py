@@ -40,6 +40,7 @@ from realtime.following import Follower
 from realtime.inputs import camera_of, open_source, takes_every_frame
 from realtime.landmark_choice import choose
 from realtime.pipeline import MIN_SAMPLES, Pipeline, Result
+from realtime.progress import Tell
 from realtime.smoothing import SmoothingConfig
 from realtime.stream.encode import StreamInfo, stream_calibration
 from realtime.stream.publisher import Publisher
@@ -151,11 +152,18 @@ class Session:
         stack.push(partial(self._close_alone, "record", recorder))
         return recorder
 
-    def run(self, show: Show | None = None) -> Outcome:
+    @property
+    def length(self) -> int | None:
+        """Number of frames that the run goes over, None if that is not known."""
+        length, limit = self.source.length, self.config.max_frames
+        return min(length, limit) if length and limit and self.every_frame else length
+
+    def run(self, show: Show | None = None, progress: Tell | None = None) -> Outcome:
         """Process frames until the source ends or `stop` is called.
 
         Args:
             show: Gets every result with its surfaces; must not wait.
+            progress: Is told of every frame that has been processed.
 
         Raises:
             PenumbraError: The source failed. What was written is complete at the end of the block.
@@ -168,6 +176,8 @@ class Session:
                     self.deliver(frame, result, show)
                     dropped, self._skipped = frame.info.dropped, frame.info.skipped
                     count += 1
+                    if progress is not None:
+                        progress(frame.info)
                     if self._stop.is_set() or count == self.config.max_frames:
                         break
                     if self._all_outputs_failed(show):
@@ -186,6 +196,10 @@ class Session:
         """
         self._stopped_by = self._stopped_by or reason
         self._stop.set()
+
+    def wait_for_stop(self) -> None:
+        """Return once `stop` has been called: photos stay in the window until then."""
+        self._stop.wait()
 
     def follow(self, track_id: int | None) -> None:
         """Choose whom single-person consumers follow from the next frame on, from any thread.
