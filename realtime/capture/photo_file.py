@@ -138,8 +138,10 @@ def _unreadable(path: Path, error: Exception) -> PenumbraError:
 def _tags(image: Image.Image) -> dict[int, object]:
     """The EXIF data, flat; damaged ones count as missing."""
     try:
-        exif = image.getexif()
-        return {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exif = image.getexif()
+            return {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
     except Exception:  # Pillow's parsers raise whatever damaged bytes lead to
         return {}
 

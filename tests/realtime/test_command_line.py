@@ -1,0 +1,151 @@
+"""The words of a command line, as a process of its own gets them, and what they ask for."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import run_demo
+from engines.errors import PenumbraError
+from realtime.config import RunConfig
+from realtime.inputs import open_source, takes_every_frame
+from realtime.session import Session
+from tests.support.paths import ROOT
+from tests.support.photos import phone, scene, write_photo
+from tests.support.run_demo import QUIET, frames_in, grey_video, start, words
+
+FAST = (*QUIET, "--hypotheses", 4, "--landmarks", "full")
+
+
+def test_a_word_without_an_option_is_the_source() -> None:
+    for source in ("walk.mp4", "photos/", "rtsp://host/stream"):
+        assert run_demo.parse([source, "--headless"]) == RunConfig(video=source, headless=True)
+    assert run_demo.parse([]) == RunConfig()
+    assert run_demo.parse(["--video", "walk.mp4"]) == run_demo.parse(["walk.mp4"])
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90.5", 90.5), ("1:30", 90), ("01:30.25", 90.25), ("1:02:03.5", 3723.5)],
+)
+def test_times_are_seconds_or_have_colons(text: str, seconds: float) -> None:
+    config = run_demo.parse(["walk.mp4", "--start", text, f"--end={text}"])
+    assert (config.start, config.end) == (seconds, seconds)
+
+
+@pytest.mark.parametrize("text", ["", "x", "1:", ":30", "1:2:3:4", "-3", "1e3", "nan", "٣"])
+def test_what_is_no_time_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run_demo.parse(["walk.mp4", f"--start={text}"])
+    assert "is no time; write seconds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("--recrod", "--record"),
+        ("--every-fram", "--every-frame"),
+        ("--Video", "--video"),
+        ("--max_frame=3", "--max-frames"),
+        ("--frames", "--max-frames"),
+        ("--no-publsh", "--no-publish"),
+        ("-out", "--out"),
+    ],
+)
+def test_the_nearest_option_is_named(typed: str, meant: str) -> None:
+    with pytest.raises(PenumbraError) as caught:
+        run_demo.parse(["walk.mp4", typed])
+    assert str(caught.value).endswith(f": is not an option; did you mean {meant}?")
+
+
+def test_a_mistyped_option_is_one_line_of_a_real_process() -> None:
+    process = start("walk.mp4", "--recrod", "view.mp4")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert err == "run_demo.py: --recrod: is not an option; did you mean --record?\n"
+
+
+def test_the_installed_command_is_the_same_program() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    module, name = scripts["penumbra"].split(":")
+
+    def penumbra(*arguments: object) -> subprocess.CompletedProcess[str]:
+        """What the script does that pip makes of the entry point."""
+        code = f"import sys; from {module} import {name}; sys.exit({name}())"
+        command = [sys.executable, "-c", code, *words(*arguments)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+    mistaken = penumbra("--vido", "x")
+    assert mistaken.returncode == 2
+    assert mistaken.stderr == "penumbra: --vido: is not an option; did you mean --video?\n"
+    done = penumbra("--demo", "--max-frames", 1, *FAST)
+    assert done.returncode == 0 and "demo: a person was found in 1 of 1 frames" in done.stdout
+    assert penumbra("--help").stdout.startswith("usage: penumbra ")
+
+
+@pytest.mark.parametrize(
+    ("options", "whole"),
+    [
+        ({}, False),
+        ({"out": Path("a.npz")}, True),
+        ({"record": Path("a.mp4")}, True),
+        ({"every_frame": True}, True),
+        ({"realtime": True}, False),
+        ({"out": Path("a.npz"), "realtime": True}, False),
+    ],
+)
+def test_what_is_saved_is_processed_completely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], whole: bool
+) -> None:
+    config = RunConfig(video=str(grey_video(tmp_path / "grey.mp4")), **options)
+    with open_source(config) as source:
+        assert takes_every_frame(config, source) is whole
+        monkeypatch.setattr(type(source), "live", True)
+        if not config.every_frame:
+            assert takes_every_frame(config, source) is False
+
+
+def test_an_archive_of_a_part_has_its_frames_and_times(tmp_path: Path) -> None:
+    video, out = grey_video(tmp_path / "grey.mp4", frames=40), tmp_path / "part.npz"
+    asked = words(video, "--start", "0:01", "--end", 2.5, "--out", out, *FAST)
+    assert run_demo.main(asked) == 0
+    with np.load(out) as data:
+        assert data["frame"].tolist() == list(range(10, 25))
+        np.testing.assert_allclose(data["t"], np.arange(10, 25) / 10)
+
+
+def test_photos_are_archived_each_with_its_camera(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    write_photo(folder / "anna.jpg", scene(240, 180), tags=phone((240, 180), 50))
+    (folder / "bert.jpg").write_bytes(b"no image")
+    write_photo(folder / "carl.png", scene(200, 300), orientation=6)
+    out = tmp_path / "photos.npz"
+    assert run_demo.main(words(folder, "--out", out, *FAST)) == 0
+    assert frames_in(out) == 2
+    with np.load(out) as data:
+        assert data["frame"].tolist() == [0, 2]
+        meta = json.loads(str(data["meta"]))
+    anna, carl = meta["images"]
+    assert (anna["frame"], anna["file"], anna["camera"]) == (0, "anna.jpg", "EXIF")
+    assert anna["image_size"] == [240, 180] and carl["image_size"] == [200, 300]
+    assert anna["camera_matrix"][0][0] == pytest.approx(50 * 300 / 43.267, rel=1e-3)
+    assert (carl["frame"], carl["file"], carl["camera"]) == (2, "carl.png", "assumed")
+    assert "camera_matrix" not in meta
+
+
+def test_each_photo_is_seen_through_its_own_camera(tmp_path: Path) -> None:
+    for name, size in (("anna", (240, 180)), ("bert", (100, 300))):
+        write_photo(tmp_path / f"{name}.png", scene(*size))
+    config = RunConfig(video=str(tmp_path), headless=True, publish=False, landmarks="full")
+    views = []
+    with Session(config) as session:
+        outcome = session.run(views.append)
+    assert outcome.frames == 2
+    assert [view.intrinsics.size for view in views] == [(240, 180), (100, 300)]
+    assert [view.image.shape[1::-1] for view in views] == [(240, 180), (100, 300)]
