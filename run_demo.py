@@ -88,7 +88,7 @@ def run(config: RunConfig, signals: StopSignals) -> int:
                 if web is None and no_window is None:
                     outcome = _run_with_window(session, tell)
                 else:
-                    outcome = session.run(web and web.show, tell)
+                    outcome = session.run(None if web is None else web.show, tell)
         status = signals.exit_status
         if web is None or status != 0:
             signals.ignore()
