@@ -134,7 +134,6 @@ def _run_with_window(session: "Session", tell: "Tell | None") -> "Outcome":
 
     Photos stay until the window is closed.
     """
-    from realtime.capture.photos import Photos
     from realtime.view.viewer import Viewer
 
     viewer = Viewer(session.body)
@@ -144,8 +143,7 @@ def _run_with_window(session: "Session", tell: "Tell | None") -> "Outcome":
     def work() -> None:
         try:
             results.append(session.run(viewer.show, tell))
-            if isinstance(session.source, Photos):
-                session.wait_for_stop()
+            session.hold_photos()
         except BaseException as error:  # raised again in the main thread
             errors.append(error)
         viewer.close()

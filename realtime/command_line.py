@@ -71,7 +71,7 @@ def _command_line() -> type[RunConfig]:
     for field in dataclasses.fields(RunConfig):
         kind = hints[field.name]
         if field.default is None:
-            plain = tyro.conf.arg(metavar=_METAVARS[kind], help_behavior_hint="")
+            plain = tyro.conf.arg(metavar=_METAVARS.get(kind), help_behavior_hint="")
             kind = Annotated[kind, plain]
         elif field.default is False:  # nobody needs to say that something is not asked for
             kind = tyro.conf.FlagCreatePairsOff[

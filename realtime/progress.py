@@ -6,11 +6,9 @@
 Log messages appear above the bar. Nothing is shown where stderr is no terminal.
 """
 
-import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
 
 from engines.types import FrameInfo
 
@@ -32,8 +30,8 @@ def progress(length: int | None, *, live: bool) -> Iterator[Tell | None]:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    file: Any = _Terminal(sys.stderr)
-    bar = tqdm(total=length, unit=" frames", file=file, leave=False, dynamic_ncols=True)
+    # A terminal that goes away ends the bar and not the run: tqdm sees to that.
+    bar = tqdm(total=length, unit=" frames", leave=False, dynamic_ncols=True)
     first: int | None = None
 
     def tell(frame: FrameInfo) -> None:
@@ -43,21 +41,3 @@ def progress(length: int | None, *, live: bool) -> Iterator[Tell | None]:
 
     with bar, logging_redirect_tqdm():
         yield tell
-
-
-class _Terminal:
-    """A terminal that ends no run when it is gone."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> None:
-        with contextlib.suppress(OSError):
-            self._stream.write(text)
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError):
-            self._stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)

@@ -197,9 +197,10 @@ class Session:
         self._stopped_by = self._stopped_by or reason
         self._stop.set()
 
-    def wait_for_stop(self) -> None:
-        """Return once `stop` has been called: photos stay in the window until then."""
-        self._stop.wait()
+    def hold_photos(self) -> None:
+        """Wait for `stop` if the source is photos: the last one stays in the window until then."""
+        if isinstance(self.source, Photos):
+            self._stop.wait()
 
     def follow(self, track_id: int | None) -> None:
         """Choose whom single-person consumers follow from the next frame on, from any thread.
