@@ -289,7 +289,7 @@ class PoseMessage:
     people: Annotated[
         tuple[PersonMessage, ...],
         Field(
-            "many", "people", "empty when there is no person: a message comes for every frame",
+            "many", "people", "the followed one first; empty when nobody is there",
             nested=PersonMessage, stored=Stored("found", "?", "", "found"),
         ),
     ]  # fmt: skip

@@ -23,7 +23,7 @@ def test_both_are_found_and_keep_their_numbers(clip: str, record_property) -> No
     if not MOCAP.is_dir():
         pytest.skip(f"no motion capture {MOCAP}")
     people = crossing.render(CLIPS[clip], MOCAP, frames=100)
-    tracker = open_people_tracker("onnxruntime", "full", 4)
+    tracker = open_people_tracker("openvino", "full", 4)
     tracked = [
         [(p.track_id, p.landmarks.points, p.landmarks.visibility) for p in tracker(image)]
         for image in people.images
