@@ -33,7 +33,7 @@ class RunConfig:
     cam: str | None = None
     """Webcam, by index or device name."""
     video: str | None = None
-    """Video file, photo, folder of either's images, or RTSP/HTTP address."""
+    """Video file, photo, folder of photos or of a video's frames, or RTSP/HTTP address."""
     demo: bool = False
     """The built-in clip with known ground truth (the default source)."""
     start: Seconds | None = None
@@ -49,7 +49,7 @@ class RunConfig:
     fps: float | None = None
     """Frames per second of a folder of images; 30 by default, photos 0.5."""
     photos: bool = False
-    """The images of a folder are photos that have nothing to do with each other."""
+    """Take a folder's images for photos that have nothing to do with each other."""
     hypotheses: int = 100
     """Number of bodies sampled per frame."""
     backend: str = "auto"
