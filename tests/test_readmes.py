@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tyro
@@ -76,7 +77,9 @@ def test_the_program_takes_these_options(command: str, monkeypatch: pytest.Monke
     words = [word for word in shlex.split(command) if not re.match(r"\w+=", word)][1:]
 
     def parse(config: type, *args: object, **options: object) -> None:
-        tyro_cli(config, *args, **options)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        parsed: Any = tyro_cli(config, *args, **options)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        if options.get("return_unknown_args"):
+            assert not parsed[1], f"no such options: {parsed[1]}"
         raise ParsedError
 
     tyro_cli = tyro.cli
