@@ -89,13 +89,17 @@ class GravityMemory:
     def __init__(self, config: FusionConfig) -> None:
         self.config = config
         self._people: dict[int, PersonEvidence] = {}
+        self.known: Direction | None = None
+        """The fused direction; None before the first sample."""
         self._near = np.zeros(3)
         self._last_s: float | None = None
 
     def add(self, samples: dict[int, Direction], t_s: float) -> None:
         """Add one frame: a sample from each person, by track number."""
-        known = self.direction()
-        if samples and self._last_s is not None:
+        if not samples:
+            return
+        known = self.known
+        if self._last_s is not None:
             factor = math.exp(-max(t_s - self._last_s, 0.0) / self.config.memory_s)
             for person in self._people.values():
                 person.scale(factor)
@@ -105,25 +109,23 @@ class GravityMemory:
             person = self._people.setdefault(track_id, PersonEvidence())
             person.add(sample, weight, t_s, self.config.correlation_s)
             self._near = self._near + sample.vector / max(sample.std, 1e-3) ** 2
-        if samples:
-            self._last_s = t_s
-            self._people = {k: v for k, v in self._people.items() if v.count > _FORGOTTEN}
+        self._last_s = t_s
+        self._people = {k: v for k, v in self._people.items() if v.count > _FORGOTTEN}
+        self.known = self._fused()
 
-    def direction(self, persistent: bool = True) -> Direction | None:
-        """The fused direction; None before the first sample.
-
-        Args:
-            persistent: whether its covariance includes the errors that stay.
-        """
-        if not self._people:
-            return None
-        share = self.config.persistent if persistent else 0.0
-        parts = [person.effective(share) for person in self._people.values()]
+    def _fused(self) -> Direction:
+        parts = [person.effective(self.config.persistent) for person in self._people.values()]
         found = direction_of(np.sum(parts, axis=0), self._near)
-        if not persistent:
-            return found
         B = tangent_basis(found.vector)
         return replace(found, cov=found.cov + self.config.common**2 * B @ B.T)
+
+    def without_errors_that_stay(self) -> Direction | None:
+        """The fused direction with the covariance of the errors that do not."""
+        if not self._people:
+            return None
+        return direction_of(
+            np.sum([person.information for person in self._people.values()], axis=0), self._near
+        )
 
     def _weight(self, known: Direction, sample: Direction) -> float:
         tails = self.config.tails
@@ -164,7 +166,7 @@ class GravityFilter:
         if moved:
             self._long, self._short = self._restarted(), self._fresh()
             self._disagree_since_s = None
-        return self._long.direction(), moved
+        return self._long.known, moved
 
     def _restarted(self) -> GravityMemory:
         """What the short memory holds, as a long one."""
@@ -172,7 +174,7 @@ class GravityFilter:
         return self._short
 
     def _moved(self, t_s: float) -> bool:
-        long, short = (one.direction(persistent=False) for one in (self._long, self._short))
+        long, short = (one.without_errors_that_stay() for one in (self._long, self._short))
         if long is None or short is None or long.squared_mahalanobis(short) < self.config.moved:
             self._disagree_since_s = None
             return False
