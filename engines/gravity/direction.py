@@ -55,13 +55,15 @@ def direction_of(information: Float[np.ndarray, "3 3"], near: Float[np.ndarray, 
 
 def tangent_basis(vector: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3 2"]:
     """Two orthonormal vectors across a unit vector, as columns (Duff et al., JCGT 6, 2017)."""
-    x, y, z = np.moveaxis(np.asarray(vector), -1, 0)
+    x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
     sign = np.copysign(1.0, z)
     a = -1.0 / (sign + z)
     b = x * y * a
-    first = np.stack([1.0 + sign * x * x * a, sign * b, -sign * x], -1)
-    second = np.stack([b, sign + y * y * a, -y], -1)
-    return np.stack([first, second], -1)
+    basis = np.empty((*vector.shape, 2))
+    basis[..., 0, 0], basis[..., 0, 1] = 1.0 + sign * x * x * a, b
+    basis[..., 1, 0], basis[..., 1, 1] = sign * b, sign + y * y * a
+    basis[..., 2, 0], basis[..., 2, 1] = -sign * x, -y
+    return basis
 
 
 def log_direction(
