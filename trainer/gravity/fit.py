@@ -22,7 +22,7 @@ class FitConfig:
     """The network and its training."""
 
     hidden: tuple[int, ...] = (128, 64)
-    epochs: int = 16
+    epochs: int = 15
     batch: int = 256
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
@@ -30,7 +30,7 @@ class FitConfig:
     """Standard deviation of what is added to the standardised features."""
     tails: float = 5.0
     """Degrees of freedom of the likelihood, Student's t."""
-    rolled: float = 0.25
+    rolled: float = 0.5
     """Share of cameras that are rolled in addition."""
 
 
