@@ -136,7 +136,7 @@ def _run_with_window(session: "Session", tell: "Tell | None") -> "Outcome":
     """
     from realtime.view.viewer import Viewer
 
-    viewer = Viewer(session.body)
+    viewer = Viewer(session.body, session.controls)
     results: list[Outcome] = []
     errors: list[BaseException] = []
 

@@ -32,14 +32,16 @@ from realtime.archive import Archive
 from realtime.capture.frame import Frame
 from realtime.capture.opencv_io import FALLBACK_FPS
 from realtime.capture.photos import Photos
+from realtime.capture.playback import Playback, Played
 from realtime.capture.reader import frames
-from realtime.capture.sources import Source
+from realtime.capture.sources import Recording, Source
 from realtime.checks import check
 from realtime.config import RunConfig
 from realtime.following import Follower
 from realtime.inputs import camera_of, open_source, takes_every_frame
 from realtime.landmark_choice import choose
 from realtime.pipeline import MIN_SAMPLES, Pipeline, Result
+from realtime.playing import SessionControls
 from realtime.progress import Tell
 from realtime.smoothing import SmoothingConfig
 from realtime.stream.encode import StreamInfo, stream_calibration
@@ -92,6 +94,7 @@ class Session:
         self.recorder: Recorder | None = None
         self._rate = FrameRate()
         self._stop = threading.Event()
+        self._playback = Playback()
         self._stopped_by: str | None = None
         self._skipped = 0
         self._images: list[tuple[int, Intrinsics]] = []  # number and camera of each photo
@@ -170,7 +173,7 @@ class Session:
         """
         count, dropped, start = 0, 0, time.perf_counter()
         try:
-            with frames(self.source, self.every_frame, self._stop) as stream:
+            with frames(self._played(), self.every_frame, self._stop) as stream:
                 for frame in stream:
                     result = self.pipeline(frame)
                     self.deliver(frame, result, show)
@@ -196,6 +199,21 @@ class Session:
         """
         self._stopped_by = self._stopped_by or reason
         self._stop.set()
+        self._playback.end()
+
+    @property
+    def controls(self) -> SessionControls:
+        """What a window may ask of this run."""
+        saved = self.config.out is not None or self.config.record is not None
+        start_s = self.config.start or 0.0
+        return SessionControls(
+            self.source, self._playback, self.follow, saved=saved, start_s=start_s
+        )
+
+    def _played(self) -> Source:
+        """Return the source, a recording under the control of the window."""
+        source = self.source
+        return Played(source, self._playback) if isinstance(source, Recording) else source
 
     def hold_photos(self) -> None:
         """Wait for `stop` if the source is photos: the last one stays in the window until then."""

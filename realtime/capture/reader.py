@@ -84,6 +84,7 @@ class _Pace:
     def __init__(self, longest_s: float = MAX_PACE_WAIT_S) -> None:
         self._longest_s = longest_s
         self._start_ns: int | None = None  # monotonic instant of media time zero
+        self._shot = 0
 
     def hold(self, frame: Frame, stopping: threading.Event) -> Frame:
         """Wait until the frame is due and stamp it with that instant."""
@@ -95,7 +96,10 @@ class _Pace:
         # A hole in the time stamps would stop the stream; it is shortened, and what follows
         # moves up.
         latest_ns = now_ns + round(self._longest_s * NS_PER_S)
-        if due_ns > latest_ns:
+        jumped, self._shot = frame.info.shot != self._shot, frame.info.shot
+        if due_ns > latest_ns and jumped:  # the user went there and is not to wait
+            self._start_ns, due_ns = now_ns - media_ns, now_ns
+        elif due_ns > latest_ns:
             self._start_ns -= due_ns - latest_ns
             due_ns = latest_ns
         if due_ns > now_ns:
