@@ -261,7 +261,8 @@ def test_keys_and_mouse_reach_the_view_and_the_run(operated: Operated, tmp_path:
     end = operated.at(world.x + world.width / 2 - 100, world.bottom - 30)
     operated.hand("key", "2")
     operated.until("state 20 False False 90 1.0")
-    operated.hand(*start, "mousedown", "1", *end, "mouseup", "1")
+    rest = ("sleep", "0.5")  # the window asks where the mouse is when it handles an event
+    operated.hand(*start, *rest, "mousedown", "1", *rest, *end, *rest, "mouseup", "1")
     operated.until("state 20 False False 125 1.0")
     operated.hand(*start, "click", "4")
     operated.until("state 20 False False 125 1.1")
