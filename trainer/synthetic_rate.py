@@ -12,6 +12,7 @@ import torch
 from engines.body import BodyModel
 from trainer.command import start
 from trainer.synthetic.config import SyntheticConfig
+from trainer.synthetic.landmark_bank import LandmarkBank
 from trainer.synthetic.poses import PoseBank
 from trainer.synthetic.source import SyntheticSource
 
@@ -24,6 +25,8 @@ class RateConfig:
     """Made by `python -m trainer.mocap`."""
     batch: int = 4096
     batches: int = 20
+    landmark_bank: Path | None = None
+    """Made by `python -m trainer.landmark_bank`."""
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
 
@@ -31,11 +34,13 @@ def main(config: RateConfig) -> None:
     """Print samples per second: of the clock, and of the time that the process had a core.
 
     Raises:
-        PenumbraError: if the poses are missing, damaged or something else.
+        PenumbraError: if a file is missing, damaged or something else.
     """
     torch.set_num_threads(1)
     body = BodyModel.load()
-    source = SyntheticSource(body, PoseBank.load(config.poses, "train", body), config.synthetic)
+    bank = None if config.landmark_bank is None else LandmarkBank.load(config.landmark_bank)
+    poses = PoseBank.load(config.poses, "train", body)
+    source = SyntheticSource(body, poses, config.synthetic, bank=bank)
     source.batch(0, config.batch)
     clock, cpu = time.perf_counter(), time.process_time()
     for step in range(config.batches):
