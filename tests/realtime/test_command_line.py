@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -149,3 +150,18 @@ def test_each_photo_is_seen_through_its_own_camera(tmp_path: Path) -> None:
     assert outcome.frames == 2
     assert [view.intrinsics.size for view in views] == [(240, 180), (100, 300)]
     assert [view.image.shape[1::-1] for view in views] == [(240, 180), (100, 300)]
+
+
+def test_photos_are_held_until_the_window_is_closed(tmp_path: Path) -> None:
+    photo = write_photo(tmp_path / "anna.png", scene())
+    video = grey_video(tmp_path / "grey.mp4")
+    for source, held in ((photo, True), (video, False)):
+        config = RunConfig(video=str(source), headless=True, publish=False, landmarks="full")
+        with Session(config) as session:
+            waiting = threading.Thread(target=session.hold_photos)
+            waiting.start()
+            waiting.join(1.0)
+            assert waiting.is_alive() is held
+            session.stop()
+            waiting.join(30.0)
+            assert not waiting.is_alive()
