@@ -127,9 +127,12 @@ class FloorFilter:
         for person in people:
             sole = self._sole(person, up.vector, focal_error)
             self._add_guess(sole, t_s)
-            track = self._people.setdefault(person.track_id, _Track())
+            track = self._people.pop(person.track_id, None) or _Track()
+            self._people[person.track_id] = track  # the last that was in view is the last
             if self._rests(track, person, up.vector, t_s):
                 self._add(track, sole, up.vector, t_s)
+        while len(self._people) > _MOST_PEOPLE:
+            del self._people[next(iter(self._people))]
         return self._floor(up, focal_error)
 
     def _sole(self, person: Person, up: Float[np.ndarray, "3"], focal_error: float) -> _Sole:
@@ -233,3 +236,5 @@ _GUESS_MEMORY_S = 5.0
 """Time constant of the guess before a floor is found."""
 _USUAL_HEIGHT_M = 1.5
 """Of a camera before anybody was in view."""
+_MOST_PEOPLE = 32
+"""Who are remembered; the longest out of view are forgotten first."""

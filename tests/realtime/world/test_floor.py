@@ -1,6 +1,7 @@
 """The floor, from simulated people: who stand, walk, sit, jump, stand on chairs or are cut off."""
 
 import math
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -161,3 +162,16 @@ def test_gravity_and_an_assumed_focal_length_widen_it(body: BodyModel) -> None:
         scaled = assumed((person,), UP, i * 0.1, 0.12)
     assert math.sqrt(unsure.std**2 - known.std**2) == pytest.approx(3 * math.radians(5), rel=0.05)
     assert math.sqrt(scaled.std**2 - known.std**2) == pytest.approx(0.12 * HEIGHT_M, rel=0.02)
+
+
+def test_it_remembers_a_bounded_number_of_people(body: BodyModel, floor: FloorFilter) -> None:
+    tracemalloc.start()
+    person = person_at(body, (0.3, 3, 0))
+    sizes = []
+    for crowd in range(3):
+        for i in range(100):
+            one = replace(person, track_id=100 * crowd + i)
+            floor((one,), UP, 10.0 * crowd + 0.1 * i, 0.0)
+        sizes.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert sizes[2] - sizes[1] < 20_000
