@@ -159,7 +159,7 @@ def _outlines(
     faces: Int[np.ndarray, "F 3"],
     size: tuple[int, int],
     px_per_m: float,
-) -> list[Float[np.ndarray, "n 2"]]:
+) -> list[Float[np.ndarray, "_ 2"]]:
     """Return where the outlines of bodies leave the first one's, px."""
     if len(bodies) < 2:
         return []
@@ -201,7 +201,7 @@ _BIT_COUNTS = np.array([bin(i).count("1") for i in range(256)], np.float32)
 
 def differing_outlines(
     best: UInt8[np.ndarray, "h w"], others: list[UInt8[np.ndarray, "h w"]], tolerance: float
-) -> list[Float[np.ndarray, "n 2"]]:
+) -> list[Float[np.ndarray, "_ 2"]]:
     """Return the parts of silhouettes' outlines that leave another silhouette, px.
 
     Args:
@@ -247,7 +247,7 @@ def _smooth(points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
 
 def draw_lines(
     part: UInt8[np.ndarray, "h w 3"],
-    lines: list[Float[np.ndarray, "n 2"]],
+    lines: list[Float[np.ndarray, "_ 2"]],
     color: Bgr,
     opacity: float,
     width: int = 1,
