@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ENDLESS = """
 from realtime.process import StopSignals
 import time
+import urllib.request
 signals = StopSignals()
 signals.stop_in_order(lambda reason: print("asked by", reason, flush=True), lambda: ["unfinished"])
 print("ready", flush=True)
@@ -272,3 +274,26 @@ def test_a_stalled_read_does_not_hold_up_the_end(camera: StallingCamera, tmp_pat
     assert process.returncode == 143, said
     assert frames_in(out) > 0 and images_in(record) > 0
     assert elapsed_s < 3, "one second on a machine that does nothing else"
+
+
+def test_the_last_frame_stays_in_browsers_until_ctrl_c(tmp_path: Path) -> None:
+    """A run that is complete is no interrupted one: its files are there, its status is 0."""
+    out = tmp_path / "walk.npz"
+    words = ("--demo", "--no-publish", "--every-frame", "--max-frames", 3, "--out", out)
+    process = start(*words, "--viewer", "web", "--web-port", 0, hypotheses=4)
+    assert process.stdout is not None
+    lines = iter(process.stdout.readline, "")
+    stays = next(line for line in lines if line.startswith("The last frame stays at http://127"))
+    assert frames_in(out) == 3
+    with urllib.request.urlopen(stays.split()[5].rstrip(";"), timeout=30) as page:
+        assert page.status == 200
+    end(process, signal.SIGINT)
+    assert process.returncode == 0
+
+
+def test_ctrl_c_ends_a_run_that_browsers_watch() -> None:
+    process = start("--demo", "--no-publish", "--viewer", "web", "--web-port", 0, hypotheses=4)
+    assert process.stdout is not None
+    assert any(line.startswith("view: ") for line in iter(process.stdout.readline, ""))
+    said, elapsed_s = end(process, signal.SIGINT)
+    assert process.returncode == 130 and said.endswith("stopped\n") and elapsed_s < 30

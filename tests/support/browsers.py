@@ -1,5 +1,6 @@
 """Watchers of the page: a program that speaks viser's protocol, and a real browser."""
 
+import base64
 import contextlib
 import shutil
 import struct
@@ -21,7 +22,12 @@ from websockets.sync.client import connect
 PROTOCOL = f"viser-v{viser.__version__}"
 SLOWLY_MS = 240_000
 """How long a browser that renders on a busy CPU may take for a step."""
-CANVAS = "document.querySelector('canvas').toDataURL('image/png')"
+CANVAS = """() => {
+  const canvases = [...document.querySelectorAll("canvas")];
+  const largest = canvases.reduce((a, b) => (a.width * a.height < b.width * b.height ? b : a));
+  return largest.toDataURL("image/png");
+}"""
+"""The largest canvas is the scene's."""
 
 
 class FakeBrowser:
@@ -90,8 +96,8 @@ def chromium(width: int, height: int) -> Iterator[Any]:
 
 def canvas_of(page: Any) -> UInt8[np.ndarray, "h w 3"]:
     """Return what the page's canvas displays, RGB, without the controls above it."""
-    import base64
-
-    png = base64.b64decode(page.evaluate(CANVAS).split(",")[1])
-    bgr = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-    return bgr[:, :, ::-1]
+    _, _, png = page.evaluate(CANVAS).partition(",")
+    if not png:  # the canvas has no size yet
+        return np.zeros((1, 1, 3), np.uint8)
+    bgr = cv2.imdecode(np.frombuffer(base64.b64decode(png), np.uint8), cv2.IMREAD_COLOR)
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)

@@ -22,7 +22,8 @@ CONFIG = ViewConfig()
 
 @pytest.fixture(scope="module")
 def someone(body: BodyModel) -> ViewFrame:
-    return standing(body)
+    frame = standing(body)
+    return replace(frame, estimate=replace(frame.estimate, world=None))
 
 
 def made(body: BodyModel, frame: ViewFrame) -> WebFrame:
