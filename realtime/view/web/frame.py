@@ -1,6 +1,6 @@
 """What a browser draws of one scene: arrays and bytes in the world frame, the same for everybody.
 
-make = FrameMaker(faces, config)
+make = FrameMaker(faces)
 frame = make(number, scene)
 """
 
@@ -14,7 +14,7 @@ from engines.covariance import ELLIPSOID_90
 from engines.rotations import matrix_to_quat_wxyz
 from realtime.view.colors import BACKGROUND, OUTLINE
 from realtime.view.geometry import shadow
-from realtime.view.scene import PersonScene, Scene, ViewConfig
+from realtime.view.scene import PersonScene, Scene
 from realtime.view.web import glb
 
 IMAGE_SIDE = 640
@@ -87,16 +87,14 @@ class WebFrame:
 class FrameMaker:
     """Makes frames of people with one mesh topology."""
 
-    def __init__(self, faces: Int[np.ndarray, "F 3"], config: ViewConfig) -> None:
+    def __init__(self, faces: Int[np.ndarray, "F 3"]) -> None:
         self._faces = np.ascontiguousarray(faces)
-        self._config = config
 
     def __call__(self, number: int, scene: Scene) -> WebFrame:
         """Return what browsers draw of a scene."""
         people = scene.people
         trails, trail_colors = _trails(scene)
         middle, extent = _middle(scene)
-        far = max((float(p.joints[:, 2].max()) for p in people), default=3.0)
         return WebFrame(
             number=number,
             bodies=self._bodies(scene),
@@ -109,7 +107,7 @@ class FrameMaker:
             image=_small(scene.frame.image),
             T_world_cam=scene.T_world_cam,
             frustum=scene.frustum,
-            behind=(far + 0.6) / self._config.frustum_m,
+            behind=_behind(scene),
             middle=middle,
             extent=extent,
             words=_words(scene),
@@ -244,6 +242,13 @@ def _middle(scene: Scene) -> tuple[Float[np.ndarray, "3"], float]:
     middle = pelvises[0]
     away = float(np.linalg.norm(pelvises - middle, axis=1).max())
     return middle, max(1.6, away + 1.0)
+
+
+def _behind(scene: Scene) -> float:
+    """Return how many times as far as the frustum's image something behind everybody is."""
+    depth = float((scene.frustum[1] - scene.frustum[0]) @ scene.T_world_cam[:3, 2])
+    far = max((float(p.joints[:, 2].max()) for p in scene.people), default=3.0)
+    return (far + 0.6) / depth
 
 
 def _small(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:

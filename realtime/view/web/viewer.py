@@ -52,7 +52,7 @@ class WebViewer:
         """
         self._config = config or ViewConfig()
         self._build = SceneBuilder(body, self._config)
-        self._make = FrameMaker(body.decimated.faces, self._config)
+        self._make = FrameMaker(body.decimated.faces)
         self._changed = threading.Condition()
         self._offered: tuple[int, ViewFrame] | None = None
         self._ready: WebFrame | None = None

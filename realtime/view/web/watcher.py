@@ -63,9 +63,7 @@ class Watcher:
 
     def _work(self) -> None:
         while (frame := self._next()) is not None:
-            try:
-                self._draw(frame)
-            except RuntimeError:  # the browser has left in the middle
+            if not self._draw(frame):
                 return
 
     def _next(self) -> WebFrame | None:
@@ -85,10 +83,12 @@ class Watcher:
             return False
         return self._redraw or (self._newest is not self._shown and not self._panel.paused)
 
-    def _draw(self, frame: WebFrame) -> None:
+    def _draw(self, frame: WebFrame) -> bool:
+        """Return whether the browser is still there."""
         self._stage.shown.update(self._panel.shown)
         self._stage.upload(frame)
-        self._wait_for_browser()
+        if not self._wait_for_browser():
+            return False
         with self._changed:
             view, self._view = self._view, None
         if view is not None:
@@ -99,9 +99,10 @@ class Watcher:
         self._stage.reveal(frame)
         self._panel.say(frame.words)
         self._shown = frame
+        return True
 
-    def _wait_for_browser(self) -> None:
-        """Wait until the browser has drawn what it was sent.
+    def _wait_for_browser(self) -> bool:
+        """Wait until the browser has drawn what it was sent; False when it has left.
 
         viser asks the browser for a stored value, and the browser answers in the order of its
         messages; there is no such value.
@@ -111,8 +112,9 @@ class Watcher:
                 self._client.local_storage.get_item("penumbra")
             except RuntimeError as error:
                 if "disconnected" in str(error):
-                    raise
+                    return False
                 # A browser that stores nothing has answered too.
+        return True
 
     def _aim(self, view: View, frame: WebFrame) -> None:
         camera = self._client.camera

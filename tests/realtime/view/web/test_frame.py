@@ -27,7 +27,7 @@ def someone(body: BodyModel) -> ViewFrame:
 
 
 def made(body: BodyModel, frame: ViewFrame) -> WebFrame:
-    return FrameMaker(body.decimated.faces, CONFIG)(0, SceneBuilder(body, CONFIG)(frame))
+    return FrameMaker(body.decimated.faces)(0, SceneBuilder(body, CONFIG)(frame))
 
 
 def several(frame: ViewFrame, count: int) -> ViewFrame:
@@ -73,6 +73,14 @@ def test_people_stand_on_the_floor_and_are_named(body: BodyModel, someone: ViewF
     assert all(label.position[2] > mesh.vertices[:, 2].max() for label in frame.labels)
     assert "3 people" in frame.words and "person 2" in frame.words and "m away" in frame.words
     np.testing.assert_allclose(frame.shadows.vertices[:, 2], 0, atol=1e-9)
+
+
+def test_the_camera_views_image_lies_behind_everybody(body: BodyModel, someone: ViewFrame) -> None:
+    shown = several(someone, 2)
+    frame, scene = made(body, shown), SceneBuilder(body, CONFIG)(shown)
+    apex, corners = frame.frustum[0], frame.frustum[1:]
+    depths = frame.behind * (corners - apex) @ scene.T_world_cam[:3, 2]
+    assert (depths > max(s.vertices[:, 2].max() for s in shown.surfaces)).all()
 
 
 def test_nobody_is_a_scene_too(body: BodyModel) -> None:
