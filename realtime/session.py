@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from types import TracebackType
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from calib.camera import load_T_world_cam
 from engines.blazepose.people.tracker import (
@@ -99,6 +100,8 @@ class Session:
         self._skipped = 0
         self._images: list[tuple[int, Intrinsics]] = []  # number and camera of each photo
         with ExitStack() as stack:  # what is open is closed again where a later part refuses
+            # Matrices here are small: BLAS with several threads takes their time from the networks.
+            stack.enter_context(threadpool_limits(1, "blas"))
             self._load(stack)
             self._stack = stack.pop_all()
 

@@ -42,6 +42,8 @@ def cost(track: Track, found: Observation) -> float:
     expected = track.expected
     distance = float(np.linalg.norm(found.roi.center - expected.center)) / expected.size
     place = distance / min(_PLACE + _PLACE_PER_FRAME * track.hidden, _PLACE_LIMIT)
+    if place > UNMATCHED and found.track is not track:
+        return place  # most pairs: the rest takes longer and changes nothing
     size = abs(math.log(found.roi.size / expected.size)) / _SIZE
     colours = np.nan_to_num(difference(track.colours, found.colours))
     total = place + size + min(colours, _COLOURS_LIMIT) + _POSE * _pose_change(track, found)

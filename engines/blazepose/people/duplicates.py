@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from engines.blazepose.people.continuity import cost
+from engines.blazepose.people.continuity import are_near, cost
 from engines.blazepose.people.similarity import oks, share_on
 from engines.blazepose.people.track import Observation
 
@@ -29,6 +29,8 @@ def merged(found: Sequence[Observation]) -> list[Observation]:
 
 
 def _same_body(one: Observation, better: Observation) -> bool:
+    if not are_near(one.roi, better.roi):
+        return False
     if oks(one.landmarks, better.landmarks) >= SAME_BODY:
         return True
     return one.track is None and share_on(one.landmarks, better.landmarks) >= ON_THE_SAME_BODY
