@@ -306,7 +306,9 @@ class Session:
         """What recording and window show of one frame."""
         surfaces = self.pipeline.surfaces(result)
         latency_ms, dropped = latency_ns / NS_PER_MS, frame.info.dropped
-        status = Status(self.pipeline.backend, self._rate.fps, latency_ms, dropped)
+        status = Status(
+            self.pipeline.backend, self._rate.fps, latency_ms, dropped, self.every_frame
+        )
         intrinsics = frame.intrinsics or self.intrinsics
         return ViewFrame(frame.image, result.estimate, surfaces, status, intrinsics)
 

@@ -16,6 +16,8 @@ from realtime.view.text import draw_text, text_size
 
 def status_parts(status: Status) -> list[str]:
     """Return delay, rate, dropped frames and device in words, the most important first."""
+    if status.every_frame:
+        return ["every frame", status.backend]
     parts = [f"delay {status.latency_ms:.0f} ms", f"{status.fps:.0f} frames/s"]
     if status.dropped:
         parts.append(f"{status.dropped} dropped")

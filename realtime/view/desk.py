@@ -61,6 +61,7 @@ class Desk:
         self._dirty = True
         self._down: Mouse | None = None
         self._last: Mouse | None = None
+        self._dragged = False
         self._message_until = 0.0
         self.state = ViewState(hint=hint(recording=controls.seekable))
 
@@ -123,12 +124,14 @@ class Desk:
             return
         if event.kind == "down":
             self._down = self._last = event
+            self._dragged = False
         elif event.kind == "drag" and self._down is not None and self._last is not None:
             self._drag(self._down, self._last, event)
             self._last = event
+            self._dragged |= _apart(event, self._down) >= _CLICK_PX
         elif event.kind == "up" and self._down is not None:
-            moved = np.hypot(event.x - self._down.x, event.y - self._down.y)
-            if moved < _CLICK_PX or self._on_timeline(self._down):
+            still = not self._dragged and _apart(event, self._down) < _CLICK_PX
+            if still or self._on_timeline(self._down):
                 self._click(self._scene, event if self._on_timeline(self._down) else self._down)
             self._down = None
         elif event.kind == "wheel" and self._layout().world.contains(event.x, event.y):
@@ -218,3 +221,8 @@ class Desk:
         self.state = replace(self.state, message=message)
         self._message_until = time.monotonic() + _MESSAGE_S
         self._dirty = True
+
+
+def _apart(a: Mouse, b: Mouse) -> float:
+    """Return the distance between two events, px."""
+    return float(np.hypot(a.x - b.x, a.y - b.y))

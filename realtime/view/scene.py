@@ -62,6 +62,8 @@ class Status:
     """Time from the middle of the grab until this result was ready."""
     dropped: int
     """Frames of the source that were never processed, since the start."""
+    every_frame: bool = False
+    """Whether a recording is processed without haste, so that rate and delay say nothing."""
 
 
 @dataclass(frozen=True)

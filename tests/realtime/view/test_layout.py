@@ -116,6 +116,8 @@ def test_the_bar_has_room_for_its_words(size: tuple[int, int]) -> None:
 def test_words_of_the_status() -> None:
     parts = status_parts(Status("openvino (CPU)", 29.6, 58.7, 3))
     assert parts == ["delay 59 ms", "30 frames/s", "3 dropped", "openvino (CPU)"]
+    unhurried = status_parts(Status("openvino (CPU)", 3.0, 900.0, 0, every_frame=True))
+    assert unhurried == ["every frame", "openvino (CPU)"]
 
 
 def test_help_fits_the_smallest_window() -> None:
