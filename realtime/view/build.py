@@ -43,12 +43,15 @@ class SceneBuilder:
         self._config = config or ViewConfig()
         self._memories: dict[int, _Memory] = {}
         self._time_s = -np.inf
+        self._shot = 0
         self._height: float | None = None
 
     def __call__(self, frame: ViewFrame) -> Scene:
         """Return everything there is to see in a frame."""
         time_s = frame.estimate.frame.media_time_s
-        if time_s < self._time_s:
+        shot = frame.estimate.frame.shot
+        if time_s < self._time_s or shot != self._shot:
+            self._shot = shot
             self._memories.clear()
             self._height = None
         elapsed_s = min(max(time_s - self._time_s, 0.0), 1.0)

@@ -120,7 +120,7 @@ class Follower:
     def __init__(self) -> None:
         self._now: Fit | None = None
         self._goal: Fit | None = None
-        self._view: tuple[float, float, float] | None = None
+        self._view: tuple[float, float, float, int] | None = None
         self._time_s = -np.inf
 
     def __call__(self, scene: Scene, orbit: Orbit, size: tuple[int, int]) -> WorldCamera:
@@ -129,7 +129,8 @@ class Follower:
         wanted = fit(what_must_fit(scene), orbit, aspect)
         time_s = scene.frame.estimate.frame.media_time_s
         elapsed_s = time_s - self._time_s
-        view = (orbit.azimuth_deg, orbit.elevation_deg, aspect)
+        shot = scene.frame.estimate.frame.shot
+        view = (orbit.azimuth_deg, orbit.elevation_deg, aspect, shot)
         same = view == self._view and 0.0 <= elapsed_s < 5.0
         self._view, self._time_s = view, time_s
         if not same or self._now is None or self._goal is None:

@@ -68,6 +68,24 @@ def test_trails_and_charts_reach_back_as_far_as_they_say(body: BodyModel) -> Non
     assert len(back.trail) == len(back.history.time_s) == 1
 
 
+def test_nothing_is_remembered_of_another_shot(body: BodyModel) -> None:
+    frame, build = standing(body), SceneBuilder(body)
+    frame = replace(frame, estimate=replace(frame.estimate, world=None))
+    first = build(at(frame, 0.0))
+    (person,) = frame.estimate.people
+    best = replace(person.best, joints=np.add(person.best.joints, [0, 1.0, 0]))
+    surface = replace(frame.surfaces[0], vertices=np.add(frame.surfaces[0].vertices, [0, 1.0, 0]))
+    lower = replace(
+        at(frame, 0.1),
+        estimate=replace(frame.estimate, people=(replace(person, best=best),)),
+        surfaces=(surface,),
+    )
+    info = FrameInfo(1, 0, 0.1, shot=1)
+    other = build(replace(lower, estimate=replace(lower.estimate, frame=info)))
+    assert len(other.people[0].trail) == 1
+    assert other.T_world_cam[2, 3] == pytest.approx(first.T_world_cam[2, 3] + 1.0)
+
+
 def test_limbs_fade_slowly_but_what_is_said_is_of_this_frame(body: BodyModel) -> None:
     frame, build = standing(body), SceneBuilder(body)
     person = frame.estimate.people[0]

@@ -207,6 +207,12 @@ def test_the_camera_of_the_world_holds_still_for_small_moves(body: BodyModel) ->
         size = (layout.world.width, layout.world.height)
         places.append(follow(build(frame), shoulder(1.0), size).eye)
     np.testing.assert_allclose(places, [places[0]] * 4)
+    other = replace(frame.estimate.frame, shot=1)  # nothing of the place before is kept
+    frame = moved(frame, [0.05, 0, 0])
+    aimed = follow(
+        build(replace(frame, estimate=replace(frame.estimate, frame=other))), shoulder(1.0), size
+    )
+    assert np.linalg.norm(aimed.eye - places[0]) > 0.04
     frame = moved(standing(body), [3.0, 0, 2.0])
     info = replace(frame.estimate.frame, media_time_s=2.0)
     far = build(replace(frame, estimate=replace(frame.estimate, frame=info)))
