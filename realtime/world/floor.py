@@ -18,7 +18,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from engines.body import BodyModel
 from engines.gravity.direction import Direction
@@ -206,30 +206,30 @@ class FloorFilter:
             if self._guess.weight == 0:
                 return Floor(_USUAL_HEIGHT_M, math.inf)
             return Floor(-float(up.vector @ self._guess.position) / self._guess.weight, math.inf)
-        weight, position = self._lowest_group(found, up.vector)
-        height = -float(up.vector @ position)
-        variance = 1 / weight + float(position @ up.cov @ position) + (focal_error * height) ** 2
+        positions = np.array([track.position / track.weight for track in found])
+        own = [(1 / track.weight) * (1 + self.config.persistent * track.count) for track in found]
+        cov = np.diag(own) + positions @ up.cov @ positions.T
+        heights = positions @ up.vector
+        together = self._lowest_who_agree(heights, cov)
+        share = together / np.diag(cov)
+        share /= share.sum()
+        height = -float(share @ heights)
+        variance = float(share @ cov @ share) + (focal_error * height) ** 2
         return Floor(height, math.sqrt(variance))
 
-    def _lowest_group(
-        self, found: list[_Track], up: Float[np.ndarray, "3"]
-    ) -> tuple[float, Float[np.ndarray, "3"]]:
-        """Join the lowest person and those who agree: information and mean position."""
-        parts = [
-            (
-                track.weight / (1 + self.config.persistent * track.count),
-                track.position / track.weight,
-            )
-            for track in found
-        ]
-        parts.sort(key=lambda part: float(up @ part[1]))
-        weight, position = parts[0]
-        for more, other in parts[1:]:
-            if float(up @ (other - position)) ** 2 > self.config.below**2 * (1 / weight + 1 / more):
-                continue
-            position = (weight * position + more * other) / (weight + more)
-            weight += more
-        return weight, position
+    def _lowest_who_agree(
+        self, heights: Float[np.ndarray, "P"], cov: Float[np.ndarray, "P P"]
+    ) -> Bool[np.ndarray, "P"]:
+        """Tell whose soles are as low as the lowest, as far as can be told.
+
+        Args:
+            heights: of the soles of each person, metres.
+            cov: of these; an error of gravity moves who is far more than who is near.
+        """
+        lowest = int(heights.argmin())
+        difference = np.diag(cov) + cov[lowest, lowest] - 2 * cov[lowest]
+        away = heights - heights[lowest]
+        return away**2 <= self.config.below**2 * np.maximum(difference, 0.0)
 
 
 _GUESS_MEMORY_S = 5.0

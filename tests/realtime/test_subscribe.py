@@ -13,7 +13,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engines.types import JOINT_NAMES
+from engines.rotations import exp_so3
+from engines.types import JOINT_NAMES, World
 from realtime import subscribe
 from realtime.stream.decode import decode
 from realtime.stream.encode import encode_estimate
@@ -127,7 +128,7 @@ def test_a_name_with_terminal_escapes_is_printed_harmlessly() -> None:
         report = second.report(stream)
     assert "owned" in report and "backwards" in report
     assert all(line.isprintable() for line in report.split("\n"))
-    assert report.count("\n") == 3 + 1 + 24
+    assert report.count("\n") == 4 + 1 + 24
 
 
 @pytest.mark.parametrize("count", ["0", "-1"])
@@ -137,3 +138,22 @@ def test_subscribe_refuses_a_count_below_one(
     with pytest.raises(SystemExit, match="2"):
         subscribe.main(["--count", count])
     assert capsys.readouterr().err == f"count: must be at least 1, not {count}; ask for more.\n"
+
+
+def test_how_the_camera_is_held_is_printed() -> None:
+    """A camera that looks 20 degrees down and is rolled clockwise by 30, by its own geometry."""
+    level = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
+    down = exp_so3(np.array([-np.radians(20), 0, 0]))
+    T = np.eye(4)
+    T[:3, :3] = level @ down @ exp_so3(np.array([0, 0, np.radians(30)]))
+    T[2, 3] = 1.5
+    estimate = replace(
+        make_estimate(), world=World(T, np.radians(3) ** 2 * np.eye(2) / 2, 0.12, "estimated")
+    )
+    message = decode(encode_estimate(estimate, INFO, STAMP))
+    assert message.world is not None
+    line = subscribe.world_line(message.world)
+    assert "looks 20° down, rolled 30° clockwise, ± 3.0°" in line
+    assert "height 1.50 m ± 12 cm" in line
+    assert "(a guess)" in subscribe.world_line(replace(message.world, floor_std=None))
+    assert json.loads(json.dumps(subscribe.as_dict(message)))["world"]["floor_std"] == 0.12

@@ -175,3 +175,26 @@ def test_it_remembers_a_bounded_number_of_people(body: BodyModel, floor: FloorFi
         sizes.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     assert sizes[2] - sizes[1] < 20_000
+
+
+def test_who_is_near_counts_more_while_gravity_is_unsure(body: BodyModel) -> None:
+    """A wrong gravity moves the floor below somebody far away by metres, and hardly the near one's:
+    the error of the fused height is the one that is predicted.
+    """
+    rng = np.random.default_rng(5)
+    tilt = math.radians(6)
+    B = tangent_basis(UP.vector)
+    near, far = person_at(body, (0.5, 2, 0)), person_at(body, (-1, 12, 0), track_id=1)
+    ratios, heights = [], []
+    for _ in range(40):
+        wrong = UP.vector + B @ (tilt * rng.normal(size=2))
+        wrong /= np.linalg.norm(wrong)
+        C = tangent_basis(wrong)
+        up, floor = Direction(wrong, tilt**2 * C @ C.T), FloorFilter(body)
+        for i in range(8):
+            found = floor((near, far), up, 0.5 * i, 0.0)
+        assert math.isfinite(found.std)
+        heights.append(found.height)
+        ratios.append(((found.height - HEIGHT_M) / found.std) ** 2)
+    assert np.std(heights) < 0.4
+    assert 0.4 < np.mean(ratios) < 1.8

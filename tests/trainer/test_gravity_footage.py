@@ -1,0 +1,51 @@
+"""Rolled cameras see what they would see, and the report measures angles."""
+
+import numpy as np
+import pytest
+
+from engines.camera import Intrinsics
+from engines.gravity.direction import Direction, tangent_basis
+from trainer.gravity_footage import Rolled, Run, report
+
+CAMERA = Intrinsics(620.0, 610.0, 330.0, 235.0, (640, 480), (-0.1, 0.02, 1e-3, -1e-3), "test")
+
+
+@pytest.mark.parametrize("roll_deg", [0.0, 20.0, 90.0, -90.0, 180.0])
+def test_a_rolled_image_shows_each_point_where_the_rolled_camera_sees_it(roll_deg: float) -> None:
+    rolled = Rolled.of(CAMERA, roll_deg)
+    rng = np.random.default_rng(0)
+    points = np.column_stack([rng.uniform(-0.3, 0.3, (40, 2)), np.ones(40)]) * 2.5
+    seen = rolled.intrinsics.project(points @ rolled.R_rolled_cam.T)
+    whole = np.round(seen).astype(int)
+    assert ((whole >= 0) & (whole < rolled.intrinsics.size)).all()
+    taken_from = np.column_stack([part[whole[:, 1], whole[:, 0]] for part in rolled.maps])
+    away = np.linalg.norm(taken_from - CAMERA.project(points), axis=-1)
+    assert away.max() < 1.0  # half a pixel by rounding, in both axes
+    up = rolled.R_rolled_cam @ np.array([0.0, -1, 0])
+    assert np.degrees(np.arctan2(-up[0], -up[1])) == pytest.approx(roll_deg % 360, abs=1e-6) or (
+        np.degrees(np.arctan2(-up[0], -up[1])) == pytest.approx(roll_deg, abs=1e-6)
+    )
+
+
+def test_the_report_states_the_angle_to_the_truth_after_a_second() -> None:
+    truth = np.array([0.0, -1, 0])
+
+    def off(degrees: float) -> Direction:
+        angle = np.radians(degrees)
+        vector = np.array([np.sin(angle), -np.cos(angle), 0.0])
+        B = tangent_basis(vector)
+        return Direction(vector, np.radians(5) ** 2 * B @ B.T)
+
+    fused = tuple((0.5 * i, off(error)) for i, error in enumerate((9, 8, 6, 4, 2)))
+    runs = {"cam": Run((off(12), off(10), off(14)), fused, 0)}
+    rows = report(runs, {"cam": truth}, 1.0)
+    assert rows == {
+        "cam": {
+            "frames": 3,
+            "moved": 0,
+            "sigma_deg": 7.1,
+            "fused_error_deg": 6.0,
+            "single_error_deg": 12.0,
+            "fused_error_later_deg": 4.0,
+        }
+    }
