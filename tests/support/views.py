@@ -40,7 +40,7 @@ def noise_frame(number: int, time_s: float | None = None) -> ViewFrame:
 
 
 def standing(body: BodyModel) -> ViewFrame:
-    """The body at rest, upright, three metres in front of the camera, with its decimated mesh."""
+    """The body at rest, upright, three metres in front of a camera whose gravity is unknown."""
     rotvec = np.array([[np.pi, 0, 0]] + [[0, 0, 0]] * 23)
     posed = body.shaped(np.zeros(10)).posed(rotvec, np.array([0.0, 0, 3]))
     estimate = make_estimate()
@@ -64,7 +64,11 @@ def standing(body: BodyModel) -> ViewFrame:
     image = np.full((480, 640, 3), 90, np.uint8)
     std = np.full(len(vertices), 0.01)
     return ViewFrame(
-        image, replace(estimate, people=(person,)), (Surface(vertices, std),), STATUS, CAMERA
+        image,
+        replace(estimate, people=(person,), world=None),
+        (Surface(vertices, std),),
+        STATUS,
+        CAMERA,
     )
 
 

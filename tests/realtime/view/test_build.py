@@ -70,7 +70,6 @@ def test_trails_and_charts_reach_back_as_far_as_they_say(body: BodyModel) -> Non
 
 def test_nothing_is_remembered_of_another_shot(body: BodyModel) -> None:
     frame, build = standing(body), SceneBuilder(body)
-    frame = replace(frame, estimate=replace(frame.estimate, world=None))
     first = build(at(frame, 0.0))
     (person,) = frame.estimate.people
     best = replace(person.best, joints=np.add(person.best.joints, [0, 1.0, 0]))
