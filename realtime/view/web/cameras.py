@@ -13,7 +13,7 @@ VIEWS: tuple[View, ...] = get_args(View)
 _FOV = np.deg2rad(45.0)
 _UP = np.array([0.0, 0.0, 1.0])
 _FROM: dict[View, tuple[float, float, float]] = {
-    "orbit": (-0.80, -0.78, 0.42),
+    "orbit": (-0.62, -0.90, 0.42),
     "side": (-1.0, 0.0, 0.08),
     "top": (0.0, -1e-3, 1.0),  # not exactly from above: the image's top is where the camera looks
 }

@@ -25,6 +25,8 @@ _SOLID = 0.98
 """From this opacity on, a face hides what is behind it."""
 _LABEL_ABOVE_M = 0.28
 """Height of a person's label above the head joint, metres."""
+_CAMERA_SHARE = 0.7
+"""Share of the way to the camera that views reach, so that its image is seen beside the person."""
 _FAINT = 0.22
 """Opacity of what is certainly not visible; it would vanish without it."""
 
@@ -241,7 +243,8 @@ def _middle(scene: Scene) -> tuple[Float[np.ndarray, "3"], float]:
     pelvises = scene.to_world(np.stack([p.joints[0] for p in scene.people]))
     middle = pelvises[0]
     away = float(np.linalg.norm(pelvises - middle, axis=1).max())
-    return middle, max(1.6, away + 1.0)
+    camera_away = float(np.linalg.norm(scene.frustum[0] - middle))
+    return middle, max(1.6, away + 1.0, min(_CAMERA_SHARE * camera_away, 4.0))
 
 
 def _behind(scene: Scene) -> float:
