@@ -5,6 +5,7 @@ share of the hypotheses that cover a pixel becomes the opacity of a soft ghost. 
 hypothesis is drawn only where it leaves the outline of the best estimate.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -15,9 +16,9 @@ from engines.kernels.raster import MAX_SILHOUETTES, LitMesh, render_mesh, silhou
 from realtime.view.colors import OUTLINE, Bgr
 from realtime.view.geometry import box_around
 
-_HALVED_PX = 50_000
+_HALVED_PX = 40_000
 """Ghosts and outlines in parts of the panel above this size are made at half the size."""
-_SUPERSAMPLED_PX = 120_000
+_SUPERSAMPLED_PX = 60_000
 """Panels' parts up to this size are drawn at twice their size and scaled down; in larger ones only
 the edges are softened, which a large body can bear."""
 GHOST_OPACITY = 0.5
@@ -26,7 +27,7 @@ _SOLID = (0.25, 0.6)
 """Between these probabilities of being visible a surface goes from a ghost to solid."""
 _OUTLINE_FROM_M = 0.07
 """Outlines that leave the best estimate's silhouette by less than this are not drawn, metres."""
-_OUTLINES = 4
+_OUTLINES = 3
 """Number of hypotheses that get an outline."""
 _SHORTEST_PX = 14
 """Outlines of fewer pixels are left out: specks, not limbs."""
@@ -186,8 +187,15 @@ def _draw_ghost(
     if not len(hypotheses) or of_faces.max() < 0.05:
         return
     bits = silhouettes(hypotheses, faces[of_faces > 0.5], size)
-    share = _BIT_COUNTS[bits] * np.float32(1.0 / len(hypotheses))
-    share = cv2.GaussianBlur(share, (0, 0), max(1.0, _GHOST_BLUR_M * px_per_m))
+    x, y, width, height = cv2.boundingRect(bits)
+    if not width:
+        return
+    blur = max(1.0, _GHOST_BLUR_M * px_per_m)
+    reach, zoom = math.ceil(3 * blur), round(part.shape[1] / size[0])
+    x0, y0 = max(0, x - reach), max(0, y - reach)
+    counts = _BIT_COUNTS[bits[y0 : y + height + reach, x0 : x + width + reach]]
+    share = cv2.GaussianBlur(counts * np.float32(1.0 / len(hypotheses)), (0, 0), blur)
+    part = part[y0 * zoom :, x0 * zoom :][: share.shape[0] * zoom, : share.shape[1] * zoom]
     if share.shape != part.shape[:2]:
         share = cv2.resize(share, part.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     tint = (body.colors * ghostly[:, None]).sum(axis=0) / ghostly.sum()
