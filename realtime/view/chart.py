@@ -34,11 +34,12 @@ def draw_chart(
     top_cm = max(config.max_std_cm, 100.0 * float(std.max()))
     labels = text_size("00 cm", small)[0] + layout.px(8)
     line = text_size("", small)[1]
+    top = layout.px(8) + text_size("", size)[1] + line // 2
     plot = Rect(
         rect.x + inset + labels,
-        rect.y + layout.px(30),
+        rect.y + top,
         rect.width - 2 * inset - labels,
-        rect.height - layout.px(36) - line,
+        rect.height - top - line - layout.px(6),
     )
     draw_spark(canvas, person.history.time_s, std, plot, config, top_cm=top_cm)
     x = plot.x - layout.px(8)

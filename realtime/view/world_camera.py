@@ -21,7 +21,7 @@ _WASTE = 1.35
 _GLIDE_S = 0.7
 """Time constant of the glide, seconds."""
 _NEAREST_M = 2.2
-_CAMERA_WITHIN_M = 6.5
+_CAMERA_WITHIN_M = 8.0
 """The real camera is part of what must fit while everybody is nearer to it than this."""
 
 
