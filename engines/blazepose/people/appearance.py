@@ -25,6 +25,8 @@ _ALONG = ((0.15, 0.3, 0.45), (0.55, 0.7, 0.85), (0.2, 0.35, 0.5))
 Colours = Float[np.ndarray, "3 3"]
 """CIELAB of chest, belly and thighs; nan where they cannot be seen."""
 
+UNKNOWN: Colours = np.full((3, 3), np.nan)
+
 
 def colours_of(
     image: UInt8[np.ndarray, "h w 3"],

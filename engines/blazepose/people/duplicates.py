@@ -21,6 +21,8 @@ def merged(found: Sequence[Observation]) -> list[Observation]:
     without. What was found where somebody was tracked comes before a new detection, and among new
     detections the more certain one.
     """
+    if len(found) < 2:
+        return list(found)
     kept: list[Observation] = []
     for one in sorted(found, key=_rank):
         if not any(_same_body(one, other) for other in kept):

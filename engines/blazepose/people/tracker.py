@@ -31,7 +31,7 @@ from jaxtyping import UInt8
 from engines.blazepose.detector import Detection, open_detector
 from engines.blazepose.landmarker import open_landmarker
 from engines.blazepose.models import MIN_SCORE
-from engines.blazepose.people.appearance import colours_of
+from engines.blazepose.people.appearance import UNKNOWN, colours_of
 from engines.blazepose.people.continuity import UNMATCHED, are_near, cost, has_slipped
 from engines.blazepose.people.covering import LIMBS, body_mask, covered, hide, under
 from engines.blazepose.people.duplicates import merged
@@ -55,6 +55,8 @@ FORGET_AFTER = 90
 """Frames out of sight after which somebody is forgotten."""
 CONFIRM = 3
 """Frames in a row in which somebody must be found who joins others."""
+LEARN_COLOURS_EVERY = 4
+"""Frames between two images from which the colours of somebody who is alone are learned."""
 SURE = 0.95
 """Score of the landmarks from which on somebody counts who joins others. A body that is there
 already, its shadow and what it is near to often score above one half, people above this."""
@@ -176,6 +178,15 @@ class PeopleTracker:
                 behind.append(one)
         return behind
 
+    def _wants_colours(self, track: Track | None) -> bool:
+        """Whether colours decide something now, or it is time to learn them again."""
+        return (
+            track is None
+            or bool(track.hidden)
+            or self._frames % LEARN_COLOURS_EVERY == 0
+            or self._is_near_another(track)
+        )
+
     def _is_near_another(self, track: Track) -> bool:
         return any(
             are_near(track.expected, other.expected)
@@ -230,7 +241,7 @@ class PeopleTracker:
         landmarks, next_roi = self._landmarker(image, roi)
         if not believable(landmarks, self._min_score):
             return None
-        colours = colours_of(image, landmarks)
+        colours = colours_of(image, landmarks) if self._wants_colours(track) else UNKNOWN
         following = track is not None and not track.hidden
         return Observation(
             landmarks, steady(roi, next_roi) if following else next_roi, colours, track
@@ -238,8 +249,11 @@ class PeopleTracker:
 
     def _update(self, found: list[Observation], alone: bool, shorter_side: int) -> None:
         """Give what was found to the tracks, and begin and end tracks."""
-        costs = np.array([[cost(track, one) for one in found] for track in self._tracks])
-        pairs = dict(assign(costs.reshape(len(self._tracks), len(found)), UNMATCHED))
+        if len(found) == 1 and self._tracks == [found[0].track]:
+            pairs = {0: 0}
+        else:
+            costs = np.array([[cost(track, one) for one in found] for track in self._tracks])
+            pairs = dict(assign(costs.reshape(len(self._tracks), len(found)), UNMATCHED))
         for i, track in enumerate(self._tracks):
             if i in pairs:
                 track.see(found[pairs[i]], not self._is_near_another(track))
