@@ -12,23 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import TracebackType
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
-from calib.camera import load_T_world_cam
-from engines.blazepose.people.tracker import (
-    OnePersonTracker,
-    PeopleTracker,
-    open_people_tracker,
-)
 from engines.body import BodyModel
-from engines.camera import Intrinsics
 from engines.errors import PenumbraError
-from engines.fitting.settings import FitConfig
 from engines.flow.model import FlowModel
-from engines.flow.sampler import open_sampler
-from engines.gravity.network import GravityNetwork
-from realtime import demo
+from engines.types import LandmarkNetwork
 from realtime.archive import Archive
 from realtime.capture.frame import Frame
 from realtime.capture.opencv_io import FALLBACK_FPS
@@ -38,20 +27,18 @@ from realtime.capture.reader import frames
 from realtime.capture.sources import Recording, Source
 from realtime.checks import check
 from realtime.config import RunConfig
-from realtime.following import Follower
-from realtime.inputs import camera_of, open_source, takes_every_frame
+from realtime.inputs import open_source, takes_every_frame
 from realtime.landmark_choice import choose
-from realtime.pipeline import MIN_SAMPLES, Pipeline, Result
+from realtime.opening import open_camera_model, open_pipeline, stream_info
+from realtime.pipeline import Result
 from realtime.playing import SessionControls
 from realtime.progress import Tell
-from realtime.smoothing import SmoothingConfig
-from realtime.stream.encode import StreamInfo, stream_calibration
+from realtime.run_record import RunRecord
 from realtime.stream.publisher import Publisher
 from realtime.timing import NS_PER_MS, FrameRate
 from realtime.view.recorder import Recorder
 from realtime.view.renderer import Renderer
 from realtime.view.scene import Status, ViewFrame
-from realtime.world.estimator import WorldConfig, WorldEstimator
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +85,6 @@ class Session:
         self._playback = Playback()
         self._stopped_by: str | None = None
         self._skipped = 0
-        self._images: list[tuple[int, Intrinsics]] = []  # number and camera of each photo
         with ExitStack() as stack:  # what is open is closed again where a later part refuses
             # Matrices here are small: BLAS with several threads takes their time from the networks.
             stack.enter_context(threadpool_limits(1, "blas"))
@@ -108,21 +94,23 @@ class Session:
     def _load(self, stack: ExitStack) -> None:
         config = self.config
         self.source = stack.enter_context(open_source(config))
-        self.intrinsics, self.score = _open_camera_model(config, self.source)
+        self.intrinsics, self.score = open_camera_model(config, self.source)
         self.every_frame = takes_every_frame(config, self.source)
         self.publisher = None
         if config.publish:
             self.publisher = stack.enter_context(
                 Publisher(config.endpoint, allow_lan=config.allow_lan)
             )
-        self.landmark_network = choose(config, self.every_frame)
+        self.landmark_network: LandmarkNetwork = choose(config, self.every_frame)
         self.body = BodyModel.load(config.body)
         self.model = FlowModel.load(config.model)
-        tracker = open_people_tracker(config.backend, self.landmark_network, config.max_people)
-        self.pipeline = _load_pipeline(config, tracker, self.body, self.model, self.intrinsics)
-        self._info = lru_cache(maxsize=1)(
-            partial(_stream_info, self.source.name, self.pipeline.backend, self.model)
+        self.pipeline = open_pipeline(
+            config, self.landmark_network, self.body, self.model, self.intrinsics
         )
+        self._info = lru_cache(maxsize=1)(
+            partial(stream_info, self.source.name, self.pipeline.backend, self.model)
+        )
+        self._record = RunRecord(config, self.source, self.intrinsics)
 
     def __enter__(self) -> "Session":
         """Open the outputs.
@@ -139,9 +127,10 @@ class Session:
     def _open_archive(self, stack: ExitStack) -> Archive | None:
         if self.config.out is None:
             return None
-        archive = Archive(
-            self.config.out, self.config.hypotheses, self._meta(), force=self.config.force
+        meta = self._record.at_start(
+            self.pipeline.backend, self.landmark_network, self.model, self.body
         )
+        archive = Archive(self.config.out, self.config.hypotheses, meta, force=self.config.force)
         stack.push(partial(self._close_alone, "out", archive))
         return archive
 
@@ -238,8 +227,7 @@ class Session:
         if self.publisher is not None:
             with timer.stage("publish"):
                 self.publisher.publish(estimate, self._info(intrinsics))
-        if frame.intrinsics is not None:
-            self._images.append((estimate.frame.frame_id, frame.intrinsics))
+        self._record.add(frame)
         if self.archive is not None and "out" not in self.failed:
             with timer.stage("archive"), self._alone("out"):
                 self.archive.append(estimate)
@@ -323,93 +311,8 @@ class Session:
         parts += [broken] if self._skipped else []
         return "; ".join(parts) or None
 
-    def _meta(self) -> dict[str, object]:
-        """What the archive says about the run from its start."""
-        record = {key: value for key, value in self.model.record.items() if key != "J_template"}
-        return {
-            "backend": self.pipeline.backend,
-            "landmark_network": self.landmark_network,
-            "model": record,
-            "body": self.body.name,
-            "source": self.source.name,
-            **({} if isinstance(self.source, Photos) else _camera_record(self.intrinsics)),
-            "smoothed": self.config.smoothing,
-        }
-
     def _describe_run(self, fps: float) -> None:
         """Add to the archive what is known only at the end."""
-        if self.archive is None:
-            return
-        stages = self.pipeline.timer.percentiles_ms()
-        self.archive.meta["stages_ms"] = {k: {"p50": a, "p95": b} for k, (a, b) in stages.items()}
-        self.archive.meta["fps"] = fps
-        if isinstance(self.source, Photos):
-            paths = self.source.paths
-            self.archive.meta["images"] = [
-                {"frame": number, "file": paths[number].name} | _camera_record(intrinsics)
-                for number, intrinsics in self._images
-            ]
-        if self._stopped_by is not None:
-            self.archive.meta["interrupted_by"] = self._stopped_by
-
-
-def _open_camera_model(
-    config: RunConfig, source: Source
-) -> tuple[Intrinsics, demo.DemoScore | None]:
-    if config.cam is None and config.video is None:
-        ground_truth = demo.GroundTruth.load()
-        return ground_truth.intrinsics(source.size), demo.DemoScore(ground_truth)
-    return camera_of(config)(source.size, None), None
-
-
-def _camera_record(intrinsics: Intrinsics) -> dict[str, object]:
-    """What the archive says about a camera."""
-    return {
-        "image_size": list(intrinsics.size),
-        "camera_matrix": intrinsics.matrix.tolist(),
-        "camera_distortion": list(intrinsics.dist),
-        "camera": intrinsics.source,
-    }
-
-
-def _known_world(config: RunConfig) -> WorldConfig:
-    """What calibration or user say of gravity."""
-    T_world_cam = None if config.calib is None else load_T_world_cam(config.calib)
-    if config.up is None:
-        return WorldConfig(T_world_cam)
-    if T_world_cam is not None:
-        raise PenumbraError(
-            "up: is given together with the calibration's 'T_world_cam'; give one of them."
-        )
-    return WorldConfig(up=np.array(config.up))
-
-
-def _load_pipeline(
-    config: RunConfig,
-    tracker: PeopleTracker | OnePersonTracker,
-    body: BodyModel,
-    model: FlowModel,
-    intrinsics: Intrinsics,
-) -> Pipeline:
-    if not config.fit and model.calibration is not None:
-        log.warning("fit: is off, but the uncertainty was calibrated for fitted hypotheses.")
-    return Pipeline(
-        tracker=tracker,
-        sampler=open_sampler(body, max(config.hypotheses, MIN_SAMPLES), config.backend, model),
-        body=body,
-        intrinsics=intrinsics,
-        calibration=model.calibration,
-        smoothing=SmoothingConfig(enabled=config.smoothing),
-        published=config.hypotheses,
-        fit=FitConfig() if config.fit else None,
-        follower=Follower(config.person),
-        world=WorldEstimator(GravityNetwork.load(), body, _known_world(config)),
-        height_m=None if config.height is None else config.height / 100,
-    )
-
-
-def _stream_info(source: str, backend: str, model: FlowModel, intrinsics: Intrinsics) -> StreamInfo:
-    fitted = model.calibration
-    calibration = None if fitted is None else stream_calibration(model.onnx.name, fitted)
-    K, lens, known = intrinsics.matrix, intrinsics.dist, intrinsics.calibrated
-    return StreamInfo(source, intrinsics.size, K, known, backend, calibration, lens)
+        if self.archive is not None:
+            stages = self.pipeline.timer.percentiles_ms()
+            self.archive.meta |= self._record.at_end(fps, stages, self._stopped_by)

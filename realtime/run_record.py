@@ -1,0 +1,85 @@
+"""What an archive says about its run, beside the frames."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from engines.body import BodyModel
+from engines.camera import Intrinsics
+from engines.flow.model import FlowModel
+from engines.types import LandmarkNetwork
+from realtime.capture.frame import Frame
+from realtime.capture.photos import Photos
+from realtime.capture.sources import Source
+from realtime.config import RunConfig
+
+
+class RunRecord:
+    """Collects what is known at the start, with every photo, and at the end."""
+
+    def __init__(self, config: RunConfig, source: Source, intrinsics: Intrinsics) -> None:
+        """Begin.
+
+        Args:
+            config: of the run.
+            source: of the frames.
+            intrinsics: of frames that do not bring their own.
+        """
+        self._config = config
+        self._source = source
+        self._intrinsics = intrinsics
+        self._photos: list[dict[str, object]] = []
+
+    def at_start(
+        self, backend: str, network: LandmarkNetwork, model: FlowModel, body: BodyModel
+    ) -> dict[str, object]:
+        """Return what is known before the first frame."""
+        of_model = {key: value for key, value in model.record.items() if key != "J_template"}
+        camera = {} if isinstance(self._source, Photos) else _of_camera(self._intrinsics)
+        return {
+            "backend": backend,
+            "landmark_network": network,
+            "model": of_model,
+            "body": body.name,
+            "source": self._source.name,
+            **camera,
+            "smoothed": self._config.smoothing,
+        }
+
+    def add(self, frame: Frame) -> None:
+        """Note file and camera of a frame that is a photo."""
+        if frame.intrinsics is not None and isinstance(self._source, Photos):
+            number = frame.info.frame_id
+            name = self._source.paths[number].name
+            self._photos.append({"frame": number, "file": name} | _of_camera(frame.intrinsics))
+
+    def at_end(
+        self,
+        fps: float,
+        stages_ms: Mapping[str, tuple[float, float]],
+        stopped_by: str | None,
+    ) -> dict[str, Any]:
+        """Return what is known after the last frame.
+
+        Args:
+            fps: frames per second.
+            stages_ms: median and 95th percentile of each stage.
+            stopped_by: why the run ended before the source did.
+        """
+        record: dict[str, Any] = {
+            "stages_ms": {name: {"p50": a, "p95": b} for name, (a, b) in stages_ms.items()},
+            "fps": fps,
+        }
+        if isinstance(self._source, Photos):
+            record["images"] = self._photos
+        if stopped_by is not None:
+            record["interrupted_by"] = stopped_by
+        return record
+
+
+def _of_camera(intrinsics: Intrinsics) -> dict[str, object]:
+    return {
+        "image_size": list(intrinsics.size),
+        "camera_matrix": intrinsics.matrix.tolist(),
+        "camera_distortion": list(intrinsics.dist),
+        "camera": intrinsics.source,
+    }
