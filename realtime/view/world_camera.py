@@ -14,8 +14,10 @@ from realtime.view.state import Orbit
 
 FOCAL = 1.9
 """Focal length in heights of the panel."""
-_MARGIN = 0.86
+_MARGIN = 0.8
 """Share of the panel that what must fit may take."""
+_SLACK = 0.5
+"""Share of the rest that it may move by before the camera follows."""
 _WASTE = 1.35
 """A fit that is tighter by more than this is gone to."""
 _GLIDE_S = 0.7
@@ -149,7 +151,7 @@ class Follower:
     def _next_goal(goal: Fit, wanted: Fit, orbit: Orbit, aspect: float) -> Fit:
         slopes = 0.5 / FOCAL * np.array([aspect, 1.0]) * goal.distance
         moved = directions(orbit)[:2] @ (wanted.target - goal.target)
-        off = bool((np.abs(moved) > (1 - _MARGIN) * slopes).any())
-        too_near = wanted.distance > goal.distance * 1.05
+        off = bool((np.abs(moved) > _SLACK * (1 - _MARGIN) * slopes).any())
+        too_near = wanted.distance > goal.distance * 1.03
         too_far = wanted.distance * _WASTE < goal.distance
         return wanted if off or too_near or too_far else goal
