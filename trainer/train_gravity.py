@@ -22,6 +22,7 @@ from trainer.gravity.fit import FitConfig, fit, metrics
 from trainer.gravity.samples import GravitySamples, SampleConfig, make_samples
 from trainer.motion.poses import SPLITS, Split
 from trainer.synthetic.config import SyntheticConfig
+from trainer.synthetic.people import PeopleConfig
 from trainer.synthetic.poses import PoseBank
 from trainer.synthetic.source import SyntheticSource
 
@@ -44,7 +45,10 @@ class GravityConfig:
     shard: int = 3000
     """Samples in each."""
     sampling: SampleConfig = field(default_factory=SampleConfig)
-    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+    synthetic: SyntheticConfig = field(
+        default_factory=lambda: SyntheticConfig(PeopleConfig((0.0, 0.1), recombined=0.0))
+    )
+    """Bodies nearly as recorded: limbs of several frames do not say what holds a person up."""
     fit: FitConfig = field(default_factory=FitConfig)
     seed: int = 0
 
