@@ -1,9 +1,9 @@
-"""Find images on which a model is wrong although it is sure, for the model card.
+"""Find images on which the live system is wrong although it is sure, for the model card.
 
-    python -m trainer.failures --run runs/mine --out engines/assets/failures.jpg
+    python -m trainer.failures --out engines/assets/failures.jpg
 
 Scenes of ambiguous CMU are drawn until there are enough images; those with the largest errors in
-units of the predicted standard deviation are shown, below one median case. Left to right: what the
+units of the calibrated standard deviation are shown, below one median case. Left to right: what the
 landmark network saw, the hypotheses as the camera sees them, and from the side.
 """
 
@@ -12,34 +12,37 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from tqdm import tqdm
 
 from engines.body import BodyModel
+from engines.covariance import std_from_cov
 from engines.errors import PenumbraError
+from engines.flow.model import FlowModel
 from engines.types import LIMB_JOINTS
 from trainer.command import start
+from trainer.data.augment import RawRecords, joints_in_camera
 from trainer.data.rendered import SampleRenderer
-from trainer.data.rng import StepRng
-from trainer.data.samples import Batch, encode
-from trainer.evaluation.figures import hypotheses_figure
-from trainer.evaluation.metrics import published_moments, same_distance
-from trainer.methods.method import Method
+from trainer.evaluation.figures import figure_row
+from trainer.evaluation.frame_estimator import FrameEstimator, ViewEstimate
+from trainer.evaluation.live_errors import observation
+from trainer.evaluation.view_scores import without_common_distance
 from trainer.motion.poses import Poses
 from trainer.render.scenes import AMBIGUOUS, draw_scene
-from trainer.runs.folder import load_config, load_method
 
 _HYPOTHESES = 100
-_FLOOR_M2 = 1e-5
-"""Added to the predicted variance of a joint, square metres."""
+_DRAWN = 21
+"""The best estimate and this many less one others."""
 
 
 @dataclass(frozen=True)
 class FailuresConfig:
     """What to search, and how much to show."""
 
-    run: Path
+    model: Path | None = None
+    """Exported flow; the shipped one when None."""
+    body: Path | None = None
+    """That it was trained for; the default body when None."""
     out: Path = Path("engines/assets/failures.jpg")
     poses: Path = Path("runs/poses.npz")
     images: int = 300
@@ -50,49 +53,59 @@ class FailuresConfig:
 
 def render_samples(
     config: FailuresConfig, body: BodyModel
-) -> tuple[Batch, list[UInt8[np.ndarray, "S S 3"]]]:
+) -> tuple[RawRecords, list[UInt8[np.ndarray, "S S 3"]]]:
     """Render samples of test subjects, and keep the crops that the landmark network saw."""
     poses, clip = Poses.load(config.poses).of("test")
     renderer = SampleRenderer.open(body)
     rng = np.random.default_rng(config.seed)
     records, images = [], []
-    while len(records) < config.images:
-        rendered = renderer.sample_and_image(draw_scene(poses, clip, AMBIGUOUS, rng), rng)
-        if rendered is not None:
-            records.append(rendered[0])
-            images.append(rendered[1])
-    stacked = {key: np.stack([record[key] for record in records]) for key in records[0]}
-    return encode(stacked, body), images
+    with tqdm(total=config.images, unit="image") as bar:
+        while len(records) < config.images:
+            rendered = renderer.sample_and_image(draw_scene(poses, clip, AMBIGUOUS, rng), rng)
+            if rendered is not None:
+                records.append(rendered[0])
+                images.append(rendered[1])
+                bar.update()
+    return {key: np.stack([record[key] for record in records]) for key in records[0]}, images
 
 
-@torch.no_grad()
-def normalised_error(method: Method, samples: Batch, seed: int) -> Float[Tensor, "N"]:
-    """Mean over limb joints of the error in units of the predicted standard deviation."""
-    hypotheses = method.draw(samples, _HYPOTHESES, StepRng(seed, 0))
-    joints = method.priors.joints(samples, hypotheses.bodies)
-    cov = published_moments(joints).cov
-    error = (same_distance(samples.joints[:, None], joints[:, 0])[:, 0] - joints[:, 0]).norm(dim=-1)
-    std = (cov.diagonal(dim1=-2, dim2=-1).sum(-1) + _FLOOR_M2).sqrt()
-    return (error / std)[:, LIMB_JOINTS].mean(-1)
+def normalised_error(estimate: ViewEstimate, target: Float[np.ndarray, "24 3"]) -> float:
+    """Mean over limb joints of the error in units of the standard deviation, the distance apart."""
+    limbs, best = list(LIMB_JOINTS), estimate.joints
+    cov, ray = estimate.cov[limbs], best[0] / np.linalg.norm(best[0])
+    error = without_common_distance((target - best)[limbs], cov, ray)
+    return float((np.linalg.norm(error, axis=-1) / std_from_cov(cov)).mean())
+
+
+def crop_from_camera(records: RawRecords, row: int) -> Float[np.ndarray, "3 3"]:
+    """Return the homography from camera coordinates to px of a sample's crop."""
+    focal, (width, height) = float(records["focal"][row]), records["size"][row]
+    K = np.array([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]])
+    return np.vstack([records["crop_from_image"][row].astype(float), [0.0, 0.0, 1.0]]) @ K
 
 
 def main(config: FailuresConfig) -> None:
     """Write the image.
 
     Raises:
-        PenumbraError: there is no such run, there are no poses, or the image cannot be written.
+        PenumbraError: there are no poses, the model does not fit, or the image cannot be written.
     """
-    method = load_method(config.run)
-    samples, images = render_samples(config, BodyModel.load(load_config(config.run).body))
-    order = normalised_error(method, samples, config.seed).argsort(descending=True)
-    median = order[len(order) // 2][None]
-    chosen = torch.cat([median, order[: config.shown]])
-    figure = hypotheses_figure(method, samples.rows(chosen))
-    crops = np.vstack([images[i] for i in chosen.tolist()])
-    jpeg = [cv2.IMWRITE_JPEG_QUALITY, 82]
-    if not cv2.imwrite(str(config.out), np.hstack([crops, figure]), jpeg):
+    body = BodyModel.load(config.body)
+    estimator = FrameEstimator(FlowModel.load(config.model), body, _HYPOTHESES)
+    records, images = render_samples(config, body)
+    joints = joints_in_camera(records["rotvec"], records["betas"], records["pelvis"], body)
+    estimates = [estimator(*observation(records, i)) for i in range(len(images))]
+    errors = [normalised_error(*pair) for pair in zip(estimates, joints, strict=True)]
+    order = np.argsort(errors)[::-1].tolist()
+    rows = []
+    for i in [order[len(order) // 2], *order[: config.shown]]:
+        bodies = estimates[i].hypotheses.joints[:_DRAWN].astype(float)
+        visible = records["joint_visible"][i].astype(bool)
+        figure = figure_row(bodies, joints[i], visible, crop_from_camera(records, i))
+        rows.append(np.hstack([images[i], figure]))
+    if not cv2.imwrite(str(config.out), np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 82]):
         raise PenumbraError(
-            f"--out: cannot write {config.out}; name a .jpg file in a folder that is there."
+            f"out: cannot write {config.out}; name a .jpg file in a folder that is there."
         )
     print(
         f"{config.out}: a median case, then the {config.shown} largest normalised errors of"

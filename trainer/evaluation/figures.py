@@ -30,15 +30,31 @@ def hypotheses_figure(
     on_device = batch.to(device)
     hypotheses = method.draw(on_device, count, StepRng(seed, 0, device=device))
     joints = method.priors.joints(on_device, hypotheses.bodies).cpu().numpy()
-    rows = []
-    for i in range(batch.size):
-        bodies = [batch.joints[i].numpy(), *joints[i]]
-        pelvis = bodies[0][0]
-        visible = batch.visible[i].numpy() > 0.5
-        front = [_to_crop(points, batch.crop_from_view[i].numpy()) for points in bodies]
-        side = [_from_side(points, pelvis) for points in bodies]
-        rows.append(np.hstack([_draw(front, visible), _draw(side, visible)]))
-    return np.vstack(rows)
+    visible = batch.visible.numpy() > 0.5
+    labels = (batch.joints.numpy(), visible, batch.crop_from_view.numpy())
+    return np.vstack(
+        [figure_row(joints[i], *(label[i] for label in labels)) for i in range(batch.size)]
+    )
+
+
+def figure_row(
+    bodies: Float[np.ndarray, "K 24 3"],
+    target: Float[np.ndarray, "24 3"],
+    visible: Bool[np.ndarray, "24"],
+    crop_from_camera: Float[np.ndarray, "3 3"],
+) -> UInt8[np.ndarray, "S W 3"]:
+    """Draw one image's bodies as the camera sees them, and from the side; BGR.
+
+    Args:
+        bodies: joints of the hypotheses, metres; number 0 is the best estimate.
+        target: true joints in the same frame.
+        visible: which of them are visible.
+        crop_from_camera: homography to px of the crop that is drawn.
+    """
+    every = [target, *bodies]
+    front = [_to_crop(points, crop_from_camera) for points in every]
+    side = [_from_side(points, target[0]) for points in every]
+    return np.hstack([_draw(front, visible), _draw(side, visible)])
 
 
 def _to_crop(
