@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from engines.errors import PenumbraError
-from realtime.records import MAGIC, blank_record, fill_record
+from realtime.records import MAGIC, blank_record, records_of
 from realtime.recovery import recover
 from tests.support.example_estimate import make_estimate
 
@@ -18,9 +18,7 @@ _folder = Path(tempfile.mkdtemp())
 def seeds() -> list[bytes]:
     """No frame; two frames; two and a half."""
     header = MAGIC + json.dumps({"k": 1, "meta": {"fps": 30.0}}).encode() + b"\n"
-    record = blank_record(1)
-    fill_record(record, make_estimate(count=1))
-    frame = record.tobytes()
+    frame = records_of(make_estimate(count=1), blank_record(1)).tobytes()
     return [header, header + 2 * frame, header + 2 * frame + frame[:1000]]
 
 

@@ -22,7 +22,7 @@ _CALIBRATION = StreamCalibration(
 
 def seeds() -> list[bytes]:
     """Messages with a person, without, and with everything that is optional."""
-    person, nobody = make_estimate(count=2), replace(make_estimate(), person=None)
+    person, nobody = make_estimate(count=2), replace(make_estimate(), people=())
     full = replace(INFO, calibration=_CALIBRATION, camera_distortion=(-0.28, 0.09, 1e-3, -5e-4))
     return [
         encode_estimate(person, INFO, STAMP),
