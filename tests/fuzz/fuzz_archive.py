@@ -32,7 +32,9 @@ def read(data: bytes) -> None:
         assert str(error).startswith(("partial: ", "out: "))
         return
     with np.load(out, allow_pickle=False) as arrays:
-        assert all(len(arrays[name]) == count for name in arrays.files if name != "meta")
+        rows = len(arrays["frame"])  # one for each person, so several for a frame
+        assert all(len(arrays[name]) == rows for name in arrays.files if name != "meta")
+        assert count == len(np.unique(arrays["frame"]))
         assert set(arrays["found"].view(np.uint8)) <= {0, 1}
         json.loads(str(arrays["meta"]))
     out.unlink()
