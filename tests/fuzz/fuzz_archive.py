@@ -34,7 +34,7 @@ def read(data: bytes) -> None:
     with np.load(out, allow_pickle=False) as arrays:
         rows = len(arrays["frame"])  # one for each person, so several for a frame
         assert all(len(arrays[name]) == rows for name in arrays.files if name != "meta")
-        assert count == len(np.unique(arrays["frame"]))
+        assert count == (np.diff(arrays["frame"]) != 0).sum() + (rows > 0)
         assert set(arrays["found"].view(np.uint8)) <= {0, 1}
         json.loads(str(arrays["meta"]))
     out.unlink()
