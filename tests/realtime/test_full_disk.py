@@ -14,13 +14,13 @@ from tests.support.run_demo import OFFLINE, frames_in, grey_video, images_in, st
 FRAMES = 60
 ON_SMALL_DISK = """
 set -e
-mount -t tmpfs -o size=1m tmpfs "$1"
-small=$1; kept=$2; shift 2
+mount -t tmpfs -o size=$3k tmpfs "$1"
+small=$1; kept=$2; shift 3
 status=0; "$@" || status=$?
 cp -a "$small"/. "$kept"
 exit $status
 """
-"""Runs a command beside a filesystem of 1 MB, in a mount namespace of its own."""
+"""Runs a command beside a small filesystem, in a mount namespace of its own."""
 
 
 def can_mount() -> bool:
@@ -37,16 +37,17 @@ pytestmark = [
 
 
 class SmallDisk:
-    """A folder that is a filesystem of 1 MB for the command, and what was left on it."""
+    """A folder that is a small filesystem for the command, and what was left on it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kilobytes: int = 1024) -> None:
+        self.kilobytes = kilobytes
         self.path = folder / "small"
         self.left = folder / "left"
         self.path.mkdir()
         self.left.mkdir()
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
-        places = (str(self.path), str(self.left))
+        places = (str(self.path), str(self.left), str(self.kilobytes))
         run = [sys.executable, "run_demo.py", *words(*arguments, frames=FRAMES)]
         command = ["unshare", "-rm", "sh", "-c", ON_SMALL_DISK, "sh", *places, *run]
         pipe = subprocess.PIPE
@@ -84,8 +85,8 @@ def test_a_full_archive_ends_neither_the_stream_nor_the_recording(
     assert 10 < frames_in(tmp_path / "walk.npz") < FRAMES
 
 
-def test_a_full_recording_does_not_end_the_archive(disk: SmallDisk, tmp_path: Path) -> None:
-    out = tmp_path / "walk.npz"
+def test_a_full_recording_does_not_end_the_archive(tmp_path: Path) -> None:
+    disk, out = SmallDisk(tmp_path, kilobytes=256), tmp_path / "walk.npz"
     status, _, said = disk.run(*OFFLINE, "--out", out, "--record", disk.path / "view.mp4")
     assert status == 3 and said.count("--record: ") == 1
     assert frames_in(out) == FRAMES

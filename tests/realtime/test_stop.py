@@ -194,12 +194,12 @@ def test_ctrl_c_in_the_window_closes_nothing_under_the_pipeline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import run_demo
-    from realtime.view import viewer
+    from realtime.view import display, viewer
 
     class Window:
         """Shows a few frames; then the user presses Ctrl-C in the terminal."""
 
-        def __init__(self, faces: object) -> None:
+        def __init__(self, body: object, controls: object) -> None:
             self.shown = threading.Semaphore(0)
 
         def show(self, frame: object) -> None:
@@ -213,7 +213,7 @@ def test_ctrl_c_in_the_window_closes_nothing_under_the_pipeline(
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr(viewer, "why_no_window", lambda: None)
+    monkeypatch.setattr(display, "why_no_window", lambda: None)
     monkeypatch.setattr(viewer, "Viewer", Window)
     out = tmp_path / "out.npz"
     assert run_demo.main(["--demo", "--no-publish", "--hypotheses", "2", "--out", str(out)]) == 130
