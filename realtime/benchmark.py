@@ -2,10 +2,10 @@
 
     python -m realtime.benchmark VIDEO [--hypotheses 100] [--frames 300]
 
-Ours is the whole loop after decoding: tracker, K hypotheses, moments, calibration, smoothing and
-publishing. Theirs is `mediapipe.solutions.pose.Pose.process` as users call it (model complexity 1),
-colour conversion included, since it wants RGB. Both run in one process and take turns on every
-frame, so they see the same machine. Needs no GPU.
+Ours is the whole loop after decoding: tracker, K hypotheses, moments, calibration, smoothing,
+gravity and publishing. Theirs is `mediapipe.solutions.pose.Pose.process` as users call it (model
+complexity 1), colour conversion included, since it wants RGB. Both follow one person. They run in
+one process and take turns on every frame, so they see the same machine. Needs no GPU.
 """
 
 import json
@@ -67,6 +67,7 @@ def compare(config: BenchmarkConfig) -> dict[str, Any]:
         landmarks=config.landmarks,
         endpoint="tcp://127.0.0.1:*",
         headless=True,
+        max_people=1,
     )
     ours_ms: list[float] = []
     theirs_ms: list[float] = []
