@@ -138,6 +138,18 @@ def edge(a: wp.vec2, b: wp.vec2, x: wp.float32, y: wp.float32):
     return (a[0] - x) * (b[1] - y) - (a[1] - y) * (b[0] - x)
 
 
+@wp.func
+def covered(a: wp.vec2, b: wp.vec2, c: wp.vec2, width: wp.int32, height: wp.int32):
+    """First and last pixel of a triangle's box inside the image, the last one excluded."""
+    limit_x, limit_y = wp.float32(width), wp.float32(height)
+    low_x = wp.clamp(wp.min(a[0], wp.min(b[0], c[0])), 0.0, limit_x)
+    low_y = wp.clamp(wp.min(a[1], wp.min(b[1], c[1])), 0.0, limit_y)
+    high_x = wp.clamp(wp.max(a[0], wp.max(b[0], c[0])), 0.0, limit_x)
+    high_y = wp.clamp(wp.max(a[1], wp.max(b[1], c[1])), 0.0, limit_y)
+    x1, y1 = wp.min(int(high_x) + 1, width), wp.min(int(high_y) + 1, height)
+    return int(low_x), int(low_y), x1, y1
+
+
 @wp.kernel
 def render_mesh_kernel(
     pixels: wp.array(dtype=wp.vec2),  # (V,)
@@ -157,15 +169,9 @@ def render_mesh_kernel(
     area = edge(b, c, a[0], a[1])
     za, zb, zc = vertex_depth[i], vertex_depth[j], vertex_depth[k]
     if area < 0.0 and wp.min(za, wp.min(zb, zc)) >= near:  # false for nan
-        width, height = rgba.shape[1], rgba.shape[0]
-        limit_x, limit_y = wp.float32(width), wp.float32(height)
-        low_x = wp.clamp(wp.min(a[0], wp.min(b[0], c[0])), 0.0, limit_x)
-        low_y = wp.clamp(wp.min(a[1], wp.min(b[1], c[1])), 0.0, limit_y)
-        high_x = wp.clamp(wp.max(a[0], wp.max(b[0], c[0])), 0.0, limit_x)
-        high_y = wp.clamp(wp.max(a[1], wp.max(b[1], c[1])), 0.0, limit_y)
-        x1, y1 = wp.min(int(high_x) + 1, width), wp.min(int(high_y) + 1, height)
-        for y in range(int(low_y), y1):
-            for x in range(int(low_x), x1):
+        x0, y0, x1, y1 = covered(a, b, c, rgba.shape[1], rgba.shape[0])
+        for y in range(y0, y1):
+            for x in range(x0, x1):
                 u, v = wp.float32(x) + 0.5, wp.float32(y) + 0.5
                 wa, wb = edge(b, c, u, v) / area, edge(c, a, u, v) / area
                 wc = 1.0 - wa - wb
@@ -202,15 +208,9 @@ def silhouettes_kernel(
     area = edge(b, c, a[0], a[1])
     if area < 0.0:  # false for nan
         bit = wp.uint8(1 << s)
-        width, height = bits.shape[1], bits.shape[0]
-        limit_x, limit_y = wp.float32(width), wp.float32(height)
-        low_x = wp.clamp(wp.min(a[0], wp.min(b[0], c[0])), 0.0, limit_x)
-        low_y = wp.clamp(wp.min(a[1], wp.min(b[1], c[1])), 0.0, limit_y)
-        high_x = wp.clamp(wp.max(a[0], wp.max(b[0], c[0])), 0.0, limit_x)
-        high_y = wp.clamp(wp.max(a[1], wp.max(b[1], c[1])), 0.0, limit_y)
-        x1, y1 = wp.min(int(high_x) + 1, width), wp.min(int(high_y) + 1, height)
-        for y in range(int(low_y), y1):
-            for x in range(int(low_x), x1):
+        x0, y0, x1, y1 = covered(a, b, c, bits.shape[1], bits.shape[0])
+        for y in range(y0, y1):
+            for x in range(x0, x1):
                 u, v = wp.float32(x) + 0.5, wp.float32(y) + 0.5
                 wa, wb = edge(b, c, u, v) / area, edge(c, a, u, v) / area
                 if wa >= 0.0 and wb >= 0.0 and wa + wb <= 1.0:
