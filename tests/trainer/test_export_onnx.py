@@ -34,6 +34,7 @@ from trainer.export.onnx import (
     export,
     feature_name,
     load_flow,
+    without_folders,
 )
 from trainer.export_onnx import ExportConfig
 from trainer.export_trt import FLOW
@@ -174,3 +175,9 @@ def test_another_method_is_not_exported(body: BodyModel, tmp_path: Path) -> None
     torch.save({"average": method.state_dict()}, tmp_path / "last.pt")
     with pytest.raises(PenumbraError, match="trained HMR, and the live system runs mhentropy only"):
         load_flow(tmp_path)
+
+
+def test_records_do_not_say_where_files_lay() -> None:
+    facts = {"start": "/home/me/runs/live", "deep": [{"body": "runs/body.npz"}], "steps": 3}
+    expected = {"start": "live", "deep": [{"body": "runs/body.npz"}], "steps": 3}
+    assert without_folders(facts) == expected

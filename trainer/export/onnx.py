@@ -117,7 +117,7 @@ def write_model(
             "sha256": hashlib.sha256(partial.read_bytes()).hexdigest(),
             "features": feature_name(flow),
             "J_template": body.J_template.tolist(),
-            **facts,
+            **without_folders(facts),
             "onnx_difference": worst,
         }
         partial.replace(out)
@@ -125,6 +125,16 @@ def write_model(
         partial.unlink(missing_ok=True)
     out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
     return worst
+
+
+def without_folders(facts: Any) -> Any:
+    """Replace absolute paths by their last part: where files lay is nobody else's business."""
+    if isinstance(facts, dict):
+        return {key: without_folders(value) for key, value in facts.items()}
+    if isinstance(facts, list):
+        return [without_folders(value) for value in facts]
+    is_path = isinstance(facts, str) and Path(facts).is_absolute()
+    return Path(facts).name if is_path else facts
 
 
 def export(flow: PoseFlow | AnchoredFlow, out: Path) -> float:
