@@ -88,8 +88,11 @@ def main(config: FailuresConfig) -> None:
     """Write the image.
 
     Raises:
-        PenumbraError: there are no poses, the model does not fit, or the image cannot be written.
+        PenumbraError: there are no poses, no images are asked for, the model does not fit, or the
+            result cannot be written.
     """
+    if config.images < 1:
+        raise PenumbraError(f"images: must be at least 1, not {config.images}; ask for more.")
     body = BodyModel.load(config.body)
     estimator = FrameEstimator(FlowModel.load(config.model), body, _HYPOTHESES)
     records, images = render_samples(config, body)

@@ -11,6 +11,7 @@ what `python -m trainer.train_live --landmark-bank` lets synthetic people's limb
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -56,7 +57,8 @@ def main(config: LandmarkBankConfig) -> None:
     """Collect and write.
 
     Raises:
-        PenumbraError: a video or a shard cannot be read, or there is nothing to collect.
+        PenumbraError: a video or a shard cannot be read, a number is too small, or there is nothing
+            to collect.
     """
     parts = [part for part in (_real(config), _rendered(config)) if part is not None]
     if not parts:
@@ -85,6 +87,9 @@ def _real(config: LandmarkBankConfig) -> RawRecords | None:
     """Ask the networks about covered people."""
     if not config.videos:
         return None
+    for name in ("frames", "coverings"):
+        if (count := getattr(config, name)) < 1:
+            raise PenumbraError(f"{name}: must be at least 1, not {count}; ask for more.")
     rng = np.random.default_rng(config.seed)
     heavy = open_landmarker(network="heavy")
     entries: list[dict[str, np.ndarray]] = []
@@ -93,13 +98,13 @@ def _real(config: LandmarkBankConfig) -> RawRecords | None:
         for video in tqdm(config.videos, unit="video", desc=name):
             every = max(1, _frames(video) // config.frames)
             entries += covered_answers(video, every, config.coverings, tracker, network, heavy, rng)
+    if not entries:
+        raise PenumbraError("videos: nobody was found in them; name videos that show a person.")
     return {key: np.stack([entry[key] for entry in entries]) for key in entries[0]}
 
 
 def _frames(video: Path) -> int:
     """Number of frames as the file states it, or 0."""
-    import cv2
-
     capture = cv2.VideoCapture(str(video))
     try:
         return int(capture.get(cv2.CAP_PROP_FRAME_COUNT))

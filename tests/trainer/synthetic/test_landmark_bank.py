@@ -164,3 +164,10 @@ def test_nothing_to_collect_and_another_file_are_refused(tmp_path: Path) -> None
     np.savez(tmp_path / "other.npz", true=np.zeros(3))
     with pytest.raises(PenumbraError, match="is no bank"):
         LandmarkBank.load(tmp_path / "other.npz")
+
+
+@pytest.mark.parametrize("name", ["frames", "coverings"])
+def test_numbers_that_are_too_small_are_refused(name: str) -> None:
+    config = replace(LandmarkBankConfig(videos=(Path("a.mp4"),)), **{name: 0})
+    with pytest.raises(PenumbraError, match=f"{name}: must be at least 1"):
+        main(config)
