@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from engines.rasterizer import fill_triangles, visible_faces
 from engines.types import JOINT_NAMES, PARENTS
+from trainer.render.rasterizer import fill_triangles, visible_faces
 
 NO_BODY = 255
 """Part of a pixel that shows no body."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from engines.rasterizer import NEAR_M, fill_triangles, visible_faces
+from trainer.render.rasterizer import NEAR_M, fill_triangles, visible_faces
 
 SIZE = (100, 100)
 TRIANGLE = np.array([[20.0, 20], [50, 80], [80, 20]])  # clockwise in the image: towards the camera
