@@ -25,8 +25,8 @@ GHOST_OPACITY = 0.5
 """Opacity of a ghost where all hypotheses agree."""
 _SOLID = (0.25, 0.6)
 """Between these probabilities of being visible a surface goes from a ghost to solid."""
-_OUTLINE_FROM_M = 0.07
-"""Outlines that leave the best estimate's silhouette by less than this are not drawn, metres."""
+DIFFERS_M = 0.07
+"""Where hypotheses leave the best estimate by less than this they are not drawn, metres."""
 _OUTLINES = 3
 """Number of hypotheses that get an outline."""
 _SHORTEST_PX = 14
@@ -150,7 +150,7 @@ def _draw_guesses(
     part = canvas[y0:y1, x0:x1]
     _draw_ghost(part, body, shifted[1:], faces, size, px_per_m)
     away = np.linalg.norm(shifted[1:] - shifted[0], axis=-1)
-    others = shifted[1:][np.nanmax(away, axis=1, initial=0.0) > _OUTLINE_FROM_M * px_per_m]
+    others = shifted[1:][np.nanmax(away, axis=1, initial=0.0) > DIFFERS_M * px_per_m]
     lines = _outlines(np.concatenate([shifted[:1], others[:_OUTLINES]]), faces, size, px_per_m)
     draw_lines(part, [line / zoom for line in lines], OUTLINE, 0.55 * body.opacity)
 
@@ -170,7 +170,7 @@ def _outlines(
     span = 1 + 2 * max(1, round(_DETAIL_M * px_per_m))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (span, span))
     others = [cv2.morphologyEx(other, cv2.MORPH_OPEN, disc) for other in others]
-    return differing_outlines(bits & 1, others, _OUTLINE_FROM_M * px_per_m)
+    return differing_outlines(bits & 1, others, DIFFERS_M * px_per_m)
 
 
 def _draw_ghost(

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, UInt8
 
 from engines.covariance import ELLIPSOID_90
 from engines.rotations import matrix_to_quat_wxyz
+from realtime.view.bodies import DIFFERS_M, solid_share
 from realtime.view.colors import BACKGROUND, OUTLINE
 from realtime.view.geometry import shadow
 from realtime.view.scene import PersonScene, Scene
@@ -19,8 +20,6 @@ from realtime.view.web import glb
 
 IMAGE_SIDE = 640
 """Longer side of the image that is sent to browsers, px."""
-_DIFFERS_M = 0.05
-"""A hypothesis is drawn where it is further than this from the best estimate, metres."""
 _SOLID = 0.98
 """From this opacity on, a face hides what is behind it."""
 _LABEL_ABOVE_M = 0.28
@@ -143,7 +142,7 @@ class FrameMaker:
         first = 0
         for person in scene.people:
             for body in person.hypotheses:
-                differs = np.linalg.norm(body - person.vertices, axis=1) > _DIFFERS_M
+                differs = np.linalg.norm(body - person.vertices, axis=1) > DIFFERS_M
                 vertices.append(body)
                 faces.append(self._faces[differs[self._faces].all(axis=1)] + first)
                 first += len(body)
@@ -157,8 +156,8 @@ _NOTHING = Surfaces(np.zeros((0, 3)), np.zeros((0, 3), np.int32))
 
 
 def _opacity(visible: Float[np.ndarray, "V"]) -> Float[np.ndarray, "V"]:
-    """Return the opacity of a surface: solid where it is likelier visible than not."""
-    return np.clip(2.0 * visible, _FAINT, 1.0)
+    """Return the opacity of a surface."""
+    return np.maximum(solid_share(visible), _FAINT)
 
 
 def _linear(srgb: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
