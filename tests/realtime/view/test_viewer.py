@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from realtime.view.bar import timeline_track
@@ -207,6 +208,17 @@ class Operated:
             process.wait()
 
 
+def screenshot(folder: Path) -> np.ndarray:
+    """The screenshot that the window saves in a folder, once it is written to its end."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for path in folder.glob("penumbra-*.png"):
+            if (image := cv2.imread(str(path))) is not None:
+                return image
+        time.sleep(0.05)
+    raise AssertionError("no screenshot within 30 s")
+
+
 @pytest.fixture
 def operated(display: str, tmp_path: Path) -> Iterator[Operated]:
     for program in ("xdotool", "openbox"):
@@ -240,10 +252,7 @@ def test_keys_and_mouse_reach_the_view_and_the_run(operated: Operated, tmp_path:
     operated.hand("key", "Right")
     operated.until("seek")
     operated.hand("key", "s")
-    deadline = time.monotonic() + 30
-    while not (shots := list(tmp_path.glob("penumbra-*.png"))) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert cv2.imread(str(shots[0])).shape[:2] == operated.size[::-1]
+    assert screenshot(tmp_path).shape[:2] == operated.size[::-1]
 
     layout = arrange(operated.size, frame.intrinsics.size, timeline=True)
     x, y = to_panel(scene, scene.people[1].joints[3], layout, mirror=False)
