@@ -12,8 +12,8 @@ from tests.support.paths import ROOT
 
 GROUND = {"engines"}
 TRAINER = (
-    *("motion", "render", "model", "data", "synthetic", "methods", "runs", "evaluation", "live"),
-    *("gravity", "datasets"),
+    *("motion", "render", "model", "data", "synthetic", "priors", "methods", "runs", "evaluation"),
+    *("live", "gravity", "datasets"),
 )
 """The trainer's libraries: each imports only those to its left."""
 LIBRARIES = {f"trainer.{name}" for name in (*TRAINER, "export")}
@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engines.blazepose": GROUND | {"engines.backends"},
     "engines.flow": GROUND | {"engines.backends", "engines.kernels"},
     "engines.fitting": GROUND | {"engines.kernels", "engines.flow"},
+    "engines.priors": GROUND | {"engines.kernels", "engines.fitting"},
     "engines.gravity": GROUND,
     "engines.evidence": GROUND | {"engines.kernels"},
     "calib": GROUND,
@@ -35,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "realtime": GROUND
     | {
         f"engines.{name}"
-        for name in ("backends", "blazepose", "fitting", "flow", "gravity", "kernels")
+        for name in ("backends", "blazepose", "fitting", "flow", "gravity", "kernels", "priors")
     }
     | {f"realtime.{name}" for name in ("timing", "capture", "stream", "view", "world")}
     | {"calib"},

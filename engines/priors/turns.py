@@ -1,0 +1,59 @@
+"""From rotations to the coordinates that priors work in, and from their derivatives to rows.
+
+A prior's coordinates are the rotation vectors y_j = log R_j of the J joints that it knows. A turn e
+of joint j, R_j <- R_j exp(e), moves them by J_r(y_j)^-1 e, with the right Jacobian of SO(3).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from engines.fitting.bodies import DIM
+from engines.fitting.residuals import Rows
+from engines.rotations import exp_so3, inverse_right_jacobian, log_so3
+from engines.types import NUM_JOINTS
+
+BODY_JOINTS = tuple(range(1, NUM_JOINTS))
+"""All 23 joints below the root."""
+ARTICULATED = tuple(range(1, NUM_JOINTS - 2))
+"""The 21 joints below the root but the hands, which no recording measures."""
+
+
+def coordinates(
+    R: Float[np.ndarray, "K 24 3 3"], joints: Sequence[int]
+) -> Float[np.ndarray, "K J 3"]:
+    """Return rotation vectors of some joints, no longer than pi."""
+    return log_so3(R[:, joints[0] : joints[-1] + 1])
+
+
+def with_coordinates(
+    R: Float[np.ndarray, "K 24 3 3"], rotvec: Float[np.ndarray, "K J 3"], joints: Sequence[int]
+) -> Float[np.ndarray, "K 24 3 3"]:
+    """Replace the rotations of some joints."""
+    out = R.copy()
+    out[:, joints[0] : joints[-1] + 1] = exp_so3(rotvec)
+    return out
+
+
+def by_turns(
+    by_coordinates: Float[np.ndarray, "#K r N"], rotvec: Float[np.ndarray, "K J 3"]
+) -> Float[np.ndarray, "K r N"]:
+    """Turn derivatives by coordinates into derivatives by turns of the joints."""
+    count, joints = rotvec.shape[:2]
+    split = by_coordinates.reshape(len(by_coordinates), -1, joints, 3)
+    # (K, J, r, 3) @ (K, J, 3, 3): one small product for each joint.
+    turned = split.swapaxes(1, 2) @ inverse_right_jacobian(rotvec)
+    return turned.swapaxes(1, 2).reshape(count, -1, 3 * joints)
+
+
+def rows(
+    residual: Float[np.ndarray, "K r"],
+    turned: Float[np.ndarray, "#K r N"],
+    cost: Float[np.ndarray, "K"],
+    joints: Sequence[int],
+) -> Rows:
+    """Return white rows whose derivatives by the other coordinates of a body are zero."""
+    J = np.zeros((*turned.shape[:2], DIM), turned.dtype)
+    J[..., 3 * joints[0] : 3 * joints[-1] + 3] = turned
+    return Rows(residual, J, np.ones_like(residual), cost)

@@ -1,0 +1,114 @@
+"""Train a prior over body poses, and measure it on other people.
+
+    python -m trainer.prior --kind gmm --poses runs/poses.npz
+
+It is fitted to the training subjects, what is chosen is chosen on the validation subjects, and the
+record beside the weights states the figures of the test subjects. A killed training goes on from
+its folder. The kinds are in `trainer.priors`; what a fit does with them is in `engines.priors`.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from engines.priors.load import read_prior
+from trainer.command import start
+from trainer.motion.poses import SPLITS
+from trainer.priors.measure import metrics
+from trainer.priors.mixture import MixtureConfig, fit_mixture
+from trainer.priors.samples import PoseSamples
+
+Kind = Literal["gmm"]
+_ASSETS = Path(__file__).resolve().parents[1] / "engines" / "assets" / "priors"
+_DATA = (
+    "CMU Graphics Lab motion capture, split by subject. The data used in this project was obtained "
+    "from mocap.cs.cmu.edu. The database was created with funding from NSF EIA-0196217."
+)
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """Train a prior."""
+
+    kind: Kind
+    poses: Path = Path("runs/poses.npz")
+    """Made by `python -m trainer.mocap`."""
+    run: Path = Path("runs/priors")
+    """Folder that keeps the state of a training, one for each kind below it."""
+    out: Path | None = None
+    """The file to write; that of the shipped prior when None."""
+    step_rad: float = 0.3
+    """Take a frame of a clip only when some joint has turned by this much since the last one."""
+    seed: int = 0
+    gmm: MixtureConfig = field(default_factory=MixtureConfig)
+
+
+class Trained(NamedTuple):
+    """What a training gives."""
+
+    arrays: dict[str, np.ndarray]
+    """Of the file."""
+    facts: dict[str, Any]
+    """For the record."""
+
+
+def _train_gmm(config: PriorConfig, samples: PoseSamples) -> Trained:
+    mixture = fit_mixture(samples.splits["train"], config.gmm, config.seed)
+    likelihood = {
+        split: round(float(mixture.log_density(poses.astype(np.float32)).mean()), 2)
+        for split, poses in samples.splits.items()
+    }
+    return Trained(mixture.arrays(), {"log_density_nats": likelihood})
+
+
+_TRAIN: dict[str, Callable[[PriorConfig, PoseSamples], Trained]] = {"gmm": _train_gmm}
+
+
+def main(config: PriorConfig) -> None:
+    """Train, write file and record, print the record.
+
+    Raises:
+        PenumbraError: if the poses are missing, damaged or something else.
+    """
+    out = config.out or _ASSETS / f"{config.kind}.npz"
+    samples = PoseSamples.load(config.poses, config.step_rad)
+    trained = _TRAIN[config.kind](config, samples)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    scratch = out.with_name(f"{out.stem}.tmp.npz")
+    np.savez(scratch, kind=np.array(config.kind), **trained.arrays)
+    os.replace(scratch, out)
+    record = _record(config, samples, trained, out)
+    out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+    print(json.dumps(record, indent=2))
+
+
+def _record(
+    config: PriorConfig, samples: PoseSamples, trained: Trained, out: Path
+) -> dict[str, Any]:
+    """Say how the prior was made, and what the file that was written reaches."""
+    prior = read_prior(out)
+    settings = {
+        name: value
+        for name, value in asdict(config).items()
+        if name in ("kind", "step_rad", "seed", config.kind)
+    }
+    return {
+        "what": "prior over body poses; see engines/priors",
+        "command": f"python -m trainer.prior {' '.join(sys.argv[1:])}".strip(),
+        "config": settings,
+        "data": _DATA,
+        "bytes": out.stat().st_size,
+        "numbers": sum(array.size for array in trained.arrays.values()),
+        **trained.facts,
+        "metrics": {split: metrics(prior, samples.splits[split]) for split in SPLITS},
+    }
+
+
+if __name__ == "__main__":
+    start(main, PriorConfig)
