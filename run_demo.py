@@ -71,7 +71,7 @@ def run(config: RunConfig, signals: StopSignals) -> int:
     console = Console()
     no_window = _why_no_window(config)
     session = Session(config)
-    signals.stop_in_order(session.stop, session.unfinished)
+    signals.stop_in_order(session.stop, session.outputs.unfinished)
     with contextlib.ExitStack() as views:  # a page outlives the run
         web = None
         with session:
@@ -84,22 +84,26 @@ def run(config: RunConfig, signals: StopSignals) -> int:
                 console.say(f"view: open {web.url} in a browser")
             elif no_window is not None and not config.headless:
                 console.say(no_window)
+            at_end = _AtEnd(console, "close the window" if web is None else "Ctrl-C")
             with progress(session.length, live=session.source.live) as tell:
                 if web is None and no_window is None:
-                    outcome = _run_with_window(session, tell)
+                    outcome = _run_with_window(session, tell, at_end)
+                elif web is None:
+                    outcome = session.run(None, tell)
                 else:
-                    outcome = session.run(None if web is None else web.show, tell)
-        status = signals.exit_status
-        if web is None or status != 0:
+                    outcome = session.run(web.show, tell, at_end)
+        status = 0 if at_end.reached else signals.exit_status
+        if web is None or status != 0 or at_end.reached:
             signals.ignore()
-        _report(outcome, console)
-        if web is not None and status == 0:
-            _keep_last_frame(web, signals, console)
-            signals.ignore()
+        if not at_end.reached:
+            _report(outcome, console)
+            if web is not None and status == 0:
+                _keep_last_frame(web, signals, console)
+                signals.ignore()
     if console.error is not None:
         complain(f"stdout: cannot be written ({console.error.strerror}); write it elsewhere.")
         return 3
-    return 3 if session.failed else status
+    return 3 if session.outputs.failed else status
 
 
 def _why_no_window(config: RunConfig) -> str | None:
@@ -129,11 +133,22 @@ def _keep_last_frame(web: "WebViewer", signals: StopSignals, console: Console) -
         seen.wait()
 
 
-def _run_with_window(session: "Session", tell: "Tell | None") -> "Outcome":
-    """Run the pipeline in a thread and the window here; when one ends it ends the other.
+class _AtEnd:
+    """Reports a source that is through while its view stays open; the run is complete then."""
 
-    Photos stay until the window is closed.
-    """
+    def __init__(self, console: Console, to_end: str) -> None:
+        self.reached = False
+        self._console = console
+        self._to_end = to_end
+
+    def __call__(self, outcome: "Outcome") -> None:
+        self.reached = True
+        _report(outcome, self._console)
+        self._console.say(f"The view stays open; {self._to_end} to end.")
+
+
+def _run_with_window(session: "Session", tell: "Tell | None", at_end: _AtEnd) -> "Outcome":
+    """Run the pipeline in a thread and the window here; when one ends it ends the other."""
     from realtime.view.viewer import Viewer
 
     viewer = Viewer(session.body, session.controls)
@@ -142,8 +157,7 @@ def _run_with_window(session: "Session", tell: "Tell | None") -> "Outcome":
 
     def work() -> None:
         try:
-            results.append(session.run(viewer.show, tell))
-            session.hold_photos()
+            results.append(session.run(viewer.show, tell, at_end))
         except BaseException as error:  # raised again in the main thread
             errors.append(error)
         viewer.close()

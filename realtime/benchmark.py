@@ -105,7 +105,7 @@ def _summary(times_ms: np.ndarray) -> dict[str, float]:
 
 def _step(session: Session) -> Callable[[Frame], None]:
     def step(frame: Frame) -> None:
-        session.deliver(frame, session.pipeline(frame), None)
+        session.process(frame)
 
     return step
 

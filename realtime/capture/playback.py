@@ -8,6 +8,7 @@ A camera cannot wait, so live sources are never played back.
 """
 
 import threading
+from dataclasses import replace
 
 from realtime.capture.frame import Frame
 from realtime.capture.sources import Recording
@@ -22,6 +23,8 @@ class Playback:
         self._steps = 0
         self._target_s: float | None = None
         self._ended = False
+        self.jumps = 0
+        """Number of times that a recording went elsewhere."""
 
     def pause(self, on: bool) -> None:
         """Hold the recording or let it go on."""
@@ -49,13 +52,33 @@ class Playback:
             self._ended = True
             self._changed.notify_all()
 
-    def hold(self) -> float | None:
-        """Wait until a frame may pass; return where to go first, s, or None to go on."""
+    def wait_for_jump(self) -> bool:
+        """Wait at the end of the recording until the user goes elsewhere; False to end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or not self._paused or self._steps > 0)
+            self._changed.wait_for(lambda: self._ended or self._target_s is not None)
+            return not self._ended
+
+    def hold(self, closed: threading.Event) -> float | None:
+        """Wait until a frame may pass; return where to go first, s, or None to go on.
+
+        Args:
+            closed: Ends the wait as well, after `wake`.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._ended or closed.is_set() or not self._paused or self._steps > 0
+            )
+            if self._ended or closed.is_set():
+                return None
             self._steps = max(0, self._steps - 1)
             target_s, self._target_s = self._target_s, None
-            return None if self._ended else target_s
+            self.jumps += target_s is not None
+            return target_s
+
+    def wake(self) -> None:
+        """Let who waits look again."""
+        with self._changed:
+            self._changed.notify_all()
 
 
 class Played:
@@ -71,6 +94,9 @@ class Played:
         self.size = source.size
         self._source = source
         self._playback = playback
+        self._closed = threading.Event()
+        # A recording that was opened again counts its shots from the beginning.
+        self._first_shot = playback.jumps
 
     @property
     def length(self) -> int | None:
@@ -79,10 +105,14 @@ class Played:
 
     def read(self) -> Frame | None:
         """Return the next frame as soon as it may pass; None at the end."""
-        target_s = self._playback.hold()
+        target_s = self._playback.hold(self._closed)
         if target_s is not None:
             self._source.seek(target_s)
-        return self._source.read()
+        frame = self._source.read()
+        if frame is None or self._first_shot == 0:
+            return frame
+        info = replace(frame.info, shot=frame.info.shot + self._first_shot)
+        return replace(frame, info=info)
 
     def seek(self, time_s: float) -> None:
         """Go to a time of the recording, s; only for the thread that reads."""
@@ -90,7 +120,8 @@ class Played:
 
     def close(self) -> None:
         """Free the recording, and let a read that waits return."""
-        self._playback.end()
+        self._closed.set()
+        self._playback.wake()
         self._source.close()
 
     def __enter__(self) -> "Played":

@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 import threading
+import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ import pytest
 
 import run_demo
 from engines.errors import PenumbraError
+from engines.types import FrameInfo
 from realtime.config import RunConfig
 from realtime.inputs import open_source, takes_every_frame
-from realtime.session import Session
+from realtime.session import Outcome, Session
 from tests.support.paths import ROOT
 from tests.support.photos import phone, scene, write_photo
 from tests.support.run_demo import QUIET, frames_in, grey_video, start, words
@@ -152,16 +155,51 @@ def test_each_photo_is_seen_through_its_own_camera(tmp_path: Path) -> None:
     assert [view.image.shape[1::-1] for view in views] == [(240, 180), (100, 300)]
 
 
-def test_photos_are_held_until_the_window_is_closed(tmp_path: Path) -> None:
+def test_what_can_be_looked_at_again_stays_open(tmp_path: Path) -> None:
     photo = write_photo(tmp_path / "anna.png", scene())
     video = grey_video(tmp_path / "grey.mp4")
-    for source, held in ((photo, True), (video, False)):
-        config = RunConfig(video=str(source), headless=True, publish=False, landmarks="full")
-        with Session(config) as session:
-            waiting = threading.Thread(target=session.hold_photos)
-            waiting.start()
-            waiting.join(1.0)
-            assert waiting.is_alive() is held
+    config = RunConfig(video=str(video), headless=True, publish=False, landmarks="full")
+    config = replace(config, every_frame=True)
+    for one, stays in (
+        (replace(config, video=str(photo)), True),
+        (config, True),
+        (replace(config, max_frames=2), False),
+        (replace(config, out=tmp_path / "saved.npz"), False),
+    ):
+        ended: list[Outcome] = []
+        with Session(one) as session:
+            running = threading.Thread(target=session.run, args=(None, None, ended.append))
+            running.start()
+            deadline = time.monotonic() + 30.0
+            while running.is_alive() and not ended and time.monotonic() < deadline:
+                time.sleep(0.01)
+            running.join(0.3)
+            assert running.is_alive() is stays is bool(ended)
             session.stop()
-            waiting.join(30.0)
-            assert not waiting.is_alive()
+            running.join(30.0)
+            assert not running.is_alive()
+
+
+def test_one_goes_back_after_the_end(tmp_path: Path) -> None:
+    video = grey_video(tmp_path / "grey.mp4")
+    config = RunConfig(video=str(video), headless=True, publish=False, every_frame=True)
+    outcomes: list[Outcome] = []
+    seen: list[FrameInfo] = []
+
+    def at_end(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        session.controls.seek(0.0)
+
+    def tell(frame: FrameInfo) -> None:
+        seen.append(frame)
+        if outcomes and frame.frame_id == 2:
+            session.stop()
+
+    with Session(replace(config, landmarks="full")) as session:
+        total = session.run(None, tell, at_end).frames
+    (outcome,) = outcomes
+    once = outcome.frames
+    assert total == once + 3
+    assert [frame.frame_id for frame in seen] == [*range(once), 0, 1, 2]
+    assert {frame.shot for frame in seen[:once]} == {0}
+    assert {frame.shot for frame in seen[once:]} != {0}

@@ -131,7 +131,7 @@ def test_the_lens_of_a_calibration_reaches_stream_and_image(tmp_path: Path) -> N
     views: list[ViewFrame] = []
     with Session(config) as session:
         session.run(views.append)
-        assert list(session._info(session.intrinsics).camera_distortion) == lens
+        assert list(session.outputs.stream_info(session.intrinsics).camera_distortion) == lens
     assert list(views[0].intrinsics.dist) == lens
 
 

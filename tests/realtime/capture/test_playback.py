@@ -121,3 +121,28 @@ def test_what_is_saved_in_order_cannot_be_searched() -> None:
         assert controls.duration_s == 12.0
         controls.follow(7)
     assert followed == [7, 7]
+
+
+def test_shots_of_a_recording_that_is_opened_again_are_new() -> None:
+    playback = Playback()
+    shots: list[int] = []
+    for _ in range(3):
+        playback.seek(9.0)
+        source = Played(Numbers(), playback)
+        shots += [frame.info.shot for frame in iter(source.read, None)]
+        source.close()
+    assert len(set(shots)) == 3 and shots == sorted(shots)
+
+
+def test_the_end_is_left_by_a_jump_or_for_good() -> None:
+    playback = Playback()
+    for act, goes_on in ((lambda: playback.seek(1.0), True), (playback.end, False)):
+        answers: list[bool] = []
+        waiting = threading.Thread(target=lambda: answers.append(playback.wait_for_jump()))  # noqa: B023
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+        act()
+        waiting.join(5)
+        assert answers == [goes_on]
+        assert playback.hold(threading.Event()) == (1.0 if goes_on else None)
