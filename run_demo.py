@@ -118,7 +118,7 @@ def _why_no_window(config: RunConfig) -> str | None:
 def _open_page(session: "Session") -> "WebViewer":
     from realtime.view.web.viewer import WebViewer
 
-    return WebViewer(session.body, session.config.web_port)
+    return WebViewer(session.body, session.config.web_port, session.controls)
 
 
 def _keep_last_frame(web: "WebViewer", signals: StopSignals, console: Console) -> None:

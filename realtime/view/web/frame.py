@@ -81,6 +81,8 @@ class WebFrame:
     """What the views are centred on: the followed person's pelvis, or where one would stand."""
     extent: float
     """Radius around `middle` in which everything is that should be in view, metres."""
+    time_s: float
+    """In the recording; not used for a live source."""
     words: str
     """Who is there and how sure that is, as Markdown."""
 
@@ -111,6 +113,7 @@ class FrameMaker:
             behind=_behind(scene),
             middle=middle,
             extent=extent,
+            time_s=scene.frame.estimate.frame.media_time_s,
             words=_words(scene),
         )
 

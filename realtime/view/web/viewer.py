@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from realtime.view.build import SceneBuilder
+from realtime.view.controls import Controls, NoControls
 from realtime.view.scene import ViewConfig, ViewFrame
 from realtime.view.web.frame import FrameMaker, WebFrame
 from realtime.view.web.watcher import Watcher
@@ -39,18 +40,26 @@ Without this any page in the user's browser could connect to the server and see 
 class WebViewer:
     """A server of the scene; `show` and `close` may be called from any thread."""
 
-    def __init__(self, body: BodyModel, port: int, config: ViewConfig | None = None) -> None:
+    def __init__(
+        self,
+        body: BodyModel,
+        port: int,
+        controls: Controls | None = None,
+        config: ViewConfig | None = None,
+    ) -> None:
         """Start the server.
 
         Args:
             body: The body model of the surfaces.
             port: Of the server; 0 takes a free one.
+            controls: Of the run; browsers only watch when None.
             config: Of the view.
 
         Raises:
             PenumbraError: viser is not installed, or the port is taken.
         """
         self._config = config or ViewConfig()
+        self._controls = controls or NoControls()
         self._build = SceneBuilder(body, self._config)
         self._make = FrameMaker(body.decimated.faces)
         self._changed = threading.Condition()
@@ -121,7 +130,7 @@ class WebViewer:
         return self._ready is None or self._ready.number < self._offered[0]
 
     def _welcome(self, client: "viser.ClientHandle") -> None:
-        watcher = Watcher(client, self._config)
+        watcher = Watcher(client, self._config, self._controls)
         with self._changed:
             self._watchers[client.client_id] = watcher
             ready = self._ready

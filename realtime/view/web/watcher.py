@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from realtime.view.controls import Controls
 from realtime.view.scene import ViewConfig
 from realtime.view.web.cameras import View, camera_of
 from realtime.view.web.frame import WebFrame
@@ -23,7 +24,9 @@ _FOLLOW_M = 0.03
 class Watcher:
     """Serves one browser the newest frame at the browser's own pace."""
 
-    def __init__(self, client: "viser.ClientHandle", config: ViewConfig) -> None:
+    def __init__(
+        self, client: "viser.ClientHandle", config: ViewConfig, controls: Controls
+    ) -> None:
         self.skipped = 0
         """Frames that were replaced by a newer one before this browser got them."""
         self._client = client
@@ -34,7 +37,7 @@ class Watcher:
         self._closing = False
         self._view: View | None = "orbit"
         self._stage = Stage(client, config)
-        self._panel = Panel(client, config, self._look_from, self._ask_redraw)
+        self._panel = Panel(client, config, controls, self._look_from, self._ask_redraw)
         self._thread = threading.Thread(target=self._work, name="web browser", daemon=True)
         self._thread.start()
 
@@ -97,7 +100,7 @@ class Watcher:
         elif self._panel.follow and not self._stage.from_camera:
             self._follow(frame)
         self._stage.reveal(frame)
-        self._panel.say(frame.words)
+        self._panel.say(frame.words, frame.time_s)
         self._shown = frame
         return True
 

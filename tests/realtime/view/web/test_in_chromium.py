@@ -10,6 +10,7 @@ import pytest
 from jaxtyping import Bool, UInt8
 
 from engines.body import BodyModel
+from realtime.view.controls import NoControls
 from realtime.view.scene import ViewFrame
 from realtime.view.web.viewer import WebViewer
 from tests.support.browsers import SLOWLY_MS, canvas_of, chromium
@@ -81,3 +82,44 @@ def test_the_person_is_where_the_camera_sees_them(body: BodyModel) -> None:
     assert legend == 1
     hosts = {url.split("/")[2] for url in asked if url.startswith(("http", "ws"))}
     assert hosts == {viewer.url.split("/")[2]}, "nothing comes from elsewhere"
+
+
+class Remembered(NoControls):
+    """A recording of ten seconds that remembers what was asked of it."""
+
+    pausable = True
+    seekable = True
+    duration_s: float | None = 10.0
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, float]] = []
+
+    def pause(self, on: bool) -> None:
+        self.asked.append(("pause", on))
+
+    def seek(self, time_s: float) -> None:
+        self.asked.append(("seek", time_s))
+
+    def wait(self) -> tuple[str, float]:
+        end = time.monotonic() + SLOWLY_MS / 1000
+        while not self.asked and time.monotonic() < end:
+            time.sleep(0.05)
+        return self.asked.pop()
+
+
+def test_a_recording_is_paused_and_searched(body: BodyModel) -> None:
+    controls, frame = Remembered(), standing(body)
+    estimate = frame.estimate
+    later = replace(estimate, frame=replace(estimate.frame, media_time_s=4.0))
+    with WebViewer(body, 0, controls) as viewer, chromium(640, 480) as page:
+        viewer.show(replace(frame, estimate=later))
+        page.goto(viewer.url)
+        slider = page.get_by_role("slider")
+        slider.wait_for(state="attached")
+        page.wait_for_function("document.querySelector('[role=slider]').ariaValueNow == 4")
+        assert not controls.asked, "a frame that arrives is no wish of the user"
+        slider.press("ArrowRight")
+        kind, time_s = controls.wait()
+        assert kind == "seek" and time_s == pytest.approx(4.1)
+        page.get_by_label("Pause").dispatch_event("click")
+        assert controls.wait() == ("pause", True)
