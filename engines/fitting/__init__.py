@@ -6,6 +6,8 @@ gate.py          whether a frame's landmarks may move its hypotheses
 anchor.py        the flow's own covariance, which holds them
 residuals.py     what a fit has to explain, as rows; landmarks in the image
 limits.py        how far knees and elbows bend, as rows
+spheres.py       bodies that do not pass through themselves, as rows
 solver.py        Levenberg-Marquardt for all bodies at once, as a Kalman update
+charts.py        the coordinates that it moves bodies in: turns, or a latent code
 bodies.py        bodies, their 85 coordinates, and the Jacobian of their joints
 """

@@ -10,6 +10,7 @@ shape directions of the rest joints, and by p. Metres, radians, camera frame.
 """
 
 from dataclasses import dataclass, fields
+from functools import cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -103,15 +104,33 @@ def joint_jacobian(
     skeleton: Skeleton, bodies: Bodies, joints: Int[np.ndarray, "m"]
 ) -> Float[np.ndarray, "K m 3 D"]:
     """Differentiate joint positions with respect to the coordinates."""
-    J = np.zeros((bodies.count, len(joints), 3, DIM), bodies.joints.dtype)
-    for row, joint in enumerate(joints.tolist()):
-        for bone in ANCESTORS[joint]:
-            lever = bodies.joints[:, joint] - bodies.joints[:, bone]
-            turned = np.cross(bodies.R_cam[:, bone], lever[:, :, None], axis=1)  # R e x lever
-            J[:, row, :, 3 * bone : 3 * bone + 3] = turned
+    count, dtype = bodies.count, bodies.joints.dtype
+    rows, bones = _levers(tuple(joints.tolist()))
+    lever = bodies.joints[:, joints[rows]] - bodies.joints[:, bones]  # (K, pairs, 3)
+    turned = np.zeros((count, len(joints), NUM_JOINTS, 3, 3), dtype)
+    turned[:, rows, bones] = _cross_columns(bodies.R_cam[:, bones], lever)  # R e x lever
+    J = np.empty((count, len(joints), 3, DIM), dtype)
+    J[..., :TURNS] = turned.swapaxes(2, 3).reshape(count, len(joints), 3, TURNS)
     J[..., TURNS:-3] = _by_shape(skeleton, bodies)[:, joints]
     J[..., -3:] = np.eye(3)
     return J
+
+
+@cache
+def _levers(joints: tuple[int, ...]) -> tuple[Int[np.ndarray, "pairs"], Int[np.ndarray, "pairs"]]:
+    """Number each joint with each bone that moves it: its place in `joints`, and the bone."""
+    pairs = [(row, bone) for row, joint in enumerate(joints) for bone in ANCESTORS[joint]]
+    rows, bones = np.array(pairs, np.int64).reshape(-1, 2).T
+    return rows, bones
+
+
+def _cross_columns(
+    R: Float[np.ndarray, "K n 3 3"], v: Float[np.ndarray, "K n 3"]
+) -> Float[np.ndarray, "K n 3 3"]:
+    """Return the cross product of each column of R with v, as columns."""
+    x, y, z = (v[..., i, None] for i in range(3))
+    a, b, c = (R[..., i, :] for i in range(3))
+    return np.stack([b * z - c * y, c * x - a * z, a * y - b * x], -2)
 
 
 def _by_shape(skeleton: Skeleton, bodies: Bodies) -> Float[np.ndarray, "K 24 3 10"]:

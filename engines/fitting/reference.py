@@ -5,6 +5,7 @@ from jaxtyping import Float
 
 from engines.fitting.anchor import anchor_of
 from engines.fitting.bodies import Bodies, bodies_of, moved, take
+from engines.fitting.charts import Turns
 from engines.fitting.gate import belief, normalised_innovation
 from engines.fitting.limits import HingeLimits
 from engines.fitting.observation import Observation
@@ -50,5 +51,5 @@ def fit_reference(
         return None
     terms = (landmarks, HingeLimits(config.limit_sigma))
     shared = config.shared_jacobian
-    step = solve(skeleton, start, anchor, terms, config.iterations, shared).step
+    step = solve(Turns(skeleton, start), anchor, terms, config.iterations, shared).step
     return moved(skeleton, start, step * step.dtype.type(trust))

@@ -69,8 +69,8 @@ class LandmarkResiduals:
     """The joint that each landmark marks."""
     target: Float[np.ndarray, "#K m 2"]
     """Landmarks on the plane z = 1 of the camera."""
-    sigma: Float[np.ndarray, "m"]
-    """Their standard deviation per axis on that plane."""
+    sigma: Float[np.ndarray, "*#B m"]
+    """Their standard deviation per axis on that plane, for all bodies or each."""
     cauchy: float
     """Residual, in sigmas, at which a landmark counts half."""
 
@@ -78,7 +78,7 @@ class LandmarkResiduals:
         """Compare the projections of joints with the landmarks."""
         J, predicted = self.projected(bodies)
         residual = self.target - predicted
-        squared = ((residual / self.sigma[:, None]) ** 2).sum(-1) / self.cauchy**2
+        squared = ((residual / self.sigma[..., None]) ** 2).sum(-1) / self.cauchy**2
         cost = 0.5 * self.cauchy**2 * np.log1p(squared).sum(-1)
         variance = np.repeat(self.sigma**2 * (1.0 + squared), 2, axis=-1)
         return Rows(

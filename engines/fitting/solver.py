@@ -12,8 +12,8 @@ of the anchor (l = 0 is Gauss-Newton), the next step is
 which needs a matrix as large as there are rows. Where there are more rows than coordinates, the
 same step comes from the information form (C'^-1 + J^T N^-1 J)^-1; the matrix inversion lemma says
 so, and a test. A step that does not lower the objective is taken back and damped more, so what
-comes out is never worse than what went in. J is taken at the moved body and brought back to the
-start, where C is: turns by exp(e) exp(d) are turns by exp(e + J_r(e)^-1 d).
+comes out is never worse than what went in. Which numbers a step has says a chart (`charts.py`): J
+is taken at the moved body and brought back to the start, where C is.
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from engines.fitting.anchor import Anchor
-from engines.fitting.bodies import DIM, TURNS, Bodies, chosen, moved
+from engines.fitting.bodies import Bodies, chosen
+from engines.fitting.charts import Chart
 from engines.fitting.residuals import Residuals, Rows, stacked
-from engines.kernels import Skeleton
-from engines.rotations import right_jacobian
-from engines.types import NUM_JOINTS
+
+MAX_DAMPING = 1e8
+"""From here on a step goes nowhere."""
 
 
 @dataclass(frozen=True)
@@ -41,46 +42,51 @@ class Solution:
     """The objective at the start, nats."""
     cost: Float[np.ndarray, "K"]
     """The objective now, nats; nowhere larger."""
+    rows: Rows
+    """There, J by the step."""
 
 
 def solve(
-    skeleton: Skeleton,
-    start: Bodies,
+    chart: Chart,
     anchor: Anchor,
     residuals: Sequence[Residuals],
     iterations: int,
     shared_jacobian: bool = False,
+    step: Float[np.ndarray, "K D"] | None = None,
 ) -> Solution:
     """Minimise the objective of each body by a number of damped steps.
 
     Args:
-        skeleton: of the bodies.
-        start: where they are.
-        anchor: what holds them there.
-        residuals: what they should agree with.
+        chart: the bodies, and the coordinates that they are moved in.
+        anchor: what holds the step near 0.
+        residuals: what bodies should agree with.
         iterations: how many steps are tried.
         shared_jacobian: whether all bodies take the derivatives of body 0.
+        step: to begin with; 0 when None.
     """
 
-    def compare(bodies: Bodies) -> Rows:
+    def compare(bodies: Bodies, step: Float[np.ndarray, "K D"]) -> Rows:
         rows = stacked([one(bodies) for one in residuals])
-        return replace(rows, J=rows.J[:1]) if shared_jacobian else rows
+        J = rows.J[:1] if shared_jacobian else rows.J
+        return replace(rows, J=chart.derivative(J, step[: len(J)]))
 
-    bodies, rows = start, compare(start)
-    step = np.zeros((start.count, DIM), start.joints.dtype)
-    damping = np.zeros(start.count)
-    cost_before = cost = rows.cost
+    if step is None:
+        step = np.zeros((chart.count, chart.dim), anchor.cov.dtype)
+    bodies = chart.bodies(step)
+    rows = compare(bodies, step)
+    damping = np.zeros(chart.count)
+    cost_before = cost = rows.cost + anchor.cost(step)
     for _ in range(iterations):
         trial_step = damped_step(rows, anchor.cov, step, damping)
-        trial = moved(skeleton, start, trial_step)
-        trial_rows = compare(trial)
+        trial = chart.bodies(trial_step)
+        trial_rows = compare(trial, trial_step)
         trial_cost = trial_rows.cost + anchor.cost(trial_step)
         better = trial_cost < cost
-        damping = np.where(better, 0.1 * damping, np.maximum(1.0, 10.0 * damping))
+        damping = np.where(better, 0.1 * damping, np.clip(10.0 * damping, 1.0, MAX_DAMPING))
         bodies, rows = chosen(better, trial, bodies), _chosen_rows(better, trial_rows, rows)
         step = np.where(better[:, None], trial_step, step)
         cost = np.where(better, trial_cost, cost)
-    return Solution(bodies, step, cost_before, cost)
+    return Solution(bodies, step, cost_before, cost, rows)
 
 
 def damped_step(
@@ -91,21 +97,11 @@ def damped_step(
 ) -> Float[np.ndarray, "K D"]:
     """Return the next step from the start, given the present one (see above)."""
     kept = (damping / (1.0 + damping))[:, None].astype(step.dtype)
-    J = seen_from_start(rows.J, step[: len(rows.J)])
+    J = rows.J
     ahead = rows.residual + (1.0 - kept) * (J @ step[..., None])[..., 0]
-    update = kalman_update if J.shape[1] <= DIM else information_update
+    update = kalman_update if J.shape[1] <= J.shape[2] else information_update
     # With C' = (1 - s) C and N, the update is that of C and N / (1 - s).
     return kept * step + update(J, cov, rows.variance / (1.0 - kept), ahead)
-
-
-def seen_from_start(
-    J: Float[np.ndarray, "K r D"], step: Float[np.ndarray, "K D"]
-) -> Float[np.ndarray, "K r D"]:
-    """Turn derivatives by a turn of the moved bones into derivatives by the step's turns."""
-    by_turn = J[..., :TURNS].reshape(*J.shape[:2], NUM_JOINTS, 1, 3)
-    turns = right_jacobian(step[:, :TURNS].reshape(-1, 1, NUM_JOINTS, 3))
-    by_step = (by_turn @ turns).reshape(*J.shape[:2], TURNS)
-    return np.concatenate([by_step, J[..., TURNS:]], -1)
 
 
 def kalman_update(

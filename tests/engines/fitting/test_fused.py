@@ -12,13 +12,13 @@ import pytest
 import warp as wp
 
 from engines.fitting.bodies import DIM, bodies_of, moved, steps_from_first
+from engines.fitting.charts import Turns
 from engines.fitting.fit import HypothesisFitter, dither
 from engines.fitting.limits import HINGES, HingeLimits
 from engines.fitting.observation import JOINTS, LANDMARKS, Observation
 from engines.fitting.reference import fit_reference
 from engines.fitting.residuals import LandmarkResiduals
 from engines.fitting.settings import FitConfig
-from engines.fitting.solver import seen_from_start
 from engines.kernels import Skeleton, launch, solve, steps
 from engines.kernels.solve import SolvePlan, solve_reference
 from engines.kernels.steps import Marks, StepPlan
@@ -88,14 +88,16 @@ def check_kernels(skeleton: Skeleton, K: int, size: float, device: str) -> None:
     pelvis_at_rest = skeleton.J_template[0] + after.betas @ skeleton.J_shapedirs[0].T
     np.testing.assert_allclose(out.transl, after.pelvis - pelvis_at_rest, atol=5e-6)
     np.testing.assert_allclose(out.T_cam_rest[..., :3], after.R_cam, atol=5e-6)
-    check_jacobian(plan, after, J, step)
+    check_jacobian(plan, skeleton, after, J, step)
 
 
-def check_jacobian(plan: StepPlan, after: Any, J: np.ndarray, step: np.ndarray) -> None:
+def check_jacobian(
+    plan: StepPlan, skeleton: Skeleton, after: Any, J: np.ndarray, step: np.ndarray
+) -> None:
     """Rows of landmarks and of hinges, by the step from the start."""
     K = len(step)
     expected = np.concatenate([J.reshape(K, -1, DIM), HingeLimits()(after).J], 1)
-    expected = seen_from_start(expected, step)
+    expected = Turns(skeleton, after).derivative(expected, step)
     others = np.setdiff1d(np.arange(DIM), plan.columns)
     np.testing.assert_array_equal(expected[..., others], 0)
     everything = plan.jacobian().copy()

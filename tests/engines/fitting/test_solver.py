@@ -8,6 +8,7 @@ from scipy.optimize import least_squares
 
 from engines.fitting.anchor import Anchor, anchor_of
 from engines.fitting.bodies import DIM, TURNS, Bodies, moved, pose, take
+from engines.fitting.charts import Turns
 from engines.fitting.limits import HingeLimits
 from engines.fitting.observation import JOINTS
 from engines.fitting.residuals import LandmarkResiduals, Rows, stacked
@@ -79,7 +80,7 @@ def test_an_ensemble_with_moved_measurements_has_the_posteriors_moments(
     x = np.concatenate([start.betas, start.pelvis], 1)
     z = A @ x[0] + rng.normal(0, 0.3, 6)
     moved_z = z + np.sqrt(variance) * rng.standard_normal((K, 6))
-    solution = solve(skeleton, start, anchor, [LinearRows(A, moved_z, variance)], 1)
+    solution = solve(Turns(skeleton, start), anchor, [LinearRows(A, moved_z, variance)], 1)
     after = np.concatenate([solution.bodies.betas, solution.bodies.pelvis], 1)[1:]
     C = anchor.cov[TURNS:, TURNS:]
     gain = C @ A.T @ np.linalg.inv(A @ C @ A.T + np.diag(variance))
@@ -96,7 +97,7 @@ def test_scipy_finds_no_better_minimum(skeleton: Skeleton) -> None:
     draws = draws_around(skeleton, random_bodies(skeleton, 1, 6), anchor, 2, 7)
     landmarks, limits = landmarks_near(skeleton, draws, 8, noise=0.01), HingeLimits()
     start = take(draws, slice(1, 2))
-    solution = solve(skeleton, start, anchor, [landmarks, limits], 15)
+    solution = solve(Turns(skeleton, start), anchor, [landmarks, limits], 15)
     root = np.linalg.inv(np.linalg.cholesky(anchor.cov))
 
     def residuals(step: np.ndarray) -> np.ndarray:
@@ -123,7 +124,7 @@ def test_steps_never_make_it_worse(skeleton: Skeleton) -> None:
     terms = [landmarks_near(skeleton, start, 12, noise=0.3), HingeLimits()]
     costs = []
     for iterations in range(5):
-        solution = solve(skeleton, start, anchor, terms, iterations)
+        solution = solve(Turns(skeleton, start), anchor, terms, iterations)
         rows = stacked([term(solution.bodies) for term in terms])
         np.testing.assert_allclose(solution.cost, rows.cost + anchor.cost(solution.step))
         np.testing.assert_allclose(
@@ -140,7 +141,7 @@ def test_what_landmarks_do_not_determine_stays(skeleton: Skeleton) -> None:
     anchor = Anchor(np.diag(scale**2))
     start = draws_around(skeleton, random_bodies(skeleton, 1, 13), anchor, 60, 14)
     landmarks = landmarks_near(skeleton, start, 15, noise=0.003)
-    fitted = solve(skeleton, start, anchor, [landmarks], 3).bodies
+    fitted = solve(Turns(skeleton, start), anchor, [landmarks], 3).bodies
     before, after = (
         np.linalg.norm(landmarks.projected(one)[1] - landmarks.target, axis=-1).mean()
         for one in (start, fitted)
