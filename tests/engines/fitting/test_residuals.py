@@ -5,7 +5,7 @@ import pytest
 
 from engines.fitting import bodies as bodies_module
 from engines.fitting.bodies import DIM, Bodies, moved, pose, steps_from_first
-from engines.fitting.limits import HINGES, HingeLimits
+from engines.fitting.limits import HINGES, Bending, HingeLimits
 from engines.fitting.observation import JOINTS
 from engines.fitting.residuals import LandmarkResiduals, Residuals, stacked
 from engines.kernels import Skeleton
@@ -61,6 +61,24 @@ def test_limits_count_beyond_them_and_there_their_jacobian_is_their_derivative(
     np.testing.assert_array_equal(expected[~beyond], 0)
     np.testing.assert_allclose(rows.residual[0, 0], 0.6 - 0.12)
     np.testing.assert_allclose(rows.residual[2, 2], -0.08 - 2.9)
+
+
+def test_bending_is_cheap_one_way_and_its_jacobian_is_its_derivative(skeleton: Skeleton) -> None:
+    """The cost of SMPLify, w^2 exp(2 s angle) with w = 3.17 against its prior in nats."""
+    R = np.tile(np.eye(3), (K, 24, 1, 1))
+    for k, angle in enumerate((-0.5, 0.0, 1.2)):  # of flexion
+        for hinge in HINGES:
+            rotvec = np.zeros(3)
+            rotvec[hinge.axis] = angle * np.sign(hinge.low + hinge.high)
+            R[k, hinge.joint] = exp_so3(rotvec)
+    start = pose(skeleton, R, np.zeros((K, 10)), np.tile([0.0, 0.0, 3.0], (K, 1)))
+    rows = Bending()(start)
+    expected = 4 * 3.17**2 * np.exp(-2 * np.array([-0.5, 0.0, 1.2]))
+    np.testing.assert_allclose(rows.cost, expected)
+    np.testing.assert_allclose(0.5 * (rows.residual**2 / rows.variance).sum(-1), rows.cost)
+    unlike = random_bodies(skeleton, K, seed=8)
+    derivative = differences(skeleton, unlike, Bending())
+    np.testing.assert_allclose(Bending()(unlike).J, derivative, atol=1e-8)
 
 
 def test_reweighting_has_the_gradient_of_the_robust_cost(skeleton: Skeleton) -> None:
