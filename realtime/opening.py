@@ -64,7 +64,9 @@ def open_pipeline(
         log.warning("fit: is off, but the uncertainty was calibrated for fitted hypotheses.")
     return Pipeline(
         tracker=open_people_tracker(config.backend, network, config.max_people),
-        sampler=open_sampler(body, max(config.hypotheses, MIN_SAMPLES), config.backend, model),
+        sampler=open_sampler(
+            body, max(config.hypotheses, MIN_SAMPLES), config.backend, model, config.max_people
+        ),
         body=body,
         intrinsics=intrinsics,
         calibration=model.calibration,

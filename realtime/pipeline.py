@@ -3,24 +3,28 @@
     frame -> landmarks -> hypotheses -> fit -> moments -> calibration -> smoothing -> world
           -> Estimate
 
-All stages after the first are gone through for each person in turn, in the same buffers. Each stage
-is a function of what the one before it returns; every buffer is allocated before the first frame.
+All stages after the first are gone through for each person in turn, in the same buffers; the flow
+may draw the next person's hypotheses in the meantime (`engines.backends.several`). Each stage is a
+function of what the one before it returns; every buffer is allocated before the first frame.
 The fit, which is optional, moves the hypotheses to the visible landmarks. Calibration changes the
 covariances first and then moves the hypotheses until they have these covariances, so that both say
 the same. Smoothing touches the best estimate alone; each track has its own filter.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from engines.blazepose.people.tracker import OnePersonTracker, PeopleTracker, TrackedPerson
+from engines.blazepose.people.one_person import OnePersonTracker
+from engines.blazepose.people.track import TrackedPerson
+from engines.blazepose.people.tracker import PeopleTracker
 from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.fitting.fit import HypothesisFitter
 from engines.fitting.settings import FitConfig
 from engines.flow.recalibrate import Recalibrator
-from engines.flow.sampler import PosedHypotheses, Sampler, skeleton_of
+from engines.flow.sampler import FlowOutput, PosedHypotheses, Sampler, skeleton_of
 from engines.flow.statistics import joint_moments
 from engines.flow.stature import Stature
 from engines.hypotheses import body_of, first
@@ -120,7 +124,7 @@ class Pipeline:
         self._smoothers = {i: one for i, one in self._smoothers.items() if i in known}
         intrinsics = frame.intrinsics or self.intrinsics
         t_s = frame.info.media_time_s
-        found = [self._person(one, intrinsics, t_s) for one in tracked]
+        found = list(self._people(tracked, intrinsics, t_s))
         order = self.follower([person for person, _ in found], intrinsics.size, t_s)
         people = tuple(found[i][0] for i in order)
         world = self._world_of(people, intrinsics, t_s)
@@ -147,12 +151,20 @@ class Pipeline:
             self._quarters = quarters_of(world)
         return world
 
+    def _people(
+        self, tracked: Sequence[TrackedPerson], intrinsics: Intrinsics, t_s: float
+    ) -> Iterator[tuple[Person, PosedHypotheses]]:
+        landmarks = [one.landmarks for one in tracked]
+        drawn = self.sampler.each(landmarks, intrinsics, self._quarters)
+        for one in tracked:
+            with self.timer.stage("sampling"):
+                samples = next(drawn)
+            yield self._person(one, samples, intrinsics, t_s)
+
     def _person(
-        self, tracked: TrackedPerson, intrinsics: Intrinsics, t_s: float
+        self, tracked: TrackedPerson, samples: FlowOutput, intrinsics: Intrinsics, t_s: float
     ) -> tuple[Person, PosedHypotheses]:
         landmarks = tracked.landmarks
-        with self.timer.stage("sampling"):
-            samples = self.sampler(landmarks, intrinsics, self._quarters)
         if self._stature is not None:
             samples = self._stature(samples)
         if self._fit is not None:

@@ -16,7 +16,7 @@ import ctypes
 import importlib
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -62,6 +62,19 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class AsyncEngine(Engine, Protocol):
+    """An engine whose run has two halves; several of one network compute at the same time."""
+
+    def start(self) -> None:
+        """Begin to compute; `inputs` must stay as they are until `wait` returns."""
+        ...
+
+    def wait(self) -> None:
+        """Return when `outputs` are there, or raise what went wrong."""
+        ...
+
+
 @dataclass(frozen=True)
 class Backend:
     """Module of a backend, and what a user installs to get it."""
@@ -73,6 +86,8 @@ class Backend:
     install: str
     """The command that installs them."""
     needs_cuda: bool = False
+    side_by_side: bool = False
+    """Whether the module has `open_several`."""
 
 
 _TORCH = "pip install -e '.[torch]'"
@@ -80,7 +95,7 @@ _TORCH = "pip install -e '.[torch]'"
 BACKENDS: dict[str, Backend] = {
     "tensorrt": Backend("tensorrt_engine", ("tensorrt", "cuda"), "pip install -e '.[trt]'", True),
     "torch-cuda": Backend("torch_engine", ("torch", "onnx"), _TORCH, True),
-    "openvino": Backend("openvino_engine", ("openvino",), "pip install openvino"),
+    "openvino": Backend("openvino_engine", ("openvino",), "pip install openvino", False, True),
     "onnxruntime": Backend("onnxruntime_engine", ("onnxruntime",), "pip install onnxruntime"),
     "torch": Backend("torch_engine", ("torch", "onnx"), _TORCH),
 }
@@ -113,11 +128,33 @@ def open_engine(
         raise PenumbraError(f"model: there is no file {model}; name an ONNX file.")
     shapes = dict(shapes or {})
     if backend != "auto":
-        return _open(model, backend, shapes, num_threads)
+        return _usable(backend).open_here(model, shapes, _device(backend), num_threads)
     chosen, why = _choose(model, shapes)
-    engine = _open(model, chosen, shapes, num_threads)
+    engine = _usable(chosen).open_here(model, shapes, _device(chosen), num_threads)
     log.info("%s runs on %s (auto: %s)", model.name, engine.backend, why)
     return engine
+
+
+def open_several(
+    model: Path, backend: str = "auto", shapes: Shapes | None = None, *, count: int
+) -> Sequence[AsyncEngine]:
+    """Open engines of one network that compute side by side; see `engines.backends.several`.
+
+    Args:
+        model: as for `open_engine`, like the next two.
+        backend: as above.
+        shapes: as above.
+        count: number of engines.
+
+    Returns:
+        Nothing where one input at a time is all that the backend can do, or all that is asked for.
+    """
+    shapes = dict(shapes or {})
+    chosen = _choose(model, shapes)[0] if backend == "auto" else backend
+    module = _usable(chosen)
+    if count < 2 or not BACKENDS[chosen].side_by_side:
+        return ()
+    return module.open_several(model, shapes, count)
 
 
 def why_unavailable(name: str) -> str | None:
@@ -195,7 +232,12 @@ def _first_line(error: Exception) -> str:
     return printable(lines[-1][:200].rstrip(".")) if lines else type(error).__name__
 
 
-def _open(model: Path, backend: str, shapes: Shapes, num_threads: int | None) -> Engine:
+def _usable(backend: str) -> ModuleType:
+    """Return the module of a backend that can be used here.
+
+    Raises:
+        PenumbraError: it is unknown, or something is missing.
+    """
     if backend not in BACKENDS:
         raise PenumbraError(
             f"backend: '{backend}' is unknown; choose one of auto, {', '.join(BACKENDS)}."
@@ -203,13 +245,11 @@ def _open(model: Path, backend: str, shapes: Shapes, num_threads: int | None) ->
     refusal = why_unavailable(backend)
     if refusal:
         raise PenumbraError(refusal)
-    module = _module_of(backend)
-    return module.open_here(
-        model,
-        shapes,
-        device="cuda" if BACKENDS[backend].needs_cuda else "cpu",
-        num_threads=num_threads,
-    )
+    return _module_of(backend)
+
+
+def _device(backend: str) -> str:
+    return "cuda" if BACKENDS[backend].needs_cuda else "cpu"
 
 
 def _module_of(backend: str) -> ModuleType:

@@ -48,17 +48,47 @@ class OpenvinoEngine:
     def run(self) -> None:
         """Compute `outputs` from `inputs`."""
         # `infer` of the Python class copies every output; an asynchronous start does not.
+        self.start()
+        self.wait()
+
+    def start(self) -> None:
+        """Begin to compute."""
         self._request.start_async()
+
+    def wait(self) -> None:
+        """Return when `outputs` are there."""
         self._request.wait()
 
 
 def open_here(model: Path, shapes: Shapes, device: str, num_threads: int | None) -> OpenvinoEngine:
     """See `engines.backends.engine.open_engine`."""
     assert device == "cpu", device
-    core = openvino.Core()
-    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    config = {"PERFORMANCE_HINT": "LATENCY"}
     if num_threads is not None:
         config["INFERENCE_NUM_THREADS"] = str(num_threads)
+    return OpenvinoEngine(_compiled(openvino.Core(), model, shapes, config))
+
+
+def open_several(model: Path, shapes: Shapes, count: int) -> list[OpenvinoEngine]:
+    """See `engines.backends.engine.open_several`; none where there is a single core.
+
+    They share the weights. OpenVINO runs as many at a time as it has streams, each on its part of
+    the cores.
+    """
+    core = openvino.Core()
+    most = core.get_property("CPU", "RANGE_FOR_STREAMS")[1]
+    if most < 2:
+        return []
+    config = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(min(count, most))}
+    compiled = _compiled(core, model, shapes, config)
+    return [OpenvinoEngine(compiled) for _ in range(count)]
+
+
+def _compiled(
+    core: openvino.Core, model: Path, shapes: Shapes, config: Mapping[str, str]
+) -> openvino.CompiledModel:
+    """Compile a network, or load what was compiled before."""
+    config = {**config, "INFERENCE_PRECISION_HINT": "f32"}
     cached = _cached_path(core, model, shapes, config)
     compiled = _from_cache(core, cached, config)
     if compiled is None:
@@ -68,7 +98,7 @@ def open_here(model: Path, shapes: Shapes, device: str, num_threads: int | None)
         except RuntimeError as error:
             raise unfitting(model, shapes, error) from error
         store(cached, compiled.export_model().getvalue())
-    return OpenvinoEngine(compiled)
+    return compiled
 
 
 def _cached_path(

@@ -12,12 +12,13 @@ for the next frame; 35 to 38 are not used. Facts from mediapipe's `pose_landmark
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from engines.backends.engine import Engine, open_engine
+from engines.backends.engine import AsyncEngine, Engine, open_engine, open_several
+from engines.backends.several import run_each
 from engines.blazepose.models import landmarker_model
 from engines.blazepose.roi import apply_affine, crop_to_image, cut, roi_from_points, write_planes
 from engines.types import NUM_LANDMARKS, LandmarkNetwork, Landmarks, Roi
@@ -34,14 +35,21 @@ _MIN_PEAK = 0.5
 class Landmarker:
     """Finds the landmarks in a region. Its buffers are allocated once, for one thread at a time."""
 
-    def __init__(self, engine: Engine, network: LandmarkNetwork = "full") -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        network: LandmarkNetwork = "full",
+        several: Sequence[AsyncEngine] = (),
+    ) -> None:
         """Take a network made by `engines.blazepose.models.landmarker_model`.
 
         Args:
             engine: that runs it.
             network: which one it is; the landmarks say so.
+            several: engines of the same network for several regions.
         """
         self.engine = engine
+        self._several = several
         self.network: LandmarkNetwork = network
         self._crop = np.zeros((SIDE, SIDE, 3), np.uint8)
 
@@ -50,11 +58,23 @@ class Landmarker:
 
         Both are given in any case; `score` is the probability that the region holds a person.
         """
-        to_image = crop_to_image(roi, SIDE)
-        cut(image, to_image, self._crop)
-        write_planes(self._crop, self.engine.inputs["image"])
-        self.engine.run()
-        return decode(self.engine.outputs, roi, to_image, self.network)
+        return self.each(image, [roi])[0]
+
+    def each(
+        self, image: UInt8[np.ndarray, "h w 3"], rois: Sequence[Roi]
+    ) -> list[tuple[Landmarks, Roi]]:
+        """Return the same for each of several regions of one image."""
+        to_image = [crop_to_image(roi, SIDE) for roi in rois]
+
+        def write(inputs: Mapping[str, np.ndarray], matrix: Float[np.ndarray, "2 3"]) -> None:
+            cut(image, matrix, self._crop)
+            write_planes(self._crop, inputs["image"])
+
+        outputs = run_each(self.engine, self._several, to_image, write)
+        return [
+            decode(one, roi, matrix, self.network)
+            for one, roi, matrix in zip(outputs, rois, to_image, strict=True)
+        ]
 
 
 def decode(
@@ -122,6 +142,16 @@ def _image_from_crop(rotation: float) -> Float[np.ndarray, "3 3"]:
     return np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
 
 
-def open_landmarker(backend: str = "auto", network: LandmarkNetwork = "full") -> Landmarker:
-    """Open a landmarker whose network runs on `backend`."""
-    return Landmarker(open_engine(landmarker_model(network), backend), network)
+def open_landmarker(
+    backend: str = "auto", network: LandmarkNetwork = "full", max_people: int = 1
+) -> Landmarker:
+    """Open a landmarker whose network runs on `backend`.
+
+    Args:
+        backend: as for `engines.backends.engine.open_engine`.
+        network: that finds the landmarks.
+        max_people: regions of one image that are searched at a time, where the backend can.
+    """
+    model = landmarker_model(network)
+    engine = open_engine(model, backend)
+    return Landmarker(engine, network, open_several(model, backend, count=max_people))

@@ -7,13 +7,14 @@ every frame, so what changes between frames is the posterior alone. z of hypothe
 flow's centre, which is the best estimate.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
-from engines.backends.engine import Engine, open_engine
+from engines.backends.engine import AsyncEngine, Engine, open_engine, open_several
+from engines.backends.several import run_each
 from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.errors import PenumbraError
@@ -79,14 +80,26 @@ class Sampler:
         body: BodyModel,
         num_hypotheses: int,
         features: FeatureName = "landmarks_3d",
+        several: Sequence[AsyncEngine] = (),
     ) -> None:
-        """Prepare an engine that `open_sampler` opened; the kernels run on its device."""
+        """Prepare engines that `open_sampler` opened; the kernels run on the first one's device.
+
+        Args:
+            engine: that runs the flow.
+            body: that the flow was trained on.
+            num_hypotheses: K.
+            features: that the flow takes.
+            several: engines of the same flow for several people.
+        """
         self.engine = engine
+        self._several = several
         self.features: FeatureName = features
         self.num_hypotheses = num_hypotheses
         self._forward_kinematics = JointPlan(skeleton_of(body), num_hypotheses, engine.device)
         self._weights = np.full(num_hypotheses, 1.0 / num_hypotheses, np.float32)
-        engine.inputs["z"][...] = noise(num_hypotheses)
+        z = noise(num_hypotheses)
+        for each in (engine, *several):
+            each.inputs["z"][...] = z
 
     def __call__(
         self, landmarks: Landmarks, intrinsics: Intrinsics, quarters: int = 0
@@ -100,10 +113,23 @@ class Sampler:
                 lie on their side. The flow was trained on cameras that mostly stand upright, so it
                 is shown the person as from one; the result is in the camera frame as ever.
         """
-        features, view = features_of(landmarks, intrinsics, self.features, quarters)
-        self.engine.inputs["features"][0] = features
-        self.engine.run()
-        return self._pose(self.engine.outputs, view, landmarks.network == "heavy")
+        return next(self.each([landmarks], intrinsics, quarters))
+
+    def each(
+        self, people: Sequence[Landmarks], intrinsics: Intrinsics, quarters: int = 0
+    ) -> Iterator[FlowOutput]:
+        """Draw the hypotheses of several people, one after another as they are asked for.
+
+        Where the backend can, the flow computes those of the others while the caller works on one.
+        """
+        encoded = [features_of(one, intrinsics, self.features, quarters) for one in people]
+
+        def write(inputs: Mapping[str, np.ndarray], features: Float[np.ndarray, "F"]) -> None:
+            inputs["features"][0] = features
+
+        outputs = run_each(self.engine, self._several, [vector for vector, _ in encoded], write)
+        for out, (_, view), one in zip(outputs, encoded, people, strict=True):
+            yield self._pose(out, view, one.network == "heavy")
 
     def _pose(self, out: Mapping[str, np.ndarray], view: VirtualCamera, heavy: bool) -> FlowOutput:
         """Bring the flow's bodies from the view to the camera frame, and pose them."""
@@ -178,6 +204,7 @@ def open_sampler(
     num_hypotheses: int = 100,
     backend: str = "auto",
     model: FlowModel | None = None,
+    max_people: int = 1,
 ) -> Sampler:
     """Open a flow for a body.
 
@@ -186,6 +213,7 @@ def open_sampler(
         num_hypotheses: K.
         backend: see `engines.backends.engine.open_engine`.
         model: the shipped one when None.
+        max_people: who are sampled at a time, where the backend can.
 
     Raises:
         PenumbraError: if K is below 1, the model was trained on another body, or its graph is not
@@ -198,7 +226,8 @@ def open_sampler(
     shapes = {"features": (1, num_features(model.features)), "z": (num_hypotheses, DIM)}
     engine = open_engine(model.onnx, backend, shapes)
     _check_graph(engine, model, num_hypotheses)
-    return Sampler(engine, body, num_hypotheses, model.features)
+    several = open_several(model.onnx, backend, shapes, count=max_people)
+    return Sampler(engine, body, num_hypotheses, model.features, several)
 
 
 def _check_graph(engine: Engine, model: FlowModel, num_hypotheses: int) -> None:

@@ -7,11 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from engines.blazepose.people.tracker import (
-    FORGET_AFTER,
-    TrackedPerson,
-    open_people_tracker,
-)
+from engines.blazepose.people.track import TrackedPerson
+from engines.blazepose.people.tracker import FORGET_AFTER, open_people_tracker
 from engines.body import BodyModel, joints_only
 from engines.camera import from_fov
 from engines.covariance import std_from_cov
@@ -261,9 +258,8 @@ def test_two_people_are_estimated_each_on_their_own_and_the_followed_one_is_firs
     assert len(result.posed) == 2 and {first.track_id, second.track_id} == {1, 2}
     surfaces = two.surfaces(result)
     for person, surface, posed in zip(result.estimate.people, surfaces, result.posed, strict=True):
-        alone = two._person(
-            TrackedPerson(person.track_id, person.landmarks), camera, frame.info.media_time_s
-        )[0]
+        tracked = [TrackedPerson(person.track_id, person.landmarks)]
+        (alone, _), *_ = two._people(tracked, camera, frame.info.media_time_s)
         np.testing.assert_array_equal(alone.hypotheses.joints, person.hypotheses.joints)
         np.testing.assert_array_equal(alone.joint_cov, person.joint_cov)
         np.testing.assert_array_equal(posed.hypotheses.joints[0], person.best.joints)

@@ -40,7 +40,7 @@ def cost(track: Track, found: Observation) -> float:
     landmark network itself says that there is a person.
     """
     expected = track.expected
-    distance = float(np.linalg.norm(found.roi.center - expected.center)) / expected.size
+    distance = math.dist(found.roi.center, expected.center) / expected.size
     place = distance / min(_PLACE + _PLACE_PER_FRAME * track.hidden, _PLACE_LIMIT)
     if place > UNMATCHED and found.track is not track:
         return place  # most pairs: the rest takes longer and changes nothing
@@ -54,8 +54,7 @@ def cost(track: Track, found: Observation) -> float:
 
 def are_near(a: Roi, b: Roi) -> bool:
     """Tell whether two people are so near that one may take the other's landmarks."""
-    apart = float(np.linalg.norm(a.center - b.center))
-    return apart < _NEAR * max(a.size, b.size)
+    return math.dist(a.center, b.center) < _NEAR * max(a.size, b.size)
 
 
 def has_slipped(track: Track, found: Observation) -> bool:

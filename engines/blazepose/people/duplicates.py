@@ -1,6 +1,7 @@
 """Two sets of landmarks on one body are merged into one."""
 
 from collections.abc import Sequence
+from itertools import combinations
 
 from engines.blazepose.people.continuity import are_near, cost
 from engines.blazepose.people.similarity import oks, share_on
@@ -21,7 +22,8 @@ def merged(found: Sequence[Observation]) -> list[Observation]:
     without. What was found where somebody was tracked comes before a new detection, and among new
     detections the more certain one.
     """
-    if len(found) < 2:
+    pairs = combinations(found, 2)
+    if not any(are_near(a.roi, b.roi) for a, b in pairs):
         return list(found)
     kept: list[Observation] = []
     for one in sorted(found, key=_rank):

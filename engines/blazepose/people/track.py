@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -16,6 +17,13 @@ _DOUBTFUL = 3
 """The last regions before a person gets out of sight: they slide to whoever is in front."""
 _COAST = 20
 """Frames for which somebody out of sight is expected to walk on."""
+
+
+class TrackedPerson(NamedTuple):
+    """One person in one frame."""
+
+    track_id: int
+    landmarks: Landmarks
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Consecutive images to the landmarks of several people, each with a number.
 
 In each frame the landmark network is run in the region of everybody in sight. The detector looks
-again now and then (`LOOK_EVERY`), at the whole image and its squares in turn (`views`), sooner
-where something moves that is nobody who is known (`motion`), and at once where somebody was lost.
+again now and then (`views`), at the whole image and its squares in turn, sooner where something
+moves that is nobody who is known (`motion`), and at once where somebody was lost.
 Two sets of landmarks on one body count once (`duplicates`), a skeleton over two bodies not at all
 (`stretching`), and the cheapest assignment decides who is who (`continuity`, `matching`): by place,
 size, pose and the colours of the clothes (`appearance`). The policy:
@@ -21,9 +21,8 @@ size, pose and the colours of the clothes (`appearance`). The policy:
   large as the smallest.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -36,21 +35,15 @@ from engines.blazepose.people.continuity import UNMATCHED, are_near, cost, has_s
 from engines.blazepose.people.covering import LIMBS, body_mask, covered, hide, under
 from engines.blazepose.people.duplicates import merged
 from engines.blazepose.people.matching import assign
-from engines.blazepose.people.motion import MotionFinder
+from engines.blazepose.people.one_person import OnePersonTracker
 from engines.blazepose.people.similarity import same_region
 from engines.blazepose.people.stretching import is_stretched, split
-from engines.blazepose.people.track import Observation, Track
-from engines.blazepose.people.views import near, views_of
+from engines.blazepose.people.track import Observation, Track, TrackedPerson
+from engines.blazepose.people.views import LOOK_FOR_LOST_EVERY, Lookout
 from engines.blazepose.roi import steady
-from engines.blazepose.tracker import FindLandmarks, PoseTracker, believable
+from engines.blazepose.tracker import PoseTracker, believable
 from engines.types import LandmarkNetwork, Landmarks, Roi
 
-LOOK_EVERY = 8
-"""Frames between two looks of the detector while everybody is in sight."""
-LOOK_AT_MOTION_EVERY = 3
-"""The same where something moves that is nobody who is known."""
-LOOK_FOR_LOST_EVERY = 2
-"""Frames between two looks for somebody who is out of sight."""
 FORGET_AFTER = 90
 """Frames out of sight after which somebody is forgotten."""
 CONFIRM = 3
@@ -72,11 +65,10 @@ LookForPeople = Callable[[UInt8[np.ndarray, "h w 3"], Roi | None], list[Detectio
 """The people of a square of an image: `engines.blazepose.detector.Detector.people`."""
 
 
-class TrackedPerson(NamedTuple):
-    """One person in one frame."""
-
-    track_id: int
-    landmarks: Landmarks
+FindAllLandmarks = Callable[
+    [UInt8[np.ndarray, "h w 3"], Sequence[Roi]], list[tuple[Landmarks, Roi]]
+]
+"""Landmarks in regions of an image, and the next regions: `Landmarker.each`."""
 
 
 class PeopleTracker:
@@ -85,7 +77,7 @@ class PeopleTracker:
     def __init__(
         self,
         detector: LookForPeople,
-        landmarker: FindLandmarks,
+        landmarker: FindAllLandmarks,
         max_people: int,
         min_score: float = MIN_SCORE,
     ) -> None:
@@ -93,7 +85,7 @@ class PeopleTracker:
 
         Args:
             detector: proposes regions.
-            landmarker: finds the landmarks in a region.
+            landmarker: finds the landmarks in regions.
             max_people: N.
             min_score: of the landmarker, from which on a person counts as found.
         """
@@ -108,9 +100,8 @@ class PeopleTracker:
         """Drop all tracks, as after a cut in a video."""
         self._tracks: list[Track] = []
         self._frames = 0
-        self._looks = 0
-        self._last_look = 0
-        self._motion = MotionFinder()
+        self._near_others: frozenset[Track] = frozenset()
+        self._lookout = Lookout()
 
     @property
     def known(self) -> frozenset[int]:
@@ -120,6 +111,7 @@ class PeopleTracker:
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> tuple[TrackedPerson, ...]:
         """Return the people of a BGR image, by number."""
         alone = not self._tracks
+        self._near_others = self._who_are_near_others()
         found = merged(self._followed(image))
         found = merged(found + self._behind(image, found))
         found = merged(split(found + self._newly_found(image, found)))
@@ -134,13 +126,13 @@ class PeopleTracker:
     def _followed(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Observation]:
         """Return what is found in the regions of those in sight."""
         found = []
-        for track in self._tracks:
-            if track.hidden:
-                continue
-            near_another = self._is_near_another(track)
-            roi = track.expected if near_another else track.roi
-            one = self._landmarks_in(image, roi, track)
-            if one is None or (near_another and _is_wrong(track, one)):
+        near = self._near_others
+        in_sight = [track for track in self._tracks if not track.hidden]
+        rois = [track.expected if track in near else track.roi for track in in_sight]
+        results = self._landmarker(image, rois)
+        for track, roi, result in zip(in_sight, rois, results, strict=True):
+            one = self._observed(image, roi, track, *result)
+            if one is None or (track in near and _is_wrong(track, one)):
                 continue
             if track.track_id is not None or one.landmarks.score >= SURE:
                 found.append(one)
@@ -184,14 +176,19 @@ class PeopleTracker:
             track is None
             or bool(track.hidden)
             or self._frames % LEARN_COLOURS_EVERY == 0
-            or self._is_near_another(track)
+            or track in self._near_others
         )
 
-    def _is_near_another(self, track: Track) -> bool:
-        return any(
-            are_near(track.expected, other.expected)
-            for other in self._tracks
-            if other is not track and other.track_id is not None
+    def _who_are_near_others(self) -> frozenset[Track]:
+        expected = [(track, track.expected) for track in self._tracks]
+        return frozenset(
+            track
+            for track, roi in expected
+            if any(
+                are_near(roi, other_roi)
+                for other, other_roi in expected
+                if other is not track and other.track_id is not None
+            )
         )
 
     def _newly_found(
@@ -199,7 +196,7 @@ class PeopleTracker:
     ) -> list[Observation]:
         """Return what is found where nobody in sight was."""
         new: list[Observation] = []
-        for view in self._views(image, found):
+        for view in self._lookout(image, self._tracks, found):
             for detection in self._detector(image, view):
                 if len(new) >= self._max_people:
                     return new
@@ -211,34 +208,20 @@ class PeopleTracker:
                     new.append(one)
         return new
 
-    def _views(
-        self, image: UInt8[np.ndarray, "h w 3"], found: list[Observation]
-    ) -> list[Roi | None]:
-        """Return the squares that the detector looks at in this frame; None is the whole image."""
-        rota = views_of(image)
-        if self._frames == 0:
-            return list(rota)
-        followed = {one.track for one in found}
-        views: list[Roi | None] = []
-        for track in self._tracks:
-            lost = track.hidden == 0 and track not in followed
-            if lost or track.hidden % LOOK_FOR_LOST_EVERY:
-                views.append(near(track.expected))
-        moving = self._motion(image, [track.expected for track in self._tracks])
-        waited = self._frames - self._last_look
-        if not found or waited >= LOOK_EVERY:
-            views.append(rota[self._looks % len(rota)])
-            self._looks += 1
-            self._last_look = self._frames
-        elif moving is not None and waited >= LOOK_AT_MOTION_EVERY:
-            views.append(moving)
-            self._last_look = self._frames
-        return views
-
     def _landmarks_in(
         self, image: UInt8[np.ndarray, "h w 3"], roi: Roi, track: Track | None
     ) -> Observation | None:
-        landmarks, next_roi = self._landmarker(image, roi)
+        return self._observed(image, roi, track, *self._landmarker(image, [roi])[0])
+
+    def _observed(
+        self,
+        image: UInt8[np.ndarray, "h w 3"],
+        roi: Roi,
+        track: Track | None,
+        landmarks: Landmarks,
+        next_roi: Roi,
+    ) -> Observation | None:
+        """Return what the landmark network found in a region, None if that is no person."""
         if not believable(landmarks, self._min_score):
             return None
         colours = colours_of(image, landmarks) if self._wants_colours(track) else UNKNOWN
@@ -249,14 +232,10 @@ class PeopleTracker:
 
     def _update(self, found: list[Observation], alone: bool, shorter_side: int) -> None:
         """Give what was found to the tracks, and begin and end tracks."""
-        if len(found) == 1 and self._tracks == [found[0].track]:
-            pairs = {0: 0}
-        else:
-            costs = np.array([[cost(track, one) for one in found] for track in self._tracks])
-            pairs = dict(assign(costs.reshape(len(self._tracks), len(found)), UNMATCHED))
+        pairs = self._pairs(found)
         for i, track in enumerate(self._tracks):
             if i in pairs:
-                track.see(found[pairs[i]], not self._is_near_another(track))
+                track.see(found[pairs[i]], track not in self._near_others)
             else:
                 track.miss()
         fresh = [one for i, one in enumerate(found) if i not in pairs.values()]
@@ -268,6 +247,13 @@ class PeopleTracker:
             if track.track_id is None and (alone or track.seen >= CONFIRM):
                 self._last_id += 1
                 track.track_id = self._last_id
+
+    def _pairs(self, found: list[Observation]) -> dict[int, int]:
+        """Return which track is continued by which observation."""
+        if not self._near_others and [one.track for one in found] == self._tracks:
+            return {i: i for i in range(len(found))}  # everybody far from everybody else
+        costs = np.array([[cost(track, one) for one in found] for track in self._tracks])
+        return dict(assign(costs.reshape(len(self._tracks), len(found)), UNMATCHED))
 
     def _limit(self) -> None:
         """Give up whom N leaves no place for."""
@@ -296,31 +282,6 @@ def _is_kept(track: Track) -> bool:
     return track.hidden <= FORGET_AFTER
 
 
-class OnePersonTracker:
-    """A `PoseTracker` with the interface of `PeopleTracker`."""
-
-    def __init__(self, tracker: PoseTracker) -> None:
-        """Take the tracker of one person."""
-        self._tracker = tracker
-        self._found = False
-
-    def reset(self) -> None:
-        """Drop the track."""
-        self._tracker.reset()
-        self._found = False
-
-    @property
-    def known(self) -> frozenset[int]:
-        """Number of the person in sight, if there is one."""
-        return frozenset([self._tracker.track_id] if self._found else [])
-
-    def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> tuple[TrackedPerson, ...]:
-        """Return the person of a BGR image."""
-        landmarks = self._tracker(image)
-        self._found = landmarks is not None
-        return () if landmarks is None else (TrackedPerson(self._tracker.track_id, landmarks),)
-
-
 def open_people_tracker(
     backend: str = "auto", network: LandmarkNetwork = "full", max_people: int = 4
 ) -> PeopleTracker | OnePersonTracker:
@@ -331,8 +292,8 @@ def open_people_tracker(
         network: that finds the landmarks.
         max_people: N; for one person it is `engines.blazepose.tracker.PoseTracker`.
     """
-    landmarker = open_landmarker(backend, network)  # first, as it may refuse
+    landmarker = open_landmarker(backend, network, max_people)  # first, as it may refuse
     detector = open_detector(backend)
     if max_people == 1:
         return OnePersonTracker(PoseTracker(detector, landmarker))
-    return PeopleTracker(detector.people, landmarker, max_people)
+    return PeopleTracker(detector.people, landmarker.each, max_people)

@@ -1,16 +1,26 @@
-"""Which squares of an image the detector looks at.
+"""When the detector looks, and at which squares of an image.
 
 The detector sees 224 px, whatever the image has, so in the whole of a wide image it misses people
-whom it finds in a square of it. A `Rota` goes through the whole image and these squares in turn.
+whom it finds in a square of it. It goes through the whole image and these squares in turn.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import UInt8
 
 from engines.blazepose.detector import whole
+from engines.blazepose.people.motion import MotionFinder
+from engines.blazepose.people.track import Observation, Track
 from engines.types import Roi
+
+LOOK_EVERY = 8
+"""Frames between two looks of the detector while everybody is in sight."""
+LOOK_AT_MOTION_EVERY = 3
+"""The same where something moves that is nobody who is known."""
+LOOK_FOR_LOST_EVERY = 2
+"""Frames between two looks for somebody who is out of sight."""
 
 _OBLONG = 1.2
 """Ratio of an image's sides from which on its squares show more than the whole."""
@@ -18,6 +28,51 @@ _OVERLAP = 0.2
 """Of neighbouring squares, in sides: about half a person."""
 NEAR_REGION = 1.6
 """Side of the square about a person who was lost, in sides of the region."""
+
+
+class Lookout:
+    """Says for each frame where the detector looks."""
+
+    def __init__(self) -> None:
+        """Begin before the first frame."""
+        self._frames = 0
+        self._looks = 0
+        self._last_look = 0
+        self._motion = MotionFinder()
+
+    def __call__(
+        self,
+        image: UInt8[np.ndarray, "h w 3"],
+        tracks: Sequence[Track],
+        found: Sequence[Observation],
+    ) -> list[Roi]:
+        """Return the squares of the next frame that are to be looked at.
+
+        Args:
+            image: that frame.
+            tracks: of the people who are known.
+            found: who was found in the frame without the detector.
+        """
+        frame, rota = self._frames, views_of(image)
+        self._frames += 1
+        if frame == 0:
+            return rota
+        followed = {one.track for one in found}
+        views = []
+        for track in tracks:
+            lost = track.hidden == 0 and track not in followed
+            if lost or track.hidden % LOOK_FOR_LOST_EVERY:
+                views.append(near(track.expected))
+        moving = self._motion(image, [track.expected for track in tracks])
+        waited = frame - self._last_look
+        if not found or waited >= LOOK_EVERY:
+            views.append(rota[self._looks % len(rota)])
+            self._looks += 1
+            self._last_look = frame
+        elif moving is not None and waited >= LOOK_AT_MOTION_EVERY:
+            views.append(moving)
+            self._last_look = frame
+        return views
 
 
 def squares(image: UInt8[np.ndarray, "h w 3"], side: float) -> list[Roi]:

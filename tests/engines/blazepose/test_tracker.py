@@ -222,6 +222,20 @@ def test_landmarks_turn_with_the_image(landmarker: Landmarker) -> None:
     np.testing.assert_allclose(world, upright.world, atol=0.02)
 
 
+@pytest.mark.parametrize("backend", ["openvino", BACKEND])
+def test_several_regions_at_a_time_have_the_landmarks_of_one_after_another(backend: str) -> None:
+    image = frames(1, 61)[60]
+    together = open_landmarker(backend, max_people=3)
+    rois = [Roi(np.array([380.0 + 15 * i, 380.0]), 640.0, 0.1 * i) for i in range(4)]
+    for (found, next_roi), roi in zip(together.each(image, rois), rois, strict=True):
+        alone, alone_roi = together(image, roi)
+        np.testing.assert_allclose(found.points, alone.points, atol=1e-3)
+        np.testing.assert_allclose(found.world, alone.world, atol=1e-5)
+        np.testing.assert_allclose(next_roi.center, alone_roi.center, atol=1e-3)
+        assert found.roi is roi and found.score == pytest.approx(alone.score, abs=1e-5)
+    assert together.each(image, []) == []
+
+
 # Tracking
 
 

@@ -228,6 +228,20 @@ def test_kernels_run_where_the_network_does(
     assert asked == [device]
 
 
+def test_several_people_are_sampled_as_one_after_another(body: BodyModel, model: FlowModel) -> None:
+    raw = random_records(5, 11, body)
+    people = [landmarks(raw, i)[0] for i in range(5)]
+    camera = landmarks(raw, 0)[1]
+    together = open_sampler(body, K, "openvino", model, max_people=3)
+    for found, person in zip(together.each(people, camera, 1), people, strict=True):
+        alone = together(person, camera, 1)
+        for name, value in vars(alone.hypotheses).items():
+            actual = getattr(found.hypotheses, name)
+            np.testing.assert_allclose(actual, value, rtol=1e-4, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(found.joint_visible, alone.joint_visible, atol=1e-5)
+        assert found.half_size == alone.half_size
+
+
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 def test_a_camera_on_its_side_sees_the_same_person(body: BodyModel, quarters: int) -> None:
     """The hypotheses of a rolled image are those of the upright one, rolled."""

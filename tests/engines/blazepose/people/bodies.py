@@ -61,3 +61,6 @@ class Stage:
             return landmarks(float(roi.center[0]), score=0.0), roi
         x, scale = min(near, key=lambda p: abs(p[0] - roi.center[0]))
         return landmarks(x, scale=scale, score=self.score), region(x, scale=scale)
+
+    def landmark_each(self, image: np.ndarray, rois: Sequence[Roi]) -> list[tuple[Landmarks, Roi]]:
+        return [self.landmark(image, roi) for roi in rois]

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from engines.blazepose.people import tracker as people
-from engines.blazepose.people.tracker import OnePersonTracker, PeopleTracker
+from engines.blazepose.people import views
+from engines.blazepose.people.one_person import OnePersonTracker
+from engines.blazepose.people.tracker import PeopleTracker
 from engines.blazepose.tracker import PoseTracker
 from engines.types import Landmarks, Roi
 from tests.engines.blazepose.people.bodies import Stage
@@ -27,7 +29,7 @@ def play(
 
 def opened(max_people: int = 4) -> tuple[Stage, PeopleTracker]:
     stage = Stage()
-    return stage, PeopleTracker(stage.detect, stage.landmark, max_people)
+    return stage, PeopleTracker(stage.detect, stage.landmark_each, max_people)
 
 
 def test_nobody() -> None:
@@ -48,7 +50,7 @@ def test_who_joins_counts_after_some_frames_and_within_a_bounded_time() -> None:
     places = play(stage, tracker, [[(80.0, 100.0)]] * 5 + [[(80.0, 100.0), (380.0, 100.0)]] * 15)
     counts = [len(place) for place in places]
     first = counts.index(2)
-    assert 5 + people.CONFIRM - 1 <= first <= 5 + people.LOOK_EVERY + people.CONFIRM
+    assert 5 + people.CONFIRM - 1 <= first <= 5 + views.LOOK_EVERY + people.CONFIRM
     assert counts[first:] == [2] * (20 - first)
 
 
@@ -72,7 +74,7 @@ def test_the_detector_looks_again_at_a_bounded_cost() -> None:
     play(stage, tracker, [[(240.0, 100.0)]])
     first, runs = stage.looks, stage.runs
     play(stage, tracker, [[(240.0, 100.0)]] * 80)
-    assert stage.looks - first <= 80 / people.LOOK_EVERY
+    assert stage.looks - first <= 80 / views.LOOK_EVERY
     assert stage.runs - runs == 80  # the landmark network runs once for one person
 
 
