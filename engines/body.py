@@ -204,6 +204,8 @@ def forward_kinematics(
     R_j = R_parent R_j_local and p_j = p_parent + R_parent bone_j, from the root outwards.
     """
     batch = np.broadcast_shapes(rotations.shape[:-3], rest.shape[:-2], transl.shape[:-1])
+    if not batch:
+        return _forward_kinematics_of_one(rotations, rest, transl)
     # The batch goes last: NumPy multiplies long rows far faster than many 3x3 matrices.
     local = np.ascontiguousarray(_batch_last(rotations, batch, 3))  # (24, 3, 3, K)
     rest = _batch_last(rest, batch, 2)  # (24, 3, K)
@@ -216,6 +218,22 @@ def forward_kinematics(
         world[joint] = (R_parent[:, :, None] * local[joint]).sum(1)
     world, joints = np.moveaxis(world, -1, 0), np.moveaxis(joints, -1, 0)
     return world.reshape(*batch, NUM_JOINTS, 3, 3), joints.reshape(*batch, NUM_JOINTS, 3)
+
+
+def _forward_kinematics_of_one(
+    rotations: Float[np.ndarray, "24 3 3"],
+    rest: Float[np.ndarray, "24 3"],
+    transl: Float[np.ndarray, "3"],
+) -> tuple[Float[np.ndarray, "24 3 3"], Float[np.ndarray, "24 3"]]:
+    """Compute the same for one body, for which one product for each joint is quicker."""
+    bones = rest - rest[np.maximum(PARENTS, 0)]
+    local = np.concatenate([rotations, bones[:, :, None]], -1, dtype=rotations.dtype)  # 24, 3, 4
+    world = local.copy()
+    world[0, :, 3] = rest[0] + transl
+    for joint, parent in enumerate(PARENTS[1:], start=1):
+        np.matmul(world[parent, :, :3], local[joint], out=world[joint])
+        world[joint, :, 3] += world[parent, :, 3]
+    return world[:, :, :3].copy(), world[:, :, 3].copy()
 
 
 def _batch_last(array: np.ndarray, batch: tuple[int, ...], item_dims: int) -> np.ndarray:
