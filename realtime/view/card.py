@@ -160,11 +160,11 @@ def draw_spark(
         config: Of the colours.
         top_cm: Value at the upper edge; 1.5 times the end of the scale by default.
     """
+    if len(time_s) < 2:  # a photo has no past
+        return
     top_m = (top_cm or 1.5 * config.max_std_cm) / 100.0
     base = rect.bottom - 1
     cv2.line(canvas, (rect.x, base), (rect.right - 1, base), FAINT, 1)
-    if len(time_s) < 2:
-        return
     ago = time_s[-1] - time_s
     x = rect.right - 1 - ago / config.history_s * (rect.width - 1)
     y = base - np.clip(std / top_m, 0.0, 1.0) * (rect.height - 2)
