@@ -1,6 +1,10 @@
-"""The last step of the posterior: hypotheses fitted to visible landmarks, held by the flow.
+"""Bodies fitted to visible landmarks: hypotheses held by the flow, or bodies held by a pose prior.
 
-fit.py           samples and landmarks -> the same samples, fitted; its config
+fit.py           samples of the flow and landmarks -> the same samples, fitted
+smplify.py       landmarks alone -> bodies, by a pose prior or in the latent space of one
+initial.py       where such a fit begins
+laplace.py       how uncertain its solutions are
+settings.py      the options
 observation.py   which landmarks count, and how sharply
 gate.py          whether a frame's landmarks may move its hypotheses
 anchor.py        the flow's own covariance, which holds them

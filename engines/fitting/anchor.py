@@ -30,6 +30,11 @@ class Anchor:
         return 0.5 * (white * white).sum(-1)
 
     @cached_property
+    def precision(self) -> Float[np.ndarray, "D D"]:
+        """C^-1, in the dtype of C."""
+        return self._whitening.T @ self._whitening
+
+    @cached_property
     def _whitening(self) -> Float[np.ndarray, "D D"]:
         """L^-1 of C = L L^T, in the dtype of C."""
         L = np.linalg.cholesky(self.cov.astype(np.float64))

@@ -72,6 +72,18 @@ def bodies_of(skeleton: Skeleton, hypotheses: Hypotheses) -> Bodies:
     return pose(skeleton, R, hypotheses.betas, hypotheses.joints[:, 0])
 
 
+def hypotheses_of(
+    skeleton: Skeleton,
+    bodies: Bodies,
+    log_q: Float[np.ndarray, "K"],
+    weights: Float[np.ndarray, "K"],
+) -> Hypotheses:
+    """Return bodies as hypotheses."""
+    rest = skeleton.J_template[0] + bodies.betas @ skeleton.J_shapedirs[0].T
+    parts = (log_so3(bodies.R), bodies.betas, bodies.pelvis - rest, bodies.joints, log_q, weights)
+    return Hypotheses(*(np.ascontiguousarray(part, np.float32) for part in parts))
+
+
 def moved(skeleton: Skeleton, bodies: Bodies, step: Float[np.ndarray, "K D"]) -> Bodies:
     """Move bodies by a step each."""
     R = bodies.R @ exp_so3(step[:, :TURNS].reshape(-1, NUM_JOINTS, 3))
@@ -85,7 +97,7 @@ def steps_from_first(bodies: Bodies) -> Float[np.ndarray, "K D"]:
     return np.concatenate([turns, betas, pelvis], -1)
 
 
-def take(bodies: Bodies, index: slice) -> Bodies:
+def take(bodies: Bodies, index: "slice | Int[np.ndarray, 'M']") -> Bodies:
     """Select some of the bodies."""
     return Bodies(*(getattr(bodies, field.name)[index] for field in fields(bodies)))
 

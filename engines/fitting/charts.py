@@ -7,13 +7,13 @@ the prior of the code, N(0, I), is the whole pose prior (Pavlakos et al., Expres
 2019), and stands in the anchor.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from engines.fitting.bodies import DIM, TURNS, Bodies, moved, pose
+from engines.fitting.bodies import DIM, TURNS, Bodies, moved, pose, take
 from engines.kernels import Skeleton
 from engines.rotations import exp_so3, right_jacobian
 from engines.types import NUM_BETAS, NUM_JOINTS
@@ -31,6 +31,10 @@ class Chart(Protocol):
     @property
     def dim(self) -> int:
         """Number of coordinates, N."""
+        ...
+
+    def take(self, index: Int[np.ndarray, "M"]) -> "Chart":
+        """Return the chart of some of the bodies, a body as often as it is named."""
         ...
 
     def bodies(self, step: Float[np.ndarray, "K N"]) -> Bodies:
@@ -65,6 +69,10 @@ class Turns:
     def dim(self) -> int:
         """85."""
         return DIM
+
+    def take(self, index: Int[np.ndarray, "M"]) -> "Turns":
+        """Return the chart of some of the bodies, a body as often as it is named."""
+        return replace(self, start=take(self.start, index))
 
     def bodies(self, step: Float[np.ndarray, "K D"]) -> Bodies:
         """Return the bodies after a step each."""
@@ -101,6 +109,12 @@ class Decoder(Protocol):
         """
         ...
 
+    def encode(
+        self, R: Float[np.ndarray, "K 24 3 3"]
+    ) -> tuple[Float[np.ndarray, "K Z"], Float[np.ndarray, "K Z"]]:
+        """Return mean and standard deviation of the codes of poses."""
+        ...
+
 
 @dataclass(frozen=True)
 class Latent:
@@ -124,6 +138,10 @@ class Latent:
     def dim(self) -> int:
         """16 + Z."""
         return 3 + self.decoder.dim + NUM_BETAS + 3
+
+    def take(self, index: Int[np.ndarray, "M"]) -> "Latent":
+        """Return the chart of some of the bodies, a body as often as it is named."""
+        return replace(self, start=take(self.start, index))
 
     def bodies(self, step: Float[np.ndarray, "K N"]) -> Bodies:
         """Return the bodies of codes, moved."""

@@ -1,11 +1,14 @@
 """What the landmark network says about the limb joints, and how sharply."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from engines.camera import Intrinsics
+from engines.fitting.settings import FitConfig
+from engines.flow.sampler import features_of
 from engines.types import LIMB_LANDMARKS, Landmarks
 
 LANDMARKS = np.array(list(LIMB_LANDMARKS))
@@ -13,6 +16,8 @@ LANDMARKS = np.array(list(LIMB_LANDMARKS))
 JOINTS = np.array(list(LIMB_LANDMARKS.values()))
 """The joint that each of them marks."""
 HIPS = (23, 24)
+UNSEEN = 1e3
+"""Standard deviation of a landmark that says nothing, on the plane z = 1."""
 
 
 @dataclass(frozen=True)
@@ -80,3 +85,26 @@ def landmark_sigma(half_size: float, joint: float, hip: float) -> Float[np.ndarr
     sigma = np.full(33, joint * half_size)
     sigma[list(HIPS)] = hip * half_size
     return sigma
+
+
+@dataclass(frozen=True)
+class Limbs:
+    """The limb landmarks of B people, all 12 of each, in the order of `LANDMARKS`."""
+
+    rays: Float[np.ndarray, "B 12 2"]
+    """On the plane z = 1 of the camera."""
+    sigma: Float[np.ndarray, "B 12"]
+    """Standard deviation per axis on that plane; `UNSEEN` where a landmark says nothing."""
+
+
+def limbs_of(people: Sequence[tuple[Landmarks, Intrinsics]], config: FitConfig) -> Limbs:
+    """Take the landmarks of people, each in an image of their own, by the options of the fit."""
+    rays, sigma = [], []
+    for landmarks, intrinsics in people:
+        _, view = features_of(landmarks, intrinsics, "landmarks_2d")
+        sharp = landmark_sigma(float(view.half_size), config.sigma, config.hip_sigma)
+        seen = observe(landmarks, intrinsics, sharp, config.min_visibility)
+        rays.append(intrinsics.rays(landmarks.points)[LANDMARKS])
+        sigma.append(np.full(len(LANDMARKS), UNSEEN))
+        sigma[-1][seen.index] = seen.sigma
+    return Limbs(np.array(rays), np.array(sigma))

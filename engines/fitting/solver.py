@@ -77,7 +77,7 @@ def solve(
     damping = np.zeros(chart.count)
     cost_before = cost = rows.cost + anchor.cost(step)
     for _ in range(iterations):
-        trial_step = damped_step(rows, anchor.cov, step, damping)
+        trial_step = damped_step(rows, anchor, step, damping)
         trial = chart.bodies(trial_step)
         trial_rows = compare(trial, trial_step)
         trial_cost = trial_rows.cost + anchor.cost(trial_step)
@@ -91,7 +91,7 @@ def solve(
 
 def damped_step(
     rows: Rows,
-    cov: Float[np.ndarray, "D D"],
+    anchor: Anchor,
     step: Float[np.ndarray, "K D"],
     damping: Float[np.ndarray, "K"],
 ) -> Float[np.ndarray, "K D"]:
@@ -99,9 +99,10 @@ def damped_step(
     kept = (damping / (1.0 + damping))[:, None].astype(step.dtype)
     J = rows.J
     ahead = rows.residual + (1.0 - kept) * (J @ step[..., None])[..., 0]
-    update = kalman_update if J.shape[1] <= J.shape[2] else information_update
-    # With C' = (1 - s) C and N, the update is that of C and N / (1 - s).
-    return kept * step + update(J, cov, rows.variance / (1.0 - kept), ahead)
+    variance = rows.variance / (1.0 - kept)  # C' = (1 - s) C and N are as C and N / (1 - s)
+    if J.shape[1] <= J.shape[2]:
+        return kept * step + kalman_update(J, anchor.cov, variance, ahead)
+    return kept * step + information_update(J, anchor.precision, variance, ahead)
 
 
 def kalman_update(
@@ -119,13 +120,13 @@ def kalman_update(
 
 def information_update(
     J: Float[np.ndarray, "#K r D"],
-    cov: Float[np.ndarray, "D D"],
+    precision: Float[np.ndarray, "D D"],
     variance: Float[np.ndarray, "K r"],
     ahead: Float[np.ndarray, "K r"],
 ) -> Float[np.ndarray, "K D"]:
-    """Return (C^-1 + J^T N^-1 J)^-1 J^T N^-1 t of each body: the same."""
+    """Return (P + J^T N^-1 J)^-1 J^T N^-1 t of each body with P = C^-1: the same."""
     weighted = np.swapaxes(J / variance[..., None], -1, -2)
-    information = np.linalg.inv(cov) + weighted @ J
+    information = precision + weighted @ J
     return np.linalg.solve(information, weighted @ ahead[..., None])[..., 0]
 
 

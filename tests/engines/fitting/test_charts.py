@@ -33,6 +33,9 @@ class CurvedDecoder:
         J[:, 1:22] = right_jacobian(rotvec) @ ((1 - rotvec**2)[..., None] * self.A)
         return R, J
 
+    def encode(self, R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        raise NotImplementedError
+
 
 def decoder() -> CurvedDecoder:
     return CurvedDecoder(np.random.default_rng(1).normal(0, 0.3, (21, 3, CODE)))

@@ -46,7 +46,7 @@ def problem(seed: int, rows: int = 5, count: int = 2) -> tuple[np.ndarray, ...]:
 def test_both_forms_of_the_update_are_the_textbooks(rows: int) -> None:
     J, cov, variance, ahead = problem(rows, rows)
     by_rows = kalman_update(J, cov, variance, ahead)
-    by_coordinates = information_update(J, cov, variance, ahead)
+    by_coordinates = information_update(J, np.linalg.inv(cov), variance, ahead)
     np.testing.assert_allclose(by_rows, by_coordinates, atol=1e-9)
     for k in range(2):
         precision = np.linalg.inv(cov) + J[k].T @ np.diag(1 / variance[k]) @ J[k]
@@ -61,7 +61,7 @@ def test_the_damped_step_minimises_the_damped_objective(damping: float) -> None:
     a = 0.1 * np.random.default_rng(8).standard_normal((2, DIM))
     a[:, :TURNS] = 0  # no turn yet, so that the start sees J as it is
     rows = Rows(residual, J, variance, np.zeros(2))
-    d = damped_step(rows, cov, a, np.full(2, damping)) - a
+    d = damped_step(rows, Anchor(cov), a, np.full(2, damping)) - a
     precision = np.linalg.inv(cov)
     for k in range(2):
         gradient = J[k].T @ ((J[k] @ d[k] - residual[k]) / variance[k])
