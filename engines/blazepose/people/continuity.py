@@ -1,6 +1,7 @@
 """Whether what was found continues a track: place, size, pose and colours, as one cost."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -55,6 +56,20 @@ def cost(track: Track, found: Observation) -> float:
 def are_near(a: Roi, b: Roi) -> bool:
     """Tell whether two people are so near that one may take the other's landmarks."""
     return math.dist(a.center, b.center) < _NEAR * max(a.size, b.size)
+
+
+def near_others(tracks: Sequence[Track]) -> frozenset[Track]:
+    """Return the tracks whose landmarks another one, who counts as a person, may take."""
+    expected = [(track, track.expected) for track in tracks]
+    return frozenset(
+        track
+        for track, roi in expected
+        if any(
+            are_near(roi, other_roi)
+            for other, other_roi in expected
+            if other is not track and other.track_id is not None
+        )
+    )
 
 
 def has_slipped(track: Track, found: Observation) -> bool:

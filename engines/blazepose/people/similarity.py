@@ -1,5 +1,7 @@
 """How much two sets of landmarks, or two regions, show one and the same body."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float
 
@@ -19,6 +21,7 @@ _BONES = np.array(
 )
 _THICKNESS = 0.22
 """Distance from a bone at which a point is still on the body, in lengths of the trunk."""
+_TURNED = math.radians(35.0)
 _LEAST_WEIGHT = 0.05
 """A joint that neither set believes to be visible still counts so much."""
 
@@ -83,4 +86,9 @@ def same_region(a: Roi, b: Roi, apart: float = 0.12, ratio: float = 1.5) -> bool
     """
     larger, smaller = max(a.size, b.size), min(a.size, b.size)
     distance = float(np.linalg.norm(a.center - b.center))
-    return distance <= apart * larger and larger <= ratio * smaller
+    return distance <= apart * larger and larger <= ratio * smaller and not turned(a, b)
+
+
+def turned(a: Roi, b: Roi) -> bool:
+    """Tell whether two regions are of bodies that lie in different directions."""
+    return abs(math.remainder(a.rotation - b.rotation, 2 * math.pi)) > _TURNED

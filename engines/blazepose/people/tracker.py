@@ -31,7 +31,13 @@ from engines.blazepose.detector import Detection, open_detector
 from engines.blazepose.landmarker import open_landmarker
 from engines.blazepose.models import MIN_SCORE
 from engines.blazepose.people.appearance import UNKNOWN, colours_of
-from engines.blazepose.people.continuity import UNMATCHED, are_near, cost, has_slipped
+from engines.blazepose.people.continuity import (
+    UNMATCHED,
+    are_near,
+    cost,
+    has_slipped,
+    near_others,
+)
 from engines.blazepose.people.covering import LIMBS, body_mask, covered, hide, under
 from engines.blazepose.people.duplicates import merged
 from engines.blazepose.people.matching import assign
@@ -111,7 +117,7 @@ class PeopleTracker:
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> tuple[TrackedPerson, ...]:
         """Return the people of a BGR image, by number."""
         alone = not self._tracks
-        self._near_others = self._who_are_near_others()
+        self._near_others = near_others(self._tracks)
         found = merged(self._followed(image))
         found = merged(found + self._behind(image, found))
         found = merged(split(found + self._newly_found(image, found)))
@@ -179,28 +185,16 @@ class PeopleTracker:
             or track in self._near_others
         )
 
-    def _who_are_near_others(self) -> frozenset[Track]:
-        expected = [(track, track.expected) for track in self._tracks]
-        return frozenset(
-            track
-            for track, roi in expected
-            if any(
-                are_near(roi, other_roi)
-                for other, other_roi in expected
-                if other is not track and other.track_id is not None
-            )
-        )
-
     def _newly_found(
         self, image: UInt8[np.ndarray, "h w 3"], found: list[Observation]
     ) -> list[Observation]:
-        """Return what is found where nobody in sight was."""
+        """Return what is found where nobody in sight was, or not in that pose."""
         new: list[Observation] = []
         for view in self._lookout(image, self._tracks, found):
             for detection in self._detector(image, view):
                 if len(new) >= self._max_people:
                     return new
-                if any(same_region(detection.roi, known.roi) for known in (*found, *new)):
+                if any(same_region(detection.roi, one.roi) for one in (*found, *new)):
                     continue
                 one = self._landmarks_in(image, detection.roi, None)
                 first = not (self._tracks or new)

@@ -245,7 +245,7 @@ class Scripted:
     def __init__(self) -> None:
         self.present, self.scores, self.asked = True, [], []
         self.detected, self.tracked = Roi(np.zeros(2), 10.0, 0.0), Roi(np.ones(2), 10.0, 0.0)
-        self.torso = 0.2
+        self.torso, self.in_image = 0.2, 1.0
 
     def detect(self, image: np.ndarray) -> Roi | None:
         self.asked.append("detector")
@@ -255,8 +255,9 @@ class Scripted:
         self.asked.append("detected" if roi is self.detected else "tracked")
         one, points = np.zeros(33), np.zeros((33, 2))
         points[[11, 12], 1] = -self.torso * roi.size
+        presence = np.full(33, self.in_image)
         return Landmarks(
-            points, one, one, one, np.zeros((33, 3)), self.scores.pop(0), roi
+            points, one, one, presence, np.zeros((33, 3)), self.scores.pop(0), roi
         ), self.tracked
 
     def play(self, *scores: float) -> tuple[PoseTracker, list[bool]]:
@@ -321,6 +322,13 @@ def test_without_a_torso_only_the_surest_are_believed() -> None:
     assert scene.play(0.9, 0.985, 0.995)[1] == [False, False, True]
     scene.torso = 0.07
     assert scene.play(0.9, 0.9, 0.9)[1] == [True, True, True]
+
+
+def test_nobody_is_in_an_image_that_shows_next_to_nothing_of_them() -> None:
+    scene = Scripted()
+    for in_image, found in ((0.2, False), (0.35, True)):  # an edge that somebody left; a head
+        scene.in_image = in_image
+        assert scene.play(*[0.99] * 6)[1] == [found] * 3
 
 
 # Beside mediapipe

@@ -16,7 +16,7 @@ from engines.blazepose.people.similarity import oks, same_region, share_on
 from engines.blazepose.people.stretching import is_stretched, split
 from engines.blazepose.people.track import Observation, Track
 from engines.blazepose.people.views import near, squares, views_of
-from engines.types import MIRRORED_LANDMARKS, Landmarks
+from engines.types import MIRRORED_LANDMARKS, Landmarks, Roi
 from tests.engines.blazepose.people.bodies import landmarks, region
 
 NO_COLOURS = np.full((3, 3), np.nan)
@@ -133,6 +133,25 @@ def test_a_detection_on_a_tracked_body_is_none() -> None:
     new = seen(103.0, score=1.0)
     assert merged([new, seen(100.0, mine)])[0].track is mine
     assert len(merged([new, seen(100.0, mine)])) == 1
+
+
+def lying(x: float, visible: float) -> Landmarks:
+    """What the network says of a standing person in a region that was turned by a quarter."""
+    one = landmarks(x, visible=visible)
+    middle = one.points.mean(0)
+    points = (one.points - middle)[:, ::-1] * (0.2, 0.3) + middle
+    roi = Roi(one.roi.center, 0.4 * one.roi.size, np.pi / 2)
+    return replace(one, points=points, roi=roi)
+
+
+def test_a_detection_corrects_a_track_that_is_turned_and_shows_less() -> None:
+    mine = tracked(100.0)
+    for visible, corrected in ((0.5, True), (0.95, False)):
+        one = lying(100.0, visible)
+        wrong = Observation(one, one.roi, NO_COLOURS, mine)
+        (kept,) = merged([wrong, seen(100.0)])
+        assert kept.track is mine
+        assert (kept.roi.rotation == 0.0) is corrected
 
 
 # Splitting
