@@ -20,11 +20,15 @@ import numpy as np
 from engines.priors.load import read_prior
 from trainer.command import start
 from trainer.motion.poses import SPLITS
+from trainer.priors.distance_field import NdfConfig, NrdfConfig, train_ndf, train_nrdf
+from trainer.priors.flow import FlowPriorConfig, train_flow
 from trainer.priors.measure import metrics
 from trainer.priors.mixture import MixtureConfig, fit_mixture
 from trainer.priors.samples import PoseSamples
+from trainer.priors.training import Run
+from trainer.priors.vposer import VPoserConfig, train_vposer
 
-Kind = Literal["gmm"]
+Kind = Literal["gmm", "vposer", "ndf", "nrdf", "flow"]
 _ASSETS = Path(__file__).resolve().parents[1] / "engines" / "assets" / "priors"
 _DATA = (
     "CMU Graphics Lab motion capture, split by subject. The data used in this project was obtained "
@@ -47,6 +51,10 @@ class PriorConfig:
     """Take a frame of a clip only when some joint has turned by this much since the last one."""
     seed: int = 0
     gmm: MixtureConfig = field(default_factory=MixtureConfig)
+    vposer: VPoserConfig = field(default_factory=VPoserConfig)
+    ndf: NdfConfig = field(default_factory=NdfConfig)
+    nrdf: NrdfConfig = field(default_factory=NrdfConfig)
+    flow: FlowPriorConfig = field(default_factory=FlowPriorConfig)
 
 
 class Trained(NamedTuple):
@@ -67,7 +75,35 @@ def _train_gmm(config: PriorConfig, samples: PoseSamples) -> Trained:
     return Trained(mixture.arrays(), {"log_density_nats": likelihood})
 
 
-_TRAIN: dict[str, Callable[[PriorConfig, PoseSamples], Trained]] = {"gmm": _train_gmm}
+def _train_flow(config: PriorConfig, samples: PoseSamples) -> Trained:
+    return Trained(*train_flow(config.flow, samples, _run(config)))
+
+
+def _train_vposer(config: PriorConfig, samples: PoseSamples) -> Trained:
+    return Trained(*train_vposer(config.vposer, samples, _run(config)))
+
+
+def _train_ndf(config: PriorConfig, samples: PoseSamples) -> Trained:
+    return Trained(*train_ndf(config.ndf, samples, _run(config)))
+
+
+def _train_nrdf(config: PriorConfig, samples: PoseSamples) -> Trained:
+    return Trained(*train_nrdf(config.nrdf, samples, _run(config)))
+
+
+def _run(config: PriorConfig) -> Run:
+    run = Run(config.run / config.kind, config.seed, getattr(config, config.kind))
+    run.claim()
+    return run
+
+
+_TRAIN: dict[str, Callable[[PriorConfig, PoseSamples], Trained]] = {
+    "gmm": _train_gmm,
+    "flow": _train_flow,
+    "vposer": _train_vposer,
+    "ndf": _train_ndf,
+    "nrdf": _train_nrdf,
+}
 
 
 def main(config: PriorConfig) -> None:

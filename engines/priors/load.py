@@ -13,10 +13,19 @@ import numpy as np
 
 from engines.arrays import read_npz
 from engines.errors import PenumbraError
+from engines.priors.distance_field import Nrdf, PoseNdf
+from engines.priors.flow import FlowPrior
 from engines.priors.mixture import Mixture
 from engines.priors.prior import PosePrior
+from engines.priors.vposer import VPoserPrior
 
-KINDS: dict[str, Callable[[dict[str, np.ndarray]], PosePrior]] = {"gmm": Mixture.of}
+KINDS: dict[str, Callable[[dict[str, np.ndarray]], PosePrior]] = {
+    "gmm": Mixture.of,
+    "vposer": VPoserPrior.of,
+    "ndf": PoseNdf.of,
+    "nrdf": Nrdf.of,
+    "flow": FlowPrior.of,
+}
 """Of each kind, how a prior is made of a file's arrays."""
 MAX_BYTES = 2**24
 """The largest has two megabytes."""

@@ -40,6 +40,17 @@ class PosePrior(Protocol):
 
 
 @runtime_checkable
+class Differentiable(Protocol):
+    """A prior that tells its gradient without rows; every kind does."""
+
+    def gradient(
+        self, R: Float[np.ndarray, "K 24 3 3"]
+    ) -> tuple[Float[np.ndarray, "K"], Float[np.ndarray, "K 72"]]:
+        """Return the energies, and their derivative by turns R_j <- R_j exp(e_j) of the joints."""
+        ...
+
+
+@runtime_checkable
 class Sampler(Protocol):
     """A prior that can be sampled."""
 

@@ -47,6 +47,36 @@ def by_turns(
     return turned.swapaxes(1, 2).reshape(count, -1, 3 * joints)
 
 
+def turn_gradient(
+    by_coordinates: Float[np.ndarray, "K J 3"],
+    rotvec: Float[np.ndarray, "K J 3"],
+    joints: Sequence[int],
+) -> Float[np.ndarray, "K 72"]:
+    """Turn a gradient by coordinates into one by turns of all joints.
+
+    J_r(y)^-T g = g + g x y / 2 + b y x (y x g), see `inverse_right_jacobian`.
+    """
+    y, g = rotvec, by_coordinates
+    squared = np.einsum("kji,kji->kj", y, y)
+    near_zero = squared < 1e-4
+    t = np.sqrt(np.where(near_zero, 1.0, squared))
+    b = np.where(near_zero, 1.0 / 12.0 + squared / 720.0, 1.0 / t**2 - 0.5 / (t * np.tan(0.5 * t)))
+    along = np.einsum("kji,kji->kj", y, g)[..., None]
+    b, squared = b[..., None], squared[..., None]
+    out = np.zeros((len(y), NUM_JOINTS, 3), g.dtype)
+    span = slice(joints[0], joints[-1] + 1)
+    out[:, span] = g + 0.5 * cross(g, y) + b * (along * y - squared * g)
+    return out.reshape(len(y), -1)
+
+
+def cross(a: Float[np.ndarray, "*B 3"], b: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3"]:
+    """The cross product; NumPy's own is several times slower."""
+    out = np.empty_like(a)
+    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        out[..., i] = a[..., j] * b[..., k] - a[..., k] * b[..., j]
+    return out
+
+
 def rows(
     residual: Float[np.ndarray, "K r"],
     turned: Float[np.ndarray, "#K r N"],

@@ -78,13 +78,14 @@ class Conditioner(nn.Module):
 class AffineCoupling(nn.Module):
     """Half of the numbers scale and shift the other half."""
 
-    def __init__(self, config: FlowConfig) -> None:
+    def __init__(self, config: FlowConfig, dim: int = DIM) -> None:
+        """Initialise to the identity on `dim` numbers."""
         super().__init__()
-        self.kept = DIM // 2
+        self.kept = dim // 2
         self.bound = config.max_log_scale
         self.first = nn.Linear(self.kept, config.hidden)
         self.second = nn.Linear(config.hidden, config.hidden)
-        self.last = nn.Linear(config.hidden, 2 * (DIM - self.kept))
+        self.last = nn.Linear(config.hidden, 2 * (dim - self.kept))
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 

@@ -50,15 +50,29 @@ def relative_joints(
     betas: Float[Tensor, "*#B 10"],
 ) -> Float[Tensor, "*B 24 3"]:
     """Joints relative to the pelvis, metres, in the frame that `R_anchor` rotates into."""
-    R = so3.exp(rotvec)
     rest = skeleton.J_template + torch.einsum("jci,...i->...jc", skeleton.J_shapedirs, betas)
+    return bone_frames(rest, R_anchor, so3.exp(rotvec))[1]
+
+
+def bone_frames(
+    rest: Float[Tensor, "*#B 24 3"],
+    R_anchor: Float[Tensor, "*#B 3 3"],
+    R: Float[Tensor, "*#B 24 3 3"],
+) -> tuple[Float[Tensor, "*B 24 3 3"], Float[Tensor, "*B 24 3"]]:
+    """Rotations of the bones and joints relative to the pelvis, in the frame of `R_anchor`.
+
+    Args:
+        rest: joints at rest, metres.
+        R_anchor: what is multiplied from the left.
+        R: rotation of each joint relative to its parent.
+    """
     R_world, joints = [R_anchor @ R[..., 0, :, :]], [torch.zeros_like(rest[..., 0, :])]
     for k in range(1, NUM_JOINTS):
         parent = PARENTS[k]
         offset = (rest[..., k, :] - rest[..., parent, :])[..., None]
         joints.append(joints[parent] + (R_world[parent] @ offset)[..., 0])
         R_world.append(R_world[parent] @ R[..., k, :, :])
-    return torch.stack(joints, -2)
+    return torch.stack(R_world, -3), torch.stack(joints, -2)
 
 
 def view_joints(

@@ -3,8 +3,9 @@
 import numpy as np
 from jaxtyping import Float
 
-from engines.priors.prior import PosePrior
-from engines.rotations import exp_so3
+from engines.priors.prior import Latent, PosePrior
+from engines.priors.turns import ARTICULATED
+from engines.rotations import exp_so3, geodesic_angle
 from engines.types import NUM_JOINTS
 from trainer.priors.samples import UNMEASURED, with_root
 
@@ -71,4 +72,16 @@ def metrics(
         f"auroc_one_joint_{PERTURBATION_RAD}rad": round(auroc(real, one_joint), 4),
         "median_energy": round(float(np.median(real)), 2),
         "median_energy_perturbed": round(float(np.median(all_joints)), 2),
+    }
+
+
+def reconstruction(prior: Latent, poses: Float[np.ndarray, "N 23 3"]) -> dict[str, float]:
+    """Return how far decode(encode) turns the joints that a prior knows, degrees."""
+    R = exp_so3(with_root(poses).astype(np.float32))
+    decoded = [prior.decode(prior.encode(R[i : i + _BATCH])[0]) for i in range(0, len(R), _BATCH)]
+    known = list(ARTICULATED)
+    angle = np.degrees(geodesic_angle(R[:, known], np.concatenate(decoded)[:, known]))
+    return {
+        "mean_deg": round(float(angle.mean()), 2),
+        "p95_deg": round(float(np.quantile(angle, 0.95)), 2),
     }
