@@ -23,7 +23,7 @@ from trainer.motion.poses import SPLITS
 from trainer.priors.distance_field import NdfConfig, NrdfConfig, train_ndf, train_nrdf
 from trainer.priors.flow import FlowPriorConfig, train_flow
 from trainer.priors.measure import metrics
-from trainer.priors.mixture import MixtureConfig, fit_mixture
+from trainer.priors.mixture import MixtureConfig, train_mixture
 from trainer.priors.samples import PoseSamples
 from trainer.priors.training import Run
 from trainer.priors.vposer import VPoserConfig, train_vposer
@@ -67,12 +67,8 @@ class Trained(NamedTuple):
 
 
 def _train_gmm(config: PriorConfig, samples: PoseSamples) -> Trained:
-    mixture = fit_mixture(samples.splits["train"], config.gmm, config.seed)
-    likelihood = {
-        split: round(float(mixture.log_density(poses.astype(np.float32)).mean()), 2)
-        for split, poses in samples.splits.items()
-    }
-    return Trained(mixture.arrays(), {"log_density_nats": likelihood})
+    mixture, facts = train_mixture(config.gmm, samples, config.seed)
+    return Trained(mixture.arrays(), facts)
 
 
 def _train_flow(config: PriorConfig, samples: PoseSamples) -> Trained:

@@ -17,7 +17,7 @@ other joint.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -38,6 +38,9 @@ SHARPNESS = 100.0
 """Of the softplus."""
 _KNOWN = slice(ARTICULATED[0], ARTICULATED[-1] + 1)
 _TURNS = slice(3 * ARTICULATED[0], 3 * ARTICULATED[-1] + 3)
+
+
+Field = TypeVar("Field", bound="DistanceField")
 
 
 def _levels() -> tuple[tuple[int, ...], ...]:
@@ -73,7 +76,7 @@ class DistanceField:
     """Root mean square of f for real poses."""
 
     @classmethod
-    def of(cls, arrays: dict[str, np.ndarray]) -> Self:
+    def of(cls: type[Field], arrays: dict[str, np.ndarray]) -> Field:
         """Take what a file holds.
 
         Raises:

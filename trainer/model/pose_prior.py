@@ -7,8 +7,8 @@ $$\log p(R) = \log \sum_c w_c\, \mathcal{N}(y; \mu_c, \Sigma_c)
     - \sum_k \log\frac{2 - 2\cos\theta_k}{\theta_k^2}, \qquad \theta_k = \|y_k\|.$$
 
 It is evaluated on the branch of the logarithm that is passed in, as are the flow's samples; hardly
-any recorded pose comes near half a turn, where the branches meet. `python -m trainer.pose_prior`
-fits it.
+any recorded pose comes near half a turn, where the branches meet. It is the mixture of
+`engines.priors.mixture` with 12 components and gradients; `COMMAND` fits it.
 """
 
 import math
@@ -17,13 +17,17 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file
 from torch import Tensor
 
 from engines.errors import PenumbraError
+from engines.priors.load import read_prior
+from engines.priors.mixture import Mixture
 from trainer.model import so3
 
-ASSET = Path(__file__).parents[1] / "assets" / "pose_prior.safetensors"
+ASSET = Path(__file__).parents[1] / "assets" / "pose_prior.npz"
+COMMAND = (
+    "python -m trainer.prior --kind gmm --gmm.components 12 --out trainer/assets/pose_prior.npz"
+)
 _LOG_2_PI = math.log(2 * math.pi)
 
 
@@ -43,15 +47,13 @@ class PosePrior:
         """Read a fitted prior; the shipped one where `path` is None.
 
         Raises:
-            PenumbraError: if the file is missing.
+            PenumbraError: if the file is missing, damaged or another prior.
         """
-        path = Path(path) if path is not None else ASSET
-        if not path.is_file():
-            raise PenumbraError(
-                f"pose prior: there is no file {path}; make one with python -m trainer.pose_prior."
-            )
-        tensors = load_file(path)
-        return PosePrior.from_moments(tensors["weights"], tensors["means"], tensors["covariances"])
+        mixture = read_prior(Path(path) if path is not None else ASSET)
+        if not isinstance(mixture, Mixture):
+            raise PenumbraError(f"pose prior: {path} is no mixture; make one with {COMMAND}.")
+        moments = (mixture.weights, mixture.means, mixture.covariances)
+        return PosePrior.from_moments(*(torch.from_numpy(part) for part in moments))
 
     @staticmethod
     def from_moments(

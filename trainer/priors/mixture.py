@@ -4,13 +4,14 @@ Each covariance is widened after the fit by the square of `smooth_rad`, and by t
 `unmeasured_rad` for the joints that never move in the recordings (collars, hands).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from engines.priors.mixture import Mixture
-from trainer.priors.samples import UNMEASURED, mirrored
+from trainer.priors.samples import UNMEASURED, PoseSamples, mirrored
 
 COVARIANCE_FLOOR = 1e-4
 """Smallest eigenvalue of a covariance, rad^2, even of a perfectly stiff joint."""
@@ -26,6 +27,26 @@ class MixtureConfig:
     those of people are not."""
     unmeasured_rad: float = 0.1
     """Standard deviation of joints that the recordings do not measure."""
+
+
+def train_mixture(
+    config: MixtureConfig, samples: PoseSamples, seed: int
+) -> tuple[Mixture, dict[str, Any]]:
+    """Fit to the training subjects; compare with a single component on all splits."""
+    train = samples.splits["train"]
+    mixture = fit_mixture(train, config, seed)
+    single = fit_mixture(train, replace(config, components=1), seed)
+
+    def nats(one: Mixture) -> dict[str, float]:
+        return {
+            split: round(float(one.log_density(poses.astype(np.float32)).mean()), 2)
+            for split, poses in samples.splits.items()
+        }
+
+    return mixture, {
+        "log_density_nats": nats(mixture),
+        "log_density_of_one_component_nats": nats(single),
+    }
 
 
 def fit_mixture(

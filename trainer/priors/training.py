@@ -9,6 +9,7 @@ and goes on ends with the weights of one that was not.
 
 import copy
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,8 @@ def train_steps(
         curve.append(Validation(step + 1, value))
         if value < best["value"]:
             best = {"value": value, "weights": copy.deepcopy(model.state_dict())}
-        tqdm.write(f"step {step + 1}: validation {value:.4f}, best {best['value']:.4f}")
+        message = f"step {step + 1}: validation {value:.4f}, best {best['value']:.4f}"
+        tqdm.write(message, file=sys.stderr)
         _save(
             state_file,
             {

@@ -11,12 +11,14 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from engines.errors import PenumbraError
+from engines.priors.load import load_prior
+from engines.priors.mixture import Mixture
 from engines.types import JOINT_NAMES
 from tests.support.paths import SHARED
 from trainer.model.pose_prior import ASSET, PosePrior
 from trainer.motion.anatomy import mirror_pose, plausible
 from trainer.motion.clip import load_clip
-from trainer.pose_prior import COVARIANCE_FLOOR, PriorConfig, distinct_poses, fit
+from trainer.priors.mixture import COVARIANCE_FLOOR
 
 CMU = SHARED / "data" / "mocap" / "cmu"
 HELD_OUT = ("07/07_01.amc", "35/35_01.bvh", "05/05_01.amc", "127/127_01.amc", "135/135_02.amc")
@@ -82,14 +84,23 @@ def test_haar_factor_is_the_volume_of_the_exponential_map(prior: PosePrior, angl
 
 
 def test_shipped_prior_is_a_proper_mixture_and_has_its_record() -> None:
-    from safetensors.torch import load_file
-
-    moments = load_file(ASSET)
-    assert float(moments["weights"].sum()) == pytest.approx(1, abs=1e-5)
-    assert float(torch.linalg.eigvalsh(moments["covariances"].double()).min()) >= COVARIANCE_FLOOR
+    mixture = load_prior(ASSET)
+    assert isinstance(mixture, Mixture)
+    assert float(mixture.weights.sum()) == pytest.approx(1, abs=1e-5)
+    eigenvalues = np.linalg.eigvalsh(mixture.covariances.astype(float))
+    assert eigenvalues.min() >= COVARIANCE_FLOOR
     record = json.loads(ASSET.with_suffix(".json").read_text())
     for split in ("val", "test"):
-        assert record["log_likelihood"][split] > record["log_likelihood_single_gaussian"][split]
+        single = record["log_density_of_one_component_nats"][split]
+        assert record["log_density_nats"][split] > single
+
+
+def test_density_is_that_of_the_engines_mixture() -> None:
+    mixture = load_prior(ASSET)
+    assert isinstance(mixture, Mixture)
+    rotvec = 0.4 * np.random.default_rng(0).standard_normal((20, 23, 3)).astype(np.float32)
+    ours = PosePrior.load().log_prob_axis_angle(torch.from_numpy(rotvec)).numpy()
+    np.testing.assert_allclose(ours, mixture.log_density(rotvec), rtol=1e-4, atol=0.02)
 
 
 def test_natural_poses_score_higher_than_random_ones(
@@ -186,26 +197,11 @@ def test_samples_depend_on_their_generator_only() -> None:
     assert not torch.allclose(first, other)
 
 
-def test_fit_recovers_what_it_was_given() -> None:
-    rng = np.random.default_rng(0)
-    poses = np.zeros((4000, 23, 3))
-    poses[:, JOINT["head"], 0] = rng.normal(0.4, 0.2, 4000)
-    config = PriorConfig(components=1, smooth_rad=0.05, unmeasured_rad=0.1)
-    moments = fit(poses, config)
-    variance = moments["covariances"][0].diagonal().view(23, 3)
-    assert float(moments["means"][0].view(23, 3)[JOINT["head"], 0]) == pytest.approx(0.4, abs=0.02)
-    assert float(variance[JOINT["head"], 0]) == pytest.approx(0.2**2 + 0.05**2, rel=0.1)
-    assert float(variance[JOINT["left_knee"], 0]) == pytest.approx(0.05**2, rel=0.1)
-    assert float(variance[JOINT["left_collar"], 0]) == pytest.approx(0.1**2, rel=0.1)
-
-
-def test_standing_still_counts_once() -> None:
-    poses = np.zeros((100, 23, 3))
-    poses[50:, 4, 0] = 1.0
-    clip = np.repeat([0, 1], [80, 20])
-    assert len(distinct_poses(poses, clip, 0.3)) == 3  # still, moved, and again in the second clip
-
-
 def test_a_missing_prior_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PenumbraError, match=r"none\.safetensors"):
-        PosePrior.load(tmp_path / "none.safetensors")
+    with pytest.raises(PenumbraError, match=r"none\.npz"):
+        PosePrior.load(tmp_path / "none.npz")
+
+
+def test_another_prior_is_refused() -> None:
+    with pytest.raises(PenumbraError, match="is no mixture"):
+        PosePrior.load(ASSET.parents[2] / "engines" / "assets" / "priors" / "vposer.npz")
