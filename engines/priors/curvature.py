@@ -68,6 +68,6 @@ class Curvature:
     def _factors(self) -> tuple[Float[np.ndarray, "63 D"], Float[np.ndarray, "63 63"]]:
         """W with its columns at their place among a body's coordinates, and W^-1."""
         W = np.linalg.cholesky(self.matrix).T
-        J = np.zeros((NUM_TURNS, DIM), np.float32)
+        J = np.zeros((NUM_TURNS, DIM))
         J[:, SPAN] = W
-        return J, np.linalg.inv(W).astype(np.float32)
+        return J, np.linalg.inv(W)

@@ -23,7 +23,13 @@ from jaxtyping import Float
 
 from engines.fitting.bodies import Bodies
 from engines.fitting.residuals import Rows
-from engines.priors.turns import BODY_JOINTS, by_turns, coordinates, rows, with_coordinates
+from engines.priors.turns import (
+    BODY_JOINTS,
+    coordinates,
+    turn_gradient,
+    white_rows,
+    with_coordinates,
+)
 
 DIM_POSE = 3 * len(BODY_JOINTS)
 
@@ -86,9 +92,23 @@ class Mixture:
         energies, white = self._energies(rotvec)
         best = energies.argmin(1)
         which = np.arange(len(best))
-        # W_c is triangular and the Jacobian of y block diagonal: small products for each joint.
-        turned = by_turns(self._whitening[best].astype(rotvec.dtype, copy=False), rotvec)
-        return rows(-white[which, best], turned, energies[which, best], BODY_JOINTS)
+        W = self._whitening[best].astype(rotvec.dtype, copy=False)
+        return white_rows(-white[which, best], W, rotvec, energies[which, best], BODY_JOINTS)
+
+    def gradient(
+        self, R: Float[np.ndarray, "K 24 3 3"]
+    ) -> tuple[Float[np.ndarray, "K"], Float[np.ndarray, "K 72"]]:
+        """Return energies and their derivative by turns; see `Differentiable`."""
+        y = coordinates(R, BODY_JOINTS)
+        energies, white = self._energies(y)
+        best = energies.argmin(1)
+        which = np.arange(len(best))
+        by_y = np.empty((len(best), DIM_POSE), y.dtype)
+        for component in np.unique(best):
+            chosen = best == component
+            whitening = self._whitening[component].astype(y.dtype, copy=False)
+            by_y[chosen] = white[chosen, component] @ whitening
+        return energies[which, best], turn_gradient(by_y.reshape(y.shape), y, BODY_JOINTS)
 
     def sample(self, count: int, rng: np.random.Generator) -> Float[np.ndarray, "K 23 3"]:
         """Draw poses: rotation vectors, radians."""

@@ -36,17 +36,6 @@ def with_coordinates(
     return out
 
 
-def by_turns(
-    by_coordinates: Float[np.ndarray, "#K r N"], rotvec: Float[np.ndarray, "K J 3"]
-) -> Float[np.ndarray, "K r N"]:
-    """Turn derivatives by coordinates into derivatives by turns of the joints."""
-    count, joints = rotvec.shape[:2]
-    split = by_coordinates.reshape(len(by_coordinates), -1, joints, 3)
-    # (K, J, r, 3) @ (K, J, 3, 3): one small product for each joint.
-    turned = split.swapaxes(1, 2) @ inverse_right_jacobian(rotvec)
-    return turned.swapaxes(1, 2).reshape(count, -1, 3 * joints)
-
-
 def turn_gradient(
     by_coordinates: Float[np.ndarray, "K J 3"],
     rotvec: Float[np.ndarray, "K J 3"],
@@ -77,13 +66,25 @@ def cross(a: Float[np.ndarray, "*B 3"], b: Float[np.ndarray, "*B 3"]) -> Float[n
     return out
 
 
-def rows(
+def white_rows(
     residual: Float[np.ndarray, "K r"],
-    turned: Float[np.ndarray, "#K r N"],
+    by_coordinates: Float[np.ndarray, "K r N"],
+    rotvec: Float[np.ndarray, "K J 3"],
     cost: Float[np.ndarray, "K"],
     joints: Sequence[int],
 ) -> Rows:
-    """Return white rows whose derivatives by the other coordinates of a body are zero."""
-    J = np.zeros((*turned.shape[:2], DIM), turned.dtype)
-    J[..., 3 * joints[0] : 3 * joints[-1] + 3] = turned
+    """Return rows of unit variance.
+
+    Args:
+        residual: of them.
+        by_coordinates: derivative of what is predicted by the coordinates.
+        rotvec: the coordinates.
+        cost: of all rows.
+        joints: whose coordinates they are; derivatives by all others are zero.
+    """
+    J = np.zeros((*residual.shape, DIM), rotvec.dtype)
+    split = (*residual.shape, len(joints), 3)
+    here = J[..., 3 * joints[0] : 3 * joints[-1] + 3].reshape(split)  # a view
+    by_joint = by_coordinates.reshape(split).swapaxes(1, 2)
+    np.matmul(by_joint, inverse_right_jacobian(rotvec), out=here.swapaxes(1, 2))
     return Rows(residual, J, np.ones_like(residual), cost)

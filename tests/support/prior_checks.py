@@ -21,7 +21,7 @@ def random_rotations(count: int, seed: int, std: float = 0.25) -> Float[np.ndarr
 def bodies_with(R: Float[np.ndarray, "K 24 3 3"]) -> tuple[Skeleton, Bodies]:
     """The default body in poses, and its skeleton, in the dtype of the poses."""
     body = BodyModel.load()
-    skeleton = Skeleton(body.J_template.astype(R.dtype), body.J_shapedirs.astype(R.dtype))
+    skeleton = Skeleton(body.J_template.astype(np.float32), body.J_shapedirs.astype(np.float32))
     pelvis = np.tile(np.array([0.0, 0.0, 3.0], R.dtype), (len(R), 1))
     return skeleton, pose(skeleton, R, np.zeros((len(R), 10), R.dtype), pelvis)
 

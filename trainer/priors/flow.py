@@ -31,11 +31,11 @@ class FlowPriorConfig:
 
     couplings: int = 8
     hidden: int = 96
-    recombined: float = 0.5
+    recombined: float = 0.2
     """Probability of each limb, the head and the trunk to come from another frame."""
     batch: int = 512
     smoothing: Smoothing = field(default_factory=Smoothing)
-    steps: StepsConfig = field(default_factory=lambda: StepsConfig(steps=12_000, weight_decay=0.02))
+    steps: StepsConfig = field(default_factory=lambda: StepsConfig(steps=8000, weight_decay=0.02))
 
 
 class PriorFlow(nn.Module):
