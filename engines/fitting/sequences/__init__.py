@@ -1,0 +1,10 @@
+"""Motion fitted to what is known of it: bodies of successive frames as one problem.
+
+sequence.py        a sequence of bodies, and rows that link a few frames
+solver.py          Levenberg-Marquardt for a banded system with a border
+observations.py    joints in space, rotations, a pose prior in every frame
+floor.py           what stands does not move and lies on the floor
+denoise.py         noisy or incomplete recordings -> the motion behind them
+
+Needs SciPy. The prior over motion is an argument; `engines.priors.motion` is one.
+"""

@@ -1,0 +1,265 @@
+"""Training HuMoR: the evidence lower bound of one step, over windows that follow its own steps.
+
+For each of the K steps of a window
+
+    loss = -log p(y_t | x_{t-1}, z) + beta KL(q(z | x_{t-1}, y_t) || p(z | x_{t-1}))
+           + joints + contacts + speed of joints in contact
+
+with z from q. beta is annealed from near zero to one (HuMoR: epochs 0 to 50). A first part trains
+on recorded states alone. Then each next state is, with a probability that grows to one, the body
+that the network itself has just stepped to, so that y_t also says how to come back from its own
+errors (scheduled sampling).
+"""
+
+import copy
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+
+from engines.priors.motion.layout import CONTACTS, FPS
+from trainer.priors.humor_data import MotionData
+from trainer.priors.humor_network import MotionNetwork, Widths
+from trainer.priors.humor_state import Frames, state_of, step_between, stepped, world_joints
+
+
+@dataclass(frozen=True)
+class HumorTraining:
+    """How it is trained."""
+
+    widths: Widths = field(default_factory=Widths)
+    epochs: int = 70
+    recorded_epochs: int = 20
+    """Epochs on single steps from recorded states."""
+    own_epochs: int = 20
+    """Epochs after those in which the probability of own states grows to one."""
+    annealed_epochs: int = 20
+    """Epochs in which the divergence's weight grows to one."""
+    first_beta: float = 0.01
+    batch: int = 1024
+    """Steps in a batch."""
+    window: int = 8
+    """Steps of a window of own states."""
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    joints: float = 0.1
+    """Weight of squared errors of joints, in units of `joint_m`."""
+    joint_m: float = 0.01
+    contact: float = 0.5
+    """Weight of the contacts' cross entropy."""
+    contact_speed: float = 0.1
+    """Weight of the squared speed, per 0.1 m/s, of joints in contact."""
+    input_noise: float = 0.02
+    """Standard deviation of what is added to the standardised states."""
+    clip_norm: float = 100.0
+
+
+def fit(
+    train: MotionData,
+    val: MotionData,
+    config: HumorTraining,
+    seed: int,
+    state_file: Path,
+    after_epoch: Callable[[int], None] = lambda epoch: None,
+) -> tuple[MotionNetwork, list[dict[str, float]]]:
+    """Train, or go on where `state_file` says; keep the epoch that is best on validation.
+
+    Args:
+        train: the training subjects.
+        val: those that the epoch is chosen on.
+        config: of the training.
+        seed: of everything random.
+        state_file: written after every epoch.
+        after_epoch: is called then, with the epoch's number.
+
+    Returns:
+        The network, and the losses of every epoch, nats a step.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    network = _fresh(train, config, rng)
+    starts = {length: train.windows(length + 2) for length in (1, config.window)}
+    steps = max(1, len(starts[1]) // config.batch)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), config.learning_rate, weight_decay=config.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, config.learning_rate, steps * config.epochs, pct_start=0.1
+    )
+    best = copy.deepcopy(network.state_dict())
+    log: list[dict[str, float]] = []
+    if state_file.exists():
+        saved = torch.load(state_file, weights_only=True)
+        network.load_state_dict(saved["network"])
+        optimiser.load_state_dict(saved["optimiser"])
+        schedule.load_state_dict(saved["schedule"])
+        best = saved["best"]
+        log = saved["log"]
+        rng.bit_generator.state = saved["rng"]
+        torch.set_rng_state(saved["torch_rng"])
+    progress = tqdm(range(len(log), config.epochs), initial=len(log), total=config.epochs)
+    for epoch in progress:
+        began = time.monotonic()
+        total = 0.0
+        length = 1 if epoch < config.recorded_epochs else config.window
+        for _ in range(steps):
+            rows = rng.choice(starts[length], config.batch // length)
+            batch = train.take(rows, length + 2, rng.random(len(rows)) < 0.5)
+            loss = _losses(network, *batch, config, epoch)["loss"]
+            optimiser.zero_grad()
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+            if norm.isfinite():  # a turn that is thrown near half a revolution has no gradient
+                optimiser.step()
+            schedule.step()
+            total += float(loss.detach()) / steps
+        log.append({"train": total, **validate(network, val, config)})
+        if log[-1]["own"] <= min(entry["own"] for entry in log):
+            best = copy.deepcopy(network.state_dict())
+        log[-1]["seconds"] = time.monotonic() - began
+        progress.set_postfix({key: f"{value:.2f}" for key, value in log[-1].items()})
+        _save(
+            state_file,
+            network=network.state_dict(),
+            optimiser=optimiser.state_dict(),
+            schedule=schedule.state_dict(),
+            best=best,
+            log=log,
+            rng=rng.bit_generator.state,
+            torch_rng=torch.get_rng_state(),
+        )
+        after_epoch(epoch)
+    network.load_state_dict(best)
+    return network.requires_grad_(False), log
+
+
+def validate(network: MotionNetwork, data: MotionData, config: HumorTraining) -> dict[str, float]:
+    """Measure the bound (nats a step) from recorded states and from own ones, on every window."""
+    out = {}
+    noise = torch.get_rng_state()
+    for name, length, own in (("recorded", 1, 0.0), ("own", config.window, 1.0)):
+        torch.manual_seed(0)
+        starts = data.windows(length + 2)[:: max(1, length)]
+        parts = []
+        for rows in np.array_split(starts, max(1, len(starts) * length // 4096)):
+            frames, contact = data.take(rows, length + 2, None)
+            with torch.no_grad():
+                losses = _losses(network, frames, contact, config, config.epochs, own)
+            parts.append((len(rows), losses))
+        whole = sum(count for count, _ in parts)
+        keys = ("bound", "divergence", "joint_mm") if name == "recorded" else ("bound", "joint_mm")
+        for key in keys:
+            mean = sum(count * float(losses[key]) for count, losses in parts) / whole
+            out[name if key == "bound" else f"{name}_{key}"] = mean
+    torch.set_rng_state(noise)
+    return out
+
+
+def _fresh(train: MotionData, config: HumorTraining, rng: np.random.Generator) -> MotionNetwork:
+    starts = rng.choice(train.windows(3), 8192)
+    frames, _ = train.take(starts, 3, rng.random(len(starts)) < 0.5)
+    states = state_of(train.rest, frames.at(0), frames.at(1))
+    return MotionNetwork(
+        config.widths, train.rest, states, step_between(frames.at(1), frames.at(2))
+    )
+
+
+def _losses(
+    network: MotionNetwork,
+    frames: Frames,
+    contact: Float[Tensor, "B T 4"],
+    config: HumorTraining,
+    epoch: int,
+    own: float | None = None,
+) -> dict[str, Tensor]:
+    """Follow windows and average their losses over their steps.
+
+    Args:
+        network: what is trained.
+        frames: windows, two frames longer than their steps.
+        contact: of each frame.
+        config: weights.
+        epoch: of the schedules; from `epochs` on nothing is random but the latent.
+        own: probability of own states; that of the epoch when None.
+    """
+    if own is None:
+        own = min(1.0, max(0.0, (epoch + 1 - config.recorded_epochs) / config.own_epochs))
+    training = epoch < config.epochs
+    beta = min(1.0, config.first_beta ** (1 - epoch / max(1, config.annealed_epochs)))
+    rest = network.rest
+    length = frames.pelvis.shape[1] - 2
+    count = len(frames.pelvis)
+    before, now = frames.at(0), frames.at(1)
+    sums: dict[str, Tensor] = {}
+    for k in range(length):
+        target = frames.at(k + 2)
+        state = state_of(rest, before, now)
+        x = network.standardised(state)
+        if training:
+            x = x + config.input_noise * torch.randn_like(x)
+        step = step_between(now, target)
+        encoded, expected = network.encode(x, step), network.prior(x)
+        predicted, logits = network.decode(state, x, encoded.sample())
+        after = stepped(now, predicted)
+        for key, value in _terms(
+            network, step, predicted, encoded.divergence(expected), config
+        ).items():
+            sums[key] = sums.get(key, torch.zeros(())) + value / length
+        joints, joints_now = world_joints(rest, after), world_joints(rest, now)
+        off = (joints - world_joints(rest, target)).square().sum(-1)
+        feet = list(CONTACTS)
+        speed = (joints - joints_now)[:, feet].square().sum(-1) * (FPS / 0.1) ** 2
+        touching = contact[:, k + 2]
+        extra = {
+            "joint_mm": 1000 * off.clamp_min(1e-12).sqrt().mean(),
+            "joints": 0.5 * config.joints * off.sum(-1).mean() / config.joint_m**2,
+            "contact": config.contact
+            * functional.binary_cross_entropy_with_logits(logits, touching)
+            * len(CONTACTS),
+            "contact_speed": 0.5 * config.contact_speed * (touching * speed).sum(-1).mean(),
+        }
+        for key, value in extra.items():
+            sums[key] = sums.get(key, torch.zeros(())) + value / length
+        follow = torch.rand(count) < own
+        before = now.where(follow, frames.at(k + 1))
+        now = after.where(follow, target)
+    sums["bound"] = sums["normal"] + sums["divergence"]
+    sums["loss"] = (
+        sums["normal"]
+        + beta * sums["divergence"]
+        + sums["joints"]
+        + sums["contact"]
+        + sums["contact_speed"]
+    )
+    return sums
+
+
+def _terms(
+    network: MotionNetwork,
+    step: Float[Tensor, "B 63"],
+    predicted: Float[Tensor, "B 63"],
+    divergence: Float[Tensor, "B"],
+    config: HumorTraining,
+) -> dict[str, Tensor]:
+    sigma = network.sigma
+    white = (step - predicted) / sigma
+    normal = (
+        0.5 * white.square().sum(-1) + sigma.log().sum() + 0.5 * len(sigma) * math.log(2 * math.pi)
+    )
+    return {"normal": normal.mean(), "divergence": divergence.mean()}
+
+
+def _save(path: Path, **state: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(".tmp")
+    torch.save(state, scratch)
+    os.replace(scratch, path)
