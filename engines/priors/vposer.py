@@ -7,13 +7,17 @@ a prior of a pose its energy is
 
 with the mean m of the encoder and the reconstruction error s_j per axis of validation poses. The
 code alone tells nothing: broken poses have plausible codes too, but come back as other poses. The
-gradient is exact, one backward pass; rows have the average curvature (`curvature.py`).
+gradient is exact, one backward pass. Rows have the constant curvature 1 / s_j^2 (`curvature.py`):
+the reconstruction R' follows R along the poses that it knows and stays where R leaves them, so it
+moves like a projection, and what is left of a turn, (I - D)^T S (I - D) with D = dR'/dR, is at most
+S. From poses perturbed by 0.3 rad two steps of the solver do what else takes ten.
 
 It knows the joints 1 to 21. The hands cost nothing and decode to none; the collars, which no
 recording measures, decode to about none, with a standard deviation of 0.1 rad in the energy.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -59,7 +63,6 @@ class VPoserPrior:
     decoder: tuple[Linear, Linear, Linear]
     sigma: Float[np.ndarray, "21"]
     """Of the reconstruction, radians per axis."""
-    curvature: Curvature
 
     @staticmethod
     def of(arrays: dict[str, np.ndarray]) -> "VPoserPrior":
@@ -77,7 +80,7 @@ class VPoserPrior:
         sigma = np.asarray(arrays["sigma"], np.float32)
         if sigma.shape != (_COUNT,) or not (np.isfinite(sigma).all() and sigma.min() > 0):
             raise ValueError(f"sigma must be {_COUNT} positive numbers")
-        return VPoserPrior(first, heads, (start, second, last), sigma, Curvature.of(arrays))
+        return VPoserPrior(first, heads, (start, second, last), sigma)
 
     @property
     def dim(self) -> int:
@@ -113,7 +116,7 @@ class VPoserPrior:
 
     def __call__(self, bodies: Bodies) -> Rows:
         """Return 63 rows; see `curvature.py`."""
-        return self.curvature.rows(*self.gradient(bodies.R))
+        return self._curvature.rows(*self.gradient(bodies.R))
 
     def encode(
         self, R: Float[np.ndarray, "K 24 3 3"]
@@ -161,6 +164,10 @@ class VPoserPrior:
             R = np.where(better[:, None, None, None], trial, R)
             energy = np.where(better, trial_energy, energy)
         return R
+
+    @cached_property
+    def _curvature(self) -> Curvature:
+        return Curvature(np.diag(np.repeat(1.0 / self.sigma.astype(np.float64) ** 2, 3)))
 
     def _encode(self, y: Float[np.ndarray, "K 21 3"]) -> _Code:
         hidden, slope = leaky_relu(self.first(y.reshape(len(y), -1)))

@@ -54,7 +54,7 @@ class FieldConfig:
 class NdfConfig:
     """Pose-NDF."""
 
-    field: FieldConfig = field(default_factory=FieldConfig)
+    field: FieldConfig = field(default_factory=lambda: FieldConfig(steps=StepsConfig(steps=5000)))
     noise: tuple[float, ...] = (0.01, 0.05, 0.1, 0.25, 0.5)
     """Standard deviations of the noise on quaternions, each as often."""
     neighbours: int = 5

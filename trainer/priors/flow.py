@@ -35,7 +35,9 @@ class FlowPriorConfig:
     """Probability of each limb, the head and the trunk to come from another frame."""
     batch: int = 512
     smoothing: Smoothing = field(default_factory=Smoothing)
-    steps: StepsConfig = field(default_factory=lambda: StepsConfig(steps=8000, weight_decay=0.02))
+    steps: StepsConfig = field(
+        default_factory=lambda: StepsConfig(steps=4500, weight_decay=0.02, validate_every=500)
+    )
 
 
 class PriorFlow(nn.Module):

@@ -33,7 +33,6 @@ from engines.priors.vposer import VPoserPrior
 from engines.types import NUM_JOINTS
 from trainer.model import so3
 from trainer.model.kinematics import bone_frames
-from trainer.priors.curvature import average_curvature
 from trainer.priors.measure import reconstruction
 from trainer.priors.samples import UNMEASURED, PoseSamples, PoseSource, Smoothing
 from trainer.priors.training import Run, StepsConfig, half, train_steps, training_facts
@@ -210,10 +209,6 @@ def train_vposer(
     curve = train_steps(network, batch, validate, config.steps, run)
     arrays = network.arrays()
     arrays["sigma"] = _sigma(network, val, config.smoothing)
-    plain = VPoserPrior.of(arrays | {"curvature": np.eye(3 * _KNOWN)})
-    rng = torch.Generator().manual_seed(3)
-    own = config.smoothing(source.draw(20_000, rng), rng)[:, :_KNOWN]
-    arrays["curvature"] = average_curvature(plain, so3.exp(own).numpy())
     shipped = VPoserPrior.of(arrays)
     errors = {split: reconstruction(shipped, poses) for split, poses in samples.splits.items()}
     sigma = [round(float(one), 3) for one in arrays["sigma"]]

@@ -32,7 +32,7 @@ def test_vposer_is_the_same_in_numpy() -> None:
     for _ in range(20):  # running statistics of the norms
         network(0.5 * torch.randn(64, 21, 3) + 0.2, 0.0)
     network.eval().requires_grad_(False)
-    arrays = network.arrays() | {"sigma": np.full(21, 0.1), "curvature": np.eye(63)}
+    arrays = network.arrays() | {"sigma": np.full(21, 0.1)}
     prior = VPoserPrior.of(arrays)
     R = random_rotations(20, seed=0)
     said = network(so3.log(torch.from_numpy(R[:, 1:22])), 0.0)
