@@ -1,4 +1,4 @@
-"""Train a prior over body poses, and measure it on other people.
+"""Train a prior over body poses, or over motion, and measure it on other people.
 
     python -m trainer.prior --kind gmm --poses runs/poses.npz
 
@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -22,13 +23,14 @@ from trainer.command import start
 from trainer.motion.poses import SPLITS
 from trainer.priors.distance_field import NdfConfig, NrdfConfig, train_ndf, train_nrdf
 from trainer.priors.flow import FlowPriorConfig, train_flow
+from trainer.priors.humor_prior import HumorConfig, Recordings, train_humor
 from trainer.priors.measure import metrics
 from trainer.priors.mixture import MixtureConfig, train_mixture
 from trainer.priors.samples import PoseSamples
 from trainer.priors.training import Run
 from trainer.priors.vposer import VPoserConfig, train_vposer
 
-Kind = Literal["gmm", "vposer", "ndf", "nrdf", "flow"]
+Kind = Literal["gmm", "vposer", "ndf", "nrdf", "flow", "humor"]
 _ASSETS = Path(__file__).resolve().parents[1] / "engines" / "assets" / "priors"
 _DATA = (
     "CMU Graphics Lab motion capture, split by subject. The data used in this project was obtained "
@@ -55,6 +57,7 @@ class PriorConfig:
     ndf: NdfConfig = field(default_factory=NdfConfig)
     nrdf: NrdfConfig = field(default_factory=NrdfConfig)
     flow: FlowPriorConfig = field(default_factory=FlowPriorConfig)
+    humor: HumorConfig = field(default_factory=HumorConfig)
 
 
 class Trained(NamedTuple):
@@ -108,37 +111,53 @@ def main(config: PriorConfig) -> None:
     Raises:
         PenumbraError: if the poses are missing, damaged or something else.
     """
-    out = config.out or _ASSETS / f"{config.kind}.npz"
+    if config.kind == "humor":
+        recorded = Recordings.load(config.poses)
+        trained = Trained(*train_humor(config.humor, recorded, _run(config)))
+        _write(config, trained, recorded.metrics)
+        return
     samples = PoseSamples.load(config.poses, config.step_rad)
-    trained = _TRAIN[config.kind](config, samples)
+    _write(config, _TRAIN[config.kind](config, samples), partial(_pose_metrics, samples))
+
+
+def _write(
+    config: PriorConfig, trained: Trained, measured: Callable[[Path], dict[str, object]]
+) -> None:
+    """Write the file, and the record with what is measured of it."""
+    out = config.out or _ASSETS / f"{config.kind}.npz"
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = out.with_name(f"{out.stem}.tmp.npz")
     np.savez(scratch, kind=np.array(config.kind), **trained.arrays)
     os.replace(scratch, out)
-    record = _record(config, samples, trained, out)
+    record = _record(config, trained, measured(out), out)
     out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
     print(json.dumps(record, indent=2))
 
 
+def _pose_metrics(samples: PoseSamples, out: Path) -> dict[str, object]:
+    prior = read_prior(out)
+    return {split: metrics(prior, samples.splits[split]) for split in SPLITS}
+
+
 def _record(
-    config: PriorConfig, samples: PoseSamples, trained: Trained, out: Path
+    config: PriorConfig, trained: Trained, measured: dict[str, object], out: Path
 ) -> dict[str, Any]:
     """Say how the prior was made, and what the file that was written reaches."""
-    prior = read_prior(out)
     settings = {
         name: value
         for name, value in asdict(config).items()
         if name in ("kind", "step_rad", "seed", config.kind)
     }
     return {
-        "what": "prior over body poses; see engines/priors",
+        "what": f"prior over {'motion' if config.kind == 'humor' else 'body poses'}; "
+        "see engines/priors",
         "command": f"python -m trainer.prior {' '.join(sys.argv[1:])}".strip(),
         "config": settings,
         "data": _DATA,
         "bytes": out.stat().st_size,
         "numbers": sum(array.size for array in trained.arrays.values()),
         **trained.facts,
-        "metrics": {split: metrics(prior, samples.splits[split]) for split in SPLITS},
+        "metrics": measured,
     }
 
 

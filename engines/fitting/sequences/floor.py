@@ -13,7 +13,6 @@ from jaxtyping import Float
 
 from engines.fitting.sequences.observations import Shape, half_square
 from engines.fitting.sequences.sequence import (
-    FRAME_DIM,
     BodySequence,
     Linearised,
     LinkedRows,
@@ -33,6 +32,10 @@ class MotionModel(SequenceResiduals, Protocol):
 
     def contacts(self, sequence: BodySequence) -> Float[np.ndarray, "M 4"]:
         """Return how probable it is that each of `FEET` stands, from the third frame on."""
+        ...
+
+    def sized(self, size: float) -> "MotionModel":
+        """Return the same for a person of another size, in sizes of the default body."""
         ...
 
 
@@ -63,20 +66,34 @@ class Floor:
         """Linearise around a sequence; its contacts are held."""
         probability = self.model.contacts(sequence)
         bodies = self.shape.bodies(sequence)
-        J = self.shape.jacobian(bodies)[:, list(FEET)]
+        J, shared = self.shape.jacobian(bodies, len(sequence.shared))
+        J, shared = J[:, list(FEET)], shared[:, list(FEET)]
         move_scale, height_scale = self._scales(probability)
         below_scale = self._below(bodies.joints)
         moved, height, below = self._residuals(bodies.joints, probability)
         by_move = np.concatenate([-J[1:-1], J[2:]], -1) * move_scale[..., None, None]
-        count = len(by_move)
+        move_shared = (shared[2:] - shared[1:-1]) * move_scale[..., None, None]
+        count, rows_each = len(by_move), 3 * len(FEET)
+        up, up_shared = J[:, :, 2], shared[:, :, 2]
         rows = (
             LinkedRows(
                 np.arange(1, count + 1),
-                moved.reshape(count, -1),
-                by_move.reshape(count, -1, 2 * FRAME_DIM),
+                moved.reshape(count, rows_each),
+                by_move.reshape(count, rows_each, -1),
+                move_shared.reshape(count, rows_each, -1),
             ),
-            LinkedRows(np.arange(2, count + 2), height, J[2:, :, 2] * height_scale[..., None]),
-            LinkedRows(np.arange(sequence.count), below, J[:, :, 2] * below_scale[..., None]),
+            LinkedRows(
+                np.arange(2, count + 2),
+                height,
+                up[2:] * height_scale[..., None],
+                up_shared[2:] * height_scale[..., None],
+            ),
+            LinkedRows(
+                np.arange(sequence.count),
+                below,
+                up * below_scale[..., None],
+                up_shared * below_scale[..., None],
+            ),
         )
 
         def cost(other: BodySequence) -> float:

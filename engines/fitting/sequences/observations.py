@@ -14,7 +14,7 @@ from engines.fitting.residuals import Residuals
 from engines.fitting.sequences.sequence import FRAME_DIM, BodySequence, Linearised, LinkedRows
 from engines.kernels import Skeleton
 from engines.rotations import inverse_right_jacobian, log_so3
-from engines.types import NUM_JOINTS
+from engines.types import NUM_BETAS, NUM_JOINTS
 
 COLUMNS = np.r_[np.arange(TURNS), -3, -2, -1]
 """Of the 85 coordinates of a body, the 75 of a frame."""
@@ -25,20 +25,38 @@ class Shape:
     """The body whose joints are compared."""
 
     skeleton: Skeleton
-    betas: Float[np.ndarray, "10"]
+    betas: Float[np.ndarray, "10"] | None
+    """None where they are the first of what the frames share, and looked for."""
 
     def bodies(self, sequence: BodySequence) -> Bodies:
         """Pose it in every frame."""
-        betas = np.broadcast_to(self.betas, (sequence.count, len(self.betas)))
+        betas = sequence.shared[:NUM_BETAS] if self.betas is None else self.betas
+        betas = np.broadcast_to(betas, (sequence.count, NUM_BETAS))
         return pose(self.skeleton, sequence.R, betas, sequence.pelvis)
 
     def joints(self, sequence: BodySequence) -> Float[np.ndarray, "T 24 3"]:
         """Return its joints, metres."""
         return self.bodies(sequence).joints
 
-    def jacobian(self, bodies: Bodies) -> Float[np.ndarray, "T 24 3 75"]:
-        """Differentiate its joints by the coordinates of their frame."""
-        return joint_jacobian(self.skeleton, bodies, np.arange(NUM_JOINTS))[..., COLUMNS]
+    def jacobian(
+        self, bodies: Bodies, shared: int
+    ) -> tuple[Float[np.ndarray, "T 24 3 75"], Float[np.ndarray, "T 24 3 G"]]:
+        """Differentiate its joints by the coordinates of their frame, and by what is shared.
+
+        Args:
+            bodies: of `bodies()`.
+            shared: how many numbers the frames share.
+        """
+        return self.split(joint_jacobian(self.skeleton, bodies, np.arange(NUM_JOINTS)), shared)
+
+    def split(
+        self, J: Float[np.ndarray, "*B 85"], shared: int
+    ) -> tuple[Float[np.ndarray, "*B 75"], Float[np.ndarray, "*B G"]]:
+        """Tell derivatives by the coordinates of a frame from those by what is shared."""
+        by_shared = np.zeros((*J.shape[:-1], shared))
+        if self.betas is None:
+            by_shared[..., :NUM_BETAS] = J[..., TURNS:-3]
+        return J[..., COLUMNS], by_shared
 
 
 @dataclass(frozen=True)
@@ -63,11 +81,14 @@ class JointPositions:
         if self.cauchy is not None:
             weight = 1.0 / np.sqrt(1.0 + squared / self.cauchy**2)
         scale = (weight / self.sigma * self.visible)[..., None]
-        J = self.shape.jacobian(bodies) * scale[..., None]
+        J, shared = self.shape.jacobian(bodies, len(sequence.shared))
         residual = away * weight[..., None]
         count = sequence.count
         rows = LinkedRows(
-            np.arange(count), residual.reshape(count, -1), J.reshape(count, -1, FRAME_DIM)
+            np.arange(count),
+            residual.reshape(count, -1),
+            (J * scale[..., None]).reshape(count, 3 * NUM_JOINTS, -1),
+            (shared * scale[..., None]).reshape(count, 3 * NUM_JOINTS, -1),
         )
         return Linearised((rows,), self._cost)
 
@@ -133,8 +154,12 @@ class EachFrame:
         """Compare every frame's body with them; reweighted rows as they are at this sequence."""
         found = self.residuals(self.shape.bodies(sequence))
         scale = np.sqrt(self.weight / found.variance)
-        J = np.broadcast_to(found.J, (sequence.count, *found.J.shape[1:]))[..., COLUMNS]
-        rows = LinkedRows(np.arange(sequence.count), found.residual * scale, J * scale[..., None])
+        J = np.broadcast_to(found.J, (sequence.count, *found.J.shape[1:])) * scale[..., None]
+        rows = LinkedRows(
+            np.arange(sequence.count),
+            found.residual * scale,
+            *self.shape.split(J, len(sequence.shared)),
+        )
         return Linearised((rows,), self._cost)
 
     def _cost(self, sequence: BodySequence) -> float:

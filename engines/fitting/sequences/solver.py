@@ -126,15 +126,16 @@ def normal_equations(parts: Sequence[Linearised], sequence: BodySequence) -> Nor
         Jt = rows.J.swapaxes(-1, -2)
         H = _split(Jt @ rows.J, span)
         g = (Jt @ rows.residual[..., None]).reshape(-1, span, FRAME_DIM)
-        B = None if rows.shared is None else (Jt @ rows.shared).reshape(-1, span, FRAME_DIM, shared)
+        by_shared = rows.shared if shared else None
         for i in range(span):
             gradient[rows.first + i] += g[:, i]
-            if B is not None:
-                border[rows.first + i] += B[:, i]
             for k in range(span - i):
                 blocks[k, rows.first + i] += H[:, i + k, :, i]
-        if rows.shared is not None:
-            flat = rows.shared.reshape(-1, shared)
+        if by_shared is not None:
+            B = (Jt @ by_shared).reshape(-1, span, FRAME_DIM, shared)
+            for i in range(span):
+                border[rows.first + i] += B[:, i]
+            flat = by_shared.reshape(-1, shared)
             corner += flat.T @ flat
             shared_gradient += flat.T @ rows.residual.reshape(-1)
     return NormalEquations(

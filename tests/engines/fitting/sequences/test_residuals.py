@@ -6,6 +6,7 @@ import pytest
 from engines.body import BodyModel
 from engines.fitting.limits import HingeLimits
 from engines.fitting.sequences.floor import FEET, Floor, FloorConfig
+from engines.fitting.sequences.landmarks import SHARED, SharedNormal, VideoLandmarks
 from engines.fitting.sequences.observations import (
     Calm,
     EachFrame,
@@ -20,6 +21,7 @@ from tests.support.motion import wandering
 from tests.support.sequences import check_gradient
 
 FRAMES = 6
+AHEAD = exp_so3(np.array([-1.4, 0.1, 0.0]))
 BETAS = np.linspace(-1.0, 1.0, 10)
 
 
@@ -41,11 +43,22 @@ class Standing:
     def contacts(self, sequence: BodySequence) -> np.ndarray:
         return self.probability
 
+    def sized(self, size: float) -> "Standing":
+        return self
 
-def residuals(name: str, shape: Shape, rng: np.random.Generator) -> SequenceResiduals:
-    other = wandering(FRAMES, rng)
+
+def residuals(
+    name: str, shape: Shape, rng: np.random.Generator, shared: int = 0
+) -> SequenceResiduals:
+    other = wandering(FRAMES, rng, shared)
     visible = rng.random((FRAMES, 24)) < 0.7
     sigma = rng.uniform(0.02, 0.1, (FRAMES, 24))
+    if name == "landmarks":
+        rays = rng.uniform(-0.3, 0.3, (FRAMES, 12, 2))
+        spread = np.where(rng.random((FRAMES, 12)) < 0.8, 0.05, np.inf)
+        return VideoLandmarks(shape.skeleton, AHEAD, rays, spread)
+    if name == "shared":
+        return SharedNormal(np.linspace(0, 1, SHARED), np.linspace(0.1, 0.5, SHARED))
     if name.startswith("joints"):
         cauchy = 2.0 if name == "joints, robust" else None
         target = shape.joints(other)
@@ -68,6 +81,17 @@ def test_rows_are_derivatives_of_the_cost(name: str, shape: Shape) -> None:
     sequence = wandering(FRAMES, rng)
     around = residuals(name, shape, rng).at(sequence)
     check_gradient(around, sequence, rng)
+
+
+@pytest.mark.parametrize("name", ["landmarks", "shared", "joints, robust", "each frame", "floor"])
+def test_rows_are_derivatives_by_what_is_shared(name: str, shape: Shape) -> None:
+    rng = np.random.default_rng(3)
+    wanders = wandering(FRAMES, rng)
+    shared = 0.2 * rng.standard_normal(SHARED)
+    shared[-1] = 1.2
+    sequence = BodySequence(wanders.R, wanders.pelvis + np.array([0.0, 3.0, 0.0]), shared)
+    free = Shape(shape.skeleton, None)
+    check_gradient(residuals(name, free, rng, SHARED).at(sequence), sequence, rng)
 
 
 def test_white_rows_sum_to_the_cost(shape: Shape) -> None:

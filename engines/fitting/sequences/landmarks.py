@@ -1,0 +1,119 @@
+"""Landmarks of a video against a sequence in the world, the camera standing still.
+
+The sequence's shared numbers are the body's shape, how the camera is tilted against the assumed
+gravity, and how high it hangs:
+
+    shared = (betas (10), tilt (2), height (1))
+    x_cam = R_cam_world exp(-t) (x_world - (0, 0, height))        t = (tilt, 0), world axes, radians
+
+The world is z up, the floor at z = 0. With t in the world's axes, x_cam moves by
+R [x - c] J_l(t) dt, with the left Jacobian J_l of SO(3).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from engines.fitting.bodies import DIM, TURNS, Bodies, joint_jacobian, pose
+from engines.fitting.observation import JOINTS
+from engines.fitting.residuals import NEAREST_M
+from engines.fitting.sequences.observations import COLUMNS, half_square
+from engines.fitting.sequences.sequence import BodySequence, Linearised, LinkedRows
+from engines.kernels import Skeleton
+from engines.rotations import exp_so3, right_jacobian
+from engines.types import NUM_BETAS
+
+SHARED = NUM_BETAS + 3
+_TILT = slice(NUM_BETAS, NUM_BETAS + 2)
+_HEIGHT = NUM_BETAS + 2
+
+
+def world_bodies(skeleton: Skeleton, sequence: BodySequence) -> Bodies:
+    """Pose the bodies of a sequence with its shape."""
+    betas = np.broadcast_to(sequence.shared[:NUM_BETAS], (sequence.count, NUM_BETAS))
+    return pose(skeleton, sequence.R, betas, sequence.pelvis)
+
+
+def camera_to_world(
+    R_world_cam: Float[np.ndarray, "3 3"], shared: Float[np.ndarray, "G"]
+) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
+    """Return the camera's orientation, tilted, and its position, metres."""
+    tilt = np.array([*shared[_TILT], 0.0])
+    return exp_so3(tilt) @ R_world_cam, np.array([0.0, 0.0, shared[_HEIGHT]])
+
+
+@dataclass(frozen=True)
+class VideoLandmarks:
+    """Limb landmarks of every frame, with Cauchy's robust loss in units of their sigma."""
+
+    skeleton: Skeleton
+    R_world_cam: Float[np.ndarray, "3 3"]
+    """The camera's orientation before it is tilted."""
+    rays: Float[np.ndarray, "T 12 2"]
+    """Landmarks on the plane z = 1, in the order of `engines.fitting.observation.LANDMARKS`."""
+    sigma: Float[np.ndarray, "T 12"]
+    """Standard deviation per axis on that plane; infinite where nothing was seen."""
+    cauchy: float = 3.0
+    """Residual, in sigmas, at which a landmark counts half."""
+
+    def at(self, sequence: BodySequence) -> Linearised:
+        """Compare projections with landmarks."""
+        bodies = world_bodies(self.skeleton, sequence)
+        R, position = camera_to_world(self.R_world_cam, sequence.shared)
+        offset = bodies.joints[:, JOINTS] - position
+        points = offset @ R
+        away, squared = self._away(points)
+        weight = 1.0 / np.sqrt(1.0 + squared / self.cauchy**2)
+        z = np.maximum(points[..., 2:], NEAREST_M)
+        across = np.zeros((*points.shape[:2], 2, 3))
+        across[..., :2] = np.eye(2)
+        across[..., 2] = -points[..., :2] / z
+        by_point = across / z[..., None] * (weight / self.sigma)[..., None, None]  # (T, 12, 2, 3)
+        J = joint_jacobian(self.skeleton, bodies, JOINTS)
+        by_world = by_point @ R.T
+        by_body = (by_world @ J).reshape(sequence.count, -1, DIM)
+        by_tilt = by_world @ np.cross(np.eye(3), offset[..., None, :])
+        tilt = np.array([*sequence.shared[_TILT], 0.0])
+        by_tilt = (by_tilt @ right_jacobian(-tilt))[..., :2]
+        camera = np.concatenate([by_tilt, -by_world[..., 2:]], -1).reshape(sequence.count, -1, 3)
+        shared = np.concatenate([by_body[..., TURNS:-3], camera], -1)
+        residual = (away * weight[..., None]).reshape(sequence.count, -1)
+        rows = LinkedRows(np.arange(sequence.count), residual, by_body[..., COLUMNS], shared)
+        return Linearised((rows,), self._cost)
+
+    def _away(
+        self, points: Float[np.ndarray, "T 12 3"]
+    ) -> tuple[Float[np.ndarray, "T 12 2"], Float[np.ndarray, "T 12"]]:
+        predicted = points[..., :2] / np.maximum(points[..., 2:], NEAREST_M)
+        seen = np.isfinite(self.sigma)[..., None]
+        away = np.where(seen, self.rays - predicted, 0.0) / self.sigma[..., None]
+        return away, (away**2).sum(-1)
+
+    def _cost(self, sequence: BodySequence) -> float:
+        R, position = camera_to_world(self.R_world_cam, sequence.shared)
+        points = (world_bodies(self.skeleton, sequence).joints[:, JOINTS] - position) @ R
+        _, squared = self._away(points)
+        return 0.5 * self.cauchy**2 * float(np.log1p(squared / self.cauchy**2).sum())
+
+
+@dataclass(frozen=True)
+class SharedNormal:
+    """What is known of the shared numbers beforehand: independent normals."""
+
+    mean: Float[np.ndarray, "G"]
+    sigma: Float[np.ndarray, "G"]
+
+    def at(self, sequence: BodySequence) -> Linearised:
+        """Compare them."""
+        count = len(self.mean)
+        rows = LinkedRows(
+            np.zeros(1, int),
+            self._residual(sequence)[None],
+            np.zeros((1, count, TURNS + 3)),
+            np.diag(1.0 / self.sigma)[None],
+        )
+        return Linearised((rows,), lambda other: half_square(self._residual(other)))
+
+    def _residual(self, sequence: BodySequence) -> Float[np.ndarray, "G"]:
+        return (self.mean - sequence.shared) / self.sigma
