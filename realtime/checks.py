@@ -74,6 +74,8 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         )
     if config.size is not None and config.cam is None:
         yield "size: is for a webcam; leave it out."
+    if config.prior != "none" and not config.fit:
+        yield "prior: takes part in the fit, which is off; leave one of them out."
     if not 0 <= config.web_port <= 65535:
         yield f"web_port: must be from 0 to 65535, not {config.web_port}; choose another one."
     for argument in ("fps", "photos"):

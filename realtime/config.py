@@ -78,6 +78,8 @@ class RunConfig:
     """Whom single-person consumers follow: nearest, largest, centre, or a person's number."""
     fit: bool = True
     """Fit the hypotheses to the visible landmarks. The built-in calibration is for fitted ones."""
+    prior: str = "none"
+    """Pose prior that takes part in the fit: none, gmm, vposer, ndf, nrdf, flow, or a file .npz."""
     smoothing: bool = True
     """Smooth the best estimate over time, instead of estimating each frame alone."""
     viewer: Literal["window", "web"] = "window"

@@ -13,6 +13,7 @@ from engines.fitting.settings import FitConfig
 from engines.flow.model import FlowModel
 from engines.flow.sampler import open_sampler
 from engines.gravity.network import GravityNetwork
+from engines.priors.load import load_prior
 from engines.types import LandmarkNetwork
 from realtime import demo
 from realtime.capture.sources import Source
@@ -76,6 +77,7 @@ def open_pipeline(
         follower=Follower(config.person),
         world=WorldEstimator(GravityNetwork.load(), body, _known_world(config)),
         height_m=None if config.height is None else config.height / 100,
+        prior=None if config.prior == "none" else load_prior(config.prior),
     )
 
 

@@ -29,6 +29,7 @@ from engines.flow.statistics import joint_moments
 from engines.flow.stature import Stature
 from engines.hypotheses import body_of, first
 from engines.kernels import MomentPlan
+from engines.priors.prior import PosePrior
 from engines.types import NUM_JOINTS, Estimate, Person, Surface, World
 from engines.uncertainty import CovarianceCalibration
 from realtime.capture.frame import Frame
@@ -71,6 +72,7 @@ class Pipeline:
         follower: Follower | None = None,
         world: WorldEstimator | None = None,
         height_m: float | None = None,
+        prior: PosePrior | None = None,
     ) -> None:
         """Take the stages and allocate what lies between them.
 
@@ -86,6 +88,7 @@ class Pipeline:
             follower: says who is the first of an estimate's people; the nearest when None.
             world: gravity and floor from the people; None leaves them out.
             height_m: of the people, where it is known.
+            prior: of the pose, which takes part in the fit; the flow alone knows poses when None.
         """
         K, device = sampler.num_hypotheses, sampler.engine.device
         self.tracker = tracker
@@ -105,7 +108,9 @@ class Pipeline:
         self._stature = None if height_m is None else Stature(body, K, height_m, device)
         self._moments = MomentPlan(K, NUM_JOINTS, device)
         self._recalibrate = Recalibrator(skeleton_of(body), K, device)
-        self._fit = None if fit is None else HypothesisFitter(skeleton_of(body), K, fit, device)
+        self._fit = None
+        if fit is not None:
+            self._fit = HypothesisFitter(skeleton_of(body), K, fit, device, prior)
         self._mesh = MeshEstimator(body, K, device)
 
     @property

@@ -42,6 +42,7 @@ class RunRecord:
             "body": body.name,
             "source": self._source.name,
             **camera,
+            "prior": self._config.prior,
             "smoothed": self._config.smoothing,
         }
 

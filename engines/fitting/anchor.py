@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from engines.fitting.bodies import DIM, Bodies, steps_from_first
+from engines.fitting.residuals import Rows
 
 _LEAST_VARIANCE = 1e-8
 
@@ -62,3 +63,40 @@ def anchor_of_steps(
     cov[np.diag_indices(DIM)] /= 1.0 - shrinkage
     cov[np.diag_indices(DIM)] += _LEAST_VARIANCE
     return Anchor(cov)
+
+
+def conditioned(
+    anchor: Anchor,
+    steps: Float[np.ndarray, "K D"],
+    rows: Rows,
+    share: float,
+    noise: Float[np.ndarray, "K r"],
+) -> tuple[Anchor, Float[np.ndarray, "K D"]]:
+    """Condition samples of an anchor on rows, which are linear around number 0.
+
+    A sample at s is moved as Kalman's filter moves its mean, and the covariance shrinks likewise:
+
+        s + G (r + e - J s)     C - G J C     with     G = C J^T (J C J^T + N / share)^-1
+
+    With e drawn from N / share samples become samples, else they lie too close together.
+
+    Args:
+        anchor: C.
+        steps: s, from number 0 to each of the samples.
+        rows: r, J and N of number 0.
+        share: power to which the likelihood of the rows is taken, above 0.
+        noise: e in standard deviations.
+
+    Returns:
+        The anchor afterwards, and how each sample is moved.
+    """
+    J = rows.J[0].astype(np.float64)
+    JC = J @ anchor.cov
+    S = JC @ J.T
+    variance = rows.variance[0] / share
+    S[np.diag_indices(len(S))] += variance
+    gain = np.linalg.solve(S, JC)  # (r, D)
+    cov = anchor.cov - JC.T @ gain
+    moves = (rows.residual[0] + np.sqrt(variance) * noise - steps @ J.T) @ gain
+    dtype = anchor.cov.dtype
+    return Anchor((0.5 * (cov + cov.T)).astype(dtype)), moves.astype(dtype)

@@ -15,17 +15,21 @@ problem is linear (randomised maximum likelihood; Bardsley et al., Randomize-the
 """
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float
 
 from engines.camera import Intrinsics
-from engines.fitting.anchor import Anchor, anchor_of_steps
+from engines.fitting.anchor import Anchor, anchor_of_steps, conditioned
+from engines.fitting.bodies import bodies_of
 from engines.fitting.fused import Evidence, FusedSolver
 from engines.fitting.gate import belief, normalised_innovation
 from engines.fitting.observation import LANDMARKS, Observation, landmark_sigma, observe
+from engines.fitting.residuals import Residuals
 from engines.fitting.settings import FitConfig
 from engines.flow.sampler import FlowOutput, PosedHypotheses
+from engines.hypotheses import first
 from engines.kernels import Skeleton
 from engines.types import Hypotheses, Landmarks
 
@@ -41,6 +45,7 @@ class HypothesisFitter:
         num_hypotheses: int,
         config: FitConfig | None = None,
         device: str = "cpu",
+        prior: Residuals | None = None,
     ) -> None:
         """Allocate.
 
@@ -49,7 +54,10 @@ class HypothesisFitter:
             num_hypotheses: K.
             config: of the fit; the default one when None.
             device: of the kernels, "cpu" or "cuda:N".
+            prior: of the pose, beside what the flow knows of poses; nothing when None.
         """
+        self._skeleton = skeleton
+        self._prior = prior
         self.config = config = config or FitConfig()
         self._solver = FusedSolver(skeleton, num_hypotheses, device)
         self._displacements = config.dither * dither(num_hypotheses)
@@ -98,6 +106,8 @@ class HypothesisFitter:
         trust = self._belief(anchor, seen)
         if trust == 0.0:
             return None
+        if self._prior is not None:
+            anchor, drawn = self._with_prior(self._prior, anchor, drawn, trust)
         target = seen.rays + seen.sigma[:, None] * self._displacements[:, seen.index]
         evidence = Evidence(target, seen, config.cauchy, config.limit_sigma)
         step = solver.minimise(anchor, evidence, config.iterations, config.shared_jacobian)
@@ -110,6 +120,22 @@ class HypothesisFitter:
             joints=moved.joints,
         )
         return PosedHypotheses(hypotheses, moved.T_cam_rest)
+
+    def _with_prior(
+        self, prior: Residuals, anchor: Anchor, drawn: Hypotheses, trust: float
+    ) -> tuple[Anchor, Hypotheses]:
+        """Condition the loaded bodies on a pose prior, and load what comes of them."""
+        rows = prior(bodies_of(self._skeleton, first(drawn, 1)))
+        surprise = max(float(rows.cost[0]), 0.0) / self.config.prior_nats
+        share = self.config.prior_share / (1.0 + surprise)
+        steps = self._solver.steps_from_first()
+        noise = self.config.dither * _noise(len(steps), rows.residual.shape[1])
+        anchor, moves = conditioned(anchor, steps, rows, share, noise)
+        moved = self._solver.moved(np.float32(trust) * moves)
+        parts = {name: getattr(moved, name) for name in ("rotvec", "betas", "transl", "joints")}
+        drawn = replace(drawn, **parts)
+        self._solver.load(drawn)
+        return anchor, drawn
 
     def _belief(self, anchor: Anchor, seen: Observation) -> float:
         """Return how far the landmarks are believed, given the best estimate."""
@@ -125,7 +151,12 @@ def dither(count: int) -> Float[np.ndarray, "K 12 2"]:
 
     They are the same in every frame, so that the hypotheses of a still person are still.
     """
+    return _noise(count, 2 * len(LANDMARKS)).reshape(count, -1, 2).copy()
+
+
+@cache
+def _noise(count: int, numbers: int) -> Float[np.ndarray, "K n"]:
     rng = np.random.default_rng(DITHER_SEED)
-    noise = rng.standard_normal((count, len(LANDMARKS), 2), np.float32)
+    noise = rng.standard_normal((count, numbers), np.float32)
     noise[0] = 0.0
     return noise

@@ -36,6 +36,8 @@ MISTAKES = {
     "demo and a source": ("--demo --video {video}", "--demo"),
     "backend": ("--video {video} --backend abacus", "abacus"),
     "absent backend": ("--video {video} --backend tensorrt", "tensorrt"),
+    "prior": ("--video {video} --prior abacus", "--prior"),
+    "prior without a fit": ("--video {video} --no-fit --prior gmm", "--prior"),
     "no hypotheses": ("--video {video} --hypotheses 0", "--hypotheses"),
     "too many hypotheses": (
         "--demo --endpoint tcp://127.0.0.1:* --hypotheses 30000",

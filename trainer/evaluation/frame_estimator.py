@@ -9,6 +9,8 @@ from engines.blazepose.tracker import PoseTracker
 from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.fitting.fit import HypothesisFitter
+from engines.fitting.residuals import Residuals
+from engines.fitting.settings import FitConfig
 from engines.flow.model import FlowModel
 from engines.flow.recalibrate import Recalibrator
 from engines.flow.sampler import FlowOutput, open_sampler, skeleton_of
@@ -45,6 +47,8 @@ class FrameEstimator:
         body: BodyModel,
         num_hypotheses: int,
         fit: bool = True,
+        prior: Residuals | None = None,
+        config: FitConfig | None = None,
     ) -> None:
         """Open the model.
 
@@ -53,13 +57,16 @@ class FrameEstimator:
             body: that it was trained for.
             num_hypotheses: K.
             fit: whether hypotheses are fitted to the landmarks, as the live system does by default.
+            prior: of the pose, for the fit; none when None, the default of the live system.
+            config: of the fit.
         """
         self._sampler = open_sampler(body, num_hypotheses, model=model)
         device = self._sampler.engine.device
         self._recalibrate = Recalibrator(skeleton_of(body), num_hypotheses, device)
         self._fit = None
         if fit:
-            self._fit = HypothesisFitter(skeleton_of(body), num_hypotheses, device=device)
+            skeleton = skeleton_of(body)
+            self._fit = HypothesisFitter(skeleton, num_hypotheses, config, device, prior)
         self._calibration = model.calibration
 
     def __call__(self, landmarks: Landmarks, intrinsics: Intrinsics) -> ViewEstimate:

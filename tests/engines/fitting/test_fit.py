@@ -1,20 +1,21 @@
 """The fit of a flow's samples: what it brings together, and what it leaves alone."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from engines.body import BodyModel
 from engines.camera import Intrinsics
-from engines.fitting.bodies import bodies_of
+from engines.fitting.bodies import DIM, Bodies, bodies_of
 from engines.fitting.fit import HypothesisFitter, dither
 from engines.fitting.gate import belief, normalised_innovation
 from engines.fitting.observation import JOINTS, LANDMARKS, landmark_sigma, observe
+from engines.fitting.residuals import Rows
 from engines.fitting.settings import FitConfig
 from engines.flow.sampler import FlowOutput, PosedHypotheses
 from engines.kernels import Skeleton
-from engines.rotations import log_so3
+from engines.rotations import inverse_right_jacobian, log_so3
 from engines.types import MIRRORED_LANDMARKS, Hypotheses, Landmarks, Roi
 from tests.support.fitting_problem import draws_around, random_anchor, random_bodies
 
@@ -135,6 +136,65 @@ def test_the_gate_fades(samples: FlowOutput, skeleton: Skeleton) -> None:
         size.append(np.abs(fitted.hypotheses.joints[0] - samples.hypotheses.joints[0]).max())
     assert size[0] < 1e-3 and max(size) > 0.02 and size[-1] == 0.0
     assert np.abs(np.diff(size)).max() < 0.6 * max(size)
+
+
+@dataclass(frozen=True)
+class StraightLegs:
+    """A prior for the pose: knees do not turn at all."""
+
+    std: float = 0.1
+    cost: float = 10.0
+
+    def __call__(self, bodies: Bodies) -> Rows:
+        rotvec = log_so3(bodies.R[:, [4, 5]])
+        J = np.zeros((bodies.count, 2, 3, DIM), np.float32)
+        for row, joint in enumerate((4, 5)):
+            by_turn = inverse_right_jacobian(rotvec[:, row])
+            J[:, row, :, 3 * joint : 3 * joint + 3] = by_turn
+        residual = -rotvec.reshape(bodies.count, -1)
+        variance = np.full_like(residual, self.std**2)
+        cost = np.full(bodies.count, self.cost, np.float32)
+        return Rows(residual, J.reshape(bodies.count, -1, DIM), variance, cost)
+
+
+def knees(samples: FlowOutput) -> np.ndarray:
+    return np.linalg.norm(samples.hypotheses.rotvec[:, [4, 5]], axis=-1).mean(1)
+
+
+def test_a_prior_draws_what_landmarks_leave_open(samples: FlowOutput, skeleton: Skeleton) -> None:
+    landmarks = landmarks_of(samples, 7)
+    without = HypothesisFitter(skeleton, K)(samples, landmarks, CAMERA)
+    drawn = []
+    for share in (1e-6, 0.05, 1.0):
+        config = FitConfig(prior_share=share)
+        fitter = HypothesisFitter(skeleton, K, config, prior=StraightLegs())
+        fitted = fitter(samples, landmarks, CAMERA)
+        drawn.append(knees(fitted))
+        assert distances(fitted, landmarks).mean() < 0.8 * distances(samples, landmarks).mean()
+    np.testing.assert_allclose(drawn[0], knees(without), atol=0.01)
+    assert drawn[2][0] < drawn[1][0] < drawn[0][0] and drawn[2].mean() < 0.9 * drawn[0].mean()
+
+
+def test_a_prior_that_knows_nothing_of_a_pose_hardly_counts(
+    samples: FlowOutput, skeleton: Skeleton
+) -> None:
+    landmarks = landmarks_of(samples, 7)
+    angles = []
+    for cost in (10.0, 1e5):
+        prior = StraightLegs(cost=cost)
+        fitter = HypothesisFitter(skeleton, K, FitConfig(prior_share=1.0), prior=prior)
+        angles.append(knees(fitter(samples, landmarks, CAMERA))[0])
+    without = knees(HypothesisFitter(skeleton, K)(samples, landmarks, CAMERA))[0]
+    assert angles[0] < 0.9 * without and abs(angles[1] - without) < 0.1 * (without - angles[0])
+
+
+def test_a_prior_moves_nothing_where_landmarks_are_not_believed(
+    samples: FlowOutput, skeleton: Skeleton
+) -> None:
+    landmarks = landmarks_of(samples, 0)
+    swapped = replace(landmarks, points=landmarks.points[list(MIRRORED_LANDMARKS)])
+    fitter = HypothesisFitter(skeleton, K, prior=StraightLegs())
+    assert fitter(samples, swapped, CAMERA).posed is samples.posed
 
 
 def test_belief_is_linear_between_its_ends() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from engines.fitting.anchor import Anchor, anchor_of
+from engines.fitting.anchor import Anchor, anchor_of, conditioned
 from engines.fitting.bodies import DIM, TURNS, Bodies, moved, pose, take
 from engines.fitting.charts import Turns
 from engines.fitting.limits import HingeLimits
@@ -165,6 +165,28 @@ def test_the_anchor_is_the_weighted_covariance_with_shrunk_correlations(
     off = ~np.eye(DIM, dtype=bool)
     np.testing.assert_allclose(shrunk[off], 0.75 * full[off], atol=1e-12)
     assert np.linalg.eigvalsh(shrunk).min() > 0
+
+
+@pytest.mark.parametrize("share", [1.0, 0.1])
+def test_conditioned_samples_are_samples_of_the_product(share: float) -> None:
+    """A normal distribution times the share-th power of a normal likelihood, in closed form."""
+    rng = np.random.default_rng(20)
+    anchor, count = random_anchor(21), 4000
+    J, residual = rng.standard_normal((1, 9, DIM)), rng.standard_normal((1, 9))
+    rows = Rows(residual, J, rng.uniform(0.2, 2, (1, 9)), np.zeros(1))
+    steps = rng.multivariate_normal(np.zeros(DIM), anchor.cov, count)
+    steps[0] = 0
+    noise = rng.standard_normal((count, 9))
+    noise[0] = 0
+    after, moves = conditioned(anchor, steps, rows, share, noise)
+    inverse = J[0].T * (share / rows.variance[0])
+    precision = np.linalg.inv(anchor.cov) + inverse @ J[0]
+    np.testing.assert_allclose(after.cov @ precision, np.eye(DIM), atol=1e-8)
+    mean = np.linalg.solve(precision, inverse @ residual[0])
+    np.testing.assert_allclose(moves[0], mean, atol=1e-10)
+    white = (steps + moves - mean) @ np.linalg.inv(np.linalg.cholesky(after.cov)).T
+    np.testing.assert_allclose(white.mean(0), 0, atol=5 / np.sqrt(count))
+    np.testing.assert_allclose((white**2).mean(), 1, atol=0.02)
 
 
 def landmarks_near(
