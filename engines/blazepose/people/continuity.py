@@ -8,6 +8,7 @@ import numpy as np
 
 from engines.blazepose.people.appearance import difference
 from engines.blazepose.people.similarity import oks
+from engines.blazepose.people.stretching import is_stretched
 from engines.blazepose.people.track import Observation, Track
 from engines.types import Roi
 
@@ -69,6 +70,13 @@ def near_others(tracks: Sequence[Track]) -> frozenset[Track]:
             for other, other_roi in expected
             if other is not track and other.track_id is not None
         )
+    )
+
+
+def is_wrong(track: Track, found: Observation) -> bool:
+    """Tell whether landmarks near another person are not, or not all, on the track's own."""
+    return has_slipped(track, found) or (
+        not track.hidden and is_stretched(found.landmarks, track.recent)
     )
 
 

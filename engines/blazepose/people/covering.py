@@ -34,16 +34,19 @@ COVERED_VISIBILITY = 0.2
 """The most that the visibility of a landmark can be that lies under the cover."""
 
 
-def body_mask(size: tuple[int, int], people: Sequence[Landmarks]) -> UInt8[np.ndarray, "h w"]:
+def body_mask(
+    size: tuple[int, int], people: Sequence[Landmarks], thickness: float = 1.0
+) -> UInt8[np.ndarray, "h w"]:
     """Return where people are in an image, by their landmarks: 1 there, 0 elsewhere.
 
     Args:
         size: width and height of the image, px.
         people: their landmarks.
+        thickness: of the limbs, in usual ones.
     """
     mask = np.zeros(size[::-1], np.uint8)
     for person in people:
-        _draw(mask, person)
+        _draw(mask, person, thickness)
     return mask
 
 
@@ -72,11 +75,11 @@ def hide(landmarks: Landmarks, hidden: Bool[np.ndarray, "33"]) -> Landmarks:
     return replace(landmarks, visibility=visibility)
 
 
-def _draw(mask: UInt8[np.ndarray, "h w"], person: Landmarks) -> None:
+def _draw(mask: UInt8[np.ndarray, "h w"], person: Landmarks, thickness: float) -> None:
     points = person.points
     shoulders, hips = points[[11, 12]].mean(0), points[[23, 24]].mean(0)
     torso = float(np.linalg.norm(shoulders - hips))
-    width = max(1, round(_LIMB_WIDTH * torso))
+    width = max(1, round(thickness * _LIMB_WIDTH * torso))
     pixels = np.round(points.clip(-_FAR, _FAR)).astype(np.int32)
     for a, b in _BONES:
         cv2.line(mask, pixels[a].tolist(), pixels[b].tolist(), [1], width)

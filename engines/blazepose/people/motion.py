@@ -20,10 +20,6 @@ _LEAST = 6
 """Changed samples from which on something moves."""
 _KNOWN = 0.45
 """Radius about the centre of a region in which motion is that person's, in sides."""
-_ROOM = 2.0
-"""Side of the square to look at, in extents of what moves."""
-_SMALLEST = 0.5
-"""Side of the smallest square, in the shorter side of the image."""
 
 
 class MotionFinder:
@@ -34,7 +30,7 @@ class MotionFinder:
         self._before: Int[np.ndarray, "r c"] | None = None
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"], known: Sequence[Roi]) -> Roi | None:
-        """Return a square about what moves outside of the known regions, or None."""
+        """Return the square that just holds what moves outside of the known regions, or None."""
         step = max(1, max(image.shape[:2]) // _GRID)
         samples = image[step // 2 :: step, step // 2 :: step, 1].astype(np.int16)
         before, self._before = self._before, samples
@@ -50,6 +46,4 @@ class MotionFinder:
         if len(points) < _LEAST:
             return None
         low, high = points.min(0), points.max(0)
-        shorter, longer = sorted(image.shape[:2])
-        side = np.clip(_ROOM * (high - low).max(), _SMALLEST * shorter, longer)
-        return Roi((low + high) / 2, float(side), 0.0)
+        return Roi((low + high) / 2, float((high - low).max() + step), 0.0)

@@ -15,6 +15,8 @@ _MEMORY = 12
 """Regions that are remembered, frames."""
 _DOUBTFUL = 3
 """The last regions before a person gets out of sight: they slide to whoever is in front."""
+_SAME_SIDES = 30
+"""Frames out of sight after which left and right may have changed places."""
 _COAST = 20
 """Frames for which somebody out of sight is expected to walk on."""
 
@@ -69,8 +71,9 @@ class Track:
             one: what was found.
             alone: whether nobody else is near, so that the colours are this person's.
         """
-        if self.hidden:
+        if self.hidden > _SAME_SIDES:
             self.sides.reset()
+        if self.hidden:
             self._regions.clear()
             self.recent.clear()
         self._regions.append(one.roi)

@@ -2,7 +2,9 @@
 
 In each frame the landmark network is run in the region of everybody in sight. The detector looks
 again now and then (`views`), at the whole image and its squares in turn, sooner where something
-moves that is nobody who is known (`motion`), and at once where somebody was lost.
+moves that is nobody who is known (`motion`), and at once where somebody was lost. What moves like
+that is shown to the landmark network too, which finds people beside others whom the detector does
+not.
 Two sets of landmarks on one body count once (`duplicates`), a skeleton over two bodies not at all
 (`stretching`), and the cheapest assignment decides who is who (`continuity`, `matching`): by place,
 size, pose and the colours of the clothes (`appearance`). The policy:
@@ -31,19 +33,13 @@ from engines.blazepose.detector import Detection, open_detector
 from engines.blazepose.landmarker import open_landmarker
 from engines.blazepose.models import MIN_SCORE
 from engines.blazepose.people.appearance import UNKNOWN, colours_of
-from engines.blazepose.people.continuity import (
-    UNMATCHED,
-    are_near,
-    cost,
-    has_slipped,
-    near_others,
-)
+from engines.blazepose.people.continuity import UNMATCHED, are_near, cost, is_wrong, near_others
 from engines.blazepose.people.covering import LIMBS, body_mask, covered, hide, under
 from engines.blazepose.people.duplicates import merged
 from engines.blazepose.people.matching import assign
 from engines.blazepose.people.one_person import OnePersonTracker
 from engines.blazepose.people.similarity import same_region
-from engines.blazepose.people.stretching import is_stretched, split
+from engines.blazepose.people.stretching import split
 from engines.blazepose.people.track import Observation, Track, TrackedPerson
 from engines.blazepose.people.views import LOOK_FOR_LOST_EVERY, Lookout
 from engines.blazepose.roi import steady
@@ -64,6 +60,8 @@ SURE_AGAIN = 0.9
 SMALLEST = 0.1
 """Side of a region below which nobody is tracked, in the shorter side of the image."""
 REPLACE = 2.0
+WITH_EDGES = 1.7
+"""Thickness of limbs beside which an image surely does not show those in front any more."""
 MOST_HIDDEN = 0.6
 """Share of the limb joints under a cover from which on nobody counts as found behind it."""
 
@@ -138,7 +136,7 @@ class PeopleTracker:
         results = self._landmarker(image, rois)
         for track, roi, result in zip(in_sight, rois, results, strict=True):
             one = self._observed(image, roi, track, *result)
-            if one is None or (track in near and _is_wrong(track, one)):
+            if one is None or (track in near and is_wrong(track, one)):
                 continue
             if track.track_id is not None or one.landmarks.score >= SURE:
                 found.append(one)
@@ -160,7 +158,8 @@ class PeopleTracker:
             front = [one.landmarks for one in found if are_near(one.roi, track.sought)]
             if not front and not track.hidden:
                 continue
-            mask = body_mask((image.shape[1], image.shape[0]), front)
+            size = (image.shape[1], image.shape[0])
+            mask = body_mask(size, front)
             one = self._landmarks_in(covered(image, mask), track.sought, track)
             if one is None or one.landmarks.score < SURE_AGAIN:
                 continue
@@ -170,9 +169,9 @@ class PeopleTracker:
             one = replace(
                 one,
                 landmarks=hide(one.landmarks, hidden),
-                colours=colours_of(image, one.landmarks, mask),
+                colours=colours_of(image, one.landmarks, body_mask(size, front, WITH_EDGES)),
             )
-            if not _is_wrong(track, one):
+            if not is_wrong(track, one):
                 behind.append(one)
         return behind
 
@@ -190,16 +189,21 @@ class PeopleTracker:
     ) -> list[Observation]:
         """Return what is found where nobody in sight was, or not in that pose."""
         new: list[Observation] = []
-        for view in self._lookout(image, self._tracks, found):
-            for detection in self._detector(image, view):
-                if len(new) >= self._max_people:
-                    return new
-                if any(same_region(detection.roi, one.roi) for one in (*found, *new)):
-                    continue
-                one = self._landmarks_in(image, detection.roi, None)
-                first = not (self._tracks or new)
-                if one is not None and (first or one.landmarks.score >= SURE):
-                    new.append(one)
+        look = self._lookout(image, self._tracks, found)
+        for roi in (d.roi for square in look.squares for d in self._detector(image, square)):
+            if len(new) >= self._max_people:
+                return new
+            if any(same_region(roi, known.roi) for known in (*found, *new)):
+                continue
+            one = self._landmarks_in(image, roi, None)
+            first = not (self._tracks or new)
+            if one is not None and (first or one.landmarks.score >= SURE):
+                new.append(one)
+        if look.body is not None and not new:
+            near = self._landmarks_in(image, look.body, None)
+            one = near and self._landmarks_in(image, near.roi, None)
+            if one is not None and one.landmarks.score >= SURE:
+                new.append(one)
         return new
 
     def _landmarks_in(
@@ -261,13 +265,6 @@ class PeopleTracker:
                 last = smallest
             in_sight.remove(last)
             self._tracks.remove(last)
-
-
-def _is_wrong(track: Track, one: Observation) -> bool:
-    """Tell whether landmarks near another person are not, or not all, on the track's own."""
-    return has_slipped(track, one) or (
-        not track.hidden and is_stretched(one.landmarks, track.recent)
-    )
 
 
 def _is_kept(track: Track) -> bool:

@@ -6,6 +6,7 @@ whom it finds in a square of it. It goes through the whole image and these squar
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -21,6 +22,14 @@ LOOK_AT_MOTION_EVERY = 3
 """The same where something moves that is nobody who is known."""
 LOOK_FOR_LOST_EVERY = 2
 """Frames between two looks for somebody who is out of sight."""
+_ROOM = 1.5
+"""Side of the square to look at, in extents of what moves."""
+_SMALLEST = 0.5
+"""Side of the smallest such square, in the shorter side of the image."""
+_BODY_ROOM = 1.25
+"""Side of the region of a person, in extents of what moves."""
+_SMALLEST_BODY = 0.2
+"""Side of the smallest such region, in the shorter side of the image."""
 
 _OBLONG = 1.2
 """Ratio of an image's sides from which on its squares show more than the whole."""
@@ -30,8 +39,18 @@ NEAR_REGION = 1.6
 """Side of the square about a person who was lost, in sides of the region."""
 
 
+class Look(NamedTuple):
+    """Where to look for people in a frame."""
+
+    squares: list[Roi]
+    """Of the image, for the detector."""
+    body: Roi | None = None
+    """Region of what may be a person by its motion, for the landmark network: beside somebody else
+    the detector often misses people whom the network finds if it is shown them."""
+
+
 class Lookout:
-    """Says for each frame where the detector looks."""
+    """Says for each frame where to look."""
 
     def __init__(self) -> None:
         """Begin before the first frame."""
@@ -45,8 +64,8 @@ class Lookout:
         image: UInt8[np.ndarray, "h w 3"],
         tracks: Sequence[Track],
         found: Sequence[Observation],
-    ) -> list[Roi]:
-        """Return the squares of the next frame that are to be looked at.
+    ) -> Look:
+        """Return where to look in the next frame.
 
         Args:
             image: that frame.
@@ -56,7 +75,7 @@ class Lookout:
         frame, rota = self._frames, views_of(image)
         self._frames += 1
         if frame == 0:
-            return rota
+            return Look(rota)
         followed = {one.track for one in found}
         views = []
         for track in tracks:
@@ -70,9 +89,14 @@ class Lookout:
             self._looks += 1
             self._last_look = frame
         elif moving is not None and waited >= LOOK_AT_MOTION_EVERY:
-            views.append(moving)
             self._last_look = frame
-        return views
+            shorter, longer = sorted(image.shape[:2])
+            side = float(np.clip(_ROOM * moving.size, _SMALLEST * shorter, longer))
+            views.append(Roi(moving.center, side, 0.0))
+            body = Roi(moving.center, _BODY_ROOM * moving.size, 0.0)
+            if _SMALLEST_BODY * shorter <= body.size <= longer:  # not a camera that moves
+                return Look(views, body)
+        return Look(views)
 
 
 def squares(image: UInt8[np.ndarray, "h w 3"], side: float) -> list[Roi]:

@@ -45,13 +45,16 @@ class Stage:
         self.looks = 0
         self.runs = 0
         self.score = 1.0
+        self.overlooked: set[float] = set()
+        """x of people whom the detector does not see."""
 
     def detect(self, image: np.ndarray, view: Roi | None) -> list[Detection]:
         self.looks += 1
         found = []
         for x, scale in self.people:
             inside = view is None or abs(x - view.center[0]) < view.size / 2
-            found += [Detection(region(x, scale=scale), 0.9)] if inside else []
+            if inside and x not in self.overlooked:
+                found.append(Detection(region(x, scale=scale), 0.9))
         return found
 
     def landmark(self, image: np.ndarray, roi: Roi) -> tuple[Landmarks, Roi]:

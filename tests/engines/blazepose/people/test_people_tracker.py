@@ -61,6 +61,18 @@ def test_a_flash_is_nobody() -> None:
     assert {number for place in places for number in place} == {1}
 
 
+def test_who_moves_is_found_though_the_detector_overlooks_them() -> None:
+    stage, tracker = opened()
+    stage.overlooked = {380.0}
+    play(stage, tracker, [[(80.0, 100.0)]] * 5)
+    stage.people = [(80.0, 100.0), (380.0, 100.0)]
+    for t in range(10):
+        image = IMAGE.copy()
+        image[150:330, 350:410] += np.uint8(60 * (t % 2))
+        found = tracker(image)
+    assert {round(p.landmarks.roi.center[0]) for p in found} == {80, 380}
+
+
 def test_who_joins_must_be_sure() -> None:
     stage, tracker = opened()
     play(stage, tracker, [[(80.0, 100.0)]])
