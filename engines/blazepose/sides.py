@@ -7,7 +7,9 @@ mind and not the person. Then `SideContinuity` exchanges them back, arms and leg
 
 Which of the two labellings is right in the first place, continuity cannot say. So the network is
 believed after a reset, wherever left and right coincide in the image (a person seen from the side),
-and when it has contradicted the labels for longer than it agreed with them.
+and when it has contradicted the labels for longer than it agreed with them. It mostly exchanges a
+whole body: while it is known to exchange the arms it is not believed about the legs, and the other
+way round.
 """
 
 from dataclasses import dataclass, field, replace
@@ -32,7 +34,8 @@ class SideConfig:
     ratio: float = 0.35
     """One labelling continues the reference if it is closer than this times the other."""
     coincide: float = 0.1
-    """Mean distance of left from right below which continuity says nothing."""
+    """Mean distance of left from right below which continuity says nothing, if they came together
+    and did not jump there."""
     patience: int = 8
     """Images without a clear answer after which the network is believed."""
     memory: int = 60
@@ -55,9 +58,12 @@ class _Group:
     """Images in which the network agreed with the labels, less those in which it did not."""
     exchanged: bool = False
 
-    def restart(self, points: Float[np.ndarray, "33 2"] | None) -> None:
-        """Believe the network."""
-        self.reference, self.unclear, self.agreement, self.exchanged = points, 0, 0, False
+    def restart(self, points: Float[np.ndarray, "33 2"] | None, exchanged: bool = False) -> None:
+        """Begin anew with the network's labels, or with these exchanged."""
+        self.reference = points
+        self.unclear = 0
+        self.agreement = 0
+        self.exchanged = exchanged
 
 
 @dataclass
@@ -77,9 +83,9 @@ class SideContinuity:
     def __call__(self, landmarks: Landmarks) -> Landmarks:
         """Return the landmarks of the next image with continuous labels."""
         points = landmarks.points
-        for group in self._groups:
-            self._update(group, points)
         arms, legs = self._groups
+        self._update(arms, legs, points)
+        self._update(legs, arms, points)
         if not (arms.exchanged or legs.exchanged):
             return landmarks
         order = np.arange(len(points))
@@ -97,18 +103,29 @@ class SideContinuity:
             world=landmarks.world[order],
         )
 
-    def _update(self, group: _Group, points: Float[np.ndarray, "33 2"]) -> None:
+    def _restart(self, group: _Group, other: _Group, points: Float[np.ndarray, "33 2"]) -> None:
+        """Believe the network, unless it is known to exchange the other half of the body."""
+        exchanged = other.exchanged and other.agreement >= self.config.patience
+        group.restart(points[_MIRRORED] if exchanged else points, exchanged)
+
+    def _update(self, group: _Group, other: _Group, points: Float[np.ndarray, "33 2"]) -> None:
         """Decide whether the network's labels of this image are to be exchanged."""
         half_size = _half_size(points)
         mirrored = points[_MIRRORED]
         apart = _distance(points, mirrored, group.joints)
-        if group.reference is None or apart < self.config.coincide * half_size:
-            group.restart(points)
+        if group.reference is None:
+            self._restart(group, other, points)
             return
         as_labelled = _distance(points, group.reference, group.joints)
         if_exchanged = _distance(mirrored, group.reference, group.joints)
+        together = apart < self.config.coincide * half_size
+        if together and min(as_labelled, if_exchanged) < self.config.coincide * half_size:
+            self._restart(group, other, points)
+            return
         clear = True
-        if as_labelled < self.config.ratio * if_exchanged:
+        if together:  # of a sudden: one side was found twice, and says nothing
+            clear = False
+        elif as_labelled < self.config.ratio * if_exchanged:
             group.exchanged = False
         elif if_exchanged < self.config.ratio * as_labelled:
             group.exchanged = True
@@ -118,7 +135,7 @@ class SideContinuity:
         group.agreement = min(group.agreement, self.config.memory)
         group.unclear = 0 if clear else group.unclear + 1
         if group.agreement < 0 or group.unclear > self.config.patience:
-            group.restart(points)
+            self._restart(group, other, points)
         elif clear:
             group.reference = mirrored if group.exchanged else points
 
