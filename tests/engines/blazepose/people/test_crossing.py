@@ -5,7 +5,7 @@ import pytest
 from engines.blazepose.people.tracker import open_people_tracker
 from tests.support import crossing
 from tests.support.paths import SHARED
-from tests.support.track_scores import score
+from trainer.evaluation.track_scores import score
 
 MOCAP = SHARED / "data" / "mocap" / "cmu"
 CLIPS = {

@@ -1,0 +1,178 @@
+"""Put a rendered person who walks by into the footage of calibrated cameras.
+
+The walker is at one place of the world in all cameras, so the geometry is that of two real people:
+where the walker is nearer to a camera than the person of the recording, the walker covers that
+person, and is covered by the person's silhouette elsewhere. The silhouette is what the landmark
+network says (its third output, which the live system leaves out). Worlds are z up.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from engines.backends.engine import open_engine
+from engines.blazepose.landmarker import SIDE
+from engines.blazepose.models import LANDMARKER, import_once, tflite_path
+from engines.blazepose.roi import crop_to_image, cut, write_planes
+from engines.body import BodyModel, PosedBody, ShapedBody
+from engines.rotations import exp_so3, interpolate, log_so3
+from engines.types import NUM_BETAS, Roi
+from trainer.evaluation.triangulation import RigCamera
+from trainer.motion.clip import Motion
+from trainer.render.clothed_body import NO_BODY, ClothedMesh, render_body, visible_joints
+
+_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+"""From a world that is y up."""
+_REACH = 0.012
+"""How far from its projection a joint's part is looked for, in heights of the walker."""
+_EDGE = 1.0
+"""Standard deviation of the blur of the walker's outline, px."""
+
+
+class Silhouettes:
+    """Says where in an image the person is, by the landmark network."""
+
+    def __init__(self) -> None:
+        """Open the network with the output that is otherwise left out."""
+        model = import_once(tflite_path(LANDMARKER), {2: "silhouette"})
+        self._engine = open_engine(model, "openvino")
+        self._crop = np.zeros((SIDE, SIDE, 3), np.uint8)
+
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"], roi: Roi) -> Float[np.ndarray, "h w"]:
+        """Return the probability that a pixel shows the person in a region, 0 outside of it."""
+        cut(image, crop_to_image(roi, SIDE), self._crop)
+        write_planes(self._crop, self._engine.inputs["image"])
+        self._engine.run()
+        logits = self._engine.outputs["silhouette"][0, :, :, 0]
+        probability = 1.0 / (1.0 + np.exp(-np.clip(logits, -50.0, 50.0)))
+        size = (image.shape[1], image.shape[0])
+        return cv2.warpAffine(probability, crop_to_image(roi, SIDE), size)
+
+
+@dataclass(frozen=True)
+class Walker:
+    """T bodies in a world that is z up."""
+
+    body: BodyModel
+    rotvec: Float[np.ndarray, "T 24 3"]
+    transl: Float[np.ndarray, "T 3"]
+    clothes: int = 1
+    """Seed of the clothes and the light."""
+
+    @staticmethod
+    def of(
+        clip: Motion,
+        body: BodyModel,
+        frames: int,
+        through: Float[np.ndarray, "3"],
+        heading: Float[np.ndarray, "2"],
+    ) -> "Walker":
+        """Lay a walk through a place.
+
+        Args:
+            clip: of somebody who walks, for the body.
+            body: of average shape.
+            frames: T, over which the clip is spread.
+            through: place on the floor that is passed in the middle, metres.
+            heading: direction of the walk on the floor.
+        """
+        at = np.linspace(0, len(clip.rotvec) - 1, frames)
+        before = np.minimum(at.astype(int), len(clip.rotvec) - 2)
+        share = at - before
+        R = exp_so3(clip.rotvec.astype(np.float64))
+        R = interpolate(R[before], R[before + 1], np.repeat(share[:, None], R.shape[1], 1))
+        transl = clip.transl.astype(np.float64)
+        transl = transl[before] + share[:, None] * (transl[before + 1] - transl[before])
+        root = body.rest_joints(np.zeros(NUM_BETAS))[0]
+        pelvis = (transl + root) @ _Z_UP.T
+        travelled = pelvis[-1] - pelvis[0]
+        turn = np.arctan2(heading[1], heading[0]) - np.arctan2(travelled[1], travelled[0])
+        R_turn = exp_so3(np.array([0.0, 0.0, turn]))
+        middle = (pelvis[0] + pelvis[-1]) / 2 * (1, 1, 0)
+        R[:, 0] = R_turn @ _Z_UP @ R[:, 0]
+        pelvis = (pelvis - middle) @ R_turn.T
+        walker = Walker(body, log_so3(R), pelvis - root)
+        lowest = min(
+            float(walker.posed(t).vertices("decimated")[:, 2].min()) for t in range(0, frames, 5)
+        )
+        return Walker(body, walker.rotvec, walker.transl + through - (0.0, 0.0, lowest))
+
+    def posed(self, t: int) -> PosedBody:
+        """Return the body of a frame."""
+        return self._shaped.posed(self.rotvec[t], self.transl[t])
+
+    @cached_property
+    def _shaped(self) -> ShapedBody:
+        return self.body.shaped(np.zeros(NUM_BETAS))
+
+    @cached_property
+    def mesh(self) -> ClothedMesh:
+        """Faces and clothes."""
+        decimated = self.body.decimated
+        return ClothedMesh.of(decimated.v_template, decimated.faces, decimated.weights)
+
+
+@dataclass(frozen=True)
+class Composite:
+    """An image with the walker in it."""
+
+    image: UInt8[np.ndarray, "h w 3"]
+    covered: Bool[np.ndarray, "h w"]
+    """Where the walker covers what was there."""
+    in_front: bool
+    """Whether the walker is nearer to the camera than the person of the recording."""
+    joints_px: Float[np.ndarray, "24 2"]
+    """Of the walker."""
+    visible: Bool[np.ndarray, "24"]
+    """Joints of the walker that are inside the image and occluded by nobody."""
+
+
+def composite(
+    image: UInt8[np.ndarray, "h w 3"],
+    camera: RigCamera,
+    walker: Walker,
+    t: int,
+    person_m: float,
+    silhouette: Float[np.ndarray, "h w"] | None,
+) -> Composite:
+    """Put the walker into an image.
+
+    Args:
+        image: BGR, not changed.
+        camera: that took it.
+        walker: who walks by.
+        t: frame of the walk.
+        person_m: depth of the person of the recording, camera frame.
+        silhouette: probability that a pixel shows that person; None where there is none.
+    """
+    height, width = image.shape[:2]
+    posed = walker.posed(t)
+    vertices = camera.to_camera(posed.vertices("decimated").astype(np.float64))
+    joints = camera.to_camera(posed.joints.astype(np.float64))
+    in_front = bool(joints[0, 2] < person_m)
+    side = max(height, width)
+    canvas = np.zeros((side, side, 3), np.uint8)
+    canvas[:height, :width] = image
+    ahead = vertices[:, 2:] > 0.1  # what is behind the camera has no projection
+    pixels = np.where(ahead, camera.intrinsics.project(np.where(ahead, vertices, 1.0)), np.nan)
+    rng = np.random.default_rng(walker.clothes)
+    rendering = render_body(walker.mesh, vertices, pixels, canvas, rng)
+    part = rendering.part[:height, :width].copy()
+    alpha = (part != NO_BODY).astype(np.float32)
+    alpha = cv2.GaussianBlur(alpha, (0, 0), _EDGE)
+    if not in_front and silhouette is not None:
+        alpha *= 1.0 - silhouette.astype(np.float32)
+        part[silhouette > 0.5] = NO_BODY
+    mixed = image + alpha[..., None] * (rendering.image[:height, :width].astype(float) - image)
+    joints_px = np.full((24, 2), np.nan)
+    ahead = joints[:, 2] > 0.1
+    joints_px[ahead] = camera.intrinsics.project(joints[ahead])
+    square = np.full((side, side), NO_BODY, np.uint8)
+    square[:height, :width] = part
+    rows = joints_px[np.isfinite(joints_px[:, 1]), 1]
+    reach = max(1, round(_REACH * float(np.ptp(rows)))) if len(rows) else 1
+    shown = visible_joints(square, np.nan_to_num(joints_px, nan=-1e6), reach)
+    return Composite(mixed.round().astype(np.uint8), part != NO_BODY, in_front, joints_px, shown)
