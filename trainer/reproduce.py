@@ -1,6 +1,7 @@
 """Train every method under the supervisions of the paper with three seeds, and score them all.
 
     python -m trainer.reproduce
+    python -m trainer.reproduce --table priors    the experiments on priors, see trainer.experiments
 
 Every run trains on the same samples with the same encoder, those that are compared for the same
 number of steps; those that the paper's claim rests on also on exact landmarks
@@ -12,9 +13,9 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
 from tqdm import tqdm
@@ -25,6 +26,7 @@ from trainer.data.exact import LandmarkSource
 from trainer.evaluation.benchmarks import AMBIGUOUS, CLEAR, check_benchmarks, read_benchmarks
 from trainer.evaluation.comparison import compare
 from trainer.evaluation.measure import MeasureConfig
+from trainer.experiments.run import PriorTableConfig, compare_priors
 from trainer.methods.method import Supervision
 from trainer.methods.registry import METHOD_NAMES, MethodName
 
@@ -38,6 +40,7 @@ CLAIM: tuple[MethodName, ...] = ("prohmr", "mhentropy")
 class ReproduceConfig:
     """How much of it."""
 
+    table: Literal["methods", "priors"] = "methods"
     dataset: Path = Path("runs/dataset")
     out: Path = Path("runs/table")
     tables: Path = Path("runs/tables")
@@ -50,6 +53,8 @@ class ReproduceConfig:
     processes: int = 2
     """Runs at a time, one core each."""
     only_train: bool = False
+    priors: PriorTableConfig = field(default_factory=PriorTableConfig)
+    """Of `--table priors`."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +126,15 @@ def train(job: Job, config: ReproduceConfig) -> None:
 
 
 def main(config: ReproduceConfig) -> None:
-    """Train all, then score all.
+    """Train all, then score all; or compare the priors.
 
     Raises:
         PenumbraError: there is nothing to score on.
         subprocess.CalledProcessError: a run failed; its `log.txt` says why.
     """
+    if config.table == "priors":
+        print(compare_priors(config.priors))
+        return
     if not config.only_train:
         check_benchmarks()  # before hours of training
     todo = jobs(config.seeds)

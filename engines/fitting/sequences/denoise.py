@@ -90,7 +90,7 @@ def denoise(
     """
     config = config or DenoiseConfig()
     data = _residuals(shape, measured)
-    calm = solve_sequence(_start(shape, measured), [data, config.calm], config.calm_iterations)
+    calm = solve_sequence(start_of(shape, measured), [data, config.calm], config.calm_iterations)
     terms: list[SequenceResiduals] = [data, model]
     if config.floor is not None:
         terms.append(Floor(shape, model, sole_m, config.floor))
@@ -108,7 +108,7 @@ def _residuals(
     return Rotations(measured.R, sigma, measured.visible, measured.pelvis, measured.pelvis_sigma)
 
 
-def _start(shape: Shape, measured: JointMeasurements | RotationMeasurements) -> BodySequence:
+def start_of(shape: Shape, measured: JointMeasurements | RotationMeasurements) -> BodySequence:
     """The measured rotations; or the body at rest, turned as the visible torso is."""
     nothing = np.zeros(0)
     eye = np.eye(3)
