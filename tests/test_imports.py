@@ -48,6 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trainer.export": {"engines.*"}
     | {f"trainer.{name}" for name in ("model", "methods", "runs", "live")},
     "trainer": {"engines.*", "calib"} | LIBRARIES,
+    "trainer.fit": {"engines.*", "calib", "realtime.*", "trainer"} | LIBRARIES,  # writes archives
 }
 """What each room may import besides itself, its own prefix being the longest that fits; `engines.*`
 stands for all of `engines`.

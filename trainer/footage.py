@@ -10,6 +10,7 @@ cameras see well, or on which cameras disagree, are left out.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,13 +19,15 @@ from tqdm import tqdm
 from engines.blazepose.heavy import named
 from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel
+from engines.camera import Intrinsics
 from engines.errors import PenumbraError
 from engines.flow.model import FlowModel
-from engines.types import LandmarkNetwork
+from engines.types import LandmarkNetwork, Landmarks
 from trainer.command import start
 from trainer.datasets.recordings import read_recording
 from trainer.datasets.view_samples import view_samples
-from trainer.evaluation.frame_estimator import FrameEstimator, track_landmarks
+from trainer.evaluation.frame_estimator import FrameEstimator, ViewEstimate, track_landmarks
+from trainer.evaluation.objectives import Objective, open_objective
 from trainer.evaluation.triangulation import TriangulationConfig
 from trainer.evaluation.view_scores import (
     ViewSample,
@@ -47,6 +50,10 @@ class FootageConfig:
     hypotheses: int = 100
     fit: bool = True
     """Fit the hypotheses to the visible landmarks."""
+    objective: Objective = "anchored"
+    """Of the fit: that of the live system, or one that knows no flow."""
+    prior: str | None = None
+    """Pose prior of the fit; see `trainer.fit`."""
     landmarks: LandmarkNetwork | None = None
     """Landmark network; None is that of `landmarks_file`, or full."""
     landmarks_file: Path | None = None
@@ -62,6 +69,21 @@ def summarise_recording(cameras: dict[str, list[ViewScore]]) -> dict[str, object
         "cameras": {name: summarise(camera) for name, camera in cameras.items() if camera},
         "joints": summarise_joints(scores),
     }
+
+
+def open_estimator(
+    config: FootageConfig, path: Path | None
+) -> Callable[[Landmarks, Intrinsics], ViewEstimate]:
+    """Open what is scored: the flow at `path`, or an objective without one.
+
+    Raises:
+        PenumbraError: it cannot be opened.
+    """
+    body, model = BodyModel.load(config.body), FlowModel.load(path)
+    if not config.fit:
+        return FrameEstimator(model, body, config.hypotheses, fit=False)
+    fit = open_objective(config.objective, config.prior, body, model, config.hypotheses)
+    return lambda landmarks, intrinsics: fit([(landmarks, intrinsics)])[0]
 
 
 def main(config: FootageConfig) -> None:
@@ -85,14 +107,14 @@ def main(config: FootageConfig) -> None:
             )
         recordings[recording.name] = samples
     for path in config.models or (None,):
-        body = BodyModel.load(config.body)
-        estimator = FrameEstimator(FlowModel.load(path), body, config.hypotheses, config.fit)
+        estimator = open_estimator(config, path)
         scores = {
             name: {camera: score_views(estimator, part) for camera, part in samples.items()}
             for name, samples in recordings.items()
         }
         together = [one for cameras in scores.values() for part in cameras.values() for one in part]
         report: dict[str, object] = {"model": str(path or "shipped"), "landmarks": network}
+        report |= {"objective": config.objective, "prior": config.prior}
         report["all recordings"] = summarise(together)
         report |= {name: summarise_recording(cameras) for name, cameras in scores.items()}
         print(json.dumps(report, indent=2))

@@ -31,6 +31,8 @@ class ViewEstimate:
     """Calibrated, camera frame, square metres, the common distance apart."""
     joint_visible: Float[np.ndarray, "24"]
     """Probability that each joint is visible."""
+    distance_std: float = float("nan")
+    """Standard deviation of the common distance, metres."""
 
     @property
     def joints(self) -> Float[np.ndarray, "24 3"]:
@@ -73,8 +75,8 @@ class FrameEstimator:
         """Estimate the person with these landmarks."""
         samples = self.samples(landmarks, intrinsics)
         moments = joint_moments(samples.hypotheses)
-        posed, cov, _ = self._recalibrate.calibrated(samples, moments, self._calibration)
-        return ViewEstimate(landmarks, posed.hypotheses, cov, samples.joint_visible)
+        posed, cov, far = self._recalibrate.calibrated(samples, moments, self._calibration)
+        return ViewEstimate(landmarks, posed.hypotheses, cov, samples.joint_visible, far)
 
     def samples(self, landmarks: Landmarks, intrinsics: Intrinsics) -> FlowOutput:
         """Sample bodies and fit them, unless that is switched off; they are not calibrated."""

@@ -1,0 +1,189 @@
+"""`trainer.fit`: archives and landmarks in, archives out; and what it refuses."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines.body import BodyModel
+from engines.camera import Intrinsics
+from engines.errors import PenumbraError
+from engines.priors.load import load_prior
+from engines.types import JOINT_NAMES, LIMB_LANDMARKS, Estimate, FrameInfo, Landmarks, Roi, World
+from realtime.archive import Archive
+from tests.support.random_hypotheses import FACING
+from trainer.datasets.found_landmarks import read_landmarks
+from trainer.evaluation.objectives import joint_visibility, mean_pose, open_objective
+from trainer.fit import FitBodiesConfig, main, person
+
+CAMERA = Intrinsics(900.0, 900.0, 480.0, 360.0, (960, 720), source="given")
+LIMBS = list(LIMB_LANDMARKS.values())
+
+
+def landmarks_and_joints(body: BodyModel, seed: int) -> tuple[Landmarks, np.ndarray]:
+    """A person in a pose of the mixture, of whom every limb joint is known exactly."""
+    prior = load_prior("gmm")
+    rng = np.random.default_rng(seed)
+    from engines.rotations import log_so3
+
+    rotvec = np.zeros((24, 3), np.float32)
+    rotvec[1:] = prior.sample(1, rng)[0]  # pyright: ignore[reportAttributeAccessIssue]
+    rotvec[0] = log_so3(FACING)
+    posed = body.shaped(np.zeros(10, np.float32)).posed(rotvec, np.array([0.1, 0.2, 3.5]))
+    points = np.full((33, 2), 480.0)
+    points[list(LIMB_LANDMARKS)] = CAMERA.project(posed.joints[LIMBS])
+    ones = np.ones(33)
+    roi = Roi(np.array([480.0, 360.0]), 600.0, 0.0)
+    found = Landmarks(points, 0 * ones, ones, ones, np.zeros((33, 3)), 1.0, roi)
+    return found, posed.joints.astype(float)
+
+
+@pytest.fixture(scope="module")
+def people(body: BodyModel) -> list[tuple[Landmarks, np.ndarray]]:
+    return [landmarks_and_joints(body, seed) for seed in range(3)]
+
+
+@pytest.fixture(scope="module")
+def archive(body: BodyModel, people: list[tuple[Landmarks, np.ndarray]], tmp_path_factory) -> Path:
+    """Two people in frame 5, nobody in 6, one of them in 7."""
+    path = tmp_path_factory.mktemp("run") / "run.npz"
+    fit = open_objective("smplify", None, body, None, 7)
+    estimates = fit([(landmarks, CAMERA) for landmarks, _ in people])
+    found = [person(one, 3 + i, CAMERA) for i, one in enumerate(estimates)]
+    T = np.eye(4)
+    T[2, 3] = 1.5
+    world = World(T, 0.01 * np.eye(2), 0.1, "given")
+    meta = {
+        "landmark_network": "heavy",
+        "image_size": list(CAMERA.size),
+        "camera_matrix": CAMERA.matrix.tolist(),
+        "camera_distortion": [],
+        "camera": "given",
+    }
+    with Archive(path, 7, meta) as out:
+        out.append(Estimate(FrameInfo(5, 0, 0.5), tuple(found[:2]), world))
+        out.append(Estimate(FrameInfo(6, 0, 0.6)))
+        out.append(Estimate(FrameInfo(7, 0, 0.7), (found[2],)))
+    return path
+
+
+def landmark_file(path: Path, people: list[tuple[Landmarks, np.ndarray]], **change: object) -> Path:
+    arrays: dict[str, object] = {
+        "landmarks": np.stack([landmarks.xyv for landmarks, _ in people]),
+        "camera_matrix": CAMERA.matrix,
+        "image_size": np.array(CAMERA.size),
+    }
+    arrays |= change
+    np.savez(path, **{name: value for name, value in arrays.items() if value is not None})
+    return path
+
+
+def aligned(joints: np.ndarray, target: np.ndarray) -> float:
+    """Mean error of limb joints, pelvises together, of the same size, metres."""
+    x, y = joints[LIMBS] - joints[0], target[LIMBS] - target[0]
+    return float(np.linalg.norm(x * np.linalg.norm(y) / np.linalg.norm(x) - y, axis=-1).mean())
+
+
+@pytest.mark.parametrize("objective", ["smplify", "smplify-x", "anchored"])
+def test_an_archive_is_fitted_and_is_an_archive_again(
+    archive: Path, people: list[tuple[Landmarks, np.ndarray]], objective, tmp_path: Path
+) -> None:
+    out = tmp_path / "fitted.npz"
+    main(FitBodiesConfig(str(archive), out, objective, hypotheses=60))
+    with np.load(archive) as before, np.load(out) as after:
+        for name in ("frame", "t", "found", "track_id"):
+            np.testing.assert_array_equal(before[name], after[name])
+        np.testing.assert_allclose(before["landmarks"], after["landmarks"], atol=1e-4)
+        for name in ("T_world_cam", "up_cov", "floor_std", "world_given"):
+            np.testing.assert_array_equal(before[name], after[name])
+        meta = json.loads(str(after["meta"]))
+        assert meta["objective"] == objective and meta["joint_names"] == list(JOINT_NAMES)
+        assert meta["calibrated"] == (objective == "anchored")
+        rows = np.flatnonzero(after["found"])
+        assert after["hypotheses"].shape == (4, 60, 24, 3) and len(rows) == 3
+        errors = [
+            aligned(after["joints"][row], target)
+            for row, (_, target) in zip(rows, people, strict=True)
+        ]
+        assert np.mean(errors) < 0.16  # 2D alone: depth is the prior's
+        for row, (landmarks, _) in zip(rows, people, strict=True):
+            px = CAMERA.project(after["joints"][row][LIMBS].astype(float))
+            away = np.linalg.norm(px - landmarks.points[list(LIMB_LANDMARKS)], axis=-1)
+            assert np.median(away) < 12
+            np.testing.assert_allclose(after["hypotheses"][row, 0], after["joints"][row], atol=1e-5)
+        assert np.isfinite(after["joint_cov"][rows]).all()
+        assert (np.linalg.eigvalsh(after["joint_cov"][rows]) > -1e-9).all()
+        assert (after["distance_std"][rows] > 0.01).all()
+
+
+def test_landmarks_alone_are_enough(
+    people: list[tuple[Landmarks, np.ndarray]], archive: Path, tmp_path: Path
+) -> None:
+    source = landmark_file(tmp_path / "landmarks.npz", people)
+    out = tmp_path / "fitted.npz"
+    main(FitBodiesConfig(str(source), out, hypotheses=5))
+    main(FitBodiesConfig(str(archive), tmp_path / "of_archive.npz", hypotheses=5))
+    with np.load(out) as bare, np.load(tmp_path / "of_archive.npz") as whole:
+        np.testing.assert_array_equal(bare["frame"], [0, 1, 2])
+        np.testing.assert_allclose(bare["joints"], whole["joints"][whole["found"]], atol=2e-3)
+
+
+def test_what_is_read_is_what_was_archived(
+    archive: Path, people: list[tuple[Landmarks, np.ndarray]]
+) -> None:
+    read = list(read_landmarks(archive).frames())
+    assert [frame.frame_id for frame, _, _, _ in read] == [5, 6, 7]
+    assert [[number for number, _ in found] for _, found, _, _ in read] == [[3, 4], [], [5]]
+    assert read[0][2] == CAMERA and read[0][1][0][1].network == "heavy"
+    world = read[0][3]
+    assert world is not None and world.given and read[1][3] is None
+    np.testing.assert_allclose(read[2][1][0][1].points, people[2][0].points, atol=1e-3)
+
+
+WRONG = {
+    "camera": ({"camera_matrix": None}, "camera_matrix"),
+    "shape": ({"landmarks": np.zeros((2, 17, 3))}, "33"),
+    "nobody": ({"landmarks": np.full((2, 33, 3), np.nan)}, "nobody"),
+    "size": ({"image_size": np.array([3])}, "source"),
+    "lens": ({"camera_matrix": np.zeros((3, 3))}, "camera_matrix"),
+    "rows": ({"frame": np.arange(9)}, "frame"),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG)
+def test_a_wrong_file_is_refused_with_a_sentence(
+    mistake: str, people: list[tuple[Landmarks, np.ndarray]], tmp_path: Path
+) -> None:
+    change, word = WRONG[mistake]
+    source = landmark_file(tmp_path / "landmarks.npz", people, **change)
+    with pytest.raises(PenumbraError, match=word) as error:
+        main(FitBodiesConfig(str(source), tmp_path / "out.npz"))
+    assert str(error.value).startswith("source: ") and str(error.value).endswith(".")
+
+
+def test_wrong_options_are_refused(archive: Path, tmp_path: Path) -> None:
+    config = FitBodiesConfig(str(archive), tmp_path / "out.npz")
+    for change, start in (
+        ({"hypotheses": 0}, "hypotheses: "),
+        ({"prior": "none"}, "prior: "),
+        ({"objective": "smplify-x", "prior": "gmm"}, "prior: "),
+        ({"prior": "abacus"}, "prior: "),
+        ({"focal": 900.0}, "focal: "),
+        ({"source": str(tmp_path / "none.npz")}, "source: "),
+        ({"out": archive}, "out: "),
+    ):
+        with pytest.raises(PenumbraError) as error:
+            main(replace(config, **change))
+        assert str(error.value).startswith(start), (change, error.value)
+        assert not (tmp_path / "out.npz").exists()
+
+
+def test_joints_have_the_visibility_of_what_is_near() -> None:
+    visibility = np.full(33, 0.9)
+    visibility[[15, 19]] = 0.1  # the left hand
+    joints = joint_visibility(visibility)
+    hidden = [JOINT_NAMES[i] for i in np.flatnonzero(joints < 0.5)]
+    assert hidden == ["left_wrist", "left_hand"]
+    assert mean_pose().shape == (24, 3, 3)

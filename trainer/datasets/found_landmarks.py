@@ -1,0 +1,162 @@
+"""Landmarks that were found before: the archive of a run, or a file that has nothing else."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from engines.arrays import read_npz
+from engines.camera import Intrinsics
+from engines.errors import PenumbraError
+from engines.types import NUM_LANDMARKS, FrameInfo, LandmarkNetwork, Landmarks, Roi, World
+
+_NAMES = ("landmarks", "camera_matrix", "image_size", "frame", "t", "found", "track_id", "meta")
+_WORLD = ("T_world_cam", "up_cov", "floor_std", "world_given")
+Frame = tuple[FrameInfo, tuple[tuple[int, Landmarks], ...], Intrinsics, World | None]
+
+
+@dataclass(frozen=True)
+class FoundLandmarks:
+    """N rows: a person in a frame, or a frame without anybody."""
+
+    points: Float[np.ndarray, "N 33 3"]
+    """x px, y px, visibility."""
+    frame: Int[np.ndarray, "N"]
+    t: Float[np.ndarray, "N"]
+    """Seconds."""
+    found: Bool[np.ndarray, "N"]
+    track_id: Int[np.ndarray, "N"]
+    cameras: dict[int, Intrinsics]
+    """By frame, where it has one of its own; -1: of all others."""
+    network: LandmarkNetwork
+    worlds: dict[int, World]
+    """By frame, where it is known."""
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the frames in the order in which they are stored."""
+        starts = np.flatnonzero(np.diff(self.frame, prepend=self.frame[0] - 1))
+        for rows in np.split(np.arange(len(self.frame)), starts[1:]):
+            number = int(self.frame[rows[0]])
+            camera = self.cameras.get(number) or self.cameras[-1]
+            people = tuple(
+                (int(self.track_id[row]), self._landmarks(int(row), camera.size))
+                for row in rows
+                if self.found[row]
+            )
+            yield (
+                FrameInfo(number, 0, float(self.t[rows[0]])),
+                people,
+                camera,
+                self.worlds.get(number),
+            )
+
+    def _landmarks(self, row: int, size: tuple[int, int]) -> Landmarks:
+        points = self.points[row, :, :2].astype(np.float64)
+        visibility = np.clip(self.points[row, :, 2].astype(np.float64), 0.0, 1.0)
+        middle, extent = (points.max(0) + points.min(0)) / 2, float(np.ptp(points, 0).max())
+        inside = ((points >= 0) & (points < np.array(size))).all(-1)
+        return Landmarks(
+            points=points,
+            depth=np.zeros(NUM_LANDMARKS),
+            visibility=visibility,
+            presence=np.where(inside, 1.0, visibility),
+            world=np.zeros((NUM_LANDMARKS, 3)),
+            score=1.0,
+            roi=Roi(middle, extent, 0.0),
+            network=self.network,
+        )
+
+
+def read_landmarks(path: Path) -> FoundLandmarks:
+    """Read a file.
+
+    Raises:
+        PenumbraError: it cannot be read, or lacks landmarks or their camera.
+    """
+    try:
+        arrays = read_npz(path, (*_NAMES, *_WORLD))
+        return _checked(arrays)
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise PenumbraError(
+            f"source: {path} cannot be fitted ({reason}); give an archive of a run, or landmarks "
+            "with camera_matrix and image_size."
+        ) from error
+
+
+def _checked(arrays: dict[str, np.ndarray]) -> FoundLandmarks:
+    points = arrays["landmarks"]
+    count = len(points)
+    if points.shape != (count, NUM_LANDMARKS, 3) or points.dtype.kind != "f" or count == 0:
+        raise ValueError(f"landmarks: {points.dtype} {points.shape} is not (N, 33, 3)")
+    default = {
+        "frame": np.arange(count),
+        "t": np.arange(count) / 30.0,
+        "found": np.isfinite(points).all((1, 2)),
+        "track_id": np.zeros(count, int),
+    }
+    rows = {name: np.asarray(arrays.get(name, value)) for name, value in default.items()}
+    for name, value in rows.items():
+        if value.shape != (count,):
+            raise ValueError(f"{name}: {value.shape} is not ({count},)")
+    found = rows["found"].astype(bool)
+    if not np.isfinite(points[found]).all():
+        raise ValueError("landmarks of a person are not finite")
+    meta = json.loads(str(arrays["meta"])) if "meta" in arrays else {}
+    network = meta.get("landmark_network", "full")
+    return FoundLandmarks(
+        points=points,
+        frame=rows["frame"].astype(int),
+        t=rows["t"].astype(float),
+        found=found,
+        track_id=rows["track_id"].astype(int),
+        cameras=_cameras(arrays, meta),
+        network=network if network in get_args(LandmarkNetwork) else "full",
+        worlds=_worlds(arrays, rows["frame"]),
+    )
+
+
+def _cameras(arrays: dict[str, np.ndarray], meta: dict) -> dict[int, Intrinsics]:
+    """Cameras by frame, from the arrays or from what an archive says of its run."""
+    if "camera_matrix" in arrays:
+        size = arrays["image_size"]
+        return {-1: _camera(arrays["camera_matrix"], size, (), "given")}
+    stated = {int(one["frame"]): one for one in meta.get("images", [])}
+    if "camera_matrix" in meta:
+        stated[-1] = meta
+    if not stated:
+        raise KeyError("camera_matrix")
+    return {
+        number: _camera(
+            one["camera_matrix"], one["image_size"], one["camera_distortion"], one["camera"]
+        )
+        for number, one in stated.items()
+    }
+
+
+def _camera(matrix: object, size: object, dist: object, source: str) -> Intrinsics:
+    K, (width, height) = np.asarray(matrix, float), np.asarray(size, int).tolist()
+    if K.shape != (3, 3) or not np.isfinite(K).all() or min(K[0, 0], K[1, 1]) <= 0:
+        raise ValueError("camera_matrix is none")
+    lens = tuple(np.asarray(dist, float).tolist())
+    return Intrinsics(K[0, 0], K[1, 1], K[0, 2], K[1, 2], (width, height), lens, source)
+
+
+def _worlds(arrays: dict[str, np.ndarray], frame: Int[np.ndarray, "N"]) -> dict[int, World]:
+    if not all(name in arrays for name in _WORLD):
+        return {}
+    T, up_cov, floor_std, given = (arrays[name] for name in _WORLD)
+    return {
+        int(number): World(
+            T[i].astype(float),
+            up_cov[i].astype(float),
+            float(floor_std[i]),
+            "given" if given[i] else "estimated",
+        )
+        for i, number in enumerate(frame)
+        if np.isfinite(T[i]).all()
+    }

@@ -1,0 +1,215 @@
+"""Fit bodies to a video, or to landmarks that were found before, and write them as an archive.
+
+    python -m trainer.fit walk.mp4 --objective smplify --out walk.npz
+    python -m trainer.fit run.npz --objective smplify-x --out fitted.npz
+
+SOURCE is whatever `run_demo.py` reads (video, photo, folder, address); an archive that its `--out`
+wrote, of which the landmarks are taken; or any .npz with `landmarks` (N, 33, 3: px, px,
+visibility), `camera_matrix` (3, 3) and `image_size` (2). The result is an archive as that of a run
+(`realtime/README.md`). Each frame is fitted by itself. Covariances of `smplify` and `smplify-x` are
+Laplace's and not calibrated; those of `anchored` are calibrated as in a run.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from engines.blazepose.people.tracker import open_people_tracker
+from engines.body import BodyModel
+from engines.camera import Intrinsics
+from engines.errors import PenumbraError
+from engines.flow.model import FlowModel
+from engines.hypotheses import body_of
+from engines.outputs import check_distinct
+from engines.types import Estimate, FrameInfo, LandmarkNetwork, Landmarks, Person, World
+from realtime.archive import Archive
+from realtime.capture.reader import frames
+from realtime.config import RunConfig
+from realtime.inputs import open_source
+from realtime.landmark_choice import choose
+from realtime.opening import open_camera_model
+from realtime.pipeline import ASSUMED_FOCAL_ERROR
+from trainer.command import start
+from trainer.datasets.found_landmarks import read_landmarks
+from trainer.evaluation.frame_estimator import ViewEstimate
+from trainer.evaluation.objectives import DEFAULT_PRIOR, Objective, open_objective
+
+_TOGETHER = 16
+"""Frames that are fitted at the same time."""
+
+
+@dataclass(frozen=True)
+class FitBodiesConfig:
+    """What to fit, and how."""
+
+    source: Annotated[str, tyro.conf.Positional]
+    """Video, photo, folder or address; an archive of a run; or a file of landmarks."""
+    out: Path
+    """NPZ file that gets the fitted bodies."""
+    objective: Objective = "smplify"
+    """What bodies should agree with."""
+    prior: str | None = None
+    """Pose prior: gmm, vposer, ndf, nrdf, flow, a file .npz, or, for anchored, none. By default gmm
+    for smplify, vposer for smplify-x, none for anchored."""
+    hypotheses: int = 100
+    """Bodies drawn for each person."""
+    landmarks: LandmarkNetwork | None = None
+    """Landmark network for a video; as `run_demo.py` chooses when None."""
+    focal: float | None = None
+    """Focal length for a video, px; by default a field of view of 63 degrees is assumed."""
+    calib: Path | None = None
+    """Camera calibration for a video."""
+    max_people: int = 4
+    """Number of people who are followed in a video at most."""
+    max_frames: int | None = None
+    """Stop after so many frames."""
+    body: Path | None = None
+    """Body made by `python -m engines.convert_smpl`; the default one when None."""
+    model: Path | None = None
+    """Flow for anchored; the shipped one when None."""
+    force: bool = False
+    """Replace an output that exists already."""
+
+
+class Found(NamedTuple):
+    """Whom the landmark network found in a frame."""
+
+    frame: FrameInfo
+    people: tuple[tuple[int, Landmarks], ...]
+    """The number of each person's track, and the landmarks."""
+    intrinsics: Intrinsics
+    world: World | None = None
+
+
+def find(config: FitBodiesConfig) -> tuple[Iterator[Found], dict[str, object]]:
+    """Open the source.
+
+    Returns:
+        Its frames, and what the archive says about it.
+
+    Raises:
+        PenumbraError: it cannot be opened or holds no landmarks.
+    """
+    path = Path(config.source)
+    if path.suffix == ".npz":
+        for argument in ("focal", "calib", "landmarks"):
+            if getattr(config, argument) is not None:
+                raise PenumbraError(
+                    f"{argument}: is for videos, and {path.name} has its own; leave it out."
+                )
+        stored = read_landmarks(path)
+        meta = {"source": path.name, "landmark_network": stored.network}
+        return (Found(*one) for one in stored.frames()), meta
+    run = RunConfig(
+        video=config.source,
+        focal=config.focal,
+        calib=config.calib,
+        landmarks=config.landmarks or "auto",
+        max_people=config.max_people,
+        every_frame=True,
+    )
+    return _in_video(run)
+
+
+def _in_video(run: RunConfig) -> tuple[Iterator[Found], dict[str, object]]:
+    source = open_source(run)
+    assumed, _ = open_camera_model(run, source)
+    network = choose(run, every_frame=True)
+    tracker = open_people_tracker(network=network, max_people=run.max_people)
+
+    def each() -> Iterator[Found]:
+        shot = 0
+        with frames(source, True, threading.Event()) as stream:
+            for frame in stream:
+                if frame.info.shot != shot:
+                    shot = frame.info.shot
+                    tracker.reset()
+                found = tuple((one.track_id, one.landmarks) for one in tracker(frame.image))
+                yield Found(frame.info, found, frame.intrinsics or assumed)
+
+    camera = {
+        "image_size": list(assumed.size),
+        "camera_matrix": assumed.matrix.tolist(),
+        "camera_distortion": list(assumed.dist),
+        "camera": assumed.source,
+    }
+    return each(), {"source": source.name, "landmark_network": network, **camera}
+
+
+def person(estimate: ViewEstimate, track_id: int, intrinsics: Intrinsics) -> Person:
+    """Return an estimate as a person of an archive."""
+    pelvis = estimate.joints[0]
+    distance = float(np.linalg.norm(pelvis))
+    spread = estimate.distance_std
+    if not intrinsics.calibrated:  # the fit takes the focal length as given
+        spread = float(np.hypot(spread, ASSUMED_FOCAL_ERROR * distance))
+    return Person(
+        landmarks=estimate.landmarks,
+        hypotheses=estimate.hypotheses,
+        best=body_of(estimate.hypotheses),
+        joint_cov=estimate.cov,
+        distance_std=spread,
+        ray=pelvis / distance,
+        joint_visible=estimate.joint_visible,
+        track_id=track_id,
+    )
+
+
+def _batches(found: Iterable[Found]) -> Iterator[list[Found]]:
+    rest = iter(found)
+    while batch := list(islice(rest, _TOGETHER)):
+        yield batch
+
+
+def main(config: FitBodiesConfig) -> None:
+    """Write the archive.
+
+    Raises:
+        PenumbraError: the source cannot be read, an option is wrong, nobody is found, or the result
+            cannot be written.
+    """
+    for argument in ("hypotheses", "max_frames", "max_people"):
+        value = getattr(config, argument)
+        if value is not None and value < 1:
+            raise PenumbraError(f"{argument}: must be at least 1, not {value}; ask for more.")
+    check_distinct({"out": config.out}, {"the source": config.source})
+    body = BodyModel.load(config.body)
+    model = FlowModel.load(config.model) if config.objective == "anchored" else None
+    fit = open_objective(config.objective, config.prior, body, model, config.hypotheses)
+    found, meta = find(config)
+    meta |= {
+        "objective": config.objective,
+        "prior": config.prior or DEFAULT_PRIOR[config.objective],
+        "calibrated": model is not None and model.calibration is not None,
+        "body": body.name,
+        "smoothed": False,
+    }
+    people = 0
+    with Archive(config.out, config.hypotheses, meta, force=config.force) as archive:
+        with tqdm(desc=config.objective, unit="frame") as bar:
+            for batch in _batches(islice(found, config.max_frames)):
+                seen = [(one, *someone) for one in batch for someone in one.people]
+                estimates = fit([(lm, one.intrinsics) for one, _, lm in seen]) if seen else []
+                fitted = [
+                    (one, person(estimate, track_id, one.intrinsics))
+                    for (one, track_id, _), estimate in zip(seen, estimates, strict=True)
+                ]
+                for one in batch:
+                    mine = tuple(someone for frame, someone in fitted if frame is one)
+                    archive.append(Estimate(one.frame, mine, one.world))
+                people += len(seen)
+                bar.update(len(batch))
+        if people == 0:
+            raise PenumbraError(f"source: nobody was found in '{config.source}'; take another.")
+    print(f"{archive.path}: {people} bodies in {archive.count} frames")
+
+
+if __name__ == "__main__":
+    start(main, FitBodiesConfig)
