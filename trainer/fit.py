@@ -105,7 +105,7 @@ def find(config: FitBodiesConfig) -> tuple[Iterator[Found], dict[str, object]]:
                     f"{argument}: is for videos, and {path.name} has its own; leave it out."
                 )
         stored = read_landmarks(path)
-        meta = {"source": path.name, "landmark_network": stored.network}
+        meta: dict[str, object] = {"source": path.name, "landmark_network": stored.network}
         return (Found(*one) for one in stored.frames()), meta
     run = RunConfig(
         video=config.source,

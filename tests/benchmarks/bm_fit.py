@@ -10,6 +10,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +25,10 @@ from engines.fitting.observation import landmark_sigma, observe  # noqa: E402
 from engines.fitting.reference import fit_reference  # noqa: E402
 from engines.fitting.settings import FitConfig  # noqa: E402
 from engines.flow.sampler import open_sampler, skeleton_of  # noqa: E402
+from engines.priors.load import KINDS, load_prior  # noqa: E402
+from engines.priors.prior import PosePrior  # noqa: E402
 from realtime import demo  # noqa: E402
+from trainer.evaluation.objectives import open_objective  # noqa: E402
 
 CONFIGS = {
     "fit": FitConfig(),
@@ -46,8 +50,8 @@ def main(num_hypotheses: int) -> None:
     skeleton, sampler = skeleton_of(body), open_sampler(body, num_hypotheses)
     samples = sampler(landmarks, camera)
 
-    def fused(config: FitConfig) -> Callable[[], object]:
-        fitter = HypothesisFitter(skeleton, num_hypotheses, config)
+    def fused(config: FitConfig, prior: PosePrior | None = None) -> Callable[[], object]:
+        fitter = HypothesisFitter(skeleton, num_hypotheses, config, prior=prior)
         return lambda: fitter(samples, landmarks, camera)
 
     def reference() -> object:
@@ -58,6 +62,14 @@ def main(num_hypotheses: int) -> None:
 
     calls: dict[str, Callable[[], object]] = {"sampling": lambda: sampler(landmarks, camera)}
     calls |= {name: fused(config) for name, config in CONFIGS.items()}
+    for name in KINDS:
+        prior = load_prior(name)
+        calls[f"fit, {name}"] = fused(FitConfig(), prior)
+        calls[f"fit, five iterations, {name}"] = fused(FitConfig(iterations=5), prior)
+    for objective in ("smplify", "smplify-x"):
+        fit = open_objective(objective, None, body, None, num_hypotheses)
+        calls[objective] = partial(fit, [(landmarks, camera)])
+        calls[f"{objective}, 16 people"] = partial(fit, 16 * [(landmarks, camera)])
     calls["fit, reference"] = reference
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(REPEATS):

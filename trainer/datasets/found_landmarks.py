@@ -47,12 +47,8 @@ class FoundLandmarks:
                 for row in rows
                 if self.found[row]
             )
-            yield (
-                FrameInfo(number, 0, float(self.t[rows[0]])),
-                people,
-                camera,
-                self.worlds.get(number),
-            )
+            info = FrameInfo(number, 0, float(self.t[rows[0]]))
+            yield info, people, camera, self.worlds.get(number)
 
     def _landmarks(self, row: int, size: tuple[int, int]) -> Landmarks:
         points = self.points[row, :, :2].astype(np.float64)
