@@ -63,13 +63,15 @@ class DenoiseConfig:
 
     calm: Calm = field(default_factory=Calm)
     calm_iterations: int = 15
-    iterations: int = 15
+    iterations: int = 30
     floor: FloorConfig | None = field(default_factory=FloorConfig)
     """None leaves contacts and the floor out."""
     pose_prior: Residuals | None = None
     """Of each frame's body, in addition."""
+    calm_pose_weight: float = 0.3
+    """Factor on its cost while a calm motion is fitted."""
     pose_weight: float = 0.1
-    """Factor on its cost: frames of a motion are no independent poses."""
+    """The same afterwards: frames of a motion are no independent poses."""
 
 
 def denoise(
@@ -90,13 +92,15 @@ def denoise(
     """
     config = config or DenoiseConfig()
     data = _residuals(shape, measured)
-    calm = solve_sequence(start_of(shape, measured), [data, config.calm], config.calm_iterations)
+    calm: list[SequenceResiduals] = [data, config.calm]
     terms: list[SequenceResiduals] = [data, model]
     if config.floor is not None:
         terms.append(Floor(shape, model, sole_m, config.floor))
     if config.pose_prior is not None:
+        calm.append(EachFrame(shape, config.pose_prior, config.calm_pose_weight))
         terms.append(EachFrame(shape, config.pose_prior, config.pose_weight))
-    return solve_sequence(calm.sequence, terms, config.iterations).sequence
+    begun = solve_sequence(start_of(shape, measured), calm, config.calm_iterations)
+    return solve_sequence(begun.sequence, terms, config.iterations).sequence
 
 
 def _residuals(

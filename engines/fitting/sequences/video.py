@@ -48,6 +48,8 @@ class VideoConfig:
     """The same of the camera's tilt about each level axis."""
     height_m: float = 0.3
     """The same of the camera's height."""
+    correlation: float = 2.0
+    """Factor on how sure the bodies started from are: those of successive frames err alike."""
     pelvis_m: float = 1.0
     """The same of each frame's pelvis around the body started from."""
     floor: FloorConfig = field(default_factory=FloorConfig)
@@ -103,7 +105,7 @@ def fit_video(
     terms: tuple[SequenceResiduals, ...] = (
         VideoLandmarks(skeleton, R_world_cam, rays, sigma, config.cauchy),
         SharedNormal(sequence.shared, spread),
-        Rotations(sequence.R, turn_sigma, held, sequence.pelvis, config.pelvis_m),
+        Rotations(sequence.R, config.correlation * turn_sigma, held, sequence.pelvis, config.pelvis_m),
         sized,
         Floor(shape, sized, sole_m, config.floor),
     )
