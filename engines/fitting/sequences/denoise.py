@@ -3,9 +3,9 @@
     denoise(model, shape, JointMeasurements(...)) -> BodySequence
     denoise(model, shape, RotationMeasurements(...)) -> BodySequence
 
-Joints that are not visible say nothing and are completed. First a calm motion is fitted: each
-frame's body near rest, hardly moving from frame to frame. From there the motion prior takes over,
-with contacts and the floor.
+Joints that are not visible say nothing and are completed. First a calm motion is fitted:
+bodies that hardly move from frame to frame, each of them likely by itself. From there the motion
+prior takes over, with contacts and the floor.
 """
 
 from collections.abc import Sequence
@@ -66,12 +66,12 @@ class DenoiseConfig:
     iterations: int = 30
     floor: FloorConfig | None = field(default_factory=FloorConfig)
     """None leaves contacts and the floor out."""
+    calm_body_weight: float = 0.3
+    """Factor on what single bodies cost while a calm motion is fitted."""
+    body_weight: float = 0.1
+    """The same afterwards: frames of a motion are no independent bodies."""
     pose_prior: Residuals | None = None
-    """Of each frame's body, in addition."""
-    calm_pose_weight: float = 0.3
-    """Factor on its cost while a calm motion is fitted."""
-    pose_weight: float = 0.1
-    """The same afterwards: frames of a motion are no independent poses."""
+    """Of single bodies; what the model knows of them when None."""
 
 
 def denoise(
@@ -96,9 +96,11 @@ def denoise(
     terms: list[SequenceResiduals] = [data, model]
     if config.floor is not None:
         terms.append(Floor(shape, model, sole_m, config.floor))
-    if config.pose_prior is not None:
-        calm.append(EachFrame(shape, config.pose_prior, config.calm_pose_weight))
-        terms.append(EachFrame(shape, config.pose_prior, config.pose_weight))
+    for some, weight in ((calm, config.calm_body_weight), (terms, config.body_weight)):
+        if config.pose_prior is None:
+            some.append(model.bodies(weight))
+        else:
+            some.append(EachFrame(shape, config.pose_prior, weight))
     begun = solve_sequence(start_of(shape, measured), calm, config.calm_iterations)
     return solve_sequence(begun.sequence, terms, config.iterations).sequence
 

@@ -34,6 +34,10 @@ class MotionModel(SequenceResiduals, Protocol):
         """Return how probable it is that each of `FEET` stands, from the third frame on."""
         ...
 
+    def bodies(self, weight: float) -> SequenceResiduals:
+        """Return what is known of single bodies, with a factor on its cost."""
+        ...
+
     def sized(self, size: float) -> "MotionModel":
         """Return the same for a person of another size, in sizes of the default body."""
         ...

@@ -105,7 +105,9 @@ def fit_video(
     terms: tuple[SequenceResiduals, ...] = (
         VideoLandmarks(skeleton, R_world_cam, rays, sigma, config.cauchy),
         SharedNormal(sequence.shared, spread),
-        Rotations(sequence.R, config.correlation * turn_sigma, held, sequence.pelvis, config.pelvis_m),
+        Rotations(
+            sequence.R, config.correlation * turn_sigma, held, sequence.pelvis, config.pelvis_m
+        ),
         sized,
         Floor(shape, sized, sole_m, config.floor),
     )

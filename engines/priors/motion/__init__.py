@@ -5,5 +5,6 @@ layout.py     what states and steps consist of
 state.py      states and steps of bodies, with derivatives
 network.py    conditional prior and decoder, with derivatives
 start.py      how motion begins: a mixture
+bodies.py     single bodies, by the same mixture
 contact.py    whether feet stand
 """

@@ -32,6 +32,7 @@ from engines.arrays import read_npz
 from engines.errors import PenumbraError
 from engines.fitting.bodies import TURNS
 from engines.fitting.sequences.sequence import FRAME_DIM, BodySequence, Linearised, LinkedRows
+from engines.priors.motion.bodies import SingleBodies
 from engines.priors.motion.contact import ContactNetwork
 from engines.priors.motion.layout import BODY, CONTACTS, STEP, TURNING
 from engines.priors.motion.network import MotionNetwork
@@ -104,6 +105,10 @@ class MotionPrior:
     def sized(self, size: float) -> "MotionPrior":
         """Return the prior for a person of another size."""
         return replace(self, size=size)
+
+    def bodies(self, weight: float) -> SingleBodies:
+        """Return what is known of single bodies, as rows with a factor on their cost."""
+        return SingleBodies(self.start, self.size, weight)
 
     def predict(
         self, pairs: Pairs, z: Float[np.ndarray, "K L"] | None = None

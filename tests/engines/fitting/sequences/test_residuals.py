@@ -43,6 +43,9 @@ class Standing:
     def contacts(self, sequence: BodySequence) -> np.ndarray:
         return self.probability
 
+    def bodies(self, weight: float) -> SequenceResiduals:
+        return self
+
     def sized(self, size: float) -> "Standing":
         return self
 

@@ -12,7 +12,7 @@ from engines.errors import PenumbraError
 from engines.fitting.sequences.sequence import BodySequence, SequenceResiduals
 from engines.priors.motion.layout import STEP
 from engines.priors.motion.prior import MotionPrior
-from engines.priors.motion.start import StartMixture
+from engines.priors.motion.start import POSE, StartMixture, start_coordinates
 from engines.priors.motion.state import Pairs
 from tests.support.motion import LATENT, motion_arrays, motion_prior, wandering
 from tests.support.sequences import check_gradient
@@ -30,6 +30,7 @@ def test_rows_are_derivatives_of_the_cost(prior: MotionPrior) -> None:
         sized = prior.sized(size)
         assert isinstance(sized, SequenceResiduals)
         check_gradient(sized.at(sequence), sequence, rng)
+        check_gradient(sized.bodies(0.3).at(sequence), sequence, rng)
 
 
 def test_energy_is_the_logarithm_of_the_integral_over_latents(body: BodyModel) -> None:
@@ -96,6 +97,25 @@ def test_who_is_larger_moves_alike(prior: MotionPrior) -> None:
     large = BodySequence(sequence.R, 1.3 * sequence.pelvis, sequence.shared)
     np.testing.assert_allclose(prior.sized(1.3).energy(large), prior.energy(sequence), rtol=1e-5)
     np.testing.assert_allclose(prior.sized(1.3).contacts(large), prior.contacts(sequence), 1e-4)
+
+
+def test_single_bodies_are_the_marginal_of_the_start(prior: MotionPrior) -> None:
+    sequence = wandering(2, np.random.default_rng(7))
+    start = replace(
+        prior.start,
+        **{
+            name: getattr(prior.start, name)[:1]
+            for name in ("log_weights", "means", "factors", "whitening")
+        },
+    )
+    single = replace(prior, start=start).bodies(1.0)
+    y = start_coordinates(two(sequence))[0] - start.means[0]
+    cov = start.factors[0] @ start.factors[0].T
+    expected = 0.5 * y[:POSE] @ np.linalg.solve(cov[:POSE, :POSE], y[:POSE])
+    expected += 0.5 * np.linalg.slogdet(cov[:POSE, :POSE])[1]
+    log_weight = start.log_weights[0] + np.log(np.diagonal(start.factors[0])).sum()
+    second = BodySequence(sequence.R[1:], sequence.pelvis[1:], sequence.shared)
+    assert single.at(second).cost(second) == pytest.approx(expected - log_weight, rel=1e-6)
 
 
 def test_latents_are_found(prior: MotionPrior) -> None:
