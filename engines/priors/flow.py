@@ -45,7 +45,8 @@ class Coupling(NamedTuple):
 class _Pass(NamedTuple):
     """What the backward pass needs of a coupling."""
 
-    pre: tuple[Float[np.ndarray, "K H"], Float[np.ndarray, "K H"]]
+    slopes: tuple[Float[np.ndarray, "K H"], Float[np.ndarray, "K H"]]
+    """Of the activations."""
     tanh: Float[np.ndarray, "K 32"]
     """Log scales over their bound."""
     shrink: Float[np.ndarray, "K 32"]
@@ -152,10 +153,10 @@ class FlowPrior:
         passes: list[_Pass] = []
         for coupling in reversed(self.couplings):
             kept, moved = u[:, :_KEPT], u[:, _KEPT:]
-            pre, tanh, shift = _scale_and_shift(coupling, kept, self.bound)
+            slopes, tanh, shift = _scale_and_shift(coupling, kept, self.bound)
             shrink = np.exp(-self.bound * tanh)
             moved = (moved - shift) * shrink
-            passes.append(_Pass(pre, tanh, shrink, moved))
+            passes.append(_Pass(slopes, tanh, shrink, moved))
             energy = energy + self.bound * tanh.sum(-1)
             u = np.empty_like(u)
             u[:, coupling.order[:_KEPT]] = kept
@@ -166,12 +167,12 @@ class FlowPrior:
 def _scale_and_shift(
     coupling: Coupling, kept: Float[np.ndarray, "K 31"], bound: float
 ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
-    """Return the inputs of both activations, the bounded log scale over its bound, the shift."""
-    a = coupling.first(kept)
-    b = coupling.second(silu(a)[0])
-    out = coupling.last(silu(b)[0])
+    """Return the slopes of both activations, the bounded log scale over its bound, the shift."""
+    hidden, first = silu(coupling.first(kept))
+    hidden, second = silu(coupling.second(hidden))
+    out = coupling.last(hidden)
     raw, shift = np.split(out, 2, axis=-1)
-    return (a, b), np.tanh(raw / bound), shift
+    return (first, second), np.tanh(raw / bound), shift
 
 
 def _backward(
@@ -181,8 +182,8 @@ def _backward(
     by_moved = grad[:, _KEPT:] * one.shrink
     by_raw = (1.0 - grad[:, _KEPT:] * one.moved) * (1.0 - one.tanh**2)
     back = coupling.last.backward(np.concatenate([by_raw, -by_moved], 1))
-    back = coupling.second.backward(back * silu(one.pre[1])[1])
-    back = coupling.first.backward(back * silu(one.pre[0])[1])
+    back = coupling.second.backward(back * one.slopes[1])
+    back = coupling.first.backward(back * one.slopes[0])
     return np.concatenate([grad[:, :_KEPT] + back, by_moved], 1)
 
 

