@@ -6,16 +6,17 @@
 SOURCE is whatever `run_demo.py` reads (video, photo, folder, address); an archive that its `--out`
 wrote, of which the landmarks are taken; or any .npz with `landmarks` (N, 33, 3: px, px,
 visibility), `camera_matrix` (3, 3) and `image_size` (2). The result is an archive as that of a run
-(`realtime/README.md`). Each frame is fitted by itself. Covariances of `smplify` and `smplify-x` are
-Laplace's and not calibrated; those of `anchored` are calibrated as in a run.
+(`realtime/README.md`). Each frame is fitted by itself, but by `humor`, which begins with `anchored`
+and fits the motion of each person. Covariances of `smplify` and `smplify-x` are Laplace's and not
+calibrated; those of the others are calibrated as in a run, of single frames.
 """
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import tyro
@@ -39,6 +40,7 @@ from realtime.pipeline import ASSUMED_FOCAL_ERROR
 from trainer.command import start
 from trainer.datasets.found_landmarks import read_landmarks
 from trainer.evaluation.frame_estimator import ViewEstimate
+from trainer.evaluation.motion_objective import MotionFitter
 from trainer.evaluation.objectives import DEFAULT_PRIOR, Objective, open_objective
 
 _TOGETHER = 16
@@ -53,11 +55,11 @@ class FitBodiesConfig:
     """Video, photo, folder or address; an archive of a run; or a file of landmarks."""
     out: Path
     """NPZ file that gets the fitted bodies."""
-    objective: Objective = "smplify"
+    objective: Literal[Objective, "humor"] = "smplify"
     """What bodies should agree with."""
     prior: str | None = None
     """Pose prior: gmm, vposer, ndf, nrdf, flow, a file .npz, or, for anchored, none. By default gmm
-    for smplify, vposer for smplify-x, none for anchored."""
+    for smplify, vposer for smplify-x, none for anchored; humor has its own."""
     hypotheses: int = 100
     """Bodies drawn for each person."""
     landmarks: LandmarkNetwork | None = None
@@ -73,7 +75,7 @@ class FitBodiesConfig:
     body: Path | None = None
     """Body made by `python -m engines.convert_smpl`; the default one when None."""
     model: Path | None = None
-    """Flow for anchored; the shipped one when None."""
+    """Flow for anchored and humor; the shipped one when None."""
     force: bool = False
     """Replace an output that exists already."""
 
@@ -86,6 +88,10 @@ class Found(NamedTuple):
     """The number of each person's track, and the landmarks."""
     intrinsics: Intrinsics
     world: World | None = None
+
+
+Seen = tuple[Found, int, Landmarks]
+"""Somebody in a frame: the number of their track, and their landmarks."""
 
 
 def find(config: FitBodiesConfig) -> tuple[Iterator[Found], dict[str, object]]:
@@ -162,10 +168,52 @@ def person(estimate: ViewEstimate, track_id: int, intrinsics: Intrinsics) -> Per
     )
 
 
-def _batches(found: Iterable[Found]) -> Iterator[list[Found]]:
+def _batches(found: Iterable[Found], size: int | None) -> Iterator[list[Found]]:
     rest = iter(found)
-    while batch := list(islice(rest, _TOGETHER)):
+    while batch := list(islice(rest, size)):
         yield batch
+
+
+def _open_fit(
+    config: FitBodiesConfig, body: BodyModel, model: FlowModel | None
+) -> Callable[[list[Seen]], list[ViewEstimate]]:
+    if config.objective == "humor":
+        if config.prior is not None:
+            raise PenumbraError("prior: humor has its own; leave `prior` out.")
+        fit_motion = MotionFitter(body, model or FlowModel.load(), config.hypotheses)
+        return lambda seen: _by_motion(fit_motion, seen)
+    fit = open_objective(config.objective, config.prior, body, model, config.hypotheses)
+    return lambda seen: fit([(landmarks, one.intrinsics) for one, _, landmarks in seen])
+
+
+def _by_motion(fit: MotionFitter, seen: list[Seen]) -> list[ViewEstimate]:
+    """Fit the successive frames of each person together."""
+    estimates: dict[int, ViewEstimate] = {}
+    for run in tqdm(runs_of(seen), desc="motions", unit="motion"):
+        moments = [
+            (one.frame.media_time_s, landmarks, one.intrinsics, one.world)
+            for one, _, landmarks in (seen[i] for i in run)
+        ]
+        estimates |= dict(zip(run, fit(moments), strict=True))
+    return [estimates[i] for i in range(len(seen))]
+
+
+def runs_of(seen: list[Seen]) -> list[list[int]]:
+    """Group people in frames: one person, frame after frame without a gap or another shot."""
+    runs: list[list[int]] = []
+    last: dict[int, tuple[FrameInfo, list[int]]] = {}
+    for i, (one, track, _) in enumerate(seen):
+        before, run = last.get(track, (None, []))
+        if (
+            before is None
+            or one.frame.frame_id != before.frame_id + 1
+            or one.frame.shot != before.shot
+        ):
+            run = []
+            runs.append(run)
+        run.append(i)
+        last[track] = one.frame, run
+    return runs
 
 
 def main(config: FitBodiesConfig) -> None:
@@ -181,22 +229,24 @@ def main(config: FitBodiesConfig) -> None:
             raise PenumbraError(f"{argument}: must be at least 1, not {value}; ask for more.")
     check_distinct({"out": config.out}, {"the source": config.source})
     body = BodyModel.load(config.body)
-    model = FlowModel.load(config.model) if config.objective == "anchored" else None
-    fit = open_objective(config.objective, config.prior, body, model, config.hypotheses)
+    by_flow = config.objective in ("anchored", "humor")
+    model = FlowModel.load(config.model) if by_flow else None
+    fit = _open_fit(config, body, model)
     found, meta = find(config)
     meta |= {
         "objective": config.objective,
-        "prior": config.prior or DEFAULT_PRIOR[config.objective],
+        "prior": config.prior or DEFAULT_PRIOR.get(config.objective, config.objective),
         "calibrated": model is not None and model.calibration is not None,
         "body": body.name,
-        "smoothed": False,
+        "smoothed": config.objective == "humor",
     }
     people = 0
     with Archive(config.out, config.hypotheses, meta, force=config.force) as archive:
         with tqdm(desc=config.objective, unit="frame") as bar:
-            for batch in _batches(islice(found, config.max_frames)):
+            size = None if config.objective == "humor" else _TOGETHER
+            for batch in _batches(islice(found, config.max_frames), size):
                 seen = [(one, *someone) for one in batch for someone in one.people]
-                estimates = fit([(lm, one.intrinsics) for one, _, lm in seen]) if seen else []
+                estimates = fit(seen) if seen else []
                 fitted = [
                     (one, person(estimate, track_id, one.intrinsics))
                     for (one, track_id, _), estimate in zip(seen, estimates, strict=True)

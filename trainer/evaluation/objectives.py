@@ -28,7 +28,7 @@ from engines.types import LIMB_LANDMARKS, NUM_JOINTS, Landmarks
 from trainer.evaluation.frame_estimator import FrameEstimator, ViewEstimate
 
 Objective = Literal["smplify", "smplify-x", "anchored"]
-DEFAULT_PRIOR: dict[Objective, str] = {
+DEFAULT_PRIOR: dict[str, str] = {
     "smplify": "gmm",
     "smplify-x": "vposer",
     "anchored": "none",

@@ -1,0 +1,69 @@
+"""The objective `humor` of `trainer.fit`: who is fitted together, and what comes out."""
+
+import numpy as np
+import pytest
+
+from engines.body import BodyModel
+from engines.camera import Intrinsics
+from engines.errors import PenumbraError
+from engines.flow.model import FlowModel
+from engines.types import LIMB_LANDMARKS, FrameInfo, Landmarks, Roi
+from tests.support.random_hypotheses import FACING
+from trainer.evaluation.motion_objective import Moment, MotionFitter, check_rate
+from trainer.fit import Found, runs_of
+
+CAMERA = Intrinsics(900.0, 900.0, 480.0, 360.0, (960, 720), source="given")
+LIMBS = list(LIMB_LANDMARKS.values())
+FRAMES = 5
+
+
+def waving(body: BodyModel, frame: int) -> tuple[Landmarks, np.ndarray]:
+    """Somebody before the camera who lowers an arm, and their joints."""
+    from engines.rotations import log_so3
+
+    rotvec = np.zeros((24, 3), np.float32)
+    rotvec[0] = log_so3(FACING)
+    rotvec[16, 2] = -0.9 - 0.03 * frame
+    rotvec[17, 2] = 1.0
+    posed = body.shaped(np.zeros(10, np.float32)).posed(rotvec, np.array([0.0, 0.1, 3.5]))
+    points = np.full((33, 2), 480.0)
+    points[list(LIMB_LANDMARKS)] = CAMERA.project(posed.joints[LIMBS])
+    ones = np.ones(33)
+    roi = Roi(np.array([480.0, 360.0]), 600.0, 0.0)
+    found = Landmarks(points, 0 * ones, ones, ones, np.zeros((33, 3)), 1.0, roi)
+    return found, posed.joints.astype(float)
+
+
+def test_a_motion_is_fitted_and_keeps_the_spread(body: BodyModel) -> None:
+    fit = MotionFitter(body, FlowModel.load(), 9)
+    people = [waving(body, frame) for frame in range(FRAMES)]
+    moments: list[Moment] = [
+        (frame / 30.0, landmarks, CAMERA, None) for frame, (landmarks, _) in enumerate(people)
+    ]
+    alone, together = fit(moments[:2]), fit(moments)
+    assert len(alone) == 2 and len(together) == FRAMES
+    for estimate, (_, joints) in zip(together, people, strict=True):
+        found = CAMERA.project(estimate.joints[LIMBS])
+        assert np.abs(found - CAMERA.project(joints[LIMBS])).mean() < 12.0  # px of 500
+        assert estimate.hypotheses.rotvec.shape == (9, 24, 3)
+    one, other = alone[0].hypotheses, together[0].hypotheses
+    assert np.ptp(other.rotvec[:, 18], axis=0).max() == pytest.approx(
+        np.ptp(one.rotvec[:, 18], axis=0).max(), rel=0.5
+    )
+    turns = np.stack([estimate.joints - estimate.joints[0] for estimate in together])
+    assert np.linalg.norm(np.diff(turns, 2, axis=0), axis=-1).mean() < 0.005  # hardly shakes
+
+
+def test_motion_at_another_rate_is_refused() -> None:
+    check_rate(np.arange(5) / 30.0)
+    check_rate(np.arange(2) / 10.0)  # no motion
+    with pytest.raises(PenumbraError, match="60 frames a second"):
+        check_rate(np.arange(5) / 60.0)
+
+
+def test_successive_frames_of_one_person_are_fitted_together(body: BodyModel) -> None:
+    landmarks, _ = waving(body, 0)
+    frames = [FrameInfo(i, 0, i / 30.0, shot=int(i > 7)) for i in (1, 2, 4, 7, 8)]
+    found = [Found(info, ((3, landmarks), (5, landmarks)), CAMERA) for info in frames]
+    seen = [(one, track, landmarks) for one in found for track, _ in one.people]
+    assert runs_of(seen) == [[0, 2], [1, 3], [4], [5], [6], [7], [8], [9]]

@@ -1,0 +1,135 @@
+"""The objective `humor`: the frames of one person together, from the anchored fit of each.
+
+Every frame is estimated by itself as the live system does. Its best body is where the motion begins
+and is held as firmly as its hypotheses agree. Motions are fitted in windows that overlap; each
+frame's hypotheses then move with its best body, and keep their spread and calibrated covariance.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from engines.body import BodyModel
+from engines.camera import Intrinsics
+from engines.errors import PenumbraError
+from engines.fitting.bodies import Bodies, bodies_of, hypotheses_of, steps_from_first, take
+from engines.fitting.bodies import moved as moved_bodies
+from engines.fitting.observation import LANDMARKS, landmark_sigma, observe
+from engines.fitting.sequences.denoise import split_windows
+from engines.fitting.sequences.floor import FEET
+from engines.fitting.sequences.video import UPRIGHT, fit_video
+from engines.fitting.settings import FitConfig
+from engines.flow.model import FlowModel
+from engines.flow.sampler import FlowOutput, skeleton_of
+from engines.priors.motion.layout import FPS
+from engines.priors.motion.prior import MotionPrior
+from engines.rotations import log_so3
+from engines.types import Landmarks, World
+from trainer.evaluation.frame_estimator import FrameEstimator, ViewEstimate
+
+_WINDOW = 60
+_OVERLAP = 10
+_FEWEST = 3
+_RATE_ERROR = 0.15
+_SUREST_RAD = 0.02
+Moment = tuple[float, Landmarks, Intrinsics, World | None]
+"""A person in a frame: its time in seconds, the landmarks, the camera, where the camera stands."""
+
+
+class MotionFitter:
+    """Fits the motion of one person after the other."""
+
+    def __init__(self, body: BodyModel, model: FlowModel, hypotheses: int) -> None:
+        """Open the flow and the motion prior."""
+        self._estimator = FrameEstimator(model, body, hypotheses)
+        self._skeleton = skeleton_of(body)
+        self._prior = MotionPrior.load()
+        lowest = float(body.full.v_template[:, 1].min())
+        self._sole_m = body.J_template[list(FEET), 1].astype(np.float64) - lowest
+        self._config = FitConfig()
+
+    def __call__(self, moments: Sequence[Moment]) -> list[ViewEstimate]:
+        """Fit successive frames of one person, at 30 a second.
+
+        Fewer than three frames are no motion: they stay as they are estimated one by one.
+
+        Raises:
+            PenumbraError: there are far more or fewer frames a second.
+        """
+        check_rate(np.array([time for time, *_ in moments]))
+        estimates = [self._estimator(landmarks, camera) for _, landmarks, camera, _ in moments]
+        if len(moments) < _FEWEST:
+            return estimates
+        samples = [self._estimator.samples(one, camera) for _, one, camera, _ in moments]
+        bodies = [bodies_of(self._skeleton, one.hypotheses) for one in samples]
+        turns = np.stack([_spread(one) for one in bodies])
+        limbs = [self._limbs(m, one) for m, one in zip(moments, samples, strict=True)]
+        rays, sigma = (np.stack(part) for part in zip(*limbs, strict=True))
+        start = [take(one, slice(1)) for one in bodies]
+        world = moments[0][3]
+        R_world_cam = UPRIGHT if world is None else world.T_world_cam[:3, :3].astype(np.float64)
+        fitted: dict[int, Bodies] = {}
+        for window in split_windows(len(moments), _WINDOW, _OVERLAP):
+            found = fit_video(
+                *(self._prior, self._skeleton, together(start[window])),
+                *(rays[window], sigma[window], turns[window], self._sole_m, R_world_cam),
+            )
+            middle = window.start + (_OVERLAP // 2 if window.start else 0)
+            for frame in range(middle, window.stop):
+                at = frame - window.start
+                fitted[frame] = take(found.bodies, slice(at, at + 1))
+        return [self._carried(one, fitted[i]) for i, one in enumerate(estimates)]
+
+    def _limbs(
+        self, moment: Moment, samples: FlowOutput
+    ) -> tuple[Float[np.ndarray, "12 2"], Float[np.ndarray, "12"]]:
+        """Limb landmarks on the plane z = 1 and their sigma, infinite where nothing is seen."""
+        _, landmarks, camera, _ = moment
+        config = self._config
+        certain = landmark_sigma(samples.half_size, config.sigma, config.hip_sigma)
+        seen = observe(landmarks, camera, certain, config.min_visibility)
+        rays, sigma = np.zeros((len(LANDMARKS), 2)), np.full(len(LANDMARKS), np.inf)
+        rays[seen.index], sigma[seen.index] = seen.rays, seen.sigma
+        return rays, sigma
+
+    def _carried(self, estimate: ViewEstimate, best: Bodies) -> ViewEstimate:
+        """Move an estimate's hypotheses as its best body has been moved."""
+        drawn = estimate.hypotheses
+        steps = steps_from_first(bodies_of(self._skeleton, drawn))
+        repeated = together([best] * len(steps))
+        bodies = moved_bodies(self._skeleton, repeated, steps.astype(np.float64))
+        hypotheses = hypotheses_of(self._skeleton, bodies, drawn.log_q, drawn.weights)
+        return ViewEstimate(
+            *(estimate.landmarks, hypotheses, estimate.cov),
+            *(estimate.joint_visible, estimate.distance_std),
+        )
+
+
+def check_rate(times: Float[np.ndarray, "T"]) -> None:
+    """Refuse motion at another rate than that of the prior.
+
+    Raises:
+        PenumbraError: it is.
+    """
+    if len(times) < _FEWEST:
+        return
+    rate = 1.0 / max(float(np.median(np.diff(times))), 1e-6)
+    if abs(rate / FPS - 1.0) > _RATE_ERROR:
+        raise PenumbraError(
+            f"source: it has {rate:.0f} frames a second, and humor knows motion at {FPS:.0f};"
+            " convert it, or take another objective."
+        )
+
+
+def together(bodies: Sequence[Bodies]) -> Bodies:
+    """Put bodies into one, in double precision."""
+    names = ("R", "betas", "pelvis", "R_cam", "joints")
+    parts = (np.concatenate([getattr(one, name) for one in bodies]) for name in names)
+    return Bodies(*(part.astype(np.float64) for part in parts))
+
+
+def _spread(bodies: Bodies) -> Float[np.ndarray, "24"]:
+    """Standard deviation of each joint's rotation around that of the best body, radians."""
+    turns = log_so3(bodies.R[:1].swapaxes(-1, -2) @ bodies.R)
+    return np.maximum(np.sqrt((turns.astype(np.float64) ** 2).mean((0, 2))), _SUREST_RAD)
