@@ -30,7 +30,7 @@ class FitConfig:
     """Normalised innovation from which hypotheses stay as they were drawn."""
     limit_sigma: float = 0.05
     """How soft the limits of knees and elbows are, radians."""
-    prior_share: float = 0.03
+    prior_share: float = 0.02
     """Power to which a pose prior is taken. The flow knows poses already, from the same recordings:
     at 1 they would count twice."""
     prior_nats: float = 50.0

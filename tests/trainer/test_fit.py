@@ -111,7 +111,7 @@ def test_an_archive_is_fitted_and_is_an_archive_again(
         for row, (landmarks, _) in zip(rows, people, strict=True):
             px = CAMERA.project(after["joints"][row][LIMBS].astype(float))
             away = np.linalg.norm(px - landmarks.points[list(LIMB_LANDMARKS)], axis=-1)
-            assert np.median(away) < 12
+            assert np.median(away) < 25
             np.testing.assert_allclose(after["hypotheses"][row, 0], after["joints"][row], atol=1e-5)
         assert np.isfinite(after["joint_cov"][rows]).all()
         assert (np.linalg.eigvalsh(after["joint_cov"][rows]) > -1e-9).all()
