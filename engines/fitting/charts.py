@@ -100,13 +100,14 @@ class Decoder(Protocol):
         """Numbers of the code, Z."""
         ...
 
+    def decode(self, z: Float[np.ndarray, "K Z"]) -> Float[np.ndarray, "K 24 3 3"]:
+        """Return the poses of codes; the root, and joints that it does not know, are I."""
+        ...
+
     def decode_with_jacobian(
         self, z: Float[np.ndarray, "K Z"]
     ) -> tuple[Float[np.ndarray, "K 24 3 3"], Float[np.ndarray, "K 24 3 Z"]]:
-        """Decode, and differentiate: R(z + d) = R(z) exp(J d) to first order.
-
-        The root, and joints that the decoder does not know, are I.
-        """
+        """Decode, and differentiate: R(z + d) = R(z) exp(J d) to first order."""
         ...
 
     def encode(
@@ -146,8 +147,7 @@ class Latent:
     def bodies(self, step: Float[np.ndarray, "K N"]) -> Bodies:
         """Return the bodies of codes, moved."""
         z, rest = self._split(step)
-        R, _ = self.decoder.decode_with_jacobian(z)
-        R = R.astype(step.dtype)
+        R = self.decoder.decode(z).astype(step.dtype)
         R[:, 0] = self.start.R[:, 0] @ exp_so3(step[:, :3])
         betas, pelvis = rest[:, :NUM_BETAS], rest[:, NUM_BETAS:]
         return pose(self.skeleton, R, self.start.betas + betas, self.start.pelvis + pelvis)

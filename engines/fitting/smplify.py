@@ -158,6 +158,6 @@ def smplify_x(body: BodyModel, decoder: Decoder, config: SmplifyConfig | None = 
 
     Its prior is |z|^2 where that of SMPLify is a negative log density: half the bending in nats.
     """
-    mean, _ = decoder.decode_with_jacobian(np.zeros((1, decoder.dim), np.float32))
+    mean = decoder.decode(np.zeros((1, decoder.dim), np.float32))
     terms = (Bending(0.5 * Bending.nats), Spheres.of(body))
     return BodyFitter(body, terms, mean[0], decoder, config)

@@ -25,6 +25,9 @@ class CurvedDecoder:
     def dim(self) -> int:
         return self.A.shape[-1]
 
+    def decode(self, z: np.ndarray) -> np.ndarray:
+        return self.decode_with_jacobian(z)[0]
+
     def decode_with_jacobian(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rotvec = np.tanh(np.einsum("jiz,kz->kji", self.A, z))
         R = np.tile(np.eye(3), (len(z), 24, 1, 1))
