@@ -15,6 +15,7 @@ from engines.fitting.anchor import Anchor
 from engines.fitting.bodies import DIM
 from engines.fitting.limits import HINGES, UNLIMITED
 from engines.fitting.observation import JOINTS, Observation
+from engines.fitting.solver import MAX_DAMPING
 from engines.kernels import Skeleton
 from engines.kernels.solve import SolvePlan
 from engines.kernels.steps import Marks, MovedBodies, StepPlan
@@ -130,7 +131,7 @@ class FusedSolver:
             trial, prior = self._damped_step(J[:, rows.numbers], rows, anchor, step, damping)
             trial_rows = evidence.compare(self._move(trial))
             better = trial_rows.cost + prior < cost
-            damping = np.where(better, 0.1 * damping, np.maximum(1.0, 10.0 * damping))
+            damping = np.where(better, 0.1 * damping, np.clip(10.0 * damping, 1.0, MAX_DAMPING))
             if better.all():
                 step, rows, cost = trial, trial_rows, trial_rows.cost + prior
             else:
@@ -161,10 +162,11 @@ class FusedSolver:
         """Return the next step from the start, and what it costs in the anchor."""
         columns = self._plan.columns
         kept = (damping / (1.0 + damping))[:, None]
-        variance = rows.variance / (1.0 - kept)
+        free = (1.0 / (1.0 + damping))[:, None]  # 1 - kept, which rounds to 0 beside kept = 1
+        variance = rows.variance / free
         ahead = rows.residual
         if step is not self._none:
-            ahead = ahead + (1.0 - kept) * (J @ step[:, columns, None])[..., 0]
+            ahead = ahead + free * (J @ step[:, columns, None])[..., 0]
         to_all = anchor.cov[columns]
         JC = (J.reshape(-1, len(columns)) @ to_all[:, columns]).reshape(J.shape)
         S = np.repeat(JC @ np.swapaxes(J, -1, -2), len(step) // len(J), 0)

@@ -96,10 +96,12 @@ def damped_step(
     damping: Float[np.ndarray, "K"],
 ) -> Float[np.ndarray, "K D"]:
     """Return the next step from the start, given the present one (see above)."""
-    kept = (damping / (1.0 + damping))[:, None].astype(step.dtype)
+    damping = damping[:, None]
+    kept = (damping / (1.0 + damping)).astype(step.dtype)
+    free = (1.0 / (1.0 + damping)).astype(step.dtype)  # 1 - s, which rounds to 0 beside s = 1
     J = rows.J
-    ahead = rows.residual + (1.0 - kept) * (J @ step[..., None])[..., 0]
-    variance = rows.variance / (1.0 - kept)  # C' = (1 - s) C and N are as C and N / (1 - s)
+    ahead = rows.residual + free * (J @ step[..., None])[..., 0]
+    variance = rows.variance / free  # C' = (1 - s) C and N are as C and N / (1 - s)
     if J.shape[1] <= J.shape[2]:
         return kept * step + kalman_update(J, anchor.cov, variance, ahead)
     return kept * step + information_update(J, anchor.precision, variance, ahead)

@@ -12,7 +12,13 @@ from engines.fitting.charts import Turns
 from engines.fitting.limits import HingeLimits
 from engines.fitting.observation import JOINTS
 from engines.fitting.residuals import LandmarkResiduals, Rows, stacked
-from engines.fitting.solver import damped_step, information_update, kalman_update, solve
+from engines.fitting.solver import (
+    MAX_DAMPING,
+    damped_step,
+    information_update,
+    kalman_update,
+    solve,
+)
 from engines.kernels import Skeleton
 from engines.rotations import exp_so3
 from tests.support.fitting_problem import draws_around, random_anchor, random_bodies
@@ -67,6 +73,20 @@ def test_the_damped_step_minimises_the_damped_objective(damping: float) -> None:
         gradient = J[k].T @ ((J[k] @ d[k] - residual[k]) / variance[k])
         gradient += precision @ (a[k] + d[k]) + damping * precision @ d[k]
         np.testing.assert_allclose(gradient, 0, atol=1e-8)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [5, 100])
+def test_the_largest_damping_keeps_a_step_where_it_is(rows: int, dtype: type) -> None:
+    """In single precision, too, where 1 - s would be 0."""
+    parts = (part.astype(dtype) for part in problem(9, rows))
+    J, cov, variance, residual = parts
+    a = np.full((2, DIM), 0.1, dtype)
+    compared = Rows(residual, J, variance, np.zeros(2, dtype))
+    step = damped_step(compared, Anchor(cov), a, np.full(2, MAX_DAMPING, dtype))
+    assert step.dtype == dtype
+    np.testing.assert_allclose(step, a, atol=1e-4)
 
 
 def test_an_ensemble_with_moved_measurements_has_the_posteriors_moments(
