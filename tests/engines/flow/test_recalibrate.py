@@ -19,6 +19,7 @@ from engines.flow.recalibrate import (
 )
 from engines.flow.sampler import PosedHypotheses, skeleton_of
 from engines.flow.statistics import joint_moments
+from engines.priors.load import load_prior
 from engines.rotations import exp_so3, geodesic_angle, log_so3
 from engines.types import PARENTS, Hypotheses
 from tests.support.random_hypotheses import FACING, around
@@ -99,6 +100,26 @@ def test_hypotheses_remain_bodies_and_the_best_estimate_remains(
     np.testing.assert_array_equal(after.log_q, before.log_q)
     scale = std_from_cov(joint_moments(after).cov) / std_from_cov(moments.cov)
     assert 1.25 < np.median(scale) < 1.55  # sqrt(2), where arcs allow it
+
+
+def test_wider_poses_remain_plausible(recalibrate: Recalibrator, body: BodyModel) -> None:
+    prior = load_prior("gmm")
+    poses = prior.sample(K, np.random.default_rng(5))
+    for seed in range(3):
+        before = draws(body, seed)
+        near = before.rotvec[:1, 1:] + 0.3 * (poses - poses.mean(0))
+        near[0] = before.rotvec[0, 1:]
+        rotvec = np.concatenate([before.rotvec[:, :1], near], 1).astype(np.float32)
+        joints = joints_only(body, rotvec, before.betas, before.transl)
+        joints = np.ascontiguousarray(joints, np.float32)
+        before = replace(before, rotvec=rotvec, joints=joints)
+        moments = joint_moments(before)
+        after = recalibrate(before, moments, 1.5**2 * moments.cov, 1.0).hypotheses
+        lost = prior.energy(exp_so3(after.rotvec[1:])) - prior.energy(exp_so3(rotvec[1:]))
+        wider = rotvec[0, 1:] + 1.5 * (rotvec[1:, 1:] - rotvec[0, 1:])
+        scaled = exp_so3(np.concatenate([rotvec[1:, :1], wider], 1))
+        every_angle = prior.energy(scaled) - prior.energy(exp_so3(rotvec[1:]))
+        assert np.median(lost) < 0.15 * np.median(every_angle)
 
 
 def test_the_jacobian_is_that_of_forward_kinematics(
