@@ -58,6 +58,9 @@ class NdfConfig:
     noise: tuple[float, ...] = (0.01, 0.05, 0.1, 0.25, 0.5)
     """Standard deviations of the noise on quaternions, each as often."""
     neighbours: int = 5
+    weight: float = 63.0
+    """Of the energy; of 1, 4, 16, 24, 32, 63, 100 and 256 the one with which SMPLify errs least on
+    320 rendered validation images."""
     distance: float = 1.0
     manifold: float = 1.0
     eikonal: float = 1.0
@@ -72,6 +75,9 @@ class NrdfConfig:
     field: FieldConfig = field(default_factory=FieldConfig)
     angle_rad: float = 0.785
     """Standard deviation of the mean angle of the joints."""
+    weight: float = 0.5
+    """Of the energy; chosen as Pose-NDF's from 0.15 to 256. It is smaller, because f is nearly 0
+    for real poses, and sigma less than what the network errs by elsewhere."""
     distance: float = 0.5
     manifold: float = 0.1
 
@@ -115,7 +121,7 @@ class DistanceNetwork(nn.Module):
         return x[:, 0]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The file's arrays, by name, but sigma."""
+        """The file's arrays, by name, but those of its energy's scale."""
         names = ("first_weight", "first_bias", "second_weight", "second_bias")
         arrays = {f"joint_{name}": half(getattr(self, name)) for name in names}
         for i, layer in enumerate(self.layers):
@@ -148,7 +154,7 @@ def train_ndf(
     def make(near: PartNeighbours) -> Distance:
         return ndf_distance(near, config.neighbours)
 
-    return _train(config.field, samples, run, perturb, make, loss)
+    return _train(config, samples, run, perturb, make, loss)
 
 
 def train_nrdf(
@@ -163,7 +169,7 @@ def train_nrdf(
         error = (network(noisy.quaternions) - noisy.distance).abs().mean()
         return config.distance * error + config.manifold * network(clean).mean()
 
-    return _train(config.field, samples, run, perturb, nrdf_distance, loss)
+    return _train(config, samples, run, perturb, nrdf_distance, loss)
 
 
 def _eikonal(distance: Float[Tensor, "B"], q: Float[Tensor, "B 21 4"]) -> Float[Tensor, ""]:
@@ -178,9 +184,15 @@ def _eikonal(distance: Float[Tensor, "B"], q: Float[Tensor, "B 21 4"]) -> Float[
 
 
 def _train(
-    config: FieldConfig, samples: PoseSamples, run: Run, perturb: Any, make: Any, loss: Any
+    kind: NdfConfig | NrdfConfig,
+    samples: PoseSamples,
+    run: Run,
+    perturb: Any,
+    make: Any,
+    loss: Any,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     torch.manual_seed(run.seed)
+    config = kind.field
     source = PoseSource(samples.splits["train"], config.recombined)
     pool = _distances(config, source, run, perturb, make)
     held_out = len(pool.distance) // 20
@@ -212,7 +224,8 @@ def _train(
     curve = train_steps(network, batch, validate, config.steps, run)
     with torch.no_grad():
         sigma = float(network(val).square().mean().sqrt())
-    arrays = network.arrays() | {"sigma": np.array(sigma, np.float32)}
+    scale = {"sigma": np.array(sigma, np.float32), "weight": np.array(kind.weight, np.float32)}
+    arrays = network.arrays() | scale
     return arrays, training_facts(curve) | {
         "sigma": round(sigma, 4),
         "mean_distance": round(float(test.distance.mean()), 4),

@@ -53,10 +53,12 @@ def test_distance_field_is_the_same_in_numpy() -> None:
     network = DistanceNetwork(FieldConfig(hidden=(32, 16))).requires_grad_(False)
     for parameter in network.parameters():
         parameter.data = (1.5 * parameter.data).half().float()
-    prior = PoseNdf.of(network.arrays() | {"sigma": np.array(0.1)})
+    prior = PoseNdf.of(network.arrays() | {"sigma": np.array(0.1), "weight": np.array(3.0)})
     R = random_rotations(20, seed=0)
     q = torch.from_numpy(matrix_to_quat_wxyz(R[:, 1:22]))
-    np.testing.assert_allclose(prior.distance(R), network(q), rtol=1e-4, atol=1e-6)
+    distance = prior.distance(R)
+    np.testing.assert_allclose(distance, network(q), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(prior.energy(R), 1.5 * (distance / 0.1) ** 2, rtol=1e-5)
 
 
 def test_parents_are_those_of_the_tree_without_root() -> None:
