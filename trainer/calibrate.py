@@ -1,4 +1,4 @@
-"""Record a flow's predicted uncertainty and its errors, on people whom it was not trained on.
+"""Record predicted uncertainty and errors of a flow, or of a fit, on people not trained on.
 
     python -m trainer.calibrate --out runs/errors --footage ../shared/data/multiview/balancing
     python -m calib.uncertainty --fit runs/errors/val_errors.npz
@@ -7,15 +7,17 @@
 Images are estimated as the live system does, the fit to the landmarks included. Each folder of
 samples is a stratum, and so is each landmark network on the views of footage: all strata count
 alike. The second command fits on the validation subjects and `fit_views`, measures on the test
-subjects and all other views, and stores the result with the model.
+subjects and all other views, and stores the result with the model. A fit to landmarks alone
+(`--objective smplify`) has no model, so a record is written for it, which belongs into
+`engines/assets/calibration`.
 """
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.flow.model import FlowModel
@@ -23,10 +25,20 @@ from engines.types import LandmarkNetwork
 from trainer.command import start
 from trainer.data.samples import read
 from trainer.datasets.recordings import read_recording
+from trainer.datasets.tracked import tracked
 from trainer.datasets.view_samples import view_samples
-from trainer.evaluation.frame_estimator import FrameEstimator, track_landmarks
+from trainer.evaluation.frame_estimator import FrameEstimator
 from trainer.evaluation.live_errors import ImageErrors, dataset, of_records, of_views
+from trainer.evaluation.objectives import (
+    DEFAULT_PRIOR,
+    Objective,
+    Starts,
+    open_objective,
+)
+from trainer.evaluation.prediction import Predictor
 from trainer.evaluation.triangulation import TriangulationConfig
+
+_BEGINNING: dict[Starts, str] = {"mean": "the mean pose", "flow": "hypotheses of the flow"}
 
 
 @dataclass(frozen=True)
@@ -59,11 +71,17 @@ class CalibrateConfig:
     """The most images of a folder of samples."""
     every: int = 2
     """Takes every so-manieth image of footage: neighbours say the same."""
+    landmark_folder: Path | None = None
+    """Keeps the landmarks found in footage for another run."""
     hypotheses: int = 100
     out: Path = Path("runs/errors")
     """Gets `val_errors.npz` and `test_errors.npz`."""
     fit: bool = True
     """Fit the hypotheses to the visible landmarks first, as the run that will be calibrated."""
+    objective: Objective = "anchored"
+    """Of the fit: that of the live system, or one to landmarks alone, with its default prior."""
+    starts: Starts = "mean"
+    """Where smplify and smplify-x begin."""
     triangulation: TriangulationConfig = field(default_factory=TriangulationConfig)
 
 
@@ -74,7 +92,7 @@ def main(config: CalibrateConfig) -> None:
         PenumbraError: a folder of samples or footage is missing, or a side has nothing.
     """
     body = BodyModel.load(config.body)
-    estimator = FrameEstimator(FlowModel.load(config.model), body, config.hypotheses, config.fit)
+    estimator = _open(config, body)
     val, test = (
         {_name(folder): _rendered(estimator, folder, body, config.images) for folder in folders}
         for folders in (config.val, config.test)
@@ -86,17 +104,30 @@ def main(config: CalibrateConfig) -> None:
     if not (val and test):
         raise PenumbraError("val and test: need at least one folder of samples or view each.")
     for name, strata in (("val", val), ("test", test)):
-        errors = dataset(strata, _describe(strata, name))
+        errors = dataset(strata, _describe(config, strata, name))
         errors.save(config.out / f"{name}_errors.npz")
         print(f"{config.out / name}_errors.npz: {errors.data}")
+    record = "engines/assets/flow.json"
+    if config.objective != "anchored":
+        record = str(config.out / f"{config.objective}_{config.starts}.json")
+        facts = {"objective": config.objective, "starts": config.starts}
+        facts["prior"] = DEFAULT_PRIOR[config.objective]
+        Path(record).write_text(json.dumps(facts) + "\n")
     print(
         f"next: python -m calib.uncertainty --fit {config.out}/val_errors.npz "
-        f"--measure {config.out}/test_errors.npz"
+        f"--measure {config.out}/test_errors.npz --record {record}"
     )
 
 
+def _open(config: CalibrateConfig, body: BodyModel) -> Predictor:
+    model = FlowModel.load(config.model)
+    if config.objective == "anchored":
+        return FrameEstimator(model, body, config.hypotheses, config.fit)
+    return open_objective(config.objective, None, body, model, config.hypotheses, config.starts)
+
+
 def _rendered(
-    estimator: FrameEstimator, folder: Path, body: BodyModel, images: int
+    estimator: Predictor, folder: Path, body: BodyModel, images: int
 ) -> list[ImageErrors]:
     records = read(folder, body)
     kept = np.linspace(0, len(records["rotvec"]) - 1, min(images, len(records["rotvec"])))
@@ -105,17 +136,16 @@ def _rendered(
 
 
 def _footage(
-    estimator: FrameEstimator, config: CalibrateConfig, network: LandmarkNetwork
+    estimator: Predictor, config: CalibrateConfig, network: LandmarkNetwork
 ) -> tuple[list[ImageErrors], list[ImageErrors]]:
     """Errors on the views to fit on, and on the others."""
     if not (config.footage or config.fit_views):
         return [], []
-    tracker = open_tracker(network=network)
     fitted, measured = [], []
     missing = set(config.fit_views)
     for folder in config.footage:
         recording = read_recording(folder)
-        landmarks = [track_landmarks(camera, tracker) for camera in recording.cameras]
+        landmarks = tracked(recording, network, config.landmark_folder)
         for view, samples in view_samples(recording, landmarks, config.triangulation).items():
             errors = of_views(estimator, samples[:: config.every])
             name = f"{recording.name}/{view}"
@@ -133,10 +163,13 @@ def _name(folder: Path) -> str:
     return folder.parent.name
 
 
-def _describe(strata: dict[str, list[ImageErrors]], split: str) -> str:
+def _describe(config: CalibrateConfig, strata: dict[str, list[ImageErrors]], split: str) -> str:
     who = {"val": "validation", "test": "test"}[split]
     parts = ", ".join(f"{len(rows)} of {name}" for name, rows in strata.items())
-    return f"CMU {who} subjects rendered, found by the live tracker, and footage: {parts}"
+    data = f"CMU {who} subjects rendered, found by the live tracker, and footage: {parts}"
+    if config.objective == "anchored":
+        return data
+    return f"{config.objective} from {_BEGINNING[config.starts]}; {data}"
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ SOURCE is whatever `run_demo.py` reads (video, photo, folder, address); an archi
 wrote, of which the landmarks are taken; or any .npz with `landmarks` (N, 33, 3: px, px,
 visibility), `camera_matrix` (3, 3) and `image_size` (2). The result is an archive as that of a run
 (`realtime/README.md`). Each frame is fitted by itself, but by `humor`, which begins with `anchored`
-and fits the motion of each person. Covariances of `smplify` and `smplify-x` are Laplace's and not
-calibrated; those of the others are calibrated as in a run, of single frames.
+and fits the motion of each person. Covariances are calibrated, those of `smplify` and `smplify-x`
+for the default prior and body: `calibrated` in the archive's `meta` says whether, `calibration` how
+well the calibration held on other people. Those of `humor` are of single frames.
 """
 
 import threading
@@ -30,6 +31,7 @@ from engines.flow.model import FlowModel
 from engines.hypotheses import body_of
 from engines.outputs import check_distinct
 from engines.types import Estimate, FrameInfo, LandmarkNetwork, Landmarks, Person, World
+from engines.uncertainty import CovarianceCalibration
 from realtime.archive import Archive
 from realtime.capture.reader import frames
 from realtime.config import RunConfig
@@ -39,9 +41,9 @@ from realtime.opening import open_camera_model
 from realtime.pipeline import ASSUMED_FOCAL_ERROR
 from trainer.command import start
 from trainer.datasets.found_landmarks import read_landmarks
-from trainer.evaluation.frame_estimator import ViewEstimate
 from trainer.evaluation.motion_objective import MotionFitter
-from trainer.evaluation.objectives import DEFAULT_PRIOR, Objective, open_objective
+from trainer.evaluation.objectives import DEFAULT_PRIOR, Objective, Starts, open_objective
+from trainer.evaluation.prediction import ViewEstimate
 
 _TOGETHER = 16
 """Frames that are fitted at the same time."""
@@ -58,8 +60,13 @@ class FitBodiesConfig:
     objective: Literal[Objective, "humor"] = "smplify"
     """What bodies should agree with."""
     prior: str | None = None
-    """Pose prior: gmm, vposer, ndf, nrdf, flow, a file .npz, or, for anchored, none. By default gmm
-    for smplify, vposer for smplify-x, none for anchored; humor has its own."""
+    """Pose prior: gmm, vposer, ndf, nrdf, flow, a file .npz, or none. By default gmm for smplify,
+    vposer for smplify-x, none for anchored; humor has its own."""
+    starts: Starts = "mean"
+    """Where smplify and smplify-x begin: before the camera at the mean pose, or at hypotheses of
+    the flow; at the flipped body too."""
+    calibrate: bool = True
+    """Calibrate covariances and hypotheses, where a calibration was made."""
     hypotheses: int = 100
     """Bodies drawn for each person."""
     landmarks: LandmarkNetwork | None = None
@@ -75,7 +82,7 @@ class FitBodiesConfig:
     body: Path | None = None
     """Body made by `python -m engines.convert_smpl`; the default one when None."""
     model: Path | None = None
-    """Flow for anchored and humor; the shipped one when None."""
+    """Flow for anchored, humor and starts; the shipped one when None."""
     force: bool = False
     """Replace an output that exists already."""
 
@@ -176,14 +183,22 @@ def _batches(found: Iterable[Found], size: int | None) -> Iterator[list[Found]]:
 
 def _open_fit(
     config: FitBodiesConfig, body: BodyModel, model: FlowModel | None
-) -> Callable[[list[Seen]], list[ViewEstimate]]:
+) -> tuple[Callable[[list[Seen]], list[ViewEstimate]], CovarianceCalibration | None]:
+    """Open the objective, and say how it is calibrated."""
     if config.objective == "humor":
         if config.prior is not None:
             raise PenumbraError("prior: humor has its own; leave `prior` out.")
-        fit_motion = MotionFitter(body, model or FlowModel.load(), config.hypotheses)
-        return lambda seen: _by_motion(fit_motion, seen)
-    fit = open_objective(config.objective, config.prior, body, model, config.hypotheses)
-    return lambda seen: fit([(landmarks, one.intrinsics) for one, _, landmarks in seen])
+        flow = model or FlowModel.load()
+        fit_motion = MotionFitter(body, flow, config.hypotheses, config.calibrate)
+        return lambda seen: _by_motion(fit_motion, seen), fit_motion.calibration
+    fit = open_objective(
+        *(config.objective, config.prior, body, model, config.hypotheses),
+        *(config.starts, config.calibrate),
+    )
+    return (
+        lambda seen: fit([(landmarks, one.intrinsics) for one, _, landmarks in seen]),
+        fit.calibration,
+    )
 
 
 def _by_motion(fit: MotionFitter, seen: list[Seen]) -> list[ViewEstimate]:
@@ -230,13 +245,19 @@ def main(config: FitBodiesConfig) -> None:
     check_distinct({"out": config.out}, {"the source": config.source})
     body = BodyModel.load(config.body)
     by_flow = config.objective in ("anchored", "humor")
-    model = FlowModel.load(config.model) if by_flow else None
-    fit = _open_fit(config, body, model)
+    if by_flow and config.starts != "mean":
+        raise PenumbraError(
+            f"starts: {config.objective} begins with the flow's hypotheses anyway; leave it out."
+        )
+    model = FlowModel.load(config.model) if by_flow or config.starts == "flow" else None
+    fit, calibration = _open_fit(config, body, model)
     found, meta = find(config)
     meta |= {
         "objective": config.objective,
         "prior": config.prior or DEFAULT_PRIOR.get(config.objective, config.objective),
-        "calibrated": model is not None and model.calibration is not None,
+        "starts": "flow" if by_flow else config.starts,
+        "calibrated": calibration is not None,
+        "calibration": None if calibration is None else calibration.to_json(),
         "body": body.name,
         "smoothed": config.objective == "humor",
     }

@@ -14,10 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tqdm import tqdm
-
 from engines.blazepose.heavy import named
-from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.errors import PenumbraError
@@ -25,9 +22,11 @@ from engines.flow.model import FlowModel
 from engines.types import LandmarkNetwork, Landmarks
 from trainer.command import start
 from trainer.datasets.recordings import read_recording
+from trainer.datasets.tracked import tracked
 from trainer.datasets.view_samples import view_samples
-from trainer.evaluation.frame_estimator import FrameEstimator, ViewEstimate, track_landmarks
-from trainer.evaluation.objectives import Objective, open_objective
+from trainer.evaluation.frame_estimator import FrameEstimator
+from trainer.evaluation.objectives import Objective, Starts, open_objective
+from trainer.evaluation.prediction import ViewEstimate
 from trainer.evaluation.triangulation import TriangulationConfig
 from trainer.evaluation.view_scores import (
     ViewSample,
@@ -54,10 +53,14 @@ class FootageConfig:
     """Of the fit: that of the live system, or one that knows no flow."""
     prior: str | None = None
     """Pose prior of the fit; see `trainer.fit`."""
+    starts: Starts = "mean"
+    """Where smplify and smplify-x begin; see `trainer.fit`."""
     landmarks: LandmarkNetwork | None = None
     """Landmark network; None is that of `landmarks_file`, or full."""
     landmarks_file: Path | None = None
     """Local copy of a landmark network, instead of npm's heavy one."""
+    landmark_folder: Path | None = None
+    """Keeps the landmarks that are found for another run."""
     triangulation: TriangulationConfig = field(default_factory=TriangulationConfig)
 
 
@@ -82,7 +85,9 @@ def open_estimator(
     body, model = BodyModel.load(config.body), FlowModel.load(path)
     if not config.fit:
         return FrameEstimator(model, body, config.hypotheses, fit=False)
-    fit = open_objective(config.objective, config.prior, body, model, config.hypotheses)
+    fit = open_objective(
+        config.objective, config.prior, body, model, config.hypotheses, config.starts
+    )
     return lambda landmarks, intrinsics: fit([(landmarks, intrinsics)])[0]
 
 
@@ -93,12 +98,10 @@ def main(config: FootageConfig) -> None:
         PenumbraError: a recording cannot be read, or has nothing to score.
     """
     network = named(config.landmarks, config.landmarks_file)
-    tracker = open_tracker(network=network)
     recordings: dict[str, dict[str, list[ViewSample]]] = {}
     for folder in config.folders:
         recording = read_recording(folder)
-        cameras = tqdm(recording.cameras, desc=recording.name, unit="camera")
-        landmarks = [track_landmarks(camera, tracker) for camera in cameras]
+        landmarks = tracked(recording, network, config.landmark_folder)
         samples = view_samples(recording, landmarks, config.triangulation)
         if not any(samples.values()):
             raise PenumbraError(
@@ -114,7 +117,7 @@ def main(config: FootageConfig) -> None:
         }
         together = [one for cameras in scores.values() for part in cameras.values() for one in part]
         report: dict[str, object] = {"model": str(path or "shipped"), "landmarks": network}
-        report |= {"objective": config.objective, "prior": config.prior}
+        report |= {name: getattr(config, name) for name in ("objective", "prior", "starts")}
         report["all recordings"] = summarise(together)
         report |= {name: summarise_recording(cameras) for name, cameras in scores.items()}
         print(json.dumps(report, indent=2))

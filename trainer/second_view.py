@@ -31,8 +31,9 @@ from engines.flow.model import FlowModel
 from engines.types import LIMB_LANDMARKS, LandmarkNetwork
 from trainer.command import start
 from trainer.datasets.recordings import read_recording
-from trainer.evaluation.frame_estimator import FrameEstimator, ViewEstimate, track_landmarks
+from trainer.evaluation.frame_estimator import FrameEstimator, track_landmarks
 from trainer.evaluation.metrics import pa_mpjpe
+from trainer.evaluation.prediction import ViewEstimate
 from trainer.evaluation.triangulation import (
     RigCamera,
     TriangulationConfig,

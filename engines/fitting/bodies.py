@@ -9,6 +9,7 @@ R_cam_parent(i) (S_i - S_parent(i)) b for itself and each joint i above it but t
 shape directions of the rest joints, and by p. Metres, radians, camera frame.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 
@@ -100,6 +101,14 @@ def steps_from_first(bodies: Bodies) -> Float[np.ndarray, "K D"]:
 def take(bodies: Bodies, index: "slice | Int[np.ndarray, 'M']") -> Bodies:
     """Select some of the bodies."""
     return Bodies(*(getattr(bodies, field.name)[index] for field in fields(bodies)))
+
+
+def joined(parts: Sequence[Bodies]) -> Bodies:
+    """Put bodies behind each other, in double precision."""
+    columns = (
+        np.concatenate([getattr(one, field.name) for one in parts]) for field in fields(Bodies)
+    )
+    return Bodies(*(column.astype(np.float64) for column in columns))
 
 
 def chosen(where: Bool[np.ndarray, "K"], yes: Bodies, no: Bodies) -> Bodies:

@@ -3,14 +3,15 @@
 As SMPLify begins (Bogo et al., Keep it SMPL, 2016, section 3.3): the distance is that at which the
 mean body's torso is as long as in the image; then orientation and position alone follow shoulders
 and hips, here from four sides, of which the best is kept; and since front and back of a torso look
-alike, the body that is turned by half a turn about its own axis is the second start.
+alike, the body that is turned by half a turn about its own axis is the second start. Where
+hypotheses are at hand, they and the flip of the best one are the starts.
 """
 
 import numpy as np
 from jaxtyping import Float
 
 from engines.fitting.anchor import Anchor
-from engines.fitting.bodies import DIM, Bodies, pose
+from engines.fitting.bodies import DIM, Bodies, pose, take
 from engines.fitting.charts import Turns
 from engines.fitting.observation import JOINTS
 from engines.fitting.residuals import LandmarkResiduals
@@ -65,6 +66,28 @@ def torso_starts(
         for part in (found.bodies.R[:, 0], found.bodies.pelvis)
     )
     return _placed(skeleton, R, roots[:, None] @ _about_own_axis(STARTS), pelvis)
+
+
+def hypothesis_starts(skeleton: Skeleton, hypotheses: Bodies, count: int) -> Bodies:
+    """Begin with the hypotheses of an image: number 0, its flip, and those that follow.
+
+    Args:
+        skeleton: of the bodies.
+        hypotheses: at least `count` - 1, the best one first.
+        count: of the starts, at least `STARTS`.
+    """
+    first, rest = take(hypotheses, slice(1)), take(hypotheses, slice(1, count - 1))
+    flipped = first.R.copy()
+    flipped[:, 0] = first.R[:, 0] @ _about_own_axis(STARTS)[1]
+    R, betas, pelvis = (
+        np.concatenate(parts).astype(np.float64)
+        for parts in (
+            (first.R, flipped, rest.R),
+            (first.betas, first.betas, rest.betas),
+            (first.pelvis, first.pelvis, rest.pelvis),
+        )
+    )
+    return pose(skeleton, R, betas, pelvis)
 
 
 def _spine(torso: Float[np.ndarray, "*B 4 N"]) -> Float[np.ndarray, "*B N"]:

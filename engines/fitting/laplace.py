@@ -62,6 +62,14 @@ class Posterior:
         cov = np.tensordot(weights, within + between, 1)
         return JointMoments(mean, cov, float(np.sqrt(weights @ variance)), ray)
 
+    def entropy(self, image: int) -> float:
+        """Return the entropy of an image's mixture, nats, as if its components lay apart."""
+        count, dim = self.weights.shape[1], self.cov.shape[-1]
+        weights = self.weights[image]
+        _, log_det = np.linalg.slogdet(self.cov[image * count : (image + 1) * count])
+        each = 0.5 * (log_det + dim * np.log(2 * np.pi * np.e))
+        return float(weights @ each - (weights * np.log(np.maximum(weights, 1e-300))).sum())
+
     def sample(
         self, image: int, count: int, rng: np.random.Generator
     ) -> tuple[Bodies, Float[np.ndarray, "M"]]:

@@ -56,6 +56,8 @@ class SmplifyConfig:
     """Standard deviation of turns around where they begin: nearly everything."""
     shift_m: float = 2.0
     """The same of the pelvis."""
+    collision: bool = True
+    """Keep limbs out of one another."""
 
 
 class BodyFitter:
@@ -138,7 +140,7 @@ class BodyFitter:
 
 def smplify(
     body: BodyModel,
-    prior: Residuals,
+    prior: Residuals | None,
     pose: Float[np.ndarray, "24 3 3"],
     config: SmplifyConfig | None = None,
 ) -> BodyFitter:
@@ -146,11 +148,13 @@ def smplify(
 
     Args:
         body: whose skeleton and thickness it is.
-        prior: of the pose, its cost in nats.
+        prior: of the pose, its cost in nats; none when None.
         pose: to begin with, such as the prior's mean.
         config: of the fit.
     """
-    return BodyFitter(body, (prior, Bending(), Spheres.of(body)), pose, None, config)
+    config = config or SmplifyConfig()
+    terms = (Bending(), *_collision(body, config))
+    return BodyFitter(body, terms if prior is None else (prior, *terms), pose, None, config)
 
 
 def smplify_x(body: BodyModel, decoder: Decoder, config: SmplifyConfig | None = None) -> BodyFitter:
@@ -158,6 +162,11 @@ def smplify_x(body: BodyModel, decoder: Decoder, config: SmplifyConfig | None = 
 
     Its prior is |z|^2 where that of SMPLify is a negative log density: half the bending in nats.
     """
+    config = config or SmplifyConfig()
     mean = decoder.decode(np.zeros((1, decoder.dim), np.float32))
-    terms = (Bending(0.5 * Bending.nats), Spheres.of(body))
+    terms = (Bending(0.5 * Bending.nats), *_collision(body, config))
     return BodyFitter(body, terms, mean[0], decoder, config)
+
+
+def _collision(body: BodyModel, config: SmplifyConfig) -> tuple[Residuals, ...]:
+    return (Spheres.of(body),) if config.collision else ()

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from engines.camera import Intrinsics
 from engines.types import LIMB_LANDMARKS, Hypotheses, Landmarks, Roi
-from trainer.evaluation.frame_estimator import ViewEstimate
+from trainer.evaluation.prediction import ViewEstimate
 from trainer.evaluation.triangulation import RigCamera
 
 

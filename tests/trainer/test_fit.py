@@ -12,10 +12,12 @@ from engines.camera import Intrinsics
 from engines.errors import PenumbraError
 from engines.priors.load import load_prior
 from engines.types import JOINT_NAMES, LIMB_LANDMARKS, Estimate, FrameInfo, Landmarks, Roi, World
+from engines.uncertainty import CovarianceCalibration
 from realtime.archive import Archive
 from tests.support.random_hypotheses import FACING
 from trainer.datasets.found_landmarks import read_landmarks
-from trainer.evaluation.objectives import joint_visibility, mean_pose, open_objective
+from trainer.evaluation.landmark_fit import joint_visibility
+from trainer.evaluation.objectives import mean_pose, open_objective
 from trainer.fit import FitBodiesConfig, main, person
 
 CAMERA = Intrinsics(900.0, 900.0, 480.0, 360.0, (960, 720), source="given")
@@ -100,7 +102,10 @@ def test_an_archive_is_fitted_and_is_an_archive_again(
             np.testing.assert_array_equal(before[name], after[name])
         meta = json.loads(str(after["meta"]))
         assert meta["objective"] == objective and meta["joint_names"] == list(JOINT_NAMES)
-        assert meta["calibrated"] == (objective == "anchored")
+        assert meta["calibrated"] and meta["starts"] == (
+            "flow" if objective == "anchored" else "mean"
+        )
+        assert CovarianceCalibration.from_json(meta["calibration"]).metrics is not None
         rows = np.flatnonzero(after["found"])
         assert after["hypotheses"].shape == (4, 60, 24, 3) and len(rows) == 3
         errors = [
@@ -116,6 +121,16 @@ def test_an_archive_is_fitted_and_is_an_archive_again(
         assert np.isfinite(after["joint_cov"][rows]).all()
         assert (np.linalg.eigvalsh(after["joint_cov"][rows]) > -1e-9).all()
         assert (after["distance_std"][rows] > 0.01).all()
+
+
+def test_a_fit_can_begin_with_the_flow_and_stay_uncalibrated(archive: Path, tmp_path: Path) -> None:
+    out = tmp_path / "fitted.npz"
+    main(FitBodiesConfig(str(archive), out, starts="flow", calibrate=False, hypotheses=10))
+    with np.load(out) as after:
+        meta = json.loads(str(after["meta"]))
+        assert meta["starts"] == "flow"
+        assert meta["calibrated"] is False and meta["calibration"] is None
+        assert np.isfinite(after["joint_cov"][after["found"]]).all()
 
 
 def test_landmarks_alone_are_enough(
@@ -167,7 +182,8 @@ def test_wrong_options_are_refused(archive: Path, tmp_path: Path) -> None:
     config = FitBodiesConfig(str(archive), tmp_path / "out.npz")
     for change, start in (
         ({"hypotheses": 0}, "hypotheses: "),
-        ({"prior": "none"}, "prior: "),
+        ({"objective": "smplify-x", "prior": "none"}, "prior: "),
+        ({"objective": "anchored", "starts": "flow"}, "starts: "),
         ({"objective": "smplify-x", "prior": "gmm"}, "prior: "),
         ({"prior": "abacus"}, "prior: "),
         ({"focal": 900.0}, "focal: "),

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from engines.body import BodyModel
 from tests.support.random_hypotheses import around
 from tests.support.rigs import perfect_estimates, project, ring
-from trainer.evaluation.frame_estimator import ViewEstimate
+from trainer.evaluation.prediction import ViewEstimate
 from trainer.evaluation.triangulation import RigCamera
 from trainer.second_view import SecondViewConfig, errors, score_instant
 

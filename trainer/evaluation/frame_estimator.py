@@ -1,10 +1,5 @@
 """Estimates of single images of real footage, made as the live system does without smoothing."""
 
-from dataclasses import dataclass
-
-import numpy as np
-from jaxtyping import Float
-
 from engines.blazepose.tracker import PoseTracker
 from engines.body import BodyModel
 from engines.camera import Intrinsics
@@ -14,30 +9,11 @@ from engines.fitting.settings import FitConfig
 from engines.flow.model import FlowModel
 from engines.flow.recalibrate import Recalibrator
 from engines.flow.sampler import FlowOutput, open_sampler, skeleton_of
-from engines.flow.statistics import joint_moments
-from engines.types import Hypotheses, Landmarks
+from engines.flow.statistics import entropy, joint_moments
+from engines.types import Landmarks
 from trainer.data.video_reader import read_frames
+from trainer.evaluation.prediction import People, Prediction, ViewEstimate
 from trainer.evaluation.triangulation import RigCamera
-
-
-@dataclass(frozen=True)
-class ViewEstimate:
-    """What is published of one image."""
-
-    landmarks: Landmarks
-    hypotheses: Hypotheses
-    """Calibrated; number 0 is the best estimate."""
-    cov: Float[np.ndarray, "24 3 3"]
-    """Calibrated, camera frame, square metres, the common distance apart."""
-    joint_visible: Float[np.ndarray, "24"]
-    """Probability that each joint is visible."""
-    distance_std: float = float("nan")
-    """Standard deviation of the common distance, metres."""
-
-    @property
-    def joints(self) -> Float[np.ndarray, "24 3"]:
-        """Joints of the best estimate, camera frame, metres."""
-        return self.hypotheses.joints[0].astype(float)
 
 
 class FrameEstimator:
@@ -51,6 +27,7 @@ class FrameEstimator:
         fit: bool = True,
         prior: Residuals | None = None,
         config: FitConfig | None = None,
+        calibrate: bool = True,
     ) -> None:
         """Open the model.
 
@@ -61,6 +38,7 @@ class FrameEstimator:
             fit: whether hypotheses are fitted to the landmarks, as the live system does by default.
             prior: of the pose, for the fit; none when None, the default of the live system.
             config: of the fit.
+            calibrate: whether the model's calibration is applied.
         """
         self._sampler = open_sampler(body, num_hypotheses, model=model)
         device = self._sampler.engine.device
@@ -69,14 +47,26 @@ class FrameEstimator:
         if fit:
             skeleton = skeleton_of(body)
             self._fit = HypothesisFitter(skeleton, num_hypotheses, config, device, prior)
-        self._calibration = model.calibration
+        self.calibration = model.calibration if calibrate else None
 
     def __call__(self, landmarks: Landmarks, intrinsics: Intrinsics) -> ViewEstimate:
         """Estimate the person with these landmarks."""
-        samples = self.samples(landmarks, intrinsics)
-        moments = joint_moments(samples.hypotheses)
-        posed, cov, far = self._recalibrate.calibrated(samples, moments, self._calibration)
-        return ViewEstimate(landmarks, posed.hypotheses, cov, samples.joint_visible, far)
+        (one,) = self.predictions([(landmarks, intrinsics)])
+        return one.calibrated(self.calibration, self._recalibrate)
+
+    def predictions(self, people: People) -> list[Prediction]:
+        """Estimate people without the calibration."""
+        found = []
+        for landmarks, intrinsics in people:
+            samples = self.samples(landmarks, intrinsics)
+            drawn = samples.hypotheses
+            moments, nats = joint_moments(drawn), entropy(drawn)
+            found.append(
+                Prediction(
+                    *(landmarks, drawn, moments, samples.joint_visible, nats, samples.half_size)
+                )
+            )
+        return found
 
     def samples(self, landmarks: Landmarks, intrinsics: Intrinsics) -> FlowOutput:
         """Sample bodies and fit them, unless that is switched off; they are not calibrated."""

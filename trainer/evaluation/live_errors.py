@@ -1,10 +1,10 @@
-"""Predicted uncertainty and errors of images, as the live system has them before calibration.
+"""Predicted uncertainty and errors of images before calibration.
 
 Rendered samples know every joint. Footage knows the joints of its reference; there one shift of
 all of them along the ray, the person's distance, is fitted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -13,17 +13,19 @@ from jaxtyping import Bool, Float
 from calib.dataset import CalibrationDataset
 from engines.body import BodyModel
 from engines.camera import Intrinsics
-from engines.flow.statistics import entropy, joint_moments
 from engines.types import LIMB_LANDMARKS, NUM_JOINTS, Landmarks, Roi
 from engines.uncertainty import floored
 from trainer.data.augment import RawRecords, joints_in_camera
-from trainer.evaluation.frame_estimator import FrameEstimator
+from trainer.evaluation.prediction import People, Prediction, Predictor
 from trainer.evaluation.view_scores import ViewSample, without_common_distance
+
+_TOGETHER = 16
+"""Images that are estimated at the same time."""
 
 
 @dataclass(frozen=True)
 class _Predicted:
-    """What the live system says of one image; see `CalibrationDataset`."""
+    """What is said of one image; see `CalibrationDataset`."""
 
     cov: Float[np.ndarray, "24 3 3"]
     ray: Float[np.ndarray, "3"]
@@ -45,28 +47,28 @@ class ImageErrors:
     distance_error: float
 
 
-def of_records(
-    estimator: FrameEstimator, records: RawRecords, body: BodyModel
-) -> list[ImageErrors]:
+def of_records(predictor: Predictor, records: RawRecords, body: BodyModel) -> list[ImageErrors]:
     """Estimate rendered samples and compare them with their labels."""
     joints = joints_in_camera(records["rotvec"], records["betas"], records["pelvis"], body)
+    people = [observation(records, i) for i in range(len(joints))]
     rows = []
-    for i, target in enumerate(joints):
-        predicted, best = _predict(estimator, *observation(records, i))
-        far = float((target[0] - best[0]) @ predicted.ray)
-        error = target - best - far * predicted.ray
+    for i, one in enumerate(_predictions(predictor, people)):
+        predicted, best = _predicted(one), one.hypotheses.joints[0].astype(float)
+        far = float((joints[i, 0] - best[0]) @ predicted.ray)
+        error = joints[i] - best - far * predicted.ray
         rows.append(ImageErrors(predicted, error, records["joint_visible"][i].astype(bool), far))
     return rows
 
 
-def of_views(estimator: FrameEstimator, samples: Sequence[ViewSample]) -> list[ImageErrors]:
+def of_views(predictor: Predictor, samples: Sequence[ViewSample]) -> list[ImageErrors]:
     """Estimate images of footage and compare them with the reference's joints.
 
     Visibility, which nobody has labelled there, is the landmark network's.
     """
+    people = [(one.landmarks, one.intrinsics) for one in samples]
     rows = []
-    for one in samples:
-        predicted, best = _predict(estimator, one.landmarks, one.intrinsics)
+    for one, found in zip(samples, _predictions(predictor, people), strict=True):
+        predicted, best = _predicted(found), found.hypotheses.joints[0].astype(float)
         ray = best[0] / np.linalg.norm(best[0])
         cov = floored(predicted.cov[one.joints])
         error = np.full((NUM_JOINTS, 3), np.nan)
@@ -108,22 +110,21 @@ def observation(records: RawRecords, row: int) -> tuple[Landmarks, Intrinsics]:
     return Landmarks(**parts, score=float(records["score"][row]), roi=whole), intrinsics
 
 
-def _predict(
-    estimator: FrameEstimator, landmarks: Landmarks, intrinsics: Intrinsics
-) -> tuple[_Predicted, Float[np.ndarray, "24 3"]]:
-    """Return the prediction of an image, and the joints of its best estimate."""
-    samples = estimator.samples(landmarks, intrinsics)
-    moments = joint_moments(samples.hypotheses)
+def _predictions(predictor: Predictor, people: People) -> Iterator[Prediction]:
+    for start in range(0, len(people), _TOGETHER):
+        yield from predictor.predictions(people[start : start + _TOGETHER])
+
+
+def _predicted(one: Prediction) -> _Predicted:
     visibility = np.full(NUM_JOINTS, np.nan)
-    visibility[list(LIMB_LANDMARKS.values())] = landmarks.visibility[list(LIMB_LANDMARKS)]
-    predicted = _Predicted(
-        cov=moments.cov.astype(float),
-        ray=moments.ray.astype(float),
-        p_visible=samples.joint_visible,
-        entropy=entropy(samples.hypotheses),
-        half_size=samples.half_size,
-        heavy=samples.heavy,
+    visibility[list(LIMB_LANDMARKS.values())] = one.landmarks.visibility[list(LIMB_LANDMARKS)]
+    return _Predicted(
+        cov=one.moments.cov.astype(float),
+        ray=one.moments.ray.astype(float),
+        p_visible=one.joint_visible,
+        entropy=one.entropy,
+        half_size=one.half_size,
+        heavy=one.heavy,
         landmark_visibility=visibility,
-        distance_std=moments.distance_std,
+        distance_std=one.moments.distance_std,
     )
-    return predicted, samples.hypotheses.joints[0].astype(float)

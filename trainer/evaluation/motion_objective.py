@@ -1,8 +1,9 @@
 """The objective `humor`: the frames of one person together, from the anchored fit of each.
 
 Every frame is estimated by itself as the live system does. Its best body is where the motion begins
-and is held as firmly as its hypotheses agree. Motions are fitted in windows that overlap; each
-frame's hypotheses then move with its best body, and keep their spread and calibrated covariance.
+and is held as firmly as its hypotheses agree. Motions are fitted in windows that overlap. What a
+fit leaves open (`engines.fitting.sequences.covariance`) is the covariance of its joints, widened by
+a factor that footage gave; each frame's hypotheses move with its best body, and to this covariance.
 """
 
 from collections.abc import Sequence
@@ -12,8 +13,16 @@ from jaxtyping import Float
 
 from engines.body import BodyModel
 from engines.camera import Intrinsics
+from engines.covariance import chi_square_3
 from engines.errors import PenumbraError
-from engines.fitting.bodies import Bodies, bodies_of, hypotheses_of, steps_from_first, take
+from engines.fitting.bodies import (
+    Bodies,
+    bodies_of,
+    hypotheses_of,
+    joined,
+    steps_from_first,
+    take,
+)
 from engines.fitting.bodies import moved as moved_bodies
 from engines.fitting.observation import LANDMARKS, landmark_sigma, observe
 from engines.fitting.sequences.denoise import split_windows
@@ -21,18 +30,27 @@ from engines.fitting.sequences.floor import FEET
 from engines.fitting.sequences.video import UPRIGHT, fit_video
 from engines.fitting.settings import FitConfig
 from engines.flow.model import FlowModel
+from engines.flow.recalibrate import Recalibrator
 from engines.flow.sampler import FlowOutput, skeleton_of
+from engines.flow.statistics import entropy, joint_moments
 from engines.priors.motion.layout import FPS
 from engines.priors.motion.prior import MotionPrior
 from engines.rotations import log_so3
-from engines.types import Landmarks, World
-from trainer.evaluation.frame_estimator import FrameEstimator, ViewEstimate
+from engines.types import NUM_JOINTS, JointMoments, Landmarks, World
+from engines.uncertainty import CovarianceCalibration, ImageFactor
+from trainer.evaluation.frame_estimator import FrameEstimator
+from trainer.evaluation.prediction import Prediction, ViewEstimate
 
 _WINDOW = 60
 _OVERLAP = 10
 _FEWEST = 3
 _RATE_ERROR = 0.15
 _SUREST_RAD = 0.02
+WIDENING = 3.0
+"""Factor on the standard deviations that a fit predicts of itself. It takes the errors of landmarks
+in successive frames for independent, which they are not. On the balancing man's cam02 2.96 makes
+90 % ellipsoids hold 90 %; with it those of 50, 68, 90 and 95 % hold 49, 65, 85 and 90 % on cam04,
+which was not used (both networks, every other frame)."""
 Moment = tuple[float, Landmarks, Intrinsics, World | None]
 """A person in a frame: its time in seconds, the landmarks, the camera, where the camera stands."""
 
@@ -40,9 +58,13 @@ Moment = tuple[float, Landmarks, Intrinsics, World | None]
 class MotionFitter:
     """Fits the motion of one person after the other."""
 
-    def __init__(self, body: BodyModel, model: FlowModel, hypotheses: int) -> None:
-        """Open the flow and the motion prior."""
-        self._estimator = FrameEstimator(model, body, hypotheses)
+    def __init__(
+        self, body: BodyModel, model: FlowModel, hypotheses: int, calibrate: bool = True
+    ) -> None:
+        """Open the flow and the motion prior; `calibrate` says whether covariances are widened."""
+        self._estimator = FrameEstimator(model, body, hypotheses, calibrate=calibrate)
+        self.calibration = widened(WIDENING) if calibrate else None
+        self._recalibrate = Recalibrator(skeleton_of(body), hypotheses)
         self._skeleton = skeleton_of(body)
         self._prior = MotionPrior.load()
         lowest = float(body.full.v_template[:, 1].min())
@@ -69,17 +91,18 @@ class MotionFitter:
         start = [take(one, slice(1)) for one in bodies]
         world = moments[0][3]
         R_world_cam = UPRIGHT if world is None else world.T_world_cam[:3, :3].astype(np.float64)
-        fitted: dict[int, Bodies] = {}
+        fitted: dict[int, tuple[Bodies, JointMoments]] = {}
         for window in split_windows(len(moments), _WINDOW, _OVERLAP):
             found = fit_video(
-                *(self._prior, self._skeleton, together(start[window])),
+                *(self._prior, self._skeleton, joined(start[window])),
                 *(rays[window], sigma[window], turns[window], self._sole_m, R_world_cam),
             )
             middle = window.start + (_OVERLAP // 2 if window.start else 0)
             for frame in range(middle, window.stop):
                 at = frame - window.start
-                fitted[frame] = take(found.bodies, slice(at, at + 1))
-        return [self._carried(one, fitted[i]) for i, one in enumerate(estimates)]
+                fitted[frame] = take(found.bodies, slice(at, at + 1)), found.moments[at]
+        parts = zip(samples, estimates, strict=True)
+        return [self._carried(*part, *fitted[i]) for i, part in enumerate(parts)]
 
     def _limbs(
         self, moment: Moment, samples: FlowOutput
@@ -93,17 +116,37 @@ class MotionFitter:
         rays[seen.index], sigma[seen.index] = seen.rays, seen.sigma
         return rays, sigma
 
-    def _carried(self, estimate: ViewEstimate, best: Bodies) -> ViewEstimate:
-        """Move an estimate's hypotheses as its best body has been moved."""
+    def _carried(
+        self, samples: FlowOutput, estimate: ViewEstimate, best: Bodies, moments: JointMoments
+    ) -> ViewEstimate:
+        """Move a frame's hypotheses as its best body has been moved, and to its covariance."""
         drawn = estimate.hypotheses
         steps = steps_from_first(bodies_of(self._skeleton, drawn))
-        repeated = together([best] * len(steps))
+        repeated = joined([best] * len(steps))
         bodies = moved_bodies(self._skeleton, repeated, steps.astype(np.float64))
         hypotheses = hypotheses_of(self._skeleton, bodies, drawn.log_q, drawn.weights)
-        return ViewEstimate(
-            *(estimate.landmarks, hypotheses, estimate.cov),
-            *(estimate.joint_visible, estimate.distance_std),
+        predicted = Prediction(
+            *(estimate.landmarks, hypotheses, moments, estimate.joint_visible),
+            *(entropy(samples.hypotheses), samples.half_size),
         )
+        cov, distance_std = predicted.covariances(self.calibration)
+        here = joint_moments(hypotheses)
+        moved = self._recalibrate(hypotheses, here, cov, distance_std).hypotheses
+        return ViewEstimate(estimate.landmarks, moved, cov, estimate.joint_visible, distance_std)
+
+
+def widened(factor: float) -> CovarianceCalibration:
+    """Return a calibration that multiplies all standard deviations by a factor."""
+    levels = np.array([0.5, 0.68, 0.9, 0.95])
+    normal = np.array([chi_square_3(level) for level in levels])
+    return CovarianceCalibration(
+        visible=np.full((NUM_JOINTS, 2), factor),
+        occluded=np.full((NUM_JOINTS, 2), factor),
+        image_factor=ImageFactor(*4 * ((0.0, 0.0, 0.0, 0.0),), heavy=0.0),
+        distance=factor,
+        radii=np.column_stack([levels, normal, normal]),
+        data="the balancing man's cam02, both landmark networks, 30 frames a second",
+    )
 
 
 def check_rate(times: Float[np.ndarray, "T"]) -> None:
@@ -120,13 +163,6 @@ def check_rate(times: Float[np.ndarray, "T"]) -> None:
             f"source: it has {rate:.0f} frames a second, and humor knows motion at {FPS:.0f};"
             " convert it, or take another objective."
         )
-
-
-def together(bodies: Sequence[Bodies]) -> Bodies:
-    """Put bodies into one, in double precision."""
-    names = ("R", "betas", "pelvis", "R_cam", "joints")
-    parts = (np.concatenate([getattr(one, name) for one in bodies]) for name in names)
-    return Bodies(*(part.astype(np.float64) for part in parts))
 
 
 def _spread(bodies: Bodies) -> Float[np.ndarray, "24"]:

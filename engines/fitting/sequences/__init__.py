@@ -2,6 +2,7 @@
 
 sequence.py        a sequence of bodies, and rows that link a few frames
 solver.py          Levenberg-Marquardt for a banded system with a border
+covariance.py      what such a fit leaves open, frame by frame
 observations.py    joints in space, rotations, a pose prior in every frame
 floor.py           what stands does not move and lies on the floor
 denoise.py         noisy or incomplete recordings -> the motion behind them

@@ -11,11 +11,12 @@ R [x - c] J_l(t) dt, with the left Jacobian J_l of SO(3).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from engines.fitting.bodies import DIM, TURNS, Bodies, joint_jacobian, pose
+from engines.fitting.bodies import TURNS, Bodies, joint_jacobian, pose
 from engines.fitting.observation import JOINTS
 from engines.fitting.residuals import NEAREST_M
 from engines.fitting.sequences.observations import COLUMNS, half_square
@@ -43,6 +44,33 @@ def camera_to_world(
     return exp_so3(tilt) @ R_world_cam, np.array([0.0, 0.0, shared[_HEIGHT]])
 
 
+class CameraJoints(NamedTuple):
+    """Joints in the camera's frame, and how they follow what is looked for."""
+
+    points: Float[np.ndarray, "T m 3"]
+    """Metres."""
+    by_frame: Float[np.ndarray, "T m 3 75"]
+    by_shared: Float[np.ndarray, "T m 3 G"]
+
+
+def camera_joints(
+    skeleton: Skeleton,
+    R_world_cam: Float[np.ndarray, "3 3"],
+    sequence: BodySequence,
+    joints: Int[np.ndarray, "m"],
+) -> CameraJoints:
+    """Bring joints of a sequence into the camera's frame, and differentiate them."""
+    bodies = world_bodies(skeleton, sequence)
+    R, position = camera_to_world(R_world_cam, sequence.shared)
+    offset = bodies.joints[:, joints] - position
+    by_body = R.T @ joint_jacobian(skeleton, bodies, joints)
+    tilt = np.array([*sequence.shared[_TILT], 0.0])
+    by_tilt = R.T @ np.cross(np.eye(3), offset[..., None, :]) @ right_jacobian(-tilt)
+    by_height = np.broadcast_to(-R.T[:, 2:], (*offset.shape, 1))
+    shared = np.concatenate([by_body[..., TURNS:-3], by_tilt[..., :2], by_height], -1)
+    return CameraJoints(offset @ R, by_body[..., COLUMNS], shared)
+
+
 @dataclass(frozen=True)
 class VideoLandmarks:
     """Limb landmarks of every frame, with Cauchy's robust loss in units of their sigma."""
@@ -59,27 +87,19 @@ class VideoLandmarks:
 
     def at(self, sequence: BodySequence) -> Linearised:
         """Compare projections with landmarks."""
-        bodies = world_bodies(self.skeleton, sequence)
-        R, position = camera_to_world(self.R_world_cam, sequence.shared)
-        offset = bodies.joints[:, JOINTS] - position
-        points = offset @ R
-        away, squared = self._away(points)
+        seen = camera_joints(self.skeleton, self.R_world_cam, sequence, JOINTS)
+        away, squared = self._away(seen.points)
         weight = 1.0 / np.sqrt(1.0 + squared / self.cauchy**2)
-        z = np.maximum(points[..., 2:], NEAREST_M)
-        across = np.zeros((*points.shape[:2], 2, 3))
+        z = np.maximum(seen.points[..., 2:], NEAREST_M)
+        across = np.zeros((*seen.points.shape[:2], 2, 3))
         across[..., :2] = np.eye(2)
-        across[..., 2] = -points[..., :2] / z
+        across[..., 2] = -seen.points[..., :2] / z
         by_point = across / z[..., None] * (weight / self.sigma)[..., None, None]  # (T, 12, 2, 3)
-        J = joint_jacobian(self.skeleton, bodies, JOINTS)
-        by_world = by_point @ R.T
-        by_body = (by_world @ J).reshape(sequence.count, -1, DIM)
-        by_tilt = by_world @ np.cross(np.eye(3), offset[..., None, :])
-        tilt = np.array([*sequence.shared[_TILT], 0.0])
-        by_tilt = (by_tilt @ right_jacobian(-tilt))[..., :2]
-        camera = np.concatenate([by_tilt, -by_world[..., 2:]], -1).reshape(sequence.count, -1, 3)
-        shared = np.concatenate([by_body[..., TURNS:-3], camera], -1)
-        residual = (away * weight[..., None]).reshape(sequence.count, -1)
-        rows = LinkedRows(np.arange(sequence.count), residual, by_body[..., COLUMNS], shared)
+        count = sequence.count
+        by_frame = (by_point @ seen.by_frame).reshape(count, 2 * len(JOINTS), -1)
+        shared = (by_point @ seen.by_shared).reshape(count, 2 * len(JOINTS), -1)
+        residual = (away * weight[..., None]).reshape(count, -1)
+        rows = LinkedRows(np.arange(count), residual, by_frame, shared)
         return Linearised((rows,), self._cost)
 
     def _away(

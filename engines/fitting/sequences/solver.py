@@ -24,7 +24,7 @@ from engines.fitting.sequences.sequence import (
 _FIRST_DAMPING = 1e-3
 _LEAST_DAMPING = 1e-9
 _MOST_DAMPING = 1e8
-_LEAST_DIAGONAL = 1e-6
+LEAST_DIAGONAL = 1e-6
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class NormalEquations:
             LinAlgError: the damped matrix is not positive.
         """
         band, corner = self.band.copy(), self.corner.copy()
-        band[0] += damping * band[0] + _LEAST_DIAGONAL
+        band[0] += damping * band[0] + LEAST_DIAGONAL
         corner[np.diag_indices_from(corner)] *= 1.0 + damping
         factor = (cholesky_banded(band, lower=True, check_finite=False), True)
         right = np.concatenate([self.gradient[:, None], self.border], 1)

@@ -16,18 +16,21 @@ import numpy as np
 from jaxtyping import Float
 
 from engines.fitting.bodies import Bodies, pose
+from engines.fitting.sequences.covariance import SequenceCovariance, sequence_covariance
 from engines.fitting.sequences.floor import FEET, Floor, FloorConfig, MotionModel
 from engines.fitting.sequences.landmarks import (
     SHARED,
+    CameraJoints,
     SharedNormal,
     VideoLandmarks,
+    camera_joints,
     camera_to_world,
 )
 from engines.fitting.sequences.observations import Rotations, Shape
 from engines.fitting.sequences.sequence import BodySequence, SequenceResiduals
 from engines.fitting.sequences.solver import solve_sequence
 from engines.kernels import Skeleton
-from engines.types import JOINT_NAMES, NUM_BETAS
+from engines.types import JOINT_NAMES, NUM_BETAS, NUM_JOINTS, JointMoments
 
 UPRIGHT = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 """Orientation in the world of a camera that looks along y, level: rows are the world's axes."""
@@ -64,6 +67,8 @@ class VideoMotion:
     bodies: Bodies
     """The same in the camera's frame."""
     T_world_cam: Float[np.ndarray, "4 4"]
+    moments: tuple[JointMoments, ...]
+    """Of the joints of each frame, by Laplace's approximation of the whole motion."""
     cost_before: float
     """Nats."""
     cost: float
@@ -116,7 +121,34 @@ def fit_video(
     T = np.eye(4)
     T[:3, :3], T[:3, 3] = R, position
     bodies = _in_camera(skeleton, found.sequence, T)
-    return VideoMotion(found.sequence, bodies, T, found.cost_before, found.cost)
+    covariance = sequence_covariance(found.sequence, terms)
+    seen = camera_joints(skeleton, R_world_cam, found.sequence, np.arange(NUM_JOINTS))
+    return VideoMotion(
+        *(found.sequence, bodies, T, _moments(seen, covariance)), found.cost_before, found.cost
+    )
+
+
+def _moments(seen: CameraJoints, covariance: SequenceCovariance) -> tuple[JointMoments, ...]:
+    """Take the covariances of the joints of each frame, the common distance apart."""
+    pelvis = seen.points[:, 0]
+    rays = pelvis / np.linalg.norm(pelvis, axis=-1, keepdims=True)
+
+    def split(G: Float[np.ndarray, "T 24 3 n"]) -> tuple[np.ndarray, np.ndarray]:
+        """Tell what moves all joints along the ray from the rest."""
+        along = (rays[:, None] @ G[:, 0])[:, None]  # (T, 1, 1, n)
+        rest = G - rays[:, None, :, None] * along
+        return along[:, 0], rest.reshape(len(G), -1, G.shape[-1])
+
+    along, by_frame = split(seen.by_frame)
+    along_shared, by_shared = split(seen.by_shared)
+    cov = covariance.of(by_frame, by_shared).reshape(-1, NUM_JOINTS, 3, NUM_JOINTS, 3)
+    each = np.arange(NUM_JOINTS)
+    cov = cov[:, each, :, each].swapaxes(0, 1)  # (T, 24, 3, 3)
+    distance_std = np.sqrt(covariance.of(along, along_shared)[:, 0, 0])
+    return tuple(
+        JointMoments(points, cov[t], float(distance_std[t]), rays[t])
+        for t, points in enumerate(seen.points)
+    )
 
 
 def _in_world(

@@ -56,6 +56,15 @@ def test_the_covariance_is_that_of_many_repetitions(skeleton: Skeleton) -> None:
     np.testing.assert_allclose(error.std(0), np.sqrt(predicted.mean(0)), rtol=0.12, atol=0.001)
 
 
+def test_the_entropy_is_the_mean_of_what_samples_say(skeleton: Skeleton) -> None:
+    start = take(random_bodies(skeleton, 1, 4), np.zeros(4, int))
+    found = fitted(skeleton, start, projected(random_bodies(skeleton, 4, 5)), 2)
+    found = replace(found, weights=np.array([[0.7, 0.3], [1.0, 0.0]]))
+    for image in range(2):
+        _, log_q = found.sample(image, 3000, np.random.default_rng(image))
+        assert found.entropy(image) == pytest.approx(-log_q[1:].mean(), abs=0.6)  # of about -100
+
+
 def test_moments_are_those_of_samples(skeleton: Skeleton) -> None:
     center = random_bodies(skeleton, 1, 3)
     start = draws_around(skeleton, center, Anchor(np.diag(SCALE**2)), 3, 4)

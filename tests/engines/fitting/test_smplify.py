@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from engines.body import BodyModel
-from engines.fitting.bodies import DIM, TURNS, Bodies, pose
-from engines.fitting.initial import STARTS, torso_starts
+from engines.fitting.bodies import DIM, TURNS, Bodies, pose, take
+from engines.fitting.initial import STARTS, hypothesis_starts, torso_starts
 from engines.fitting.laplace import Posterior
 from engines.fitting.observation import JOINTS, UNSEEN, Limbs
 from engines.fitting.residuals import Rows
 from engines.fitting.smplify import SmplifyConfig, Stage, smplify, smplify_x
+from engines.fitting.spheres import Spheres
 from engines.kernels import Skeleton
 from engines.rotations import exp_so3, geodesic_angle, inverse_right_jacobian, log_so3
 from tests.engines.fitting.test_charts import CurvedDecoder
@@ -138,6 +139,33 @@ def test_starts_near_the_person_are_only_refined(body: BodyModel, skeleton: Skel
     assert found.weights.shape == (target.count, 1)
     assert (found.solution.cost <= found.solution.cost_before).all()
     assert error(best(found), target).mean() < 0.05
+
+
+def test_hypotheses_begin_with_the_best_one_and_its_flip(skeleton: Skeleton) -> None:
+    drawn = people(skeleton)
+    starts = hypothesis_starts(skeleton, drawn, 4)
+    assert starts.count == 4
+    for start, number in ((0, 0), (2, 1), (3, 2)):
+        np.testing.assert_allclose(starts.joints[start], drawn.joints[number], atol=1e-6)
+    np.testing.assert_allclose(starts.joints[1, 0], drawn.joints[0, 0], atol=1e-6)
+    np.testing.assert_allclose(starts.R[1, 1:], drawn.R[0, 1:])
+    assert geodesic_angle(starts.R[1, 0], drawn.R[0, 0]) == pytest.approx(np.pi, abs=1e-6)
+    up = starts.R[:2, 0, :, 1]  # the axis of the turn is the body's own
+    np.testing.assert_allclose(up[0], up[1], atol=1e-6)
+
+
+def test_without_collision_limbs_may_meet(body: BodyModel, skeleton: Skeleton) -> None:
+    """Both wrists are seen in the middle of the trunk, and the hands are held at its depth."""
+    seen = limbs(people(skeleton, spread=0.0))
+    rays = seen.rays.copy()
+    rays[:, [4, 5]] = rays[:, [0, 1, 6, 7]].mean(1, keepdims=True)
+    costs = []
+    for collision in (True, False):
+        config = SmplifyConfig(collision=collision)
+        found = smplify(body, NearMean(), mean_pose(), config)(Limbs(rays, seen.sigma))
+        bodies = take(found.solution.bodies, found.best())
+        costs.append(Spheres.of(body)(bodies).cost.sum())
+    assert costs[0] < 0.5 * costs[1]
 
 
 def test_images_do_not_know_of_each_other(body: BodyModel, skeleton: Skeleton) -> None:

@@ -7,9 +7,10 @@ from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.errors import PenumbraError
 from engines.flow.model import FlowModel
+from engines.flow.statistics import joint_moments
 from engines.types import LIMB_LANDMARKS, FrameInfo, Landmarks, Roi
 from tests.support.random_hypotheses import FACING
-from trainer.evaluation.motion_objective import Moment, MotionFitter, check_rate
+from trainer.evaluation.motion_objective import WIDENING, Moment, MotionFitter, check_rate
 from trainer.fit import Found, runs_of
 
 CAMERA = Intrinsics(900.0, 900.0, 480.0, 360.0, (960, 720), source="given")
@@ -46,12 +47,31 @@ def test_a_motion_is_fitted_and_keeps_the_spread(body: BodyModel) -> None:
         found = CAMERA.project(estimate.joints[LIMBS])
         assert np.abs(found - CAMERA.project(joints[LIMBS])).mean() < 12.0  # px of 500
         assert estimate.hypotheses.rotvec.shape == (9, 24, 3)
-    one, other = alone[0].hypotheses, together[0].hypotheses
-    assert np.ptp(other.rotvec[:, 18], axis=0).max() == pytest.approx(
-        np.ptp(one.rotvec[:, 18], axis=0).max(), rel=0.5
-    )
+        assert (np.linalg.eigvalsh(estimate.cov) > 0).all() and 0.02 < estimate.distance_std < 2
     turns = np.stack([estimate.joints - estimate.joints[0] for estimate in together])
     assert np.linalg.norm(np.diff(turns, 2, axis=0), axis=-1).mean() < 0.005  # hardly shakes
+
+
+def test_covariances_are_those_of_the_motion(body: BodyModel) -> None:
+    """Hypotheses have them, up to what moving whole bodies leaves; more frames know more."""
+    model = FlowModel.load()
+    people = [waving(body, frame) for frame in range(12)]
+    moments: list[Moment] = [
+        (frame / 30.0, landmarks, CAMERA, None) for frame, (landmarks, _) in enumerate(people)
+    ]
+    fit = MotionFitter(body, model, 60)
+    raw = MotionFitter(body, model, 60, calibrate=False)
+    short, long, unwidened = fit(moments[:3]), fit(moments), raw(moments)
+    mean_std = [np.sqrt(np.trace(one[1].cov.sum(0)) / 72) for one in (short, long)]
+    assert mean_std[1] < 0.95 * mean_std[0]
+    for a, b in zip(unwidened, long, strict=True):
+        floor = 0.004**2 * np.eye(3)
+        np.testing.assert_allclose(b.cov, WIDENING**2 * (a.cov + floor), rtol=1e-6, atol=1e-12)
+        assert b.distance_std == pytest.approx(WIDENING * a.distance_std)
+        spread = joint_moments(b.hypotheses).cov
+        limbs = [np.trace(cov[LIMBS].sum(0)) for cov in (spread, b.cov)]
+        assert np.sqrt(limbs[0] / limbs[1]) == pytest.approx(1.0, abs=0.35)
+    assert raw.calibration is None and fit.calibration is not None
 
 
 def test_motion_at_another_rate_is_refused() -> None:

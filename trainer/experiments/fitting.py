@@ -1,0 +1,197 @@
+"""Bodies fitted to single images: each objective with each prior, from the mean pose and the flow.
+
+Images are those of recordings with a reference, by each landmark network, and clear renderings of
+test subjects. Every row is one way to fit, every column one kind of images; a cell is computed once
+(`results.py`) and landmarks are found once (`trainer.datasets.tracked`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from engines.body import BodyModel
+from engines.fitting.smplify import SmplifyConfig
+from engines.flow.model import FlowModel
+from engines.priors.load import KINDS
+from engines.types import LIMB_JOINTS, LandmarkNetwork
+from trainer.data.augment import joints_in_camera
+from trainer.data.samples import read
+from trainer.datasets.recordings import read_recording
+from trainer.datasets.tracked import tracked
+from trainer.datasets.view_samples import view_samples
+from trainer.evaluation.frame_estimator import FrameEstimator
+from trainer.evaluation.live_errors import observation
+from trainer.evaluation.objectives import (
+    DEFAULT_PRIOR,
+    Anchored,
+    Objective,
+    Starts,
+    open_objective,
+)
+from trainer.evaluation.prediction import People, ViewEstimate
+from trainer.evaluation.triangulation import TriangulationConfig
+from trainer.evaluation.view_scores import ViewSample, score_view, summarise
+from trainer.experiments.results import Results, Values
+
+_TOGETHER = 16
+_SUMMARISED = {
+    "PA-MPJPE, best estimate": "best estimate",
+    "PA-MPJPE, best hypothesis": "best of all",
+    "inside 90 %, visible": "inside 90 %",
+}
+"""What is kept of a cell, by the name in `view_scores.summarise`."""
+
+
+@dataclass(frozen=True)
+class FittingConfig:
+    """What is fitted."""
+
+    folders: tuple[Path, ...] = ()
+    """Recordings (`trainer.datasets.recordings`)."""
+    together: tuple[str, ...] = ("charuco_calibration", "post_optimization")
+    """Recordings whose cameras are one column."""
+    networks: tuple[LandmarkNetwork, ...] = ("heavy", "full")
+    """That find the landmarks in them."""
+    clear: Path = Path("runs/clear/test")
+    """Rendered samples of `trainer.ambiguous --clear`; left out where there are none."""
+    renders: int = 300
+    """The most of them."""
+    hypotheses: int = 100
+    landmark_folder: Path = Path("runs/landmarks")
+    """Keeps the landmarks of recordings."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A way to fit bodies."""
+
+    objective: Objective
+    prior: str
+    """none for none."""
+    starts: Starts = "mean"
+    collision: bool = True
+    """Whether limbs are kept out of one another."""
+    fitted: bool = True
+    """False: what the flow draws."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in results and tables."""
+        if not self.fitted:
+            return "flow, no fit"
+        parts = [self.objective, self.prior]
+        if self.objective != "anchored":
+            parts.append(f"from {self.starts}")
+        return ", ".join(parts if self.collision else [*parts, "no collision"])
+
+
+FROM_MEAN = (
+    *(Row("smplify", prior) for prior in ("none", *KINDS)),
+    Row("smplify-x", "vposer"),
+)
+"""Without the flow."""
+REFINEMENT = (
+    Row("anchored", "none", fitted=False),
+    *(Row("anchored", prior) for prior in ("none", *KINDS)),
+    *(Row("smplify", prior, "flow") for prior in ("none", *KINDS)),
+    Row("smplify-x", "vposer", "flow"),
+)
+"""Of the shipped flow."""
+ABLATION = (
+    Row("smplify-x", "vposer"),
+    Row("smplify-x", "vposer", collision=False),
+    Row("smplify", "gmm"),
+    Row("smplify", "gmm", collision=False),
+)
+"""SMPLify-X, without collision, with a mixture for VPoser, and both."""
+Fitter = Callable[[People], Sequence[ViewEstimate]]
+
+
+def fit_tables(config: FittingConfig, out: Path) -> dict[str, dict[str, Values]]:
+    """Fit all rows to all columns, as far as that was not done before.
+
+    Args:
+        config: of the experiment.
+        out: folder of `fitting.json`, which keeps the cells.
+
+    Returns:
+        Row -> column -> what was measured, millimetres and shares.
+
+    Raises:
+        PenumbraError: a recording cannot be read, or the results are of other options.
+    """
+    body, model = BodyModel.load(), FlowModel.load()
+    options = {k: v for k, v in asdict(config).items() if k not in ("folders", "landmark_folder")}
+    results = Results(out / "fitting.json", options)
+    columns = image_columns(config, body)
+    rows = {row.name: row for row in (*FROM_MEAN, *REFINEMENT, *ABLATION)}
+    table: dict[str, dict[str, Values]] = {}
+    for name, row in tqdm(rows.items(), unit="row"):
+        missing = [column for column in columns if results.get(f"{name}: {column}") is None]
+        fit = open_row(row, body, model, config.hypotheses) if missing else None
+
+        def compute(column: str, fit: Fitter | None = fit) -> Values:
+            assert fit is not None
+            return measure(fit, columns[column])
+
+        table[name] = {
+            column: results.cell(f"{name}: {column}", lambda column=column: compute(column))
+            for column in columns
+        }
+    return table
+
+
+def open_row(row: Row, body: BodyModel, model: FlowModel, hypotheses: int) -> Fitter:
+    """Open what fits a row's bodies."""
+    if not row.fitted:
+        return Anchored(FrameEstimator(model, body, hypotheses, fit=False))
+    prior = None if row.prior == DEFAULT_PRIOR[row.objective] else row.prior
+    config = SmplifyConfig(collision=row.collision)
+    return open_objective(row.objective, prior, body, model, hypotheses, row.starts, config=config)
+
+
+def measure(fit: Fitter, samples: Sequence[ViewSample]) -> Values:
+    """Fit the people of a column and compare them with their reference."""
+    scores = []
+    for start in range(0, len(samples), _TOGETHER):
+        some = samples[start : start + _TOGETHER]
+        estimates = fit([(one.landmarks, one.intrinsics) for one in some])
+        scores += [score_view(*pair) for pair in zip(estimates, some, strict=True)]
+    summary = summarise(scores)
+    found = {short: summary[name] for name, short in _SUMMARISED.items()}
+    return {name: float(value) for name, value in found.items() if value is not None} | {
+        "images": float(len(scores))
+    }
+
+
+def image_columns(config: FittingConfig, body: BodyModel) -> Mapping[str, list[ViewSample]]:
+    """Read images and references: a column for each view, whole recording and network."""
+    columns: dict[str, list[ViewSample]] = {}
+    for network in config.networks:
+        for folder in config.folders:
+            recording = read_recording(folder)
+            tracks = tracked(recording, network, config.landmark_folder)
+            views = view_samples(recording, tracks, TriangulationConfig())
+            for view, samples in views.items():
+                place = recording.name
+                if place not in config.together:
+                    place = f"{place} {view}"
+                columns.setdefault(f"{place}, {network}", []).extend(samples)
+    if config.clear.is_dir():
+        columns["clear renderings"] = _rendered(config, body)
+    return columns
+
+
+def _rendered(config: FittingConfig, body: BodyModel) -> list[ViewSample]:
+    records = read(config.clear, body)
+    count = len(records["rotvec"])
+    rows = np.linspace(0, count - 1, min(config.renders, count)).round().astype(int)
+    some = {name: part[rows] for name, part in records.items()}
+    joints = joints_in_camera(some["rotvec"], some["betas"], some["pelvis"], body)
+    limbs = np.array(LIMB_JOINTS)
+    return [
+        ViewSample(*observation(some, i), limbs, target[limbs]) for i, target in enumerate(joints)
+    ]
