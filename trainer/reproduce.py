@@ -1,6 +1,7 @@
 """Train every method under the supervisions of the paper with three seeds, and score them all.
 
     python -m trainer.reproduce
+    python -m trainer.reproduce --table sweep     each method's own weights, on validation subjects
     python -m trainer.reproduce --table priors    the experiments on priors, see trainer.experiments
 
 Every run trains on the same samples with the same encoder, those that are compared for the same
@@ -9,16 +10,10 @@ number of steps; those that the paper's claim rests on also on exact landmarks
 scoring starts when the last run ends.
 """
 
-import os
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
-
-import torch
-from tqdm import tqdm
 
 from engines.body import BodyModel
 from trainer.command import start
@@ -27,20 +22,15 @@ from trainer.evaluation.benchmarks import AMBIGUOUS, CLEAR, check_benchmarks, re
 from trainer.evaluation.comparison import compare
 from trainer.evaluation.measure import MeasureConfig
 from trainer.experiments.run import PriorTableConfig, compare_priors
-from trainer.methods.method import Supervision
-from trainer.methods.registry import METHOD_NAMES, MethodName
-
-FIRST: tuple[MethodName, ...] = ("prohmr", "mhentropy", "hmr")
-"""Methods that are trained under both supervisions; the others only under 3d."""
-CLAIM: tuple[MethodName, ...] = ("prohmr", "mhentropy")
-"""Methods whose comparison the paper's claim rests on; they are trained in both forms."""
+from trainer.experiments.runs import Run, RunsConfig, jobs, train_all
+from trainer.experiments.sweep import CHOSEN, SweepConfig, chosen_weights, sweep
 
 
 @dataclass(frozen=True)
 class ReproduceConfig:
     """How much of it."""
 
-    table: Literal["methods", "priors"] = "methods"
+    table: Literal["methods", "sweep", "priors"] = "methods"
     dataset: Path = Path("runs/dataset")
     out: Path = Path("runs/table")
     tables: Path = Path("runs/tables")
@@ -53,80 +43,28 @@ class ReproduceConfig:
     processes: int = 2
     """Runs at a time, one core each."""
     only_train: bool = False
+    weights: Path = CHOSEN
+    """Each method's own weights, as `--table sweep` chose them."""
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    """Of `--table sweep`."""
     priors: PriorTableConfig = field(default_factory=PriorTableConfig)
     """Of `--table priors`."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """One run."""
-
-    method: MethodName
-    supervision: Supervision
-    seed: int
-    landmark_source: LandmarkSource = "rendered"
-
-    def steps(self, config: ReproduceConfig) -> int:
-        """How long it trains."""
-        every_method = (self.supervision, self.landmark_source) == ("3d", "rendered")
-        return config.steps_of_all if every_method else config.steps
-
-    def folder(self, out: Path) -> Path:
-        """Where it is kept."""
-        return out / self.landmark_source / f"{self.supervision}_{self.method}_{self.seed}"
-
-
-def jobs(seeds: int) -> list[Job]:
-    """List all runs, a seed at a time: those of both supervisions, the others, the exact ones."""
-    both = [Job(m, s, seed) for seed in range(seeds) for s in get_args(Supervision) for m in FIRST]
-    others = [Job(m, "3d", seed) for seed in range(seeds) for m in METHOD_NAMES if m not in FIRST]
-    exact = [replace(job, landmark_source="exact") for job in both if job.method in CLAIM]
-    return both + others + exact
-
-
-def command(job: Job, config: ReproduceConfig) -> list[str]:
-    """The command that trains a run, with the same sizes for every method."""
-    # MHEntropy's alone: hypotheses then stay within 5 px of one another at visible joints (PJD 2D).
-    scale = 0.028 if (job.supervision, job.landmark_source) == ("2d-vis", "exact") else 0.03
-    # fmt: off
-    return [
-        sys.executable, "-m", "trainer.train",
-        "--method", job.method, "--supervision", job.supervision,
-        "--landmark-source", job.landmark_source, "--seed", str(job.seed),
-        "--dataset", str(config.dataset), "--run", str(job.folder(config.out)),
-        "--steps", str(job.steps(config)), "--batch", str(config.batch), "--warmup", "200",
-        "--learning-rate", "1e-3", "--ema", "0.995",
-        "--evaluate-every", "2000", "--evaluate-samples", "500",
-        "--encoder.width", "384", "--encoder.blocks", "2",
-        "--methods.mhentropy.flow.couplings", "6", "--methods.mhentropy.flow.hidden", "128",
-        "--methods.mhentropy.loss-2d.laplace-scale", str(scale),
-    ]
-    # fmt: on
-
-
-def finished(run: Path, steps: int) -> bool:
-    """Whether a run needs nothing more."""
-    last = run / "last.pt"
-    return (
-        (run / "scores.json").exists()
-        and last.exists()
-        and torch.load(last, weights_only=True)["done"] >= steps
-    )
-
-
-def train(job: Job, config: ReproduceConfig) -> None:
-    """Train one run in a process of its own, its output beside it."""
-    run = job.folder(config.out)
-    if finished(run, job.steps(config)):
-        return
-    run.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    with (run / "log.txt").open("a") as log:
-        subprocess.run(command(job, config), env=environment, stdout=log, stderr=log, check=True)
+def plan(config: ReproduceConfig) -> list[Run]:
+    """List all runs of the methods' tables, with the weights that were chosen."""
+    weights = chosen_weights(config.weights)
+    planned = []
+    for job in jobs(config.seeds):
+        every_method = (job.supervision, job.landmark_source) == ("3d", "rendered")
+        steps = config.steps_of_all if every_method else config.steps
+        own = replace(job, settings=weights.get((job.supervision, job.method), ()))
+        planned.append(Run(own, job.folder(config.out), steps))
+    return planned
 
 
 def main(config: ReproduceConfig) -> None:
-    """Train all, then score all; or compare the priors.
+    """Train all, then score all; or choose the weights, or compare the priors.
 
     Raises:
         PenumbraError: there is nothing to score on.
@@ -135,21 +73,25 @@ def main(config: ReproduceConfig) -> None:
     if config.table == "priors":
         print(compare_priors(config.priors))
         return
+    shared = RunsConfig(config.dataset, config.batch, config.processes)
+    if config.table == "sweep":
+        print(sweep(config.sweep, shared))
+        return
     if not config.only_train:
         check_benchmarks()  # before hours of training
-    todo = jobs(config.seeds)
-    with ThreadPoolExecutor(config.processes) as pool:
-        for _ in tqdm(pool.map(lambda job: train(job, config), todo), total=len(todo), unit="run"):
-            pass
+    runs = plan(config)
+    train_all(runs, shared)
     if not config.only_train:
-        for landmark_source in get_args(LandmarkSource):
-            runs = [
-                job.folder(config.out) for job in todo if job.landmark_source == landmark_source
-            ]
-            body = BodyModel.load()
-            sets = read_benchmarks(CLEAR, AMBIGUOUS, body, landmark_source)
-            out = config.tables / landmark_source
-            print(compare(runs, sets, MeasureConfig(), body, out))
+        _score(runs, config)
+
+
+def _score(runs: Sequence[Run], config: ReproduceConfig) -> None:
+    """Print the tables of each form of the landmarks."""
+    body = BodyModel.load()
+    for landmark_source in get_args(LandmarkSource):
+        folders = [run.folder for run in runs if run.job.landmark_source == landmark_source]
+        sets = read_benchmarks(CLEAR, AMBIGUOUS, body, landmark_source)
+        print(compare(folders, sets, MeasureConfig(), body, config.tables / landmark_source))
 
 
 if __name__ == "__main__":

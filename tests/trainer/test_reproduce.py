@@ -14,8 +14,10 @@ import tyro
 
 from engines.errors import PenumbraError
 from trainer import reproduce
+from trainer.experiments.runs import FIRST, Job, RunsConfig, command, finished, jobs
+from trainer.experiments.sweep import chosen_weights
 from trainer.methods.registry import METHOD_NAMES
-from trainer.reproduce import FIRST, Job, ReproduceConfig, command, finished, jobs
+from trainer.reproduce import ReproduceConfig
 from trainer.runs.config import TrainConfig
 
 
@@ -174,9 +176,28 @@ def test_a_run_that_fails_stops_the_rest_and_nothing_is_scored(
     assert len(recorder.commands) < len(jobs(1)) and compared == []
 
 
+def test_every_run_is_given_the_weights_that_were_chosen(
+    tmp_path: Path, recorder: Recorder, compared: list[Comparison]
+) -> None:
+    weights = tmp_path / "weights.json"
+    own = {"methods.prohmr.samples-2d": 0.7, "methods.prohmr.loss-2d.laplace-scale": 0.01}
+    weights.write_text(json.dumps({"2d-vis": {"prohmr": own, "hmr": {}}}))
+    reproduce.main(ReproduceConfig(out=tmp_path, seeds=1, weights=weights))
+    for c in recorder.configs:
+        swept = (c.method, c.supervision) == ("prohmr", "2d-vis")
+        assert c.methods.prohmr.samples_2d == (
+            0.7 if swept else TrainConfig().methods.prohmr.samples_2d
+        )
+        assert (c.methods.prohmr.loss_2d.laplace_scale == 0.01) == swept
+
+
 def test_the_command_runs_the_interpreter_that_was_started() -> None:
-    words = command(Job("mdn", "3d", 2), ReproduceConfig())
+    words = command(Job("mdn", "3d", 2), Path("here"), 70, RunsConfig())
     assert words[1] == "-m" and Path(words[0]).name.startswith("python")
     config = tyro.cli(TrainConfig, args=words[3:])
-    assert (config.method, config.seed, config.steps) == ("mdn", 2, ReproduceConfig().steps_of_all)
+    assert (config.method, config.seed, config.steps) == ("mdn", 2, 70)
     assert config.methods.mhentropy.flow.couplings == 6 and config.encoder.width == 384
+
+
+def test_weights_are_stored_for_every_method_and_supervision_of_the_tables() -> None:
+    assert set(chosen_weights()) == {(job.supervision, job.method) for job in jobs(1)}
