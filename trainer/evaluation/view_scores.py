@@ -23,6 +23,8 @@ from trainer.evaluation.prediction import ViewEstimate
 LANDMARK_OF = {joint: landmark for landmark, joint in LIMB_LANDMARKS.items()}
 _MIN_FOR_RANK = 10
 """A rank correlation within a joint is taken of more values than this."""
+_DRAWS = 20
+"""Errors that are drawn for each joint of each image."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class ViewScore:
     """In the camera frame, the common distance fitted."""
     std: Float[np.ndarray, "n"]
     """Predicted: root mean square over the axes, the common distance apart."""
+    axes: Float[np.ndarray, "n 3"]
+    """Predicted: standard deviations along the ellipsoid's axes, the common distance apart."""
     inside: Bool[np.ndarray, "n"]
     """Whether the 90 % ellipsoid holds the reference, in the camera frame."""
     inside_aligned: Bool[np.ndarray, "n"]
@@ -90,6 +94,7 @@ def score_view(estimate: ViewEstimate, sample: ViewSample) -> ViewScore:
         pa_landmark_network=1000 * pa_mpjpe(world, target).item(),
         error=1000 * np.linalg.norm(error, axis=-1),
         std=1000 * std_from_cov(cov),
+        axes=1000 * np.sqrt(np.maximum(np.linalg.eigvalsh(cov), 0.0)),
         inside=ellipsoid_contains(cov, error),
         inside_aligned=ellipsoid_contains(
             turn @ cov @ turn.T, (fit.apply(bodies[0]) - target).numpy()
@@ -107,13 +112,14 @@ def score_views(
 def summarise(scores: Sequence[ViewScore]) -> dict[str, float | int | None]:
     """Take means over images and joints.
 
-    The rank correlation of predicted sigma and error is taken within each joint and averaged.
+    The rank correlation of predicted sigma and error is taken within each joint and averaged. What
+    it would be if errors were normal with the predicted covariances stands beside it: where a
+    recording's covariances hardly differ from image to image, nothing could be ranked.
     """
-    joint, visible, error, std, inside, aligned = (
+    joint, visible, error, std, axes, inside, aligned = (
         np.concatenate([getattr(one, name) for one in scores])
-        for name in ("joints", "visible", "error", "std", "inside", "inside_aligned")
+        for name in ("joints", "visible", "error", "std", "axes", "inside", "inside_aligned")
     )
-    ranks = [_rank_correlation(std[joint == j], error[joint == j]) for j in np.unique(joint)]
     return {
         "PA-MPJPE, best estimate": _mean([one.pa_error.mean() for one in scores]),
         "PA-MPJPE, best hypothesis": _mean([one.pa_error_best.mean() for one in scores]),
@@ -122,7 +128,8 @@ def summarise(scores: Sequence[ViewScore]) -> dict[str, float | int | None]:
         "inside 90 %, occluded": _mean(inside[~visible], 3),
         "inside 90 % after alignment, visible": _mean(aligned[visible], 3),
         "inside 90 % after alignment, occluded": _mean(aligned[~visible], 3),
-        "Spearman within joint": _mean([rank for rank in ranks if rank is not None], 3),
+        "Spearman within joint": _rank_within_joint(joint, std, error),
+        "Spearman within joint, were the errors as predicted": _predicted_rank(joint, std, axes),
         "occluded joints": int((~visible).sum()),
         "joints per image": round(len(joint) / len(scores), 2),
         "images": len(scores),
@@ -159,6 +166,20 @@ def _summarise_group(columns: dict[str, np.ndarray]) -> dict[str, float | int | 
         "Spearman": _rank_correlation(columns["std"], columns["error"]),
         "images": len(columns["error"]),
     }
+
+
+def _rank_within_joint(joint: np.ndarray, std: np.ndarray, error: np.ndarray) -> float | None:
+    """Take the rank correlation within each joint, and the mean over joints."""
+    ranks = [_rank_correlation(std[joint == j], error[joint == j]) for j in np.unique(joint)]
+    return _mean([rank for rank in ranks if rank is not None], 3)
+
+
+def _predicted_rank(joint: np.ndarray, std: np.ndarray, axes: np.ndarray) -> float | None:
+    """Take the same of errors that are drawn from the predicted covariances."""
+    normal = np.random.default_rng(0).normal(size=(_DRAWS, *axes.shape))
+    drawn = np.linalg.norm(axes * normal, axis=-1)
+    ranks = [_rank_within_joint(joint, std, error) for error in drawn]
+    return _mean([rank for rank in ranks if rank is not None], 3)
 
 
 def _rank_correlation(std: np.ndarray, error: np.ndarray) -> float | None:

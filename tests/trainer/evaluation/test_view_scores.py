@@ -10,6 +10,7 @@ from tests.support.rigs import bodies_at, perfect_estimates, ring
 from trainer.evaluation.prediction import ViewEstimate
 from trainer.evaluation.view_scores import (
     ViewSample,
+    ViewScore,
     score_view,
     summarise,
     summarise_joints,
@@ -90,3 +91,27 @@ def test_too_few_values_have_no_rank_correlation() -> None:
     scores = [score_view(*perfect_view(seed)) for seed in range(3)]
     assert summarise(scores)["Spearman within joint"] is None
     assert summarise(scores)["inside 90 %, occluded"] is None
+
+
+def test_the_rank_that_predicted_errors_would_have_is_that_of_errors_drawn_from_them() -> None:
+    rng = np.random.default_rng(3)
+    n = 400
+    perfect = score_view(*perfect_view())
+    sigma = np.exp(rng.normal(3, 0.5, n))
+
+    def scores(error: np.ndarray, sigma: np.ndarray) -> list[ViewScore]:
+        names = ("joints", "visible", "pa_error", "pa_error_best", "inside", "inside_aligned")
+        one = {name: getattr(perfect, name)[:1] for name in names}
+        return [
+            replace(perfect, **one, error=e[None], std=s[None], axes=np.tile(s, (1, 3)))
+            for e, s in zip(error, sigma, strict=True)
+        ]
+
+    ranked = "Spearman within joint"
+    expected = ranked + ", were the errors as predicted"
+    right = summarise(scores(sigma * np.linalg.norm(rng.normal(size=(n, 3)), axis=1), sigma))
+    assert right[ranked] == pytest.approx(right[expected], abs=0.1) and right[ranked] > 0.5
+    unrelated = summarise(scores(rng.exponential(20, n), sigma))
+    assert abs(unrelated[ranked]) < 0.15 and unrelated[expected] == right[expected]
+    constant = summarise(scores(sigma, np.full(n, 20.0) + 1e-3 * rng.normal(size=n)))
+    assert abs(constant[expected]) < 0.05
