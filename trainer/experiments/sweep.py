@@ -45,7 +45,7 @@ class SweepConfig:
     out: Path = Path("runs/sweep")
     validation: Path = Path("runs/ambiguous/val")
     """Made by `python -m trainer.ambiguous --no-tracked --split val`."""
-    steps: int = 1500
+    steps: int = 1000
     tables: Path = Path("runs/tables/sweep")
     """Folder of the table and of `weights.json`."""
 

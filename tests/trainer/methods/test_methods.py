@@ -11,16 +11,18 @@ from tests.support.random_samples import TINY, priors, random_batch
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
 from trainer.methods.cvae import CVAEConfig
-from trainer.methods.humaniflow import HuManiFlowConfig, TreeFlowConfig
+from trainer.methods.humaniflow import HuManiFlowConfig
 from trainer.methods.mdn import MDNConfig
 from trainer.methods.method import Method, Supervision
 from trainer.methods.mhentropy import MHEntropyConfig
 from trainer.methods.multibodies import MultiBodiesConfig
-from trainer.methods.prohmr import GlowConfig, ProHMRConfig
+from trainer.methods.prohmr import ProHMRConfig
 from trainer.methods.registry import METHOD_NAMES, MethodConfigs, MethodName, build
 from trainer.methods.spin import FitConfig, SPINConfig
 from trainer.model.encoder import EncoderConfig
+from trainer.model.glow import GlowConfig
 from trainer.model.losses import joint_distance
+from trainer.model.tree_flow import TreeFlowConfig
 
 ENCODER = EncoderConfig(width=32, blocks=1, dropout=0.0)
 CONFIGS = MethodConfigs(

@@ -14,12 +14,13 @@ from trainer.model.bodies import ROT6D_DIM, Bodies, vector_from_bodies
 from trainer.model.encoder import EncoderConfig
 from trainer.model.flow import DIM as FLOW_DIM
 from trainer.model.flow import FlowConfig, PoseFlow
+from trainer.model.glow import GlowConfig
 
 ENCODER = EncoderConfig(width=32, blocks=1, dropout=0.0)
 
 
 def prohmr_method(body: BodyModel) -> prohmr.ProHMR:
-    config = prohmr.ProHMRConfig(prohmr.GlowConfig(layers=3, hidden=24, depth=1))
+    config = prohmr.ProHMRConfig(GlowConfig(layers=3, hidden=24, depth=1))
     return prohmr.ProHMR("3d", priors(body), config, ENCODER)
 
 
