@@ -13,23 +13,22 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from engines.blazepose.heavy import named
 from engines.body import BodyModel
-from engines.camera import Intrinsics
 from engines.errors import PenumbraError
 from engines.flow.model import FlowModel
-from engines.types import LandmarkNetwork, Landmarks
+from engines.types import LandmarkNetwork
 from trainer.command import start
 from trainer.datasets.recordings import read_recording
 from trainer.datasets.tracked import tracked
-from trainer.datasets.view_samples import view_samples
+from trainer.datasets.view_samples import view_samples, view_tracks
 from trainer.evaluation.frame_estimator import FrameEstimator
+from trainer.evaluation.motion_objective import MotionFitter, Track, score_track
 from trainer.evaluation.objectives import Objective, Starts, open_objective
-from trainer.evaluation.prediction import ViewEstimate
 from trainer.evaluation.triangulation import TriangulationConfig
 from trainer.evaluation.view_scores import (
-    ViewSample,
     ViewScore,
     score_views,
     summarise,
@@ -49,8 +48,9 @@ class FootageConfig:
     hypotheses: int = 100
     fit: bool = True
     """Fit the hypotheses to the visible landmarks."""
-    objective: Objective = "anchored"
-    """Of the fit: that of the live system, or one that knows no flow."""
+    objective: Literal[Objective, "humor"] = "anchored"
+    """Of the fit: that of the live system, one that knows no flow, or one of whole motions, of
+    which recordings of 30 frames a second, or a multiple, can be had."""
     prior: str | None = None
     """Pose prior of the fit; see `trainer.fit`."""
     starts: Starts = "mean"
@@ -74,9 +74,7 @@ def summarise_recording(cameras: dict[str, list[ViewScore]]) -> dict[str, object
     }
 
 
-def open_estimator(
-    config: FootageConfig, path: Path | None
-) -> Callable[[Landmarks, Intrinsics], ViewEstimate]:
+def open_scorer(config: FootageConfig, path: Path | None) -> Callable[[Track], list[ViewScore]]:
     """Open what is scored: the flow at `path`, or an objective without one.
 
     Raises:
@@ -84,11 +82,15 @@ def open_estimator(
     """
     body, model = BodyModel.load(config.body), FlowModel.load(path)
     if not config.fit:
-        return FrameEstimator(model, body, config.hypotheses, fit=False)
+        flow = FrameEstimator(model, body, config.hypotheses, fit=False)
+        return lambda track: score_views(flow, track.samples)
+    if config.objective == "humor":
+        motion = MotionFitter(body, model, config.hypotheses)
+        return lambda track: score_track(motion, track)
     fit = open_objective(
         config.objective, config.prior, body, model, config.hypotheses, config.starts
     )
-    return lambda landmarks, intrinsics: fit([(landmarks, intrinsics)])[0]
+    return lambda track: score_views(lambda *one: fit([one])[0], track.samples)
 
 
 def main(config: FootageConfig) -> None:
@@ -98,7 +100,7 @@ def main(config: FootageConfig) -> None:
         PenumbraError: a recording cannot be read, or has nothing to score.
     """
     network = named(config.landmarks, config.landmarks_file)
-    recordings: dict[str, dict[str, list[ViewSample]]] = {}
+    recordings: dict[str, dict[str, Track]] = {}
     for folder in config.folders:
         recording = read_recording(folder)
         landmarks = tracked(recording, network, config.landmark_folder)
@@ -108,12 +110,12 @@ def main(config: FootageConfig) -> None:
                 f"--folders: {folder} has no instant with enough joints that the cameras agree on;"
                 " leave it out."
             )
-        recordings[recording.name] = samples
+        recordings[recording.name] = view_tracks(recording, landmarks, samples)
     for path in config.models or (None,):
-        estimator = open_estimator(config, path)
+        score = open_scorer(config, path)
         scores = {
-            name: {camera: score_views(estimator, part) for camera, part in samples.items()}
-            for name, samples in recordings.items()
+            name: {camera: score(track) for camera, track in views.items()}
+            for name, views in recordings.items()
         }
         together = [one for cameras in scores.values() for part in cameras.values() for one in part]
         report: dict[str, object] = {"model": str(path or "shipped"), "landmarks": network}

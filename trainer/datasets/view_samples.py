@@ -3,7 +3,9 @@
 import numpy as np
 
 from engines.types import LIMB_LANDMARKS, Landmarks
+from trainer.data.video_reader import frame_rate
 from trainer.datasets.recordings import Recording
+from trainer.evaluation.motion_objective import Track
 from trainer.evaluation.triangulation import TriangulationConfig, triangulate_landmarks
 from trainer.evaluation.view_scores import ViewSample
 
@@ -40,6 +42,30 @@ def view_samples(
             sample = ViewSample(one, camera.intrinsics, joints, camera.to_camera(points))
             samples[name].append(sample)
     return samples
+
+
+def view_tracks(
+    recording: Recording,
+    landmarks: list[list[Landmarks | None]],
+    samples: dict[str, list[ViewSample]],
+) -> dict[str, Track]:
+    """Put every frame of each camera beside its samples, by the name of the camera.
+
+    Args:
+        recording: of one person.
+        landmarks: of every frame of each camera.
+        samples: of `view_samples`.
+
+    Raises:
+        PenumbraError: a video does not say its frame rate.
+    """
+    pairs = zip(recording.cameras, landmarks, strict=True)
+    return {
+        (name := camera.video.stem): Track(
+            found, camera.intrinsics, frame_rate(camera.video, "folders"), samples[name]
+        )
+        for camera, found in pairs
+    }
 
 
 def _samples_with_reference(

@@ -7,6 +7,7 @@ a factor that footage gave; each frame's hypotheses move with its best body, and
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -40,6 +41,7 @@ from engines.types import NUM_JOINTS, JointMoments, Landmarks, World
 from engines.uncertainty import CovarianceCalibration, ImageFactor
 from trainer.evaluation.frame_estimator import FrameEstimator
 from trainer.evaluation.prediction import Prediction, ViewEstimate
+from trainer.evaluation.view_scores import ViewSample, ViewScore, score_view
 
 _WINDOW = 60
 _OVERLAP = 10
@@ -133,6 +135,68 @@ class MotionFitter:
         here = joint_moments(hypotheses)
         moved = self._recalibrate(hypotheses, here, cov, distance_std).hypotheses
         return ViewEstimate(estimate.landmarks, moved, cov, estimate.joint_visible, distance_std)
+
+
+def is_motion(rate: float) -> bool:
+    """Whether a video of so many frames a second, or parts of it, has the rate of the prior."""
+    return abs(rate / (max(round(rate / FPS), 1) * FPS) - 1.0) <= _RATE_ERROR
+
+
+def fit_track(
+    fit: MotionFitter, landmarks: Sequence[Landmarks | None], camera: Intrinsics, rate: float
+) -> list[ViewEstimate | None]:
+    """Fit a person who is followed by one camera, who may be missing in some frames.
+
+    Of a faster video every second frame, every third, ... are motions of their own, so that each
+    has about 30 frames a second.
+
+    Args:
+        fit: of motions.
+        landmarks: of every frame.
+        camera: that all frames are from.
+        rate: frames a second.
+
+    Raises:
+        PenumbraError: no such part has the rate that the prior knows.
+    """
+    apart = max(round(rate / FPS), 1)
+    found: list[ViewEstimate | None] = [None] * len(landmarks)
+    for first in range(apart):
+        run: list[int] = []
+        for frame in (*range(first, len(landmarks), apart), None):
+            if frame is not None and landmarks[frame] is not None:
+                run.append(frame)
+            elif run:
+                moments = [
+                    (i / rate, one, camera, None) for i in run if (one := landmarks[i]) is not None
+                ]
+                for i, estimate in zip(run, fit(moments), strict=True):
+                    found[i] = estimate
+                run = []
+    return found
+
+
+@dataclass(frozen=True)
+class Track:
+    """What one camera saw of a person."""
+
+    landmarks: Sequence[Landmarks | None]
+    """Of every frame."""
+    camera: Intrinsics
+    rate: float
+    """Frames a second."""
+    samples: Sequence[ViewSample]
+    """Those of its frames that have a reference."""
+
+
+def score_track(fit: MotionFitter, track: Track) -> list[ViewScore]:
+    """Fit a person's motion and compare it with the reference."""
+    estimates = fit_track(fit, track.landmarks, track.camera, track.rate)
+    by_landmarks = {
+        id(one): estimate for one, estimate in zip(track.landmarks, estimates, strict=True)
+    }
+    scored = ((by_landmarks[id(sample.landmarks)], sample) for sample in track.samples)
+    return [score_view(estimate, sample) for estimate, sample in scored if estimate is not None]
 
 
 def widened(factor: float) -> CovarianceCalibration:

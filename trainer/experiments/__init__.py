@@ -1,7 +1,9 @@
-"""The experiments of the founding document on priors, on motion capture of test subjects.
+"""The experiments of the founding document on priors.
 
 motion.py        denoising and completion of motion, a row for each prior
 generation.py    what priors generate: how diverse, how plausible
+fitting.py       single images: each objective with each prior
+results.py       cells of tables that are computed once
 page.py          bodies on a page
 table.py         results -> Markdown, the document's own figures beside ours
 """

@@ -7,12 +7,15 @@ test subjects. Every row is one way to fit, every column one kind of images; a c
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
 
 from engines.body import BodyModel
+from engines.errors import PenumbraError
 from engines.fitting.smplify import SmplifyConfig
 from engines.flow.model import FlowModel
 from engines.priors.load import KINDS
@@ -21,19 +24,19 @@ from trainer.data.augment import joints_in_camera
 from trainer.data.samples import read
 from trainer.datasets.recordings import read_recording
 from trainer.datasets.tracked import tracked
-from trainer.datasets.view_samples import view_samples
+from trainer.datasets.view_samples import view_samples, view_tracks
 from trainer.evaluation.frame_estimator import FrameEstimator
 from trainer.evaluation.live_errors import observation
+from trainer.evaluation.motion_objective import MotionFitter, Track, is_motion, score_track
 from trainer.evaluation.objectives import (
-    DEFAULT_PRIOR,
     Anchored,
+    Fit,
     Objective,
     Starts,
     open_objective,
 )
-from trainer.evaluation.prediction import People, ViewEstimate
 from trainer.evaluation.triangulation import TriangulationConfig
-from trainer.evaluation.view_scores import ViewSample, score_view, summarise
+from trainer.evaluation.view_scores import ViewSample, ViewScore, score_view, summarise
 from trainer.experiments.results import Results, Values
 
 _TOGETHER = 16
@@ -63,12 +66,24 @@ class FittingConfig:
     landmark_folder: Path = Path("runs/landmarks")
     """Keeps the landmarks of recordings."""
 
+    def check(self) -> None:
+        """Refuse to begin without images.
+
+        Raises:
+            PenumbraError: there are none.
+        """
+        if not self.folders and not self.clear.is_dir():
+            raise PenumbraError(
+                f"folders: there are no recordings, and no renderings in {self.clear}; name some,"
+                " or leave `fitting` out of `parts`."
+            )
+
 
 @dataclass(frozen=True)
 class Row:
     """A way to fit bodies."""
 
-    objective: Objective
+    objective: Literal[Objective, "humor"]
     prior: str
     """none for none."""
     starts: Starts = "mean"
@@ -83,6 +98,8 @@ class Row:
         if not self.fitted:
             return "flow, no fit"
         parts = [self.objective, self.prior]
+        if self.objective == "humor":
+            return "humor"
         if self.objective != "anchored":
             parts.append(f"from {self.starts}")
         return ", ".join(parts if self.collision else [*parts, "no collision"])
@@ -98,6 +115,7 @@ REFINEMENT = (
     *(Row("anchored", prior) for prior in ("none", *KINDS)),
     *(Row("smplify", prior, "flow") for prior in ("none", *KINDS)),
     Row("smplify-x", "vposer", "flow"),
+    Row("humor", "humor", "flow"),
 )
 """Of the shipped flow."""
 ABLATION = (
@@ -107,15 +125,28 @@ ABLATION = (
     Row("smplify", "gmm", collision=False),
 )
 """SMPLify-X, without collision, with a mixture for VPoser, and both."""
-Fitter = Callable[[People], Sequence[ViewEstimate]]
+ROWS = (*FROM_MEAN, *REFINEMENT, *ABLATION)
+Scorer = Callable[["Column"], Sequence[ViewScore]]
 
 
-def fit_tables(config: FittingConfig, out: Path) -> dict[str, dict[str, Values]]:
+@dataclass(frozen=True)
+class Column:
+    """Images with a reference."""
+
+    samples: Sequence[ViewSample]
+    tracks: Sequence[Track] = ()
+    """The views that they are from, as motions of 30 frames a second; none where there are none."""
+
+
+def fit_tables(
+    config: FittingConfig, out: Path, ways: Sequence[Row] = ROWS
+) -> dict[str, dict[str, Values]]:
     """Fit all rows to all columns, as far as that was not done before.
 
     Args:
         config: of the experiment.
         out: folder of `fitting.json`, which keeps the cells.
+        ways: the rows.
 
     Returns:
         Row -> column -> what was measured, millimetres and shares.
@@ -127,61 +158,70 @@ def fit_tables(config: FittingConfig, out: Path) -> dict[str, dict[str, Values]]
     options = {k: v for k, v in asdict(config).items() if k not in ("folders", "landmark_folder")}
     results = Results(out / "fitting.json", options)
     columns = image_columns(config, body)
-    rows = {row.name: row for row in (*FROM_MEAN, *REFINEMENT, *ABLATION)}
+    rows = {row.name: row for row in ways}
     table: dict[str, dict[str, Values]] = {}
     for name, row in tqdm(rows.items(), unit="row"):
-        missing = [column for column in columns if results.get(f"{name}: {column}") is None]
-        fit = open_row(row, body, model, config.hypotheses) if missing else None
-
-        def compute(column: str, fit: Fitter | None = fit) -> Values:
-            assert fit is not None
-            return measure(fit, columns[column])
-
+        score = cache(lambda row=row: open_row(row, body, model, config.hypotheses))
         table[name] = {
-            column: results.cell(f"{name}: {column}", lambda column=column: compute(column))
-            for column in columns
+            column: results.cell(
+                f"{name}: {column}", lambda score=score, images=images: measure(score(), images)
+            )
+            for column, images in columns.items()
+            if images.tracks or row.objective != "humor"
         }
     return table
 
 
-def open_row(row: Row, body: BodyModel, model: FlowModel, hypotheses: int) -> Fitter:
-    """Open what fits a row's bodies."""
+def open_row(row: Row, body: BodyModel, model: FlowModel, hypotheses: int) -> Scorer:
+    """Open what fits and scores a row's bodies."""
+    if row.objective == "humor":
+        motion = MotionFitter(body, model, hypotheses)
+        return lambda column: [one for track in column.tracks for one in score_track(motion, track)]
     if not row.fitted:
-        return Anchored(FrameEstimator(model, body, hypotheses, fit=False))
-    prior = None if row.prior == DEFAULT_PRIOR[row.objective] else row.prior
-    config = SmplifyConfig(collision=row.collision)
-    return open_objective(row.objective, prior, body, model, hypotheses, row.starts, config=config)
+        fit = Anchored(FrameEstimator(model, body, hypotheses, fit=False))
+    else:
+        config = SmplifyConfig(collision=row.collision)
+        fit = open_objective(
+            row.objective, row.prior, body, model, hypotheses, row.starts, config=config
+        )
+    return lambda column: _score(fit, column.samples)
 
 
-def measure(fit: Fitter, samples: Sequence[ViewSample]) -> Values:
-    """Fit the people of a column and compare them with their reference."""
+def _score(fit: Fit, samples: Sequence[ViewSample]) -> list[ViewScore]:
     scores = []
     for start in range(0, len(samples), _TOGETHER):
         some = samples[start : start + _TOGETHER]
         estimates = fit([(one.landmarks, one.intrinsics) for one in some])
         scores += [score_view(*pair) for pair in zip(estimates, some, strict=True)]
+    return scores
+
+
+def measure(score: Scorer, column: Column) -> Values:
+    """Fit the people of a column and compare them with their reference."""
+    scores = score(column)
     summary = summarise(scores)
     found = {short: summary[name] for name, short in _SUMMARISED.items()}
-    return {name: float(value) for name, value in found.items() if value is not None} | {
-        "images": float(len(scores))
-    }
+    measured = {name: float(value) for name, value in found.items() if value is not None}
+    return measured | {"images": float(len(scores))}
 
 
-def image_columns(config: FittingConfig, body: BodyModel) -> Mapping[str, list[ViewSample]]:
+def image_columns(config: FittingConfig, body: BodyModel) -> Mapping[str, Column]:
     """Read images and references: a column for each view, whole recording and network."""
-    columns: dict[str, list[ViewSample]] = {}
+    columns: dict[str, Column] = {}
     for network in config.networks:
         for folder in config.folders:
             recording = read_recording(folder)
-            tracks = tracked(recording, network, config.landmark_folder)
-            views = view_samples(recording, tracks, TriangulationConfig())
-            for view, samples in views.items():
-                place = recording.name
-                if place not in config.together:
-                    place = f"{place} {view}"
-                columns.setdefault(f"{place}, {network}", []).extend(samples)
+            found = tracked(recording, network, config.landmark_folder)
+            samples = view_samples(recording, found, TriangulationConfig())
+            if recording.name in config.together:
+                every = [one for part in samples.values() for one in part]
+                columns[f"{recording.name}, {network}"] = Column(every)
+                continue
+            for view, track in view_tracks(recording, found, samples).items():
+                motions = (track,) if is_motion(track.rate) else ()
+                columns[f"{recording.name} {view}, {network}"] = Column(track.samples, motions)
     if config.clear.is_dir():
-        columns["clear renderings"] = _rendered(config, body)
+        columns["clear renderings"] = Column(_rendered(config, body))
     return columns
 
 

@@ -25,6 +25,8 @@ from trainer.priors.humor_data import MotionData
 MEASURED = np.array(["hand" not in name for name in JOINT_NAMES])
 """Joints that the recordings have."""
 CM = 100.0
+SMOOTHNESS = "smoothness alone"
+"""What the fit without a prior is called."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class MotionExperiment:
     ) -> dict[str, float]:
         """Return each method's mean error over windows of test subjects, cm."""
         cases = self._cases(task, test, frames, self._config.windows)
-        out = {"smoothness alone": self._mean(task, cases, None, 0.0)}
+        out = {SMOOTHNESS: self._mean(task, cases, None, 0.0)}
         for name, prior in self._priors.items():
             out[name] = self._mean(task, cases, prior, weights[name])
         if self._motion is not None:

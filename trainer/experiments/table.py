@@ -28,6 +28,32 @@ DOCUMENT_COMPLETION = """\
 | HuMoR | 5.60 / 6.19 / 9.09 | 7.83 / 8.44 / 10.25 | 4.75 / 5.11 / 4.95 |
 | Pose-NDF | 2.49 / 2.51 / 2.47 | 7.81 / 8.13 / 7.98 | 7.63 / 7.89 / 6.76 |"""
 
+Fitted = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""Row -> column -> what was measured."""
+DOCUMENT_FITTING = """\
+| *Tiwari et al., per-vertex error (mm)* | no prior | VPoser | GAN-S | Pose-NDF |
+| --- | --- | --- | --- | --- |
+| optimisation |  | 60.34 | 59.18 | 57.39 |
+| ExPose, 54.76, refined | 99.78 | 67.23 | 54.09 | 53.81 |"""
+DOCUMENT_ABLATION = """\
+| *Pavlakos et al., EHF, per-vertex error (mm)* | |
+| --- | --- |
+| SMPLify-X | 52.9 |
+| gender neutral model | 58.0 |
+| GMM for VPoser | 56.4 |
+| no collision | 53.5 |"""
+
+
+def fitting_table(fitted: Fitted, rows: Sequence[str]) -> str:
+    """Write rows of PA-MPJPE by images: that of the best estimate, and the best of all, mm."""
+    columns = list(dict.fromkeys(name for row in rows for name in fitted[row]))
+
+    def cell(row: str, column: str) -> str:
+        found = fitted[row].get(column)
+        return f"{found['best estimate']:.1f}, {found['best of all']:.1f}" if found else ""
+
+    return markdown(["", *columns], [[row, *(cell(row, one) for one in columns)] for row in rows])
+
 
 def motion_table(errors: Errors) -> str:
     """Write a table of methods by tasks; a cell has an error for each length, cm."""
