@@ -19,8 +19,9 @@ from engines.arrays import read_npz
 from engines.body_file import MAX_NAME, SMPL_NAMES, check_arrays, check_smpl, file_arrays
 from engines.command import start
 from engines.decimation import Decimation, decimate, identity_decimation
+from engines.distinct import check_distinct
 from engines.errors import PenumbraError
-from engines.outputs import check_distinct, open_output
+from engines.outputs import open_output
 from engines.smpl_pickle import MAX_FILE_BYTES, read_smpl_pickle, to_array
 from engines.types import NUM_BETAS
 

@@ -1,6 +1,5 @@
 """Output files: what may be written where, and how a result takes its name in one step.
 
-    check_distinct({"out": out, "record": record}, inputs)
     with open_output(out, "out", ".npz") as output:
         output.file.write(data)
         output.commit()
@@ -11,9 +10,8 @@ that existed before is changed, so all outputs are opened before any of them is 
 regular files are ever replaced, and only with `force`; links, devices, pipes, sockets and folders
 are refused, whoever runs the program.
 
-The scratch file carries the lock (`flock`) as well: a second run with the same output finds it
-locked and is refused, and the kernel releases it with the process, so `kill -9` leaves nothing that
-blocks the next run.
+The scratch file carries the lock as well: a second run with the same output finds it locked and is
+refused (`engines.locks`).
 """
 
 import contextlib
@@ -23,22 +21,15 @@ import os
 import re
 import secrets
 import stat
-import time
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from engines.errors import PenumbraError
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: there is no lock, the rest holds
-    fcntl = None
+from engines.locks import in_use, lock, locked_folder
 
 log = logging.getLogger(__name__)
 
 _TOKEN_BYTES = 8
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:(?=//)", re.IGNORECASE)
 
 
 class OutputFile:
@@ -148,7 +139,7 @@ def open_output(
         )
     try:
         folder = path.parent.resolve(strict=True)
-        with _locked_folder(folder):
+        with locked_folder(folder):
             _refuse_special(path, argument)
             _refuse_in_use(folder / path.name, argument)
             if os.path.lexists(path) and not force:
@@ -157,7 +148,7 @@ def open_output(
                     "to replace it."
                 )
             output = OutputFile(folder / path.name, argument, force, scratch_suffix)
-            _lock(output.file.fileno())
+            lock(output.file.fileno())
     except (OSError, RuntimeError, ValueError) as error:
         # Before Python 3.13 a loop of links is a RuntimeError; a zero byte is a ValueError.
         reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -166,53 +157,6 @@ def open_output(
             "allows it."
         ) from error
     return output
-
-
-def check_distinct(outputs: Mapping[str, Path | None], inputs: Mapping[str, object]) -> None:
-    """Refuse an output that is also an input or another output, by whatever name or link.
-
-    Args:
-        outputs: Argument name to path.
-        inputs: What is read, by the name that messages use: paths, or the text of a source (a
-            path, a folder of images, or an address).
-
-    Raises:
-        PenumbraError: Two of them are the same file.
-    """
-    taken = {
-        _identity(file): name
-        for name, value in inputs.items()
-        if value is not None
-        for file in _files_of(str(value))
-    }
-    for argument, path in outputs.items():
-        if path is None:
-            continue
-        identity = _identity(path)
-        if identity in taken:
-            raise PenumbraError(
-                f"{argument}: '{path}' is also {taken[identity]}; choose another file."
-            )
-        taken[identity] = argument
-
-
-def in_use(path: Path) -> bool:
-    """Whether a running program of ours is writing this file."""
-    if fcntl is None:
-        return False
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags)
-    except OSError:  # gone, a link, or not ours to read
-        return False
-    try:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except OSError as error:
-        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
-    finally:
-        os.close(descriptor)
 
 
 def scratch_files(path: Path) -> list[Path]:
@@ -248,38 +192,6 @@ def _refuse_special(path: Path, argument: str) -> None:
     raise PenumbraError(f"{argument}: '{path}' is {kind}; give the name of a regular file.")
 
 
-@contextlib.contextmanager
-def _locked_folder(folder: Path) -> Iterator[None]:
-    """Let one process at a time look for scratch files and create its own."""
-    descriptor = None
-    if fcntl is not None:
-        with contextlib.suppress(OSError):  # not readable, or a filesystem without locks
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            _wait_for_lock(descriptor)
-    try:
-        yield
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-def _wait_for_lock(descriptor: int, patience_s: float = 1.0) -> None:
-    """Take the lock, but do not hang where some other program never lets go of it."""
-    assert fcntl is not None
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.01)
-
-
-def _lock(descriptor: int) -> None:
-    if fcntl is not None:
-        with contextlib.suppress(OSError):  # a filesystem without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
 def _rename_to_new(scratch: Path, path: Path) -> None:
     """Rename without replacing what may have appeared at `path` meanwhile."""
     try:
@@ -300,30 +212,6 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _files_of(source: str) -> list[Path]:
-    """The local files behind a path, a folder, or an address such as `file:///home/me/walk.mp4`."""
-    parts = source.split("|") if _ADDRESS.match(source) else [source]  # concat:///a.ts|b.ts
-    files = [Path(_ADDRESS.sub("", part)).expanduser() for part in parts]
-    try:
-        return [*files, *(file for folder in files if folder.is_dir() for file in folder.iterdir())]
-    except OSError:
-        return files
-
-
-def _identity(path: Path) -> tuple[object, ...]:
-    """What two names of one file share: device and inode, or those of the folder and the name."""
-    try:
-        found = path.stat()
-        return found.st_dev, found.st_ino
-    except (OSError, ValueError):
-        pass
-    try:
-        folder = path.parent.stat()
-        return folder.st_dev, folder.st_ino, path.name
-    except (OSError, ValueError):
-        return (os.path.abspath(path),)
 
 
 def _flag(name: str) -> int:

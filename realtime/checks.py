@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engines.body import DEFAULT_BODY
+from engines.distinct import check_distinct
 from engines.errors import PenumbraError
 from engines.flow.stature import HEIGHT_RANGE_CM
-from engines.outputs import check_distinct
 from realtime import demo
 from realtime.capture.images import MJPEG_SUFFIXES
 from realtime.capture.photo_file import PHOTO_SUFFIXES

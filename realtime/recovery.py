@@ -63,8 +63,13 @@ class Options:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; the exit status is 2 where something must be put right."""
     # Its warning about scratch files that are left is about the one that is read here.
-    logging.getLogger("engines.outputs").setLevel(logging.ERROR)
-    command.start(run, Options, arguments)
+    log = logging.getLogger("engines.outputs")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        command.start(run, Options, arguments)
+    finally:
+        log.setLevel(level)
 
 
 def run(options: Options) -> None:

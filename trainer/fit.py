@@ -26,10 +26,10 @@ from tqdm import tqdm
 from engines.blazepose.people.tracker import open_people_tracker
 from engines.body import BodyModel
 from engines.camera import Intrinsics
+from engines.distinct import check_distinct
 from engines.errors import PenumbraError
 from engines.flow.model import FlowModel
 from engines.hypotheses import body_of
-from engines.outputs import check_distinct
 from engines.types import Estimate, FrameInfo, LandmarkNetwork, Landmarks, Person, World
 from engines.uncertainty import CovarianceCalibration
 from realtime.archive import Archive

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from engines.distinct import check_distinct
 from engines.errors import PenumbraError
-from engines.outputs import check_distinct, open_output, scratch_files
+from engines.outputs import open_output, scratch_files
 from tests.support.paths import ROOT
 
 HOLD_OUTPUT = """
