@@ -9,7 +9,7 @@ visibility), `camera_matrix` (3, 3) and `image_size` (2). The result is an archi
 (`realtime/README.md`). Each frame is fitted by itself, but by `humor`, which begins with `anchored`
 and fits the motion of each person. Covariances are calibrated, those of `smplify` and `smplify-x`
 for the default prior and body: `calibrated` in the archive's `meta` says whether, `calibration` how
-well the calibration held on other people. Those of `humor` are of single frames.
+well the calibration held on other people. Those of `humor` are of the motion as a whole.
 """
 
 import threading
