@@ -6,7 +6,7 @@ fit leaves open (`engines.fitting.sequences.covariance`) is the covariance of it
 a factor that footage gave; each frame's hypotheses move with its best body, and to this covariance.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,7 +143,10 @@ def is_motion(rate: float) -> bool:
 
 
 def fit_track(
-    fit: MotionFitter, landmarks: Sequence[Landmarks | None], camera: Intrinsics, rate: float
+    fit: Callable[[Sequence[Moment]], list[ViewEstimate]],
+    landmarks: Sequence[Landmarks | None],
+    camera: Intrinsics,
+    rate: float,
 ) -> list[ViewEstimate | None]:
     """Fit a person who is followed by one camera, who may be missing in some frames.
 

@@ -25,7 +25,7 @@ from engines.rotations import exp_so3
 from engines.types import NUM_JOINTS
 from engines.uncertainty import CovarianceCalibration
 from trainer.evaluation.frame_estimator import FrameEstimator
-from trainer.evaluation.landmark_fit import LandmarkFitter, flow_starts
+from trainer.evaluation.landmark_fit import FLOW_STARTS, LandmarkFitter, flow_starts
 from trainer.evaluation.prediction import (
     People,
     Prediction,
@@ -112,8 +112,10 @@ def open_objective(
         )
     begin = None
     if starts == "flow":
-        estimator = FrameEstimator(model or FlowModel.load(), body, hypotheses)
-        begin = flow_starts(estimator, skeleton_of(body))
+        drawn = max(hypotheses, FLOW_STARTS - 1)  # one of the starts is a flip
+        begin = flow_starts(
+            FrameEstimator(model or FlowModel.load(), body, drawn), skeleton_of(body)
+        )
     usual = name == DEFAULT_PRIOR[objective] and body.name == BodyModel.load().name
     calibration = shipped_calibration(objective, starts) if usual and calibrate else None
     return LandmarkFitter(fitter, hypotheses, begin, calibration)

@@ -1,5 +1,8 @@
 """The objective `humor` of `trainer.fit`: who is fitted together, and what comes out."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +13,16 @@ from engines.flow.model import FlowModel
 from engines.flow.statistics import joint_moments
 from engines.types import LIMB_LANDMARKS, FrameInfo, Landmarks, Roi
 from tests.support.random_hypotheses import FACING
-from trainer.evaluation.motion_objective import WIDENING, Moment, MotionFitter, check_rate
+from tests.support.rigs import perfect_estimates, ring
+from trainer.evaluation.motion_objective import (
+    WIDENING,
+    Moment,
+    MotionFitter,
+    check_rate,
+    fit_track,
+    is_motion,
+)
+from trainer.evaluation.prediction import ViewEstimate
 from trainer.fit import Found, runs_of
 
 CAMERA = Intrinsics(900.0, 900.0, 480.0, 360.0, (960, 720), source="given")
@@ -72,6 +84,28 @@ def test_covariances_are_those_of_the_motion(body: BodyModel) -> None:
         limbs = [np.trace(cov[LIMBS].sum(0)) for cov in (spread, b.cov)]
         assert np.sqrt(limbs[0] / limbs[1]) == pytest.approx(1.0, abs=0.35)
     assert raw.calibration is None and fit.calibration is not None
+
+
+def test_a_faster_video_is_several_motions_and_gaps_part_them() -> None:
+    """At 60 frames a second every second frame is a motion; who is missing ends one."""
+    body = np.random.default_rng(1).normal((0, 0, 3), 0.3, (24, 3))
+    (one,) = perfect_estimates(ring(1), body)
+    asked: list[list[int]] = []
+
+    def fit(moments: Sequence[Moment]) -> list[ViewEstimate]:
+        asked.append([round(60 * time) for time, *_ in moments])
+        return [replace(one, distance_std=60 * time) for time, *_ in moments]
+
+    found: list[Landmarks | None] = [one.landmarks] * 9
+    found[4] = None
+    estimates = fit_track(fit, found, CAMERA, 60.0)
+    assert asked == [[0, 2], [6, 8], [1, 3, 5, 7]]
+    assert [None if e is None else round(e.distance_std) for e in estimates] == [
+        *(0, 1, 2, 3, None, 5, 6, 7, 8)
+    ]
+    assert [is_motion(rate) for rate in (6.0, 25.0, 30.0, 50.0, 60.0, 120.0)] == [
+        *(False, False, True, False, True, True)
+    ]
 
 
 def test_motion_at_another_rate_is_refused() -> None:
