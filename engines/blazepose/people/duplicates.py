@@ -7,6 +7,7 @@ from itertools import combinations
 from engines.blazepose.people.continuity import are_near, cost
 from engines.blazepose.people.similarity import oks, share_on, turned
 from engines.blazepose.people.track import Observation
+from engines.types import Landmarks
 
 SAME_BODY = 0.5
 """Object keypoint similarity from which on two sets of landmarks are of one body."""
@@ -39,6 +40,11 @@ def merged(found: Sequence[Observation]) -> list[Observation]:
     return kept
 
 
+def lies_on(one: Observation, others: Sequence[Landmarks]) -> bool:
+    """Tell whether most joints of what was found lie on the body of one of the others."""
+    return any(share_on(one.landmarks, other) >= ON_THE_SAME_BODY for other in others)
+
+
 def _corrects(new: Observation, tracked: Observation) -> bool:
     """Tell whether a detection says that a track's landmarks are wrong.
 
@@ -65,7 +71,7 @@ def _same_body(one: Observation, better: Observation) -> bool:
         return False
     if oks(one.landmarks, better.landmarks) >= SAME_BODY:
         return True
-    if one.track is None and share_on(one.landmarks, better.landmarks) >= ON_THE_SAME_BODY:
+    if one.track is None and lies_on(one, [better.landmarks]):
         return True
     return _turned_on_one_body(one, better)
 

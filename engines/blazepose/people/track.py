@@ -58,10 +58,12 @@ class Track:
     sides: SideContinuity = field(default_factory=SideContinuity)
     recent: deque[Landmarks] = field(default_factory=lambda: deque(maxlen=_MEMORY))
     """Landmarks of the last frames in sight."""
-    _regions: deque[Roi] = field(default_factory=lambda: deque(maxlen=_MEMORY))
+    _regions: deque[tuple[int, Roi]] = field(default_factory=lambda: deque(maxlen=_MEMORY))
+    """Regions of these frames, and how many frames after the first."""
+    _frame: int = 0
 
     def __post_init__(self) -> None:
-        self._regions.append(self.roi)
+        self._regions.append((0, self.roi))
         self.recent.append(self.landmarks)
 
     def see(self, one: Observation, alone: bool) -> None:
@@ -74,9 +76,11 @@ class Track:
         if self.hidden > _SAME_SIDES:
             self.sides.reset()
         if self.hidden:
-            self._regions.clear()
             self.recent.clear()
-        self._regions.append(one.roi)
+        self._frame += 1
+        while self._regions and self._frame - self._regions[0][0] > _MEMORY:
+            self._regions.popleft()
+        self._regions.append((self._frame, one.roi))
         self.recent.append(one.landmarks)
         self.landmarks, self.roi = one.landmarks, one.roi
         if alone:
@@ -91,17 +95,18 @@ class Track:
         if self.hidden == 0 and len(self._regions) > 2 * _DOUBTFUL:
             for _ in range(_DOUBTFUL):
                 self._regions.pop()
-            last = self._regions[-1]
-            self.roi = _moved(last, _DOUBTFUL * self.velocity)
+            frame, last = self._regions[-1]
+            self.roi = _moved(last, (self._frame - frame) * self.velocity)
+        self._frame += 1
         self.hidden += 1
 
     @property
     def velocity(self) -> Float[np.ndarray, "2"]:
         """Of the region's centre, px per frame."""
-        steps = len(self._regions) - 1
-        if steps < 2:
+        (first, before), (last, now) = self._regions[0], self._regions[-1]
+        if last - first < 2:
             return np.zeros(2)
-        return (self._regions[-1].center - self._regions[0].center) / steps
+        return (now.center - before.center) / (last - first)
 
     @property
     def sought(self) -> Roi:

@@ -3,8 +3,8 @@
 In each frame the landmark network is run in the region of everybody in sight. The detector looks
 again now and then (`views`), at the whole image and its squares in turn, sooner where something
 moves that is nobody who is known (`motion`), and at once where somebody was lost. What moves like
-that is shown to the landmark network too, which finds people beside others whom the detector does
-not.
+that is shown to the landmark network too. Beside a person the detector overlooks others, so those
+who were found are covered in every other look, and in each that has a reason (`covering`).
 Two sets of landmarks on one body count once (`duplicates`), a skeleton over two bodies not at all
 (`stretching`), and the cheapest assignment decides who is who (`continuity`, `matching`): by place,
 size, pose and the colours of the clothes (`appearance`). The policy:
@@ -24,7 +24,6 @@ size, pose and the colours of the clothes (`appearance`). The policy:
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 from jaxtyping import UInt8
@@ -34,8 +33,8 @@ from engines.blazepose.landmarker import open_landmarker
 from engines.blazepose.models import MIN_SCORE
 from engines.blazepose.people.appearance import UNKNOWN, colours_of
 from engines.blazepose.people.continuity import UNMATCHED, are_near, cost, is_wrong, near_others
-from engines.blazepose.people.covering import LIMBS, body_mask, covered, hide, under
-from engines.blazepose.people.duplicates import merged
+from engines.blazepose.people.covering import Cover
+from engines.blazepose.people.duplicates import lies_on, merged
 from engines.blazepose.people.matching import assign
 from engines.blazepose.people.one_person import OnePersonTracker
 from engines.blazepose.people.similarity import same_region
@@ -60,10 +59,6 @@ SURE_AGAIN = 0.9
 SMALLEST = 0.1
 """Side of a region below which nobody is tracked, in the shorter side of the image."""
 REPLACE = 2.0
-WITH_EDGES = 1.7
-"""Thickness of limbs beside which an image surely does not show those in front any more."""
-MOST_HIDDEN = 0.6
-"""Share of the limb joints under a cover from which on nobody counts as found behind it."""
 
 LookForPeople = Callable[[UInt8[np.ndarray, "h w 3"], Roi | None], list[Detection]]
 """The people of a square of an image: `engines.blazepose.detector.Detector.people`."""
@@ -138,9 +133,15 @@ class PeopleTracker:
             one = self._observed(image, roi, track, *result)
             if one is None or (track in near and is_wrong(track, one)):
                 continue
-            if track.track_id is not None or one.landmarks.score >= SURE:
+            if one.landmarks.score >= self._least_score(track):
                 found.append(one)
         return found
+
+    def _least_score(self, track: Track) -> float:
+        """Return the score from which on landmarks continue a track."""
+        if track.track_id is None:
+            return SURE
+        return SURE_AGAIN if track.hidden else self._min_score
 
     def _behind(
         self, image: UInt8[np.ndarray, "h w 3"], found: list[Observation]
@@ -158,19 +159,10 @@ class PeopleTracker:
             front = [one.landmarks for one in found if are_near(one.roi, track.sought)]
             if not front and not track.hidden:
                 continue
-            size = (image.shape[1], image.shape[0])
-            mask = body_mask(size, front)
-            one = self._landmarks_in(covered(image, mask), track.sought, track)
-            if one is None or one.landmarks.score < SURE_AGAIN:
+            score = self._least_score(track)
+            one = self._landmarks_beside(Cover(image, front), track.sought, track, score)
+            if one is None or (track.hidden and lies_on(one, front)):
                 continue
-            hidden = under(mask, one.landmarks)
-            if hidden[LIMBS].mean() > MOST_HIDDEN:
-                continue
-            one = replace(
-                one,
-                landmarks=hide(one.landmarks, hidden),
-                colours=colours_of(image, one.landmarks, body_mask(size, front, WITH_EDGES)),
-            )
             if not is_wrong(track, one):
                 behind.append(one)
         return behind
@@ -190,21 +182,39 @@ class PeopleTracker:
         """Return what is found where nobody in sight was, or not in that pose."""
         new: list[Observation] = []
         look = self._lookout(image, self._tracks, found)
-        for roi in (d.roi for square in look.squares for d in self._detector(image, square)):
-            if len(new) >= self._max_people:
-                return new
-            if any(same_region(roi, known.roi) for known in (*found, *new)):
-                continue
-            one = self._landmarks_in(image, roi, None)
-            first = not (self._tracks or new)
-            if one is not None and (first or one.landmarks.score >= SURE):
-                new.append(one)
+        plain, cover = Cover(image, []), Cover(image, [one.landmarks for one in found])
+        for view in look.views:
+            shown = cover if view.covered else plain
+            for roi in (d.roi for d in self._detector(shown.image, view.square)):
+                if len(new) >= self._max_people:
+                    return new
+                if any(same_region(roi, known.roi) for known in (*found, *new)):
+                    continue
+                first = not (self._tracks or new)
+                one = self._landmarks_beside(shown, roi, None, 0.0 if first else SURE_AGAIN)
+                if one is not None and (first or self._counts(one)):
+                    new.append(one)
         if look.body is not None and not new:
             near = self._landmarks_in(image, look.body, None)
             one = near and self._landmarks_in(image, near.roi, None)
             if one is not None and one.landmarks.score >= SURE:
                 new.append(one)
         return new
+
+    def _counts(self, one: Observation) -> bool:
+        """Tell whether a detection is sure enough, for somebody new or who is missed there."""
+        return one.landmarks.score >= SURE or any(
+            cost(track, one) < UNMATCHED for track in self._tracks if track.hidden
+        )
+
+    def _landmarks_beside(
+        self, cover: Cover, roi: Roi, track: Track | None, min_score: float
+    ) -> Observation | None:
+        """Return who is found in a region of an image in which others are covered."""
+        one = self._landmarks_in(cover.image, roi, track)
+        if one is None or one.landmarks.score < min_score:
+            return None
+        return cover.beside(one) if cover.people else one
 
     def _landmarks_in(
         self, image: UInt8[np.ndarray, "h w 3"], roi: Roi, track: Track | None

@@ -39,11 +39,19 @@ NEAR_REGION = 1.6
 """Side of the square about a person who was lost, in sides of the region."""
 
 
+class View(NamedTuple):
+    """What the detector is shown."""
+
+    square: Roi
+    """Of the image."""
+    covered: bool
+    """Whether those are covered who were found: beside them the detector overlooks others."""
+
+
 class Look(NamedTuple):
     """Where to look for people in a frame."""
 
-    squares: list[Roi]
-    """Of the image, for the detector."""
+    views: list[View]
     body: Roi | None = None
     """Region of what may be a person by its motion, for the landmark network: beside somebody else
     the detector often misses people whom the network finds if it is shown them."""
@@ -72,16 +80,18 @@ class Lookout:
             tracks: of the people who are known.
             found: who was found in the frame without the detector.
         """
-        frame, rota = self._frames, views_of(image)
+        frame, squares = self._frames, views_of(image)
         self._frames += 1
         if frame == 0:
-            return Look(rota)
+            return Look([View(square, False) for square in squares])
+        covered = (False, True) if found else (False,)
+        rota = [View(square, cover) for square in squares for cover in covered]
         followed = {one.track for one in found}
         views = []
         for track in tracks:
             lost = track.hidden == 0 and track not in followed
             if lost or track.hidden % LOOK_FOR_LOST_EVERY:
-                views.append(near(track.expected))
+                views.append(View(near(track.expected), True))
         moving = self._motion(image, [track.expected for track in tracks])
         waited = frame - self._last_look
         if not found or waited >= LOOK_EVERY:
@@ -92,7 +102,7 @@ class Lookout:
             self._last_look = frame
             shorter, longer = sorted(image.shape[:2])
             side = float(np.clip(_ROOM * moving.size, _SMALLEST * shorter, longer))
-            views.append(Roi(moving.center, side, 0.0))
+            views.append(View(Roi(moving.center, side, 0.0), True))
             body = Roi(moving.center, _BODY_ROOM * moving.size, 0.0)
             if _SMALLEST_BODY * shorter <= body.size <= longer:  # not a camera that moves
                 return Look(views, body)

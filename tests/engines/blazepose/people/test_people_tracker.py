@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pytest
 
+from engines.blazepose.detector import Detection
 from engines.blazepose.people import tracker as people
 from engines.blazepose.people import views
 from engines.blazepose.people.one_person import OnePersonTracker
@@ -71,6 +72,26 @@ def test_who_moves_is_found_though_the_detector_overlooks_them() -> None:
         image[150:330, 350:410] += np.uint8(60 * (t % 2))
         found = tracker(image)
     assert {round(p.landmarks.roi.center[0]) for p in found} == {80, 380}
+
+
+def test_who_stands_beside_somebody_is_found_when_that_one_is_covered() -> None:
+    stage, tracker = opened()
+    stage.people = [(120.0, 100.0)]
+    image = IMAGE.copy()
+    image[:, 60:180] = (20, 20, 200)
+    first = tracker(image)[0].landmarks
+
+    def detect(shown: np.ndarray, view: Roi | None) -> list[Detection]:
+        beside_somebody = (shown == image).all()
+        stage.overlooked = {240.0} if beside_somebody else {120.0}
+        return stage.detect(shown, view)
+
+    tracker._detector = detect
+    stage.people = [(120.0, 100.0), (240.0, 100.0)]
+    waited = 2 * views.LOOK_EVERY + people.CONFIRM
+    found = [tracker(image) for _ in range(waited)][-1]
+    assert [round(p.landmarks.roi.center[0]) for p in found] == [120, 240]
+    assert np.array_equal(found[0].landmarks.points, first.points)
 
 
 def test_who_joins_must_be_sure() -> None:
