@@ -13,6 +13,9 @@ _MARKS = np.array(list(LIMB_LANDMARKS))
 _JOINTS = np.array(list(LIMB_LANDMARKS.values()))
 _NEAR = 0.1
 """Mean distance of visible joints, in the person's height, up to which a person counts as found."""
+_CLEARLY = 0.5
+"""Ratio of the distances from two people up to which a skeleton has gone over from one to the
+other: while one is in front of the other, either may be nearer by chance."""
 _HEAD = 1.15
 """Height of a person, in that of the limb joints."""
 _IN_SIGHT = 0.5
@@ -69,8 +72,9 @@ def score(
             exchanged = np.linalg.norm(points[_MARKS] - joints[:, _JOINTS[_SWAP]], axis=-1)
             apart = np.minimum(apart, exchanged) / height[:, None]
             sure = visibility[_MARKS] > 0.5
-            before[number] = _owner(apart, shown[:, _JOINTS], before.get(number))
-            owners.append(before[number])
+            owner = _owner(apart, shown[:, _JOINTS], before.get(number))
+            before[number] = before.get(number) if owner is None else owner
+            owners.append(owner)
             on = (apart < _NEAR / 2) & (apart < 0.5 * apart[::-1]) & sure
             stretched += int(people == 2 and on.sum(1).min() >= 3)
         for who in range(people):
@@ -107,7 +111,8 @@ def _owner(
 ) -> int | None:
     """Return on whom a skeleton lies, or None.
 
-    Where two overlap a skeleton may lie on both, and counts as that of the one it lay on `before`.
+    Where two overlap a skeleton may lie on both, and counts as that of the one it lay on `before`,
+    unless it is at most half as far from the other one.
     """
     means = [
         float(d[s].mean()) if s.sum() >= 3 else np.inf for d, s in zip(apart, shown, strict=True)
@@ -115,4 +120,5 @@ def _owner(
     if before is not None and means[before] < _NEAR:
         return before
     best = int(np.argmin(means))
-    return best if means[best] < _NEAR else None
+    clearly = before is None or means[best] <= _CLEARLY * means[before]
+    return best if clearly and means[best] < _NEAR else None

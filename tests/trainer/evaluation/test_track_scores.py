@@ -52,3 +52,14 @@ def test_a_skeleton_over_two_bodies_and_one_on_nobody() -> None:
     half[23:] = landmarks(300.0).points[23:]  # the legs are another's
     found = score([[(number, half, shown), mark(8, 700.0)]] * T, *scene())
     assert found.stretched == T and found.nobody == 2 * T
+
+
+def test_a_skeleton_between_two_who_overlap_does_not_change_numbers() -> None:
+    joints, visible = scene()
+    joints[:, 1] = joints[:, 0] + (30.0, 0.0)
+    tracked = [[mark(7, 100.0), mark(8, 130.0)]] * 8
+    tracked += [[mark(8, 112.0)]] * 4  # a little nearer to the other one, who is occluded
+    tracked += [[mark(7, 100.0), mark(8, 130.0)]] * 8
+    assert score(tracked, joints, visible).switches == [0, 0]
+    tracked[8:12] = [[mark(8, 100.0)]] * 4
+    assert score(tracked, joints, visible).switches[0] == 2
