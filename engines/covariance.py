@@ -25,6 +25,16 @@ def std_from_cov(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B"]:
     return np.asarray(np.sqrt(np.trace(cov, axis1=-2, axis2=-1) / 3))
 
 
+def second_moment(
+    cov: Float[np.ndarray, "*B 3 3"], offset: Float[np.ndarray, "*B 3"]
+) -> Float[np.ndarray, "*B 3 3"]:
+    """The second moment of points about a place that lies `offset` from their mean.
+
+    It is cov + offset offset^T, square metres.
+    """
+    return cov + offset[..., :, None] * offset[..., None, :]
+
+
 def six_from_cov(cov: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray, "*B 6"]:
     """The upper triangle: xx, xy, xz, yy, yz, zz."""
     return cov[..., _ROWS, _COLUMNS]

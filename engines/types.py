@@ -184,11 +184,12 @@ class Person:
     landmarks: Landmarks
     hypotheses: Hypotheses
     best: Body
-    """Filtered over time when the pipeline filters; the uncertainty is that of this frame alone."""
+    """Filtered over time when the pipeline filters."""
     joint_cov: Float[np.ndarray, "24 3 3"]
-    """Calibrated covariance of `best.joints` without the common distance (see `JointMoments`).
+    """Calibrated covariance about `best.joints` without the common distance (see `JointMoments`).
 
-    Camera frame, square metres.
+    Camera frame, square metres. It is that of this frame's hypotheses, and includes by how much a
+    filter has moved the best estimate away from them.
     """
     distance_std: float
     """Calibrated standard deviation of the person's distance along `ray`, metres."""

@@ -8,7 +8,8 @@ may draw the next person's hypotheses in the meantime (`engines.backends.several
 function of what the one before it returns; every buffer is allocated before the first frame.
 The fit, which is optional, moves the hypotheses to the visible landmarks. Calibration changes the
 covariances first and then moves the hypotheses until they have these covariances, so that both say
-the same. Smoothing touches the best estimate alone; each track has its own filter.
+the same. Smoothing moves the best estimate alone, and what it moves is added to the covariances;
+each track has its own filter.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from engines.blazepose.people.track import TrackedPerson
 from engines.blazepose.people.tracker import PeopleTracker
 from engines.body import BodyModel
 from engines.camera import Intrinsics
+from engines.covariance import second_moment
 from engines.fitting.fit import HypothesisFitter
 from engines.fitting.settings import FitConfig
 from engines.flow.recalibrate import Recalibrator
@@ -186,6 +188,11 @@ class Pipeline:
                 distance_std = float(np.hypot(distance_std, ASSUMED_FOCAL_ERROR * distance))
         with self.timer.stage("smoothing"):
             best = self._smoother(tracked.track_id)(body_of(posed.hypotheses), t_s)
+            # The posterior is this frame's: about a filtered body its spread is larger.
+            moved = best.joints - posed.hypotheses.joints[0]
+            along = float(moved[0] @ moments.ray)
+            joint_cov = second_moment(joint_cov, moved - along * moments.ray)
+            distance_std = float(np.hypot(distance_std, along))
         person = Person(
             landmarks=landmarks,
             hypotheses=first(posed.hypotheses, self.published),

@@ -90,7 +90,7 @@ class PersonMessage:
         Array,
         array(
             "24 6", "m²", "joint_cov_six",
-            "covariance xx, xy, xz, yy, yz, zz, without the common distance",
+            "covariance xx, xy, xz, yy, yz, zz about `joints`, without the common distance",
             archive=Stored("joint_cov", "<f4", "24 3 3", "joint_cov"),
         ),
     ]  # fmt: skip

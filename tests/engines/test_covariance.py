@@ -69,3 +69,12 @@ def test_joint_moments_keep_the_distance_apart() -> None:
     np.testing.assert_allclose(moments.cov, 0, atol=1e-11)
     np.testing.assert_allclose(moments.ray, ray, atol=1e-6)
     assert moments.distance_std == pytest.approx(far.std(), rel=1e-5)
+
+
+def test_the_second_moment_is_that_of_points_about_another_place() -> None:
+    rng = np.random.default_rng(2)
+    points = rng.normal(0, 0.1, (500, 3)) @ rng.normal(size=(3, 3))
+    place = np.array([0.3, -0.1, 0.2])
+    apart = points - place
+    about = second_moment(np.cov(points.T, bias=True), points.mean(0) - place)
+    np.testing.assert_allclose(about, apart.T @ apart / len(points), atol=1e-12)

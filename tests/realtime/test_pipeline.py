@@ -107,6 +107,40 @@ def test_distance_is_kept_apart_and_the_hypotheses_have_it(
     )
 
 
+def test_what_smoothing_moves_is_added_to_the_covariances(
+    pipeline: Pipeline, frame: Frame, body: BodyModel
+) -> None:
+    smooth, plain = (
+        Pipeline(
+            open_people_tracker(),
+            pipeline.sampler,
+            body,
+            pipeline.intrinsics,
+            pipeline.calibration,
+            SmoothingConfig(enabled=enabled),
+        )
+        for enabled in (True, False)
+    )
+    info = dataclasses.replace(frame.info, media_time_s=frame.info.media_time_s + 0.04)
+    moved = Frame(np.roll(frame.image, 15, 1), info)  # as a step to the side within one frame
+    for one in (smooth, plain):
+        one(frame)
+    result, expected = smooth(moved), plain(moved).estimate.person
+    person = result.estimate.person
+    assert person is not None and expected is not None
+    offset = person.best.joints - result.posed[0].hypotheses.joints[0]
+    along = offset[0] @ person.ray
+    offset = offset - along * person.ray
+    assert 0.005 < np.linalg.norm(offset, axis=1).min() < 0.2
+    np.testing.assert_allclose(
+        person.joint_cov,
+        expected.joint_cov + offset[:, :, None] * offset[:, None],
+        rtol=1e-6,
+        atol=1e-9,
+    )
+    assert person.distance_std == pytest.approx(np.hypot(expected.distance_std, along))
+
+
 def test_an_assumed_camera_widens_the_distance_only(
     pipeline: Pipeline, frame: Frame, body: BodyModel
 ) -> None:
