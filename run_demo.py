@@ -100,6 +100,7 @@ def run(config: RunConfig, signals: StopSignals) -> int:
             if web is not None and status == 0:
                 _keep_last_frame(web, signals, console)
                 signals.ignore()
+    _say_what_was_written(session, console)
     if console.error is not None:
         complain(f"stdout: cannot be written ({console.error.strerror}); write it elsewhere.")
         return 3
@@ -175,13 +176,28 @@ def _run_with_window(session: "Session", tell: "Tell | None", at_end: _AtEnd) ->
 
 
 def _report(outcome: "Outcome", console: Console) -> None:
+    found = "nobody was found in any"
+    if outcome.with_people:
+        found = f"people were found in {outcome.with_people} of them"
     console.say(
-        f"{outcome.frames} frames, {outcome.fps:.1f} per second, {outcome.dropped} dropped; "
-        f"{outcome.timing}"
+        f"{outcome.frames} frames in {outcome.seconds:.1f} s ({outcome.fps:.1f} per second), "
+        f"{outcome.dropped} dropped; {found} ({outcome.landmark_network} landmark network)"
     )
-    for text in (outcome.left_out, outcome.demo_table):
+    for text in (outcome.timing, outcome.left_out, outcome.demo_table):
         if text is not None:
             console.say(text)
+
+
+def _say_what_was_written(session: "Session", console: Console) -> None:
+    config, failed = session.config, session.outputs.failed
+    asked = {"out": config.out, "record": config.record}
+    written = [
+        str(path)
+        for name, path in asked.items()
+        if path is not None and name not in failed and path.is_file()
+    ]
+    if written:
+        console.say(f"written: {', '.join(map(printable, written))}")
 
 
 def command(argv: Sequence[str] | None, signals: StopSignals, program: str = PROGRAM) -> int:

@@ -21,6 +21,7 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -132,23 +133,41 @@ def open_output(
         PenumbraError: The name is wrong or taken, another run is writing there, or the folder does
             not allow a file.
     """
+    check_output(path, argument, suffix, force=force)
+    with _cannot_be_written(path, argument):
+        folder = path.parent.resolve(strict=True)
+        with locked_folder(folder):
+            _refuse_taken(path, argument, force)
+            _refuse_in_use(folder / path.name, argument)
+            output = OutputFile(folder / path.name, argument, force, scratch_suffix)
+            lock(output.file.fileno())
+    return output
+
+
+def check_output(path: Path, argument: str, suffix: str, *, force: bool = False) -> None:
+    """Refuse what `open_output` would, as far as can be told without claiming the name.
+
+    Args:
+        path, argument, suffix, force: as `open_output` has them.
+
+    Raises:
+        PenumbraError: The name is wrong or taken, or there is no such folder.
+    """
     if path.suffix.lower() != suffix:
         raise PenumbraError(
             f"{argument}: '{path}' does not end in {suffix}, and nothing else can be written; "
             f"give a name that ends in {suffix}."
         )
+    with _cannot_be_written(path, argument):
+        path.parent.resolve(strict=True)
+        _refuse_taken(path, argument, force)
+
+
+@contextlib.contextmanager
+def _cannot_be_written(path: Path, argument: str) -> Iterator[None]:
+    """Turn errors of the system into one that names the output."""
     try:
-        folder = path.parent.resolve(strict=True)
-        with locked_folder(folder):
-            _refuse_special(path, argument)
-            _refuse_in_use(folder / path.name, argument)
-            if os.path.lexists(path) and not force:
-                raise PenumbraError(
-                    f"{argument}: '{path}' exists already; choose another name, or set `force` "
-                    "to replace it."
-                )
-            output = OutputFile(folder / path.name, argument, force, scratch_suffix)
-            lock(output.file.fileno())
+        yield
     except (OSError, RuntimeError, ValueError) as error:
         # Before Python 3.13 a loop of links is a RuntimeError; a zero byte is a ValueError.
         reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -156,7 +175,15 @@ def open_output(
             f"{argument}: '{path}' cannot be written ({reason}); choose a folder that exists and "
             "allows it."
         ) from error
-    return output
+
+
+def _refuse_taken(path: Path, argument: str, force: bool) -> None:
+    _refuse_special(path, argument)
+    if os.path.lexists(path) and not force:
+        raise PenumbraError(
+            f"{argument}: '{path}' exists already; choose another name, or set `force` "
+            "to replace it."
+        )
 
 
 def scratch_files(path: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from engines.body import DEFAULT_BODY
 from engines.distinct import check_distinct
 from engines.errors import PenumbraError
 from engines.flow.stature import HEIGHT_RANGE_CM
+from engines.outputs import check_output
 from realtime import demo
 from realtime.capture.images import MJPEG_SUFFIXES
 from realtime.capture.photo_file import PHOTO_SUFFIXES
@@ -34,6 +35,9 @@ def check(config: RunConfig) -> None:
         raise PenumbraError(sentence)
     parse(config.person)
     check_distinct({"out": config.out, "record": config.record}, _inputs(config))
+    for path, argument, suffix in ((config.out, "out", ".npz"), (config.record, "record", ".mp4")):
+        if path is not None:
+            check_output(path, argument, suffix, force=config.force)
 
 
 def _contradictions(config: RunConfig) -> Iterator[str]:

@@ -39,7 +39,11 @@ class Outcome:
     """Summary of a run."""
 
     frames: int
+    with_people: int
+    """Frames in which somebody was found."""
+    seconds: float
     fps: float
+    landmark_network: LandmarkNetwork
     timing: str
     dropped: int
     left_out: str | None
@@ -55,6 +59,7 @@ class _Count:
     """Of the frames so far."""
 
     frames: int = 0
+    with_people: int = 0
     dropped: int = 0
     skipped: int = 0
     seconds: float = 0.0
@@ -195,6 +200,7 @@ class Session:
         self._record.add(frame)
         self.outputs(frame, result, frame.intrinsics or self.intrinsics, show)
         self._count.frames += 1
+        self._count.with_people += result.estimate.found
         self._count.dropped, self._count.skipped = frame.info.dropped, frame.info.skipped
 
     def _can_stay_open(self) -> bool:
@@ -244,7 +250,10 @@ class Session:
             left_out.append(f"{count.skipped} frames of the source were broken and skipped")
         return Outcome(
             frames=count.frames,
+            with_people=count.with_people,
+            seconds=count.seconds,
             fps=count.fps,
+            landmark_network=self.landmark_network,
             timing=self.pipeline.timer.summary(),
             dropped=count.dropped,
             left_out="; ".join(left_out) or None,

@@ -138,14 +138,12 @@ class StageTimer:
         return {name: stage.percentiles_ms() for name, stage in self._stages.items() if stage.count}
 
     def summary(self) -> str:
-        """One line: `landmarks 4.5/6.1  flow 2.0/2.4 ms (p50/p95)`."""
+        """One line: `ms per frame, median/95 %: landmarks 4.5/6.1, flow 2.0/2.4`."""
         stages = self.percentiles_ms()
         if not stages:
             return "nothing timed yet"
-        return (
-            "  ".join(f"{name} {p50:.1f}/{p95:.1f}" for name, (p50, p95) in stages.items())
-            + " ms (p50/p95)"
-        )
+        parts = (f"{name} {p50:.1f}/{p95:.1f}" for name, (p50, p95) in stages.items())
+        return f"ms per frame, median/95 %: {', '.join(parts)}"
 
 
 class FrameRate:

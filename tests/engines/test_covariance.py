@@ -76,5 +76,5 @@ def test_the_second_moment_is_that_of_points_about_another_place() -> None:
     points = rng.normal(0, 0.1, (500, 3)) @ rng.normal(size=(3, 3))
     place = np.array([0.3, -0.1, 0.2])
     apart = points - place
-    about = second_moment(np.cov(points.T, bias=True), points.mean(0) - place)
+    about = covariance.second_moment(np.cov(points.T, bias=True), points.mean(0) - place)
     np.testing.assert_allclose(about, apart.T @ apart / len(points), atol=1e-12)

@@ -21,7 +21,7 @@ def test_stage_timer_gives_percentiles_of_the_last_frames():
         timer.add("flow", ms * 1_000_000)
     p50, p95 = timer.percentiles_ms()["flow"]
     assert (p50, p95) == pytest.approx((50.5, 95.05))
-    assert timer.summary() == "flow 50.5/95.0 ms (p50/p95)"
+    assert timer.summary() == "ms per frame, median/95 %: flow 50.5/95.0"
     with timer.stage("draw"):
         pass
     assert list(timer.percentiles_ms()) == ["flow", "draw"]
