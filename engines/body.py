@@ -32,6 +32,22 @@ DEFAULT_BODY = Path(__file__).parent / "assets" / "body.npz"
 MeshName = Literal["full", "decimated"]
 
 
+def _levels() -> tuple[tuple[list[int], list[int]], ...]:
+    """Joints below the root, those of the same depth together, and their parents."""
+    depth = [0] * NUM_JOINTS
+    for joint, parent in enumerate(PARENTS[1:], start=1):
+        depth[joint] = depth[parent] + 1
+    joints = [[j for j in range(NUM_JOINTS) if depth[j] == d] for d in range(1, max(depth) + 1)]
+    return tuple((level, [PARENTS[joint] for joint in level]) for level in joints)
+
+
+_LEVELS = _levels()
+_ABOVE = np.maximum(PARENTS, 0)
+"""The parent of each joint; the root's own number for the root."""
+_MANY = 100
+"""Bodies from which on long rows pay off."""
+
+
 @dataclass(frozen=True)
 class BodyMesh:
     """A mesh at rest: everything that is given per vertex."""
@@ -204,36 +220,48 @@ def forward_kinematics(
     R_j = R_parent R_j_local and p_j = p_parent + R_parent bone_j, from the root outwards.
     """
     batch = np.broadcast_shapes(rotations.shape[:-3], rest.shape[:-2], transl.shape[:-1])
-    if not batch:
-        return _forward_kinematics_of_one(rotations, rest, transl)
-    # The batch goes last: NumPy multiplies long rows far faster than many 3x3 matrices.
+    many = int(np.prod(batch, dtype=np.int64)) >= _MANY
+    return (_pose_many if many else _pose_few)(rotations, rest, transl, batch)
+
+
+def _pose_few(
+    rotations: Float[np.ndarray, "*#B 24 3 3"],
+    rest: Float[np.ndarray, "*#B 24 3"],
+    transl: Float[np.ndarray, "*#B 3"],
+    batch: tuple[int, ...],
+) -> tuple[Float[np.ndarray, "*B 24 3 3"], Float[np.ndarray, "*B 24 3"]]:
+    """Compute it with a product of 3x4 matrices for each joint."""
+    local = np.empty((*batch, NUM_JOINTS, 3, 4), rotations.dtype)
+    local[..., :3] = rotations
+    local[..., 3] = rest - rest[..., _ABOVE, :]
+    local[..., 0, :, 3] = rest[..., 0, :] + transl
+    for level, above in _LEVELS:
+        parent = local[..., above, :, :]
+        moved = parent[..., :3] @ local[..., level, :, :]
+        moved[..., 3] += parent[..., 3]
+        local[..., level, :, :] = moved
+    return local[..., :3].copy(), local[..., 3].copy()
+
+
+def _pose_many(
+    rotations: Float[np.ndarray, "*#B 24 3 3"],
+    rest: Float[np.ndarray, "*#B 24 3"],
+    transl: Float[np.ndarray, "*#B 3"],
+    batch: tuple[int, ...],
+) -> tuple[Float[np.ndarray, "*B 24 3 3"], Float[np.ndarray, "*B 24 3"]]:
+    """Compute the same for many bodies: NumPy multiplies long rows far faster than matrices."""
     local = np.ascontiguousarray(_batch_last(rotations, batch, 3))  # (24, 3, 3, K)
     rest = _batch_last(rest, batch, 2)  # (24, 3, K)
+    bones = rest - rest[_ABOVE]
     world, joints = np.empty_like(local), np.empty_like(local[:, 0])
     world[0] = local[0]
     joints[0] = rest[0] + _batch_last(transl, batch, 1)
-    for joint, parent in enumerate(PARENTS[1:], start=1):
-        R_parent = world[parent]
-        joints[joint] = joints[parent] + (R_parent * (rest[joint] - rest[parent])).sum(1)
-        world[joint] = (R_parent[:, :, None] * local[joint]).sum(1)
+    for level, above in _LEVELS:
+        R_above = world[above]  # (n, 3, 3, K)
+        joints[level] = joints[above] + (R_above * bones[level, None]).sum(2)
+        world[level] = (R_above[:, :, :, None] * local[level, None]).sum(2)
     world, joints = np.moveaxis(world, -1, 0), np.moveaxis(joints, -1, 0)
     return world.reshape(*batch, NUM_JOINTS, 3, 3), joints.reshape(*batch, NUM_JOINTS, 3)
-
-
-def _forward_kinematics_of_one(
-    rotations: Float[np.ndarray, "24 3 3"],
-    rest: Float[np.ndarray, "24 3"],
-    transl: Float[np.ndarray, "3"],
-) -> tuple[Float[np.ndarray, "24 3 3"], Float[np.ndarray, "24 3"]]:
-    """Compute the same for one body, for which one product for each joint is quicker."""
-    bones = rest - rest[np.maximum(PARENTS, 0)]
-    local = np.concatenate([rotations, bones[:, :, None]], -1, dtype=rotations.dtype)  # 24, 3, 4
-    world = local.copy()
-    world[0, :, 3] = rest[0] + transl
-    for joint, parent in enumerate(PARENTS[1:], start=1):
-        np.matmul(world[parent, :, :3], local[joint], out=world[joint])
-        world[joint, :, 3] += world[parent, :, 3]
-    return world[:, :, :3].copy(), world[:, :, 3].copy()
 
 
 def _batch_last(array: np.ndarray, batch: tuple[int, ...], item_dims: int) -> np.ndarray:

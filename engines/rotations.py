@@ -66,21 +66,17 @@ def matrix_to_quat_wxyz(matrix: Float[np.ndarray, "*B 3 3"]) -> Float[np.ndarray
     """
     m = _floating(matrix)
     xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
-    wx = m[..., 2, 1] - m[..., 1, 2]
-    wy = m[..., 0, 2] - m[..., 2, 0]
-    wz = m[..., 1, 0] - m[..., 0, 1]
-    xy = m[..., 0, 1] + m[..., 1, 0]
-    xz = m[..., 0, 2] + m[..., 2, 0]
-    yz = m[..., 1, 2] + m[..., 2, 1]
-    rows = np.stack(
-        [
-            np.stack([1 + xx + yy + zz, wx, wy, wz], -1),
-            np.stack([wx, 1 + xx - yy - zz, xy, xz], -1),
-            np.stack([wy, xy, 1 - xx + yy - zz, yz], -1),
-            np.stack([wz, xz, yz, 1 - xx - yy + zz], -1),
-        ],
-        -2,
-    )
+    rows = np.empty((*m.shape[:-2], 4, 4), m.dtype)
+    rows[..., 0, 0] = 1 + xx + yy + zz
+    rows[..., 1, 1] = 1 + xx - yy - zz
+    rows[..., 2, 2] = 1 - xx + yy - zz
+    rows[..., 3, 3] = 1 - xx - yy + zz
+    rows[..., 0, 1] = rows[..., 1, 0] = m[..., 2, 1] - m[..., 1, 2]
+    rows[..., 0, 2] = rows[..., 2, 0] = m[..., 0, 2] - m[..., 2, 0]
+    rows[..., 0, 3] = rows[..., 3, 0] = m[..., 1, 0] - m[..., 0, 1]
+    rows[..., 1, 2] = rows[..., 2, 1] = m[..., 0, 1] + m[..., 1, 0]
+    rows[..., 1, 3] = rows[..., 3, 1] = m[..., 0, 2] + m[..., 2, 0]
+    rows[..., 2, 3] = rows[..., 3, 2] = m[..., 1, 2] + m[..., 2, 1]
     largest = np.einsum("...ii->...i", rows).argmax(-1)
     quat = np.take_along_axis(rows, largest[..., None, None], -2)[..., 0, :]
     quat = quat / np.linalg.norm(quat, axis=-1, keepdims=True)
@@ -137,7 +133,12 @@ def inverse_right_jacobian(rotvec: Float[np.ndarray, "*B 3"]) -> Float[np.ndarra
 
 def _skew(vector: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3 3"]:
     """[v], with [v] u = v x u."""
-    return np.cross(np.eye(3, dtype=vector.dtype), vector[..., None, :])
+    x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
+    matrix = np.zeros((*vector.shape, 3), vector.dtype)  # NumPy's `cross` takes ten times as long
+    matrix[..., 0, 1], matrix[..., 0, 2] = -z, y
+    matrix[..., 1, 0], matrix[..., 1, 2] = z, -x
+    matrix[..., 2, 0], matrix[..., 2, 1] = -y, x
+    return matrix
 
 
 def _floating(array: np.ndarray) -> np.ndarray:

@@ -60,10 +60,10 @@ class FrameScore:
     """Errors of one frame over L limb joints."""
 
     visible: Bool[np.ndarray, "L"]
-    center_error: Float[np.ndarray, "L"]
+    estimate_error: Float[np.ndarray, "L"]
     """Error of the best estimate, metres."""
-    best_error: Float[np.ndarray, "L"]
-    """Error of the hypothesis that is best on average, metres."""
+    closest_error: Float[np.ndarray, "L"]
+    """Error of the hypothesis whose joints are closest to the ground truth on average, metres."""
     std: Float[np.ndarray, "L"]
     """Predicted standard deviation, metres."""
     inside: Bool[np.ndarray, "L"]
@@ -100,13 +100,13 @@ class DemoScore:
         relative = true_joints - true_joints[0]
         samples = person.hypotheses.joints - person.hypotheses.joints[:, :1]
         distances = np.linalg.norm(samples - relative, axis=-1)[:, limbs]
-        center = np.linalg.norm(best - best[0] - relative, axis=-1)
+        estimate = np.linalg.norm(best - best[0] - relative, axis=-1)
         along = (true_joints[0] - best[0]) @ person.ray  # the common distance is not in the cov
         error = true_joints - along * person.ray - best
         return FrameScore(
             visible=self.ground_truth.visible[index, limbs],
-            center_error=center[limbs],
-            best_error=distances[distances.mean(1).argmin()],
+            estimate_error=estimate[limbs],
+            closest_error=distances[distances.mean(1).argmin()],
             std=std_from_cov(person.joint_cov)[limbs],
             inside=ellipsoid_contains(person.joint_cov, error)[limbs],
             reprojection=self._reprojection(person, index)[limbs],
@@ -130,8 +130,8 @@ class DemoScore:
         ]
         visible = np.stack([score.visible for score in self._scores])
         for name, field, scale, reduce, unit in (
-            ("error of best estimate", "center_error", 1000, np.mean, "mm"),
-            ("error of best hypothesis", "best_error", 1000, np.mean, "mm"),
+            ("error of best estimate", "estimate_error", 1000, np.mean, "mm"),
+            ("error of closest hypothesis", "closest_error", 1000, np.mean, "mm"),
             ("standard deviation, median", "std", 1000, np.median, "mm"),
             ("ground truth in 90 % ellipsoid", "inside", 100, np.mean, "%"),
             ("reprojection", "reprojection", 100, np.mean, "% of height"),
@@ -143,7 +143,7 @@ class DemoScore:
             )
             lines.append(f"{name:34}{cells}  {unit}")
         if self._others:
-            lines.append(f"people found who are not there, all frames together: {self._others}")
+            lines.append(f"false detections in all frames: {self._others}")
         return "\n".join(lines)
 
 

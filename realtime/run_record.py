@@ -12,6 +12,9 @@ from realtime.capture.photos import Photos
 from realtime.capture.sources import Source
 from realtime.config import RunConfig
 
+_OF_MODEL = ("file", "sha256", "features", "validation")
+"""What tells a model from another one; its own record says how it was trained and calibrated."""
+
 
 class RunRecord:
     """Collects what is known at the start, with every photo, and at the end."""
@@ -33,7 +36,7 @@ class RunRecord:
         self, backend: str, network: LandmarkNetwork, model: FlowModel, body: BodyModel
     ) -> dict[str, object]:
         """Return what is known before the first frame."""
-        of_model = {key: value for key, value in model.record.items() if key != "J_template"}
+        of_model = {key: model.record[key] for key in _OF_MODEL if key in model.record}
         camera = {} if isinstance(self._source, Photos) else _of_camera(self._intrinsics)
         return {
             "backend": backend,

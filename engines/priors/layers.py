@@ -25,15 +25,21 @@ class Linear:
 
     def __call__(self, x: Float[np.ndarray, "*B I"]) -> Float[np.ndarray, "*B O"]:
         """Apply the layer."""
-        return x @ self._transposed.astype(x.dtype, copy=False) + self.bias
+        return x @ self.weight_as(x.dtype).T + self.bias
 
     def backward(self, grad: Float[np.ndarray, "*B O"]) -> Float[np.ndarray, "*B I"]:
         """Take a gradient by the outputs to the inputs."""
-        return grad @ self.weight.astype(grad.dtype, copy=False)
+        return grad @ self.weight_as(grad.dtype)
+
+    def weight_as(self, dtype: np.dtype) -> Float[np.ndarray, "O I"]:
+        """Return the weights in a type, which is converted to once."""
+        if dtype not in self._converted:
+            self._converted[dtype] = self.weight.astype(dtype)
+        return self._converted[dtype]
 
     @cached_property
-    def _transposed(self) -> Float[np.ndarray, "I O"]:
-        return np.ascontiguousarray(self.weight.T)
+    def _converted(self) -> dict[np.dtype, np.ndarray]:
+        return {}
 
 
 def layer(

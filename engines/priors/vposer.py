@@ -136,7 +136,7 @@ class VPoserPrior:
     ) -> tuple[Float[np.ndarray, "K 24 3 3"], Float[np.ndarray, "K 24 3 Z"]]:
         """Decode, and differentiate: R(z + d) = R(z) exp(J d) to first order."""
         pose = self._decode(z)
-        start, second, last = (one.weight.astype(z.dtype, copy=False) for one in self.decoder)
+        start, second, last = (one.weight_as(z.dtype) for one in self.decoder)
         tangents = pose.slopes[0][..., None] * start
         tangents = pose.slopes[1][..., None] * (second @ tangents)
         six = (last @ tangents).reshape(len(z), _COUNT, 6, -1)

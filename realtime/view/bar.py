@@ -40,7 +40,7 @@ def legend_rect(layout: Layout) -> Rect:
     return Rect(x, layout.bar.y + layout.px(11), width, layout.px(12))
 
 
-_TITLE = "uncertainty ±"
+_TITLE = "± standard deviation"
 
 
 def draw_bar(

@@ -5,7 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.body import DEFAULT_BODY, BodyModel, body_from_arrays, joints_only
+from engines.body import (
+    DEFAULT_BODY,
+    BodyModel,
+    body_from_arrays,
+    forward_kinematics,
+    joints_only,
+)
 from engines.body_file import file_arrays
 from engines.decimation import Decimation, identity_decimation
 from engines.errors import PenumbraError
@@ -310,3 +316,16 @@ def test_files_of_the_first_version_are_refused(tmp_path: Path) -> None:
     arrays["live_f"] = arrays.pop("decimated_f")
     with pytest.raises(PenumbraError, match="has version 1 where 2 is expected; convert"):
         BodyModel.load(write(tmp_path / "b.npz", arrays))
+
+
+def test_few_and_many_bodies_are_posed_alike() -> None:
+    rng = np.random.default_rng(8)
+    rotations, rest, transl = (
+        exp_so3(rng.normal(size=(250, 24, 3))),
+        rng.normal(size=(24, 3)),
+        rng.normal(size=(250, 3)),
+    )
+    many = forward_kinematics(rotations, rest, transl)
+    few = [forward_kinematics(R, rest, t) for R, t in zip(rotations, transl, strict=True)]
+    for part, whole in zip(zip(*few, strict=True), many, strict=True):
+        np.testing.assert_allclose(np.stack(part), whole, atol=1e-12)

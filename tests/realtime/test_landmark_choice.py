@@ -1,4 +1,4 @@
-"""Which landmark network a run takes; a run that names none brings nothing from anywhere."""
+"""Which landmark network a run takes; a run that names none never downloads."""
 
 import json
 import logging

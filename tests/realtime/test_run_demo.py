@@ -94,7 +94,7 @@ def test_the_demo_says_how_wrong_it_is(capsys: pytest.CaptureFixture[str]) -> No
     printed = capsys.readouterr().out
     for row in (
         "error of best estimate",
-        "error of best hypothesis",
+        "error of closest hypothesis",
         "standard deviation",
         "ground truth in 90 % ellipsoid",
     ):

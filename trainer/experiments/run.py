@@ -108,10 +108,10 @@ def _motion_text(errors: Mapping[str, dict[int, dict[str, float]]]) -> list[str]
     return [
         "**Motion denoising, mean distance of the joints (cm)**",
         table.motion_table(denoising),
-        table.DOCUMENT_DENOISING,
+        table.SEMINAR_DENOISING,
         "**Completion, mean distance of the joints that nothing is known of (cm)**",
         table.motion_table(completion),
-        table.DOCUMENT_COMPLETION,
+        table.SEMINAR_COMPLETION,
     ]
 
 
@@ -123,8 +123,8 @@ def _fitting_text(found: table.Fitted) -> list[str]:
         table.fitting_table(found, [row.name for row in REFINEMENT]),
         "**Ablation of SMPLify-X**",
         table.fitting_table(found, [row.name for row in ABLATION]),
-        table.DOCUMENT_FITTING,
-        table.DOCUMENT_ABLATION,
+        table.SEMINAR_FITTING,
+        table.SEMINAR_ABLATION,
     ]
 
 

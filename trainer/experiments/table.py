@@ -1,4 +1,4 @@
-"""Results of the experiments as Markdown, with the founding document's own figures beside them."""
+"""Results of the experiments as Markdown, with the seminar's own figures beside them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,13 +15,13 @@ NAMES: dict[str, str] = {
 """How the priors are called."""
 Errors = Mapping[str, Mapping[int, Mapping[str, float]]]
 """Task -> frames -> method -> cm."""
-DOCUMENT_DENOISING = """\
+SEMINAR_DENOISING = """\
 | *Tiwari et al., AMASS, 60 / 120 / 240 frames* | clean | noisy |
 | --- | --- | --- |
 | VPoser | 1.52 / 1.55 / 1.47 | 8.96 / 9.13 / 9.15 |
 | HuMoR | 3.21 / 3.62 / 3.67 | 11.04 / 17.14 / 30.31 |
 | Pose-NDF | 0.59 / 0.55 / 0.54 | 7.96 / 8.31 / 8.46 |"""
-DOCUMENT_COMPLETION = """\
+SEMINAR_COMPLETION = """\
 | *Tiwari et al., 60 / 120 / 240 frames* | leg | arm and hand | shoulder and upper arm |
 | --- | --- | --- | --- |
 | VPoser | 2.53 / 2.57 / 2.54 | 8.51 / 8.52 / 8.59 | 9.98 / 9.49 / 9.48 |
@@ -30,12 +30,12 @@ DOCUMENT_COMPLETION = """\
 
 Fitted = Mapping[str, Mapping[str, Mapping[str, float]]]
 """Row -> column -> what was measured."""
-DOCUMENT_FITTING = """\
+SEMINAR_FITTING = """\
 | *Tiwari et al., per-vertex error (mm)* | no prior | VPoser | GAN-S | Pose-NDF |
 | --- | --- | --- | --- | --- |
 | optimisation |  | 60.34 | 59.18 | 57.39 |
 | ExPose, 54.76, refined | 99.78 | 67.23 | 54.09 | 53.81 |"""
-DOCUMENT_ABLATION = """\
+SEMINAR_ABLATION = """\
 | *Pavlakos et al., EHF, per-vertex error (mm)* | |
 | --- | --- |
 | SMPLify-X | 52.9 |
