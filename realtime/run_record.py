@@ -12,8 +12,8 @@ from realtime.capture.photos import Photos
 from realtime.capture.sources import Source
 from realtime.config import RunConfig
 
-_OF_MODEL = ("file", "sha256", "features", "validation")
-"""What tells a model from another one; its own record says how it was trained and calibrated."""
+_OF_MODEL = ("file", "sha256", "features", "validation", "calibration")
+"""Of the model's record: what tells it from another one, and how far its uncertainty holds."""
 
 
 class RunRecord:

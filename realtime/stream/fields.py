@@ -29,6 +29,8 @@ class Stored:
     shape: str
     take: str
     """Where the value is in an `Estimate` (fields of a message) or a `Person` (all others)."""
+    meaning: str = ""
+    """What the array means; as the field does when empty."""
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,9 @@ class HypothesesMessage:
         Array,
         array(
             "K 24 3", "m", "joints", "joints",
-            archive=Stored("hypotheses", "<f4", "K 24 3", "hypotheses.joints"),
+            archive=Stored(
+                "hypotheses", "<f4", "K 24 3", "hypotheses.joints", "joints of K bodies"
+            ),
         ),
     ]  # fmt: skip
     body_pose: Annotated[Array, array("K 69", "rad", "body_pose", "smplx's parameter")]
@@ -91,7 +93,10 @@ class PersonMessage:
         array(
             "24 6", "m²", "joint_cov_six",
             "covariance xx, xy, xz, yy, yz, zz about `joints`, without the common distance",
-            archive=Stored("joint_cov", "<f4", "24 3 3", "joint_cov"),
+            archive=Stored(
+                "joint_cov", "<f4", "24 3 3", "joint_cov",
+                "covariance about `joints`, without the common distance",
+            ),
         ),
     ]  # fmt: skip
     joint_std: Annotated[
@@ -172,7 +177,10 @@ class WorldMessage:
         str,
         Field(
             "text", "source", "estimated from people, or given: by a calibration or the user",
-            stored=Stored("world_given", "?", "", "world.given"),
+            stored=Stored(
+                "world_given", "?", "", "world.given",
+                "given by a calibration or the user, not estimated from people",
+            ),
         ),
     ]  # fmt: skip
 
@@ -290,7 +298,8 @@ class PoseMessage:
         tuple[PersonMessage, ...],
         Field(
             "many", "people", "the followed one first; empty when nobody is there",
-            nested=PersonMessage, stored=Stored("found", "?", "", "found"),
+            nested=PersonMessage,
+            stored=Stored("found", "?", "", "found", "whether there is a person"),
         ),
     ]  # fmt: skip
 

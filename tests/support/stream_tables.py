@@ -1,6 +1,6 @@
 """The declaration of the stream as the Markdown tables that the READMEs hold."""
 
-from realtime.records import fields, record_dtype
+from realtime.records import record_dtype
 from realtime.stream.fields import Field, declared
 from realtime.stream.message import (
     HypothesesMessage,
@@ -33,13 +33,17 @@ def message_table(message: type) -> str:
 
 
 def archive_table() -> str:
-    """Every array of the archive but `meta`: name, type, shape."""
+    """Every array of the archive but `meta`: name, type, shape, unit, meaning."""
     dtype = record_dtype(1)
-    rows = [
-        f"| `{one.name}` | {dtype[one.name].base.name} | {', '.join(['N', *one.shape.split()])} |"
-        for one in fields()
-    ]
-    return "\n".join(["| array | type | shape |", "|---|---|---|", *rows])
+    lines = ["| array | type | shape | unit | |", "|---|---|---|---|---|"]
+    for message in (PoseMessage, WorldMessage, PersonMessage, HypothesesMessage):
+        for field in declared(message).values():
+            if (one := field.stored) is not None:
+                shape = ", ".join(["N", *one.shape.split()])
+                meaning = one.meaning or field.meaning
+                kind = dtype[one.name].base.name
+                lines.append(f"| `{one.name}` | {kind} | {shape} | {field.unit} | {meaning} |")
+    return "\n".join(lines)
 
 
 def tables() -> list[str]:
