@@ -23,15 +23,18 @@ from tests.support.paths import ROOT
 
 READMES = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md"))]
 RUN_BY = {
-    "pip install": ".ci/run",
-    "pytest": ".ci/run",
-    "run_demo.py --demo": "tests/realtime/test_run_demo.py",
-    "realtime.subscribe": "tests/realtime/test_subscribe.py",
-    "realtime.archive recover": "tests/realtime/test_archive.py",
-    "engines.convert_smpl": "tests/engines/test_convert_smpl.py",
-    "trainer.import_onnx": "tests/trainer/test_import_onnx.py",
+    "pip install": (".ci/run", "pip install"),
+    "pytest": (".ci/run", ".venv/bin/pytest\n"),
+    "run_demo.py --demo": ("tests/realtime/test_run_demo.py", 'run = ("--demo",'),
+    "realtime.subscribe": ("tests/realtime/test_subscribe.py", '"-m", "realtime.subscribe"'),
+    "realtime.archive recover": (
+        "tests/realtime/test_archive.py",
+        '"-m", "realtime.archive", "recover"',
+    ),
+    "engines.convert_smpl": ("tests/engines/test_convert_smpl.py", '"engines.convert_smpl",'),
+    "trainer.import_onnx": ("tests/trainer/test_import_onnx.py", "import_onnx.main("),
 }
-"""A part of a command, and the file that runs it."""
+"""A part of a command; the file that runs it, and how."""
 
 
 class ParsedError(Exception):
@@ -66,9 +69,10 @@ PROGRAMS = [
 def test_every_command_is_run_somewhere_or_says_what_it_needs(
     readme: Path, command: str, comment: str
 ) -> None:
-    runners = [file for part, file in RUN_BY.items() if part in command]
+    runners = [runner for part, runner in RUN_BY.items() if part in command]
     assert runners or "needs " in comment or "venv" in command, f"{readme}: {command}"
-    assert all((ROOT / file).is_file() for file in runners)
+    for file, run in runners:
+        assert run in (ROOT / file).read_text(), f"{file} no longer runs it: {command}"
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
