@@ -97,7 +97,7 @@ def test_a_run_whose_only_output_failed_ends(disk: SmallDisk, tmp_path: Path) ->
     video = grey_video(tmp_path / "grey.mp4", FRAMES)
     run = ("--video", video, "--every-frame", "--headless", "--no-publish")
     status, printed, _ = disk.run(*run, "--out", disk.path / "walk.npz")
-    assert status == 3 and int(printed.split(" frames, ")[0].split()[-1]) < FRAMES
+    assert status == 3 and int(printed.split(" frames in ")[0].split()[-1]) < FRAMES
 
 
 def test_a_full_disk_behind_stdout_does_not_end_the_run(tmp_path: Path) -> None:
