@@ -61,20 +61,20 @@ _SCALE = "loss-2d.laplace-scale"
 _PRIOR = "loss-2d.prior"
 _CHANGES: Mapping[tuple[Supervision, MethodName], tuple[tuple[tuple[str, float], ...], ...]] = {
     ("2d-vis", "hmr"): (
-        ((_SCALE, 0.02),),
         ((_SCALE, 0.045),),
+        ((_SCALE, 0.07),),
         ((_PRIOR, 0.5),),
         ((_PRIOR, 2.0),),
     ),
     ("2d-vis", "prohmr"): (
-        ((_SCALE, 0.02),),
         ((_SCALE, 0.045),),
+        ((_SCALE, 0.07),),
         (("samples-2d", 0.3),),
         (("samples-2d", 1.0),),
     ),
     ("2d-vis", "mhentropy"): (
-        ((_SCALE, 0.02),),
         ((_SCALE, 0.045),),
+        ((_SCALE, 0.07),),
         (("entropy", 1.3),),
         (("center-2d", 3.0),),
     ),
