@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from engines.body import BodyModel
@@ -45,6 +46,8 @@ class SweepConfig:
     out: Path = Path("runs/sweep")
     validation: Path = Path("runs/ambiguous/val")
     """Made by `python -m trainer.ambiguous --no-tracked --split val`."""
+    images: int = 600
+    """Of it, evenly spread."""
     steps: int = 1000
     tables: Path = Path("runs/tables/sweep")
     """Folder of the table and of `weights.json`."""
@@ -160,7 +163,9 @@ def sweep(config: SweepConfig, shared: RunsConfig) -> str:
         for name in [f"{supervision}_{method}_{number}"]
     ]
     train_all(runs, shared)
-    benchmark = {BENCHMARK: encode(records, body)}
+    samples = encode(records, body)
+    some = torch.linspace(0, samples.size - 1, min(config.images, samples.size)).long()
+    benchmark = {BENCHMARK: samples.rows(some)}
     tried = [
         Tried(run.job, measured.values)
         for run in tqdm(runs, unit="candidate")

@@ -6,6 +6,8 @@ import pytest
 import tyro
 
 from engines.errors import PenumbraError
+from tests.support.random_samples import random_batch
+from trainer.data.samples import Batch
 from trainer.evaluation.tables import Measurement
 from trainer.experiments import sweep as module
 from trainer.experiments.runs import Job, Run, RunsConfig, command, jobs
@@ -60,8 +62,9 @@ def test_what_is_chosen_is_written_and_read_again(
     trained: list[Run] = []
 
     def measured(
-        folder: Path, benchmarks: object, config: object, body: object
+        folder: Path, benchmarks: dict[str, Batch], config: object, body: object
     ) -> list[Measurement]:
+        assert {name: one.size for name, one in benchmarks.items()} == {module.BENCHMARK: 12}
         supervision, method, number = folder.name.split("_")
         error = abs(int(number) - 3) + 50.0
         return [
@@ -71,8 +74,8 @@ def test_what_is_chosen_is_written_and_read_again(
     monkeypatch.setattr(module, "train_all", lambda runs, shared: trained.extend(runs))
     monkeypatch.setattr(module, "measure_run", measured)
     monkeypatch.setattr(module, "read", lambda folder, body, writer: {})
-    monkeypatch.setattr(module, "encode", lambda records, body: records)
-    config = SweepConfig(out=tmp_path / "out", tables=tmp_path / "tables")
+    monkeypatch.setattr(module, "encode", lambda records, body: random_batch(30, 0, body))
+    config = SweepConfig(out=tmp_path / "out", tables=tmp_path / "tables", images=12)
     text = sweep(config, RunsConfig())
     assert len({run.folder for run in trained}) == 5 * len(IN_THE_TABLES)
     assert {run.steps for run in trained} == {config.steps}
