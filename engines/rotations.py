@@ -112,7 +112,7 @@ def right_jacobian(rotvec: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3
     t = np.sqrt(np.where(near_zero, 1.0, squared))
     a = np.where(near_zero, 0.5 - squared / 24.0, 2.0 * (np.sin(0.5 * t) / t) ** 2)
     b = np.where(near_zero, 1.0 / 6.0 - squared / 120.0, (t - np.sin(t)) / t**3)
-    W = _skew(rotvec)
+    W = skew(rotvec)
     return (np.eye(3) - a * W + b * (W @ W)).astype(rotvec.dtype, copy=False)
 
 
@@ -127,14 +127,15 @@ def inverse_right_jacobian(rotvec: Float[np.ndarray, "*B 3"]) -> Float[np.ndarra
     t = np.sqrt(np.where(near_zero, 1.0, squared))
     exact = 1.0 / t**2 - 0.5 / (t * np.tan(0.5 * t))
     b = np.where(near_zero, 1.0 / 12.0 + squared / 720.0, exact)
-    W = _skew(rotvec)
+    W = skew(rotvec)
     return (np.eye(3) + 0.5 * W + b * (W @ W)).astype(rotvec.dtype, copy=False)
 
 
-def _skew(vector: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3 3"]:
-    """[v], with [v] u = v x u."""
+def skew(vector: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3 3"]:
+    """Return [v], with [v] u = v x u."""
+    # NumPy's `cross` takes 5 to 8 times as long.
     x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
-    matrix = np.zeros((*vector.shape, 3), vector.dtype)  # NumPy's `cross` takes ten times as long
+    matrix = np.zeros((*vector.shape, 3), vector.dtype)
     matrix[..., 0, 1], matrix[..., 0, 2] = -z, y
     matrix[..., 1, 0], matrix[..., 1, 2] = z, -x
     matrix[..., 2, 0], matrix[..., 2, 1] = -y, x

@@ -22,7 +22,7 @@ from engines.fitting.residuals import NEAREST_M
 from engines.fitting.sequences.observations import COLUMNS, half_square
 from engines.fitting.sequences.sequence import BodySequence, Linearised, LinkedRows
 from engines.kernels import Skeleton
-from engines.rotations import exp_so3, right_jacobian
+from engines.rotations import exp_so3, right_jacobian, skew
 from engines.types import NUM_BETAS
 
 SHARED = NUM_BETAS + 3
@@ -65,7 +65,7 @@ def camera_joints(
     offset = bodies.joints[:, joints] - position
     by_body = R.T @ joint_jacobian(skeleton, bodies, joints)
     tilt = np.array([*sequence.shared[_TILT], 0.0])
-    by_tilt = R.T @ np.cross(np.eye(3), offset[..., None, :]) @ right_jacobian(-tilt)
+    by_tilt = R.T @ skew(offset) @ right_jacobian(-tilt)
     by_height = np.broadcast_to(-R.T[:, 2:], (*offset.shape, 1))
     shared = np.concatenate([by_body[..., TURNS:-3], by_tilt[..., :2], by_height], -1)
     return CameraJoints(offset @ R, by_body[..., COLUMNS], shared)

@@ -13,7 +13,7 @@ from engines.fitting.bodies import TURNS
 from engines.fitting.sequences.sequence import FRAME_DIM, BodySequence, Linearised, LinkedRows
 from engines.priors.motion.layout import TURNING
 from engines.priors.motion.start import POSE, StartMixture
-from engines.rotations import inverse_right_jacobian, log_so3
+from engines.rotations import inverse_right_jacobian, log_so3, skew
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SingleBodies:
         count = sequence.count
         J = np.zeros((count, POSE, FRAME_DIM))
         J[:, 0, TURNS + 2] = 1.0 / self.size
-        J[:, 1:4, :3] = np.cross(np.eye(3), sequence.R[:, 0, 2][:, None])
+        J[:, 1:4, :3] = skew(sequence.R[:, 0, 2])
         by_turn = inverse_right_jacobian(log_so3(sequence.R[:, list(TURNING)]))
         for i, j in enumerate(TURNING):
             J[:, 4 + 3 * i : 7 + 3 * i, 3 * j : 3 * j + 3] = by_turn[:, i]

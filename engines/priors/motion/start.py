@@ -16,7 +16,7 @@ from engines.fitting.bodies import TURNS
 from engines.fitting.sequences.sequence import FRAME_DIM
 from engines.priors.motion.layout import STEP, TURNING
 from engines.priors.motion.state import Pairs, stepped
-from engines.rotations import exp_so3, inverse_right_jacobian, log_so3
+from engines.rotations import exp_so3, inverse_right_jacobian, log_so3, skew
 
 POSE = 4 + 3 * len(TURNING)
 START = POSE + STEP
@@ -116,7 +116,7 @@ def start_jacobian(
     second = np.zeros((count, START, FRAME_DIM))
     up = pairs.R[:, 0, 2]
     second[:, 0, TURNS + 2] = 1.0
-    second[:, 1:4, :3] = np.cross(np.eye(3), up[:, None])
+    second[:, 1:4, :3] = skew(up)
     by_turn = inverse_right_jacobian(log_so3(pairs.R[:, list(TURNING)]))
     for i, j in enumerate(TURNING):
         second[:, 4 + 3 * i : 7 + 3 * i, 3 * j : 3 * j + 3] = by_turn[:, i]

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from engines.fitting.bodies import ANCESTORS, TURNS
 from engines.fitting.sequences.sequence import FRAME_DIM
 from engines.priors.motion.layout import BODY, FPS, NUM_STATE, STEP, TURNING, part
-from engines.rotations import exp_so3, inverse_right_jacobian, log_so3
+from engines.rotations import exp_so3, inverse_right_jacobian, log_so3, skew
 from engines.types import PARENTS
 
 _TURNED = (0, *TURNING)
@@ -79,7 +79,7 @@ class Pairs:
         before, after = self._turns_jacobian()
         moved = _apply(self.R_before[:, 0], self.pelvis - self.pelvis_before, transposed=True)
         to_pelvis = self.R_before[:, 0].swapaxes(-1, -2)
-        before[:, :3, :3] = _cross_matrix(moved)
+        before[:, :3, :3] = skew(moved)
         before[:, :3, TURNS:] = -to_pelvis
         after[:, :3, TURNS:] = to_pelvis
         return before, after
@@ -119,9 +119,9 @@ class Pairs:
         up, moved, carried = self._carried(before)
         to_pelvis = self.R[:, 0].swapaxes(-1, -2)
         by_up = np.zeros((count, 3, FRAME_DIM), dtype)
-        by_up[:, :, :3] = _cross_matrix(up)
+        by_up[:, :, :3] = skew(up)
         by_moved = np.zeros((count, 3, FRAME_DIM), dtype)
-        by_moved[:, :, :3] = _cross_matrix(moved)
+        by_moved[:, :, :3] = skew(moved)
         by_moved[:, :, TURNS:] = to_pelvis
         by_now[:, part("height"), -1] = 1.0
         by_now[:, part("up")] = by_up
@@ -137,16 +137,16 @@ class Pairs:
             for column in range(2):
                 rows = slice(first + 6 * i + 3 * column, first + 6 * i + 3 * column + 3)
                 axis = np.eye(3, dtype=dtype)[column]
-                by_now[:, rows, 3 * j : 3 * j + 3] = -self.R[:, j] @ _cross_matrix(axis)
+                by_now[:, rows, 3 * j : 3 * j + 3] = -self.R[:, j] @ skew(axis)
         by_q, q = now.jacobian(), now.joints[:, 1:]
         by_now[:, part("joints")] = by_q.reshape(count, -1, FRAME_DIM)
         back = to_pelvis @ self.R_before[:, 0]
         by_velocity = by_q + by_moved[:, None]
-        by_velocity[..., :3] -= _cross_matrix(carried)
+        by_velocity[..., :3] -= skew(carried)
         velocity_rows = part("joint_velocities")
         by_now[:, velocity_rows] = by_velocity.reshape(count, -1, FRAME_DIM) * FPS
         past = -back[:, None] @ before.jacobian()
-        past[..., :3] += back[:, None] @ _cross_matrix(before.joints[:, 1:])
+        past[..., :3] += back[:, None] @ skew(before.joints[:, 1:])
         past[..., TURNS:] -= to_pelvis[:, None]
         by_before[:, velocity_rows] = past.reshape(count, -1, FRAME_DIM) * FPS
         by_height = np.einsum("ki,kjid->kjd", up, by_q, optimize=False) + q @ by_up
@@ -194,8 +194,3 @@ def stepped(
 
 def _apply(R: np.ndarray, v: np.ndarray, transposed: bool = False) -> Float[np.ndarray, "K 3"]:
     return ((R.swapaxes(-1, -2) if transposed else R) @ v[..., None])[..., 0]
-
-
-def _cross_matrix(v: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3 3"]:
-    """[v], with [v] u = v x u."""
-    return np.cross(np.eye(3, dtype=v.dtype), v[..., None, :])
