@@ -35,6 +35,7 @@ from engines.calibration_metrics import (
     text,
 )
 from engines.covariance import chi_square_3
+from engines.types import JointMoments
 
 FLOOR_M = 0.004
 """Added, in quadrature, to every predicted standard deviation: a joint is defined no better."""
@@ -155,6 +156,32 @@ class CovarianceCalibration:
         factors = (factors * self.image_factor(circumstances)[..., None, None])[..., None, None]
         D = diagonal_map(factors[..., 0, :, :], factors[..., 1, :, :], ray[..., None, :])
         return D @ floored(cov) @ D
+
+    def apply_to_person(
+        self,
+        moments: JointMoments,
+        p_visible: Float[np.ndarray, "24"],
+        entropy: float,
+        half_size: float,
+        heavy: bool,
+    ) -> tuple[Float[np.ndarray, "24 3 3"], float]:
+        """Calibrate the covariances of one person's joints, and the distance.
+
+        Args:
+            moments: of the joints.
+            p_visible: probability that each joint is visible.
+            entropy: of the posterior, nats.
+            half_size: half the person's size on the plane z = 1.
+            heavy: whether the heavy network found the landmarks.
+
+        Returns:
+            Covariances, the common distance removed, square metres, and the standard deviation of
+            the distance, metres.
+        """
+        cov = moments.cov.astype(float)
+        circumstances = Circumstances.of(cov, p_visible, entropy, half_size, heavy)
+        cov = self.apply(cov, moments.ray.astype(float), p_visible, circumstances)
+        return cov, float(self.apply_to_distance(moments.distance_std, circumstances))
 
     def apply_to_distance(
         self, std: float | Float[np.ndarray, "*B"], circumstances: Circumstances

@@ -41,7 +41,7 @@ from engines.kernels import JointPlan, Skeleton
 from engines.quaternions import product, quaternion, rotvec_of
 from engines.rotations import exp_so3
 from engines.types import NUM_BETAS, NUM_JOINTS, Hypotheses, JointMoments
-from engines.uncertainty import Circumstances, CovarianceCalibration
+from engines.uncertainty import CovarianceCalibration
 
 RIDGE = 0.03
 """Square metres; the larger, the less a body bends for a single joint."""
@@ -100,13 +100,12 @@ class Recalibrator:
         self, samples: FlowOutput, moments: JointMoments, calibration: CovarianceCalibration | None
     ) -> Calibrated:
         """Apply a calibration to samples and their moments; None leaves them as they are."""
-        cov = moments.cov.astype(float)
         if calibration is None:
-            return Calibrated(samples.posed, cov, moments.distance_std)
-        p_visible, nats = samples.joint_visible, entropy(samples.hypotheses)
-        circumstances = Circumstances.of(cov, p_visible, nats, samples.half_size, samples.heavy)
-        cov = calibration.apply(cov, moments.ray.astype(float), p_visible, circumstances)
-        distance_std = float(calibration.apply_to_distance(moments.distance_std, circumstances))
+            return Calibrated(samples.posed, moments.cov.astype(float), moments.distance_std)
+        nats = entropy(samples.hypotheses)
+        cov, distance_std = calibration.apply_to_person(
+            moments, samples.joint_visible, nats, samples.half_size, samples.heavy
+        )
         return Calibrated(self(samples.hypotheses, moments, cov, distance_std), cov, distance_std)
 
     def __call__(

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from engines.camera import Intrinsics
 from engines.flow.recalibrate import Recalibrator
 from engines.types import Hypotheses, JointMoments, Landmarks
-from engines.uncertainty import Circumstances, CovarianceCalibration
+from engines.uncertainty import CovarianceCalibration
 
 People = Sequence[tuple[Landmarks, Intrinsics]]
 
@@ -75,14 +75,11 @@ class Prediction:
         self, calibration: CovarianceCalibration | None
     ) -> tuple[Float[np.ndarray, "24 3 3"], float]:
         """Return covariances and the standard deviation of the distance, calibrated."""
-        moments = self.moments
-        cov, distance_std = moments.cov.astype(float), moments.distance_std
         if calibration is None:
-            return cov, distance_std
-        visible = self.joint_visible
-        circumstances = Circumstances.of(cov, visible, self.entropy, self.half_size, self.heavy)
-        cov = calibration.apply(cov, moments.ray.astype(float), visible, circumstances)
-        return cov, float(calibration.apply_to_distance(distance_std, circumstances))
+            return self.moments.cov.astype(float), self.moments.distance_std
+        return calibration.apply_to_person(
+            self.moments, self.joint_visible, self.entropy, self.half_size, self.heavy
+        )
 
 
 @runtime_checkable
