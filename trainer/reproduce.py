@@ -21,8 +21,8 @@ from trainer.data.exact import LandmarkSource
 from trainer.evaluation.benchmarks import AMBIGUOUS, CLEAR, check_benchmarks, read_benchmarks
 from trainer.evaluation.comparison import compare
 from trainer.evaluation.measure import MeasureConfig
-from trainer.experiments.run import PriorTableConfig, compare_priors
-from trainer.experiments.runs import Run, RunsConfig, jobs, train_all
+from trainer.experiments.compare_priors import PriorTableConfig, compare_priors
+from trainer.experiments.method_runs import Run, RunsConfig, jobs, train_all
 from trainer.experiments.sweep import CHOSEN, SweepConfig, chosen_weights, sweep
 
 
@@ -58,7 +58,7 @@ def plan(config: ReproduceConfig) -> list[Run]:
     for job in jobs(config.seeds):
         every_method = (job.supervision, job.landmark_source) == ("3d", "rendered")
         steps = config.steps_of_all if every_method else config.steps
-        own = replace(job, settings=weights.get((job.supervision, job.method), ()))
+        own = replace(job, settings=weights[job.supervision, job.method])
         planned.append(Run(own, job.folder(config.out), steps))
     return planned
 

@@ -14,7 +14,7 @@ import tyro
 
 from engines.errors import PenumbraError
 from trainer import reproduce
-from trainer.experiments.runs import FIRST, Job, RunsConfig, command, finished, jobs
+from trainer.experiments.method_runs import FIRST, Job, RunsConfig, command, finished, jobs
 from trainer.experiments.sweep import chosen_weights
 from trainer.methods.registry import METHOD_NAMES
 from trainer.reproduce import ReproduceConfig
@@ -181,7 +181,11 @@ def test_every_run_is_given_the_weights_that_were_chosen(
 ) -> None:
     weights = tmp_path / "weights.json"
     own = {"methods.prohmr.samples-2d": 0.7, "methods.prohmr.loss-2d.laplace-scale": 0.01}
-    weights.write_text(json.dumps({"2d-vis": {"prohmr": own, "hmr": {}}}))
+    stored: dict[str, dict[str, dict[str, float]]] = {"2d-vis": {}, "3d": {}}
+    for job in jobs(1):
+        stored[job.supervision][job.method] = {}
+    stored["2d-vis"]["prohmr"] = own
+    weights.write_text(json.dumps(stored))
     reproduce.main(ReproduceConfig(out=tmp_path, seeds=1, weights=weights))
     for c in recorder.configs:
         swept = (c.method, c.supervision) == ("prohmr", "2d-vis")

@@ -1,7 +1,7 @@
 """Choose every method's own weights on validation subjects, with the same number of tries each.
 
-A candidate is the method's configuration with one or two weights changed; the first is its
-configuration as it stands. All train on the same samples for the same number of steps with one
+A candidate is the method's configuration with one weight changed; the first is its configuration as
+it stands. All train on the same samples for the same number of steps with one
 seed; the lowest error of the best of 25 hypotheses on ambiguous images of validation subjects
 wins. No image of a test subject is looked at.
 """
@@ -20,7 +20,7 @@ from engines.errors import PenumbraError
 from trainer.data.samples import encode, read
 from trainer.evaluation.comparison import measure_run
 from trainer.evaluation.measure import MeasureConfig
-from trainer.experiments.runs import Job, Run, RunsConfig, Settings, train_all
+from trainer.experiments.method_runs import Job, Run, RunsConfig, Settings, train_all
 from trainer.experiments.table import markdown
 from trainer.methods.method import Supervision
 from trainer.methods.registry import MethodName
@@ -57,77 +57,77 @@ def candidates(method: MethodName, supervision: Supervision) -> list[Settings]:
     """Five configurations of a method, the first without a change."""
     prefix = f"methods.{method}."
     changed = _CHANGES[supervision, method]
-    return [(), *(tuple((prefix + name, value) for name, value in one) for one in changed)]
+    return [(), *(((prefix + name, value),) for name, value in changed)]
 
 
 _SCALE = "loss-2d.laplace-scale"
 _PRIOR = "loss-2d.prior"
-_CHANGES: Mapping[tuple[Supervision, MethodName], tuple[tuple[tuple[str, float], ...], ...]] = {
+_CHANGES: Mapping[tuple[Supervision, MethodName], tuple[tuple[str, float], ...]] = {
     ("2d-vis", "hmr"): (
-        ((_SCALE, 0.045),),
-        ((_SCALE, 0.07),),
-        ((_PRIOR, 0.5),),
-        ((_PRIOR, 2.0),),
+        (_SCALE, 0.045),
+        (_SCALE, 0.07),
+        (_PRIOR, 0.5),
+        (_PRIOR, 2.0),
     ),
     ("2d-vis", "prohmr"): (
-        ((_SCALE, 0.045),),
-        ((_SCALE, 0.07),),
-        (("samples-2d", 0.3),),
-        (("samples-2d", 1.0),),
+        (_SCALE, 0.045),
+        (_SCALE, 0.07),
+        ("samples-2d", 0.3),
+        ("samples-2d", 1.0),
     ),
     ("2d-vis", "mhentropy"): (
-        ((_SCALE, 0.045),),
-        ((_SCALE, 0.07),),
-        (("entropy", 1.3),),
-        (("center-2d", 3.0),),
+        (_SCALE, 0.045),
+        (_SCALE, 0.07),
+        ("entropy", 1.3),
+        ("center-2d", 3.0),
     ),
     ("3d", "hmr"): (
-        (("loss-3d.rotations", 2.0),),
-        (("loss-3d.rotations", 12.0),),
-        (("loss-3d.reprojection", 0.03),),
-        (("loss-3d.reprojection", 0.3),),
+        ("loss-3d.rotations", 2.0),
+        ("loss-3d.rotations", 12.0),
+        ("loss-3d.reprojection", 0.03),
+        ("loss-3d.reprojection", 0.3),
     ),
     ("3d", "spin"): (
-        (("loss-3d.rotations", 2.0),),
-        (("loss-3d.rotations", 12.0),),
-        (("fit-weight-3d", 0.03),),
-        (("fit-weight-3d", 0.3),),
+        ("loss-3d.rotations", 2.0),
+        ("loss-3d.rotations", 12.0),
+        ("fit-weight-3d", 0.03),
+        ("fit-weight-3d", 0.3),
     ),
     ("3d", "mdn"): (
-        (("center-loss-2d", 0.03),),
-        (("center-loss-2d", 0.3),),
-        (("concentration", 1.03),),
-        (("concentration", 1.3),),
+        ("center-loss-2d", 0.03),
+        ("center-loss-2d", 0.3),
+        ("concentration", 1.03),
+        ("concentration", 1.3),
     ),
     ("3d", "cvae"): (
-        (("divergence", 1 / 96),),
-        (("divergence", 1 / 48),),
-        (("divergence", 1 / 12),),
-        (("divergence", 1 / 6),),
+        ("divergence", 1 / 96),
+        ("divergence", 1 / 48),
+        ("divergence", 1 / 12),
+        ("divergence", 1 / 6),
     ),
     ("3d", "multibodies"): (
-        (("best", 0.3),),
-        (("best", 3.0),),
-        (("prior", 0.003),),
-        (("prior", 0.03),),
+        ("best", 0.3),
+        ("best", 3.0),
+        ("prior", 0.003),
+        ("prior", 0.03),
     ),
     ("3d", "prohmr"): (
-        (("likelihood", 0.03),),
-        (("likelihood", 0.3),),
-        (("likelihood", 0.67),),
-        (("samples-2d", 0.3),),
+        ("likelihood", 0.03),
+        ("likelihood", 0.3),
+        ("likelihood", 0.67),
+        ("samples-2d", 0.3),
     ),
     ("3d", "humaniflow"): (
-        (("reprojection", 0.07),),
-        (("reprojection", 0.6),),
-        (("likelihood", 3.0),),
-        (("orientation", 30.0),),
+        ("reprojection", 0.07),
+        ("reprojection", 0.6),
+        ("likelihood", 3.0),
+        ("orientation", 30.0),
     ),
     ("3d", "mhentropy"): (
-        (("kl", 0.03),),
-        (("kl", 0.3),),
-        (("center", 15.0),),
-        (("center", 100.0),),
+        ("kl", 0.03),
+        ("kl", 0.3),
+        ("center", 15.0),
+        ("center", 100.0),
     ),
 }
 
@@ -191,16 +191,17 @@ def chosen_weights(path: Path = CHOSEN) -> dict[tuple[Supervision, MethodName], 
     """Read what was chosen, for each supervision and method.
 
     Raises:
-        PenumbraError: the file cannot be read or is not of this form.
+        PenumbraError: the file cannot be read, or lacks a method.
     """
     try:
         stored = json.loads(path.read_text())
         return {
-            (supervision, method): tuple((str(name), float(value)) for name, value in own.items())
-            for supervision, methods in stored.items()
-            for method, own in methods.items()
+            (supervision, method): tuple(
+                (str(name), float(value)) for name, value in stored[supervision][method].items()
+            )
+            for supervision, method in _CHANGES
         }
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise PenumbraError(
             f"weights: {path} cannot be read ({error}); choose them: python -m trainer.reproduce"
             " --table sweep"

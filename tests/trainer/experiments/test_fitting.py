@@ -18,6 +18,7 @@ from trainer.evaluation.motion_objective import Track
 from trainer.evaluation.objectives import open_objective
 from trainer.evaluation.view_scores import ViewSample
 from trainer.experiments import fitting
+from trainer.experiments.compare_priors import PriorTableConfig, compare_priors
 from trainer.experiments.fitting import (
     ABLATION,
     FROM_MEAN,
@@ -30,7 +31,6 @@ from trainer.experiments.fitting import (
     open_row,
 )
 from trainer.experiments.results import Results
-from trainer.experiments.run import PriorTableConfig, compare_priors
 from trainer.experiments.table import fitting_table
 
 COUNT = 3

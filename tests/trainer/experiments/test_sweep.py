@@ -10,7 +10,7 @@ from tests.support.random_samples import random_batch
 from trainer.data.samples import Batch
 from trainer.evaluation.tables import Measurement
 from trainer.experiments import sweep as module
-from trainer.experiments.runs import Job, Run, RunsConfig, command, jobs
+from trainer.experiments.method_runs import Job, Run, RunsConfig, command, jobs
 from trainer.experiments.sweep import (
     CRITERION,
     SweepConfig,
@@ -84,7 +84,10 @@ def test_what_is_chosen_is_written_and_read_again(
     assert (tmp_path / "tables" / "sweep.md").read_text() == text + "\n"
 
 
-@pytest.mark.parametrize("stored", ["", "[]", '{"3d": 3}', '{"3d": {"hmr": {"x": "y"}}}'])
+@pytest.mark.parametrize(
+    "stored",
+    ["", "[]", '{"3d": 3}', '{"2d-vis": {"hmr": {}}, "3d": {}}', '{"2d-vis": {"hmr": {"x": "y"}}}'],
+)
 def test_a_damaged_file_of_weights_is_named(tmp_path: Path, stored: str) -> None:
     path = tmp_path / "weights.json"
     path.write_text(stored)
