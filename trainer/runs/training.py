@@ -73,6 +73,7 @@ class Training:
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
             betas=(0.9, 0.98),
+            fused=True,
         )
         self.method, self.optimiser = fabric.setup(method, optimiser)
 
