@@ -27,11 +27,13 @@ import contextlib
 import logging
 import os
 import re
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, NoReturn
 
+from engines.command import discard
 from engines.errors import PenumbraError
 from engines.printable import printable
 from realtime.config import RunConfig
@@ -205,6 +207,9 @@ def command(argv: Sequence[str] | None, signals: StopSignals, program: str = PRO
     _log_to_stderr()
     try:
         status = run(parse(argv, program), signals)
+    except BrokenPipeError:  # `--help | head` has read enough; the console itself never raises
+        discard(sys.stdout.fileno())
+        return 0
     except PenumbraError as error:
         complain(f"{program}: {with_options(str(error))}")
         return 2

@@ -1,6 +1,7 @@
 """How a command starts, and how it fails: options from a dataclass, errors as one sentence."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -30,6 +31,18 @@ def start(
     program = f"python -m {spec.name}" if spec else None
     try:
         main(tyro.cli(config, prog=program, args=arguments))
+    except BrokenPipeError:  # `| head` has read enough
+        discard(sys.stdout.fileno())
     except PenumbraError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+
+
+def discard(descriptor: int) -> None:
+    """Send to nowhere what is still written to a file descriptor.
+
+    For a stdout that fails: what is buffered would fail again when the process ends.
+    """
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)

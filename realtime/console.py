@@ -7,10 +7,10 @@ and nothing else.
 import contextlib
 import errno
 import logging
-import os
 import sys
 from collections.abc import Callable
 
+from engines.command import discard
 from engines.printable import printable
 
 
@@ -32,7 +32,7 @@ class Console:
             self._open = False
             if error.errno not in (errno.EPIPE, errno.EIO):  # EIO: the terminal is gone
                 self.error = error
-            _send_to_null(sys.stdout.fileno())  # what is buffered would fail again at exit
+            discard(sys.stdout.fileno())
 
 
 def complain(text: str) -> None:
@@ -52,9 +52,3 @@ class PrintableFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The line without a traceback."""
         return printable(self._rewrite(super().formatMessage(record)))
-
-
-def _send_to_null(descriptor: int) -> None:
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, descriptor)
-    os.close(null)

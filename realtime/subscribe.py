@@ -6,7 +6,6 @@ it is guessed. With `--json`: one line for each message, without the hypotheses.
 
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -60,8 +59,6 @@ def run(options: Options) -> None:
             _print_messages(stream, options.count, options.json)
     except KeyboardInterrupt:
         pass
-    except BrokenPipeError:  # `| head` has enough; Python would complain when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except VersionError as error:
         raise PenumbraError(str(error)) from error
 

@@ -1,6 +1,7 @@
 """The words of a command line, as a process of its own gets them, and what they ask for."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -203,3 +204,13 @@ def test_one_goes_back_after_the_end(tmp_path: Path) -> None:
     assert [frame.frame_id for frame in seen] == [*range(once), 0, 1, 2]
     assert {frame.shot for frame in seen[:once]} == {0}
     assert {frame.shot for frame in seen[once:]} != {0}
+
+
+@pytest.mark.parametrize("program", [["run_demo.py"], ["-m", "realtime.subscribe"]])
+def test_a_reader_of_the_help_may_stop_early(program: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, *program, "--help"]
+    ended = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, timeout=60)
+    os.close(writing)
+    assert ended.returncode == 0 and ended.stderr == b""
