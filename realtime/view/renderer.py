@@ -28,7 +28,7 @@ from realtime.view.layout import MIN_SIZE, Layout, Rect, arrange
 from realtime.view.scene import Scene, ViewConfig, ViewFrame
 from realtime.view.state import ViewState, shoulder
 from realtime.view.text import draw_text
-from realtime.view.world_camera import Follower, WorldCamera
+from realtime.view.world_camera import SteadyCamera, WorldCamera
 from realtime.view.world_panel import draw_world_panel
 
 
@@ -39,7 +39,7 @@ class Renderer:
         self.config = config or ViewConfig()
         self._faces = np.ascontiguousarray(body.decimated.faces)
         self._build = SceneBuilder(body, self.config)
-        self._follow = Follower()
+        self._follow = SteadyCamera()
 
     def compose(self, frame: ViewFrame) -> UInt8[np.ndarray, "height width 3"]:
         """Return the image of the next frame, BGR, in the size of the config."""

@@ -22,6 +22,8 @@ _WASTE = 1.35
 """A fit that is tighter by more than this is gone to."""
 _GLIDE_S = 0.7
 """Time constant of the glide, seconds."""
+_CATCH_UP_S = 0.15
+"""The same while somebody is outside of the panel."""
 _NEAREST_M = 2.2
 _CAMERA_WITHIN_M = 8.0
 """The real camera is part of what must fit while everybody is nearer to it than this."""
@@ -103,6 +105,13 @@ def fit(points: Float[np.ndarray, "N 3"], orbit: Orbit, aspect: float) -> Fit:
     return Fit(target, max(distance + center, _NEAREST_M))
 
 
+def _shows(found: Fit, points: Float[np.ndarray, "N 3"], orbit: Orbit, aspect: float) -> bool:
+    """Whether all points are inside of the panel."""
+    seen = (points - found.target) @ directions(orbit).T
+    slopes = 0.5 / FOCAL * np.array([aspect, 1.0])
+    return bool((np.abs(seen[:, :2]) <= slopes * (seen[:, 2:] + found.distance)).all())
+
+
 def place(found: Fit, orbit: Orbit, size: tuple[int, int]) -> WorldCamera:
     """Return the camera that looks at a fit from an orbit, with its zoom and pan."""
     width, height = size
@@ -116,7 +125,7 @@ def place(found: Fit, orbit: Orbit, size: tuple[int, int]) -> WorldCamera:
     return WorldCamera(T, K)
 
 
-class Follower:
+class SteadyCamera:
     """Keeps the virtual camera calm; remembers the fit from frame to frame."""
 
     def __init__(self) -> None:
@@ -128,7 +137,8 @@ class Follower:
     def __call__(self, scene: Scene, orbit: Orbit, size: tuple[int, int]) -> WorldCamera:
         """Return the camera for a frame."""
         aspect = size[0] / size[1]
-        wanted = fit(what_must_fit(scene), orbit, aspect)
+        points = what_must_fit(scene)
+        wanted = fit(points, orbit, aspect)
         time_s = scene.frame.estimate.frame.media_time_s
         elapsed_s = time_s - self._time_s
         shot = scene.frame.estimate.frame.shot
@@ -139,8 +149,9 @@ class Follower:
             self._now = self._goal = wanted
         else:
             self._goal = self._next_goal(self._goal, wanted, orbit, aspect)
-            share = 1.0 - np.exp(-elapsed_s / _GLIDE_S)
             now, goal = self._now, self._goal
+            constant_s = _GLIDE_S if _shows(now, points, orbit, aspect) else _CATCH_UP_S
+            share = 1.0 - np.exp(-elapsed_s / constant_s)
             self._now = Fit(
                 now.target + share * (goal.target - now.target),
                 now.distance + share * (goal.distance - now.distance),

@@ -16,7 +16,7 @@ from realtime.view.layout import arrange
 from realtime.view.renderer import Renderer
 from realtime.view.scene import ViewConfig, ViewFrame
 from realtime.view.state import Layers, Position, ViewState, shoulder
-from realtime.view.world_camera import Follower
+from realtime.view.world_camera import SteadyCamera
 from realtime.view.world_panel import draw_world_panel, notes, points_in_panel
 from tests.support.views import CAMERA, standing
 
@@ -197,7 +197,7 @@ def test_an_uncertain_wrist_changes_color_and_gets_an_ellipsoid(body: BodyModel)
 
 
 def test_the_camera_of_the_world_holds_still_for_small_moves(body: BodyModel) -> None:
-    follow, build = Follower(), SceneBuilder(body)
+    follow, build = SteadyCamera(), SceneBuilder(body)
     places = []
     layout = arrange(SIZE, (640, 480))
     for i, x in enumerate([0.0, 0.03, -0.02, 0.05]):
@@ -219,6 +219,22 @@ def test_the_camera_of_the_world_holds_still_for_small_moves(body: BodyModel) ->
     camera = follow(far, shoulder(1.0), (500, 500))
     assert np.linalg.norm(camera.eye - places[0]) > 0.3
     assert np.isfinite(project(camera.see(far.to_world(far.people[0].joints)), camera.K)).all()
+
+
+def test_the_camera_of_the_world_hurries_after_somebody_who_leaves_the_panel(
+    body: BodyModel,
+) -> None:
+    """Within 0.5 s all of a runner is visible again, where a calm glide has gone half of the way."""
+    follow, build = SteadyCamera(), SceneBuilder(body)
+    inside = []
+    for i in range(17):
+        frame = moved(standing(body), [0.0 if i == 0 else 4.0, 0, 0])
+        info = replace(frame.estimate.frame, media_time_s=i / 30)
+        scene = build(replace(frame, estimate=replace(frame.estimate, frame=info)))
+        camera = follow(scene, shoulder(1.0), (500, 500))
+        joints = project(camera.see(scene.to_world(scene.people[0].joints)), camera.K)
+        inside.append(bool(((joints >= 0) & (joints < 500)).all()))
+    assert inside[0] and not inside[1] and inside[-1]
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (720, 720), (1280, 720), (2, 3)])
