@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, Int
 
 from engines.arrays import read_npz
 from engines.calibration_metrics import MAX_STRATA, text
+from engines.circumstances import Circumstances
 from engines.errors import PenumbraError
-from engines.uncertainty import Circumstances
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from jaxtyping import Bool, Float, Int
 from scipy.optimize import minimize
 
 from calib.dataset import CalibrationDataset
+from engines.circumstances import ImageFactor, floored
 from engines.covariance import ELLIPSOID_90, chi_square_3, squared_mahalanobis
 from engines.errors import PenumbraError
-from engines.uncertainty import CovarianceCalibration, ImageFactor, diagonal_map, floored
+from engines.uncertainty import CovarianceCalibration, diagonal_map
 
 RADII_LEVELS = (*(round(0.05 * i, 2) for i in range(1, 20)), 0.975, 0.99)
 """The nominal coverages whose radii are stored."""

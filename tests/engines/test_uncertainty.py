@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from engines.calibration_metrics import CalibrationMetrics, StratumCoverage
+from engines.circumstances import Circumstances, ImageFactor
 from engines.covariance import chi_square_3, squared_mahalanobis
-from engines.uncertainty import Circumstances, CovarianceCalibration, ImageFactor
+from engines.uncertainty import CovarianceCalibration
 from tests.support.random_errors import unit
 
 RADII = np.array([[0.2, 0.3, 0.1], [0.5, 1.1, 1.9], [0.9, 6.0, 9.0], [0.99, 20.0, 25.0]])

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from engines.circumstances import Circumstances
 from engines.errors import PenumbraError
 from engines.flow.model import FlowModel
-from engines.uncertainty import Circumstances
 
 MAX_MB = 128
 

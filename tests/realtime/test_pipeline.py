@@ -11,13 +11,13 @@ from engines.blazepose.people.track import TrackedPerson
 from engines.blazepose.people.tracker import FORGET_AFTER, open_people_tracker
 from engines.body import BodyModel, joints_only
 from engines.camera import from_fov
+from engines.circumstances import Circumstances
 from engines.covariance import std_from_cov
 from engines.fitting.settings import FitConfig
 from engines.flow.model import FlowModel
 from engines.flow.sampler import FlowOutput, open_sampler
 from engines.flow.statistics import entropy
 from engines.types import LIMB_LANDMARKS, Person
-from engines.uncertainty import Circumstances
 from realtime import demo
 from realtime.capture.frame import Frame
 from realtime.pipeline import Pipeline

@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float
 from calib.dataset import CalibrationDataset
 from engines.body import BodyModel
 from engines.camera import Intrinsics
+from engines.circumstances import floored
 from engines.types import LIMB_LANDMARKS, NUM_JOINTS, Landmarks, Roi
-from engines.uncertainty import floored
 from trainer.data.augment import RawRecords, joints_in_camera
 from trainer.evaluation.prediction import People, Prediction, Predictor
 from trainer.evaluation.view_scores import ViewSample, without_common_distance

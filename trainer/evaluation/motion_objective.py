@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from engines.body import BodyModel
 from engines.camera import Intrinsics
+from engines.circumstances import ImageFactor
 from engines.covariance import chi_square_3
 from engines.errors import PenumbraError
 from engines.fitting.bodies import (
@@ -38,7 +39,7 @@ from engines.priors.motion.layout import FPS
 from engines.priors.motion.prior import MotionPrior
 from engines.rotations import log_so3
 from engines.types import NUM_JOINTS, JointMoments, Landmarks, World
-from engines.uncertainty import CovarianceCalibration, ImageFactor
+from engines.uncertainty import CovarianceCalibration
 from trainer.evaluation.frame_estimator import FrameEstimator
 from trainer.evaluation.prediction import Prediction, ViewEstimate
 from trainer.evaluation.view_scores import ViewSample, ViewScore, score_view

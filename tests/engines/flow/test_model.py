@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from engines.body import BodyModel
+from engines.circumstances import ImageFactor
 from engines.errors import PenumbraError
 from engines.flow.model import FORMAT, MAX_GRAPH_BYTES, MAX_RECORD_BYTES, FlowModel
-from engines.uncertainty import CovarianceCalibration, ImageFactor
+from engines.uncertainty import CovarianceCalibration
 
 
 @pytest.fixture(scope="module")

@@ -224,7 +224,7 @@ def test_the_camera_of_the_world_holds_still_for_small_moves(body: BodyModel) ->
 def test_the_camera_of_the_world_hurries_after_somebody_who_leaves_the_panel(
     body: BodyModel,
 ) -> None:
-    """Within 0.5 s all of a runner is visible again, where a calm glide has gone half of the way."""
+    """Within half a second all of a runner is visible again; a calm glide has gone half the way."""
     follow, build = SteadyCamera(), SceneBuilder(body)
     inside = []
     for i in range(17):

@@ -8,6 +8,7 @@ import pytest
 
 from calib.fit import RADII_LEVELS
 from engines.body import BodyModel
+from engines.circumstances import Circumstances, ImageFactor
 from engines.covariance import chi_square_3
 from engines.fitting.bodies import bodies_of
 from engines.fitting.observation import limbs_of
@@ -17,7 +18,7 @@ from engines.flow.sampler import skeleton_of
 from engines.flow.statistics import joint_moments
 from engines.priors.load import load_prior
 from engines.types import Landmarks
-from engines.uncertainty import Circumstances, CovarianceCalibration, ImageFactor
+from engines.uncertainty import CovarianceCalibration
 from tests.support.paths import ROOT
 from tests.trainer.test_fit import CAMERA, aligned, landmarks_and_joints
 from trainer.evaluation.frame_estimator import FrameEstimator
