@@ -20,6 +20,8 @@ DEFAULT_FOV_DEG = 63.0
 Laptop cameras and phones lie between about 55 and 75 degrees; an error here changes the distance,
 hardly the pose.
 """
+ASSUMED_FOCAL_ERROR = 0.12
+"""Relative standard deviation of a focal length that is assumed: of these 55 to 75 degrees."""
 MIN_FOCAL, MAX_FOCAL = 0.05, 1000.0
 """Bounds of a focal length as a share of the longer side: 169 and 0.06 degrees of field of view."""
 
@@ -43,6 +45,11 @@ class Intrinsics:
     def calibrated(self) -> bool:
         """Whether the numbers are more than an assumption."""
         return self.source != "assumed"
+
+    @property
+    def focal_error(self) -> float:
+        """Relative standard deviation of the focal length; distances are proportional to it."""
+        return 0.0 if self.calibrated else ASSUMED_FOCAL_ERROR
 
     @property
     def matrix(self) -> Float[np.ndarray, "3 3"]:

@@ -44,9 +44,6 @@ from realtime.world.frames import quarters_of
 
 MIN_SAMPLES = 50
 """Smallest number of hypotheses that moments are taken over, however few are published."""
-ASSUMED_FOCAL_ERROR = 0.12
-"""Relative standard deviation of a focal length that was not measured (fields of view of 55 to 75
-degrees, see `engines.camera.DEFAULT_FOV_DEG`). The distance to the person is proportional to it."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +149,8 @@ class Pipeline:
         """Where the camera stands, by all frames up to this one."""
         if self._world is None:
             return None
-        focal_error = 0.0 if intrinsics.calibrated else ASSUMED_FOCAL_ERROR
         with self.timer.stage("world"):
-            world = self._world(people, t_s, focal_error)
+            world = self._world(people, t_s, intrinsics.focal_error)
             self._quarters = quarters_of(world)
         return world
 
@@ -183,9 +179,9 @@ class Pipeline:
             posed, joint_cov, distance_std = self._recalibrate.calibrated(
                 samples, moments, self.calibration
             )
-            if not intrinsics.calibrated:  # the hypotheses take the focal length as given
-                distance = float(posed.hypotheses.joints[0, 0] @ moments.ray)
-                distance_std = float(np.hypot(distance_std, ASSUMED_FOCAL_ERROR * distance))
+            # The hypotheses take the focal length as given.
+            distance = float(posed.hypotheses.joints[0, 0] @ moments.ray)
+            distance_std = float(np.hypot(distance_std, intrinsics.focal_error * distance))
         with self.timer.stage("smoothing"):
             best = self._smoother(tracked.track_id)(body_of(posed.hypotheses), t_s)
             # The posterior is this frame's: about a filtered body its spread is larger.

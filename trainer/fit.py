@@ -38,7 +38,6 @@ from realtime.config import RunConfig
 from realtime.inputs import open_source
 from realtime.landmark_choice import choose
 from realtime.opening import open_camera_model
-from realtime.pipeline import ASSUMED_FOCAL_ERROR
 from trainer.command import start
 from trainer.datasets.found_landmarks import read_landmarks
 from trainer.evaluation.motion_objective import MotionFitter
@@ -160,9 +159,8 @@ def person(estimate: ViewEstimate, track_id: int, intrinsics: Intrinsics) -> Per
     """Return an estimate as a person of an archive."""
     pelvis = estimate.joints[0]
     distance = float(np.linalg.norm(pelvis))
-    spread = estimate.distance_std
-    if not intrinsics.calibrated:  # the fit takes the focal length as given
-        spread = float(np.hypot(spread, ASSUMED_FOCAL_ERROR * distance))
+    # The fit takes the focal length as given.
+    spread = float(np.hypot(estimate.distance_std, intrinsics.focal_error * distance))
     return Person(
         landmarks=estimate.landmarks,
         hypotheses=estimate.hypotheses,
