@@ -71,7 +71,7 @@ class _Count:
 
 
 class Session:
-    """One run: everything is loaded when it is made, and outputs are written inside `with` only.
+    """One run: everything is loaded when it is made, frames are processed inside `with`, once.
 
         session = Session(config)
         with session:  # opens the outputs, which are complete at the end of the block
@@ -93,6 +93,7 @@ class Session:
         self._playback = Playback()
         self._stopped_by: str | None = None
         self._count = _Count()
+        self._entered = self._left = False
         with ExitStack() as stack:  # what is open is closed again where a later part refuses
             # Matrices here are small: BLAS with several threads takes their time from the networks.
             stack.enter_context(threadpool_limits(1, "blas"))
@@ -132,6 +133,8 @@ class Session:
         Raises:
             PenumbraError: One of them cannot be written; nothing that existed has been changed.
         """
+        assert not self._entered, "a session is one run: a second would replace its outputs"
+        self._entered = True
         meta = self._record.at_start(
             self.pipeline.backend, self.landmark_network, self.model, self.body
         )
@@ -196,6 +199,7 @@ class Session:
             frame: of the source.
             show: see `run`.
         """
+        assert self._entered and not self._left, "outside of `with session`: nothing is written"
         result = self.pipeline(frame)
         self._record.add(frame)
         self.outputs(frame, result, frame.intrinsics or self.intrinsics, show)
@@ -241,6 +245,7 @@ class Session:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._left = True
         self._stack.__exit__(kind, error, trace)
 
     def _outcome(self) -> Outcome:
