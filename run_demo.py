@@ -92,8 +92,9 @@ def run(config: RunConfig, signals: StopSignals) -> int:
                     outcome = _run_with_window(session, tell, at_end)
                 elif web is None:
                     outcome = session.run(None, tell)
-                else:
-                    outcome = session.run(web.show, tell, at_end)
+                else:  # a page outlives the run: it is held open for going back only
+                    goes_back = session.controls.seekable
+                    outcome = session.run(web.show, tell, at_end if goes_back else None)
         status = 0 if at_end.reached else signals.exit_status
         if web is None or status != 0 or at_end.reached:
             signals.ignore()

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.photos import scene, write_photo
 from tests.support.run_demo import QUIET, frames_in, images_in, start, start_demo
 from tests.support.videos import jpeg
 
@@ -276,15 +277,19 @@ def test_a_stalled_read_does_not_hold_up_the_end(camera: StallingCamera, tmp_pat
     assert elapsed_s < 3, "one second on a machine that does nothing else"
 
 
-def test_the_last_frame_stays_in_browsers_until_ctrl_c(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["video", "photo"])
+def test_the_last_frame_stays_in_browsers_until_ctrl_c(tmp_path: Path, kind: str) -> None:
     """A run that is complete is no interrupted one: its files are there, its status is 0."""
     out = tmp_path / "walk.npz"
-    words = ("--demo", "--no-publish", "--every-frame", "--max-frames", 3, "--out", out)
+    source: tuple[object, ...] = ("--demo", "--every-frame", "--max-frames", 3)
+    if kind == "photo":
+        source = (write_photo(tmp_path / "a.png", scene()),)
+    words = (*source, "--no-publish", "--landmarks", "full", "--out", out)
     process = start(*words, "--viewer", "web", "--web-port", 0, hypotheses=4)
     assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
     stays = next(line for line in lines if line.startswith("The last frame stays at http://127"))
-    assert frames_in(out) == 3
+    assert frames_in(out) == (3 if kind == "video" else 1)
     with urllib.request.urlopen(stays.split()[5].rstrip(";"), timeout=30) as page:
         assert page.status == 200
     end(process, signal.SIGINT)
