@@ -87,12 +87,19 @@ def decode(path: Path, header: PhotoHeader) -> UInt8[np.ndarray, "H W 3"]:
     """
     with _open(path) as image:
         try:
-            upright = image.convert("RGB")
+            upright = _eight_bits(image).convert("RGB")
             if header.orientation != 1:
                 upright = upright.transpose(_UPRIGHT[header.orientation])
         except (OSError, SyntaxError, ValueError, MemoryError) as error:
             raise _unreadable(path, error) from error
     return np.ascontiguousarray(np.asarray(upright)[:, :, ::-1])
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey to 8 bits; Pillow's own conversion clips it, to white mostly."""
+    if not image.mode.startswith("I;16"):
+        return image
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
 
 
 def is_photo(path: Path) -> bool:

@@ -55,6 +55,14 @@ def test_a_photo_is_known_by_its_content_too(tmp_path: Path, name: str) -> None:
     assert corners(frame.image) == corners(scene())
 
 
+@pytest.mark.parametrize("kind", [".png", ".tif"])
+def test_grey_of_16_bits_is_not_clipped(tmp_path: Path, kind: str) -> None:
+    grey = np.tile(np.linspace(0, 65535, 120).astype(np.uint16), (80, 1))
+    cv2.imwrite(str(tmp_path / f"heat{kind}"), grey)
+    (frame,), _ = read_all(open_video(str(tmp_path / f"heat{kind}")))
+    np.testing.assert_array_equal(frame.image, np.dstack([grey >> 8] * 3))
+
+
 def test_a_focal_length_on_35_mm_film_is_one_of_the_same_diagonal(tmp_path: Path) -> None:
     path = write_photo(tmp_path / "a.jpg", scene(1200, 900), tags=phone((4000, 3000), 26))
     (frame,), _ = read_all(open_video(str(path)))
