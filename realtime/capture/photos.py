@@ -1,7 +1,7 @@
 """Photos: images that have nothing to do with each other, of any size, each with its own camera.
 
 A photo that cannot be read is named, skipped and counted. Whether a folder holds photos or the
-frames of a video is decided by `are_frames`.
+frames of a video is decided by `why_photos`.
 """
 
 import contextlib

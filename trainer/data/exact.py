@@ -64,7 +64,7 @@ def _upright(
     scale.
 
     Where no bone is visible it is `LONE_HEIGHT` of the image's longer side tall, and where
-    nothing is, in the middle of a image that is as wide as it is high.
+    nothing is, in the middle of an image that is as wide as it is high.
     """
     child, parent = np.arange(1, NUM_JOINTS), np.array(PARENTS[1:])
     length = np.linalg.norm(body.J_template[child] - body.J_template[parent], axis=1)

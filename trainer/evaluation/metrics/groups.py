@@ -1,10 +1,10 @@
 """Means of values of joints and images over groups of them.
 
 A mean here is the sum over all entries of the group divided by their number: an entry is one joint
-of one image (and of one hypothesis). So a image weighs as much as it has joints in the group,
+of one image (and of one hypothesis). So an image weighs as much as it has joints in the group,
 one without any weighs nothing, and a zero counts like any other value.
 
-MHEntropy's release averages otherwise: first over the joints of a image, then over the images
+MHEntropy's release averages otherwise: first over the joints of an image, then over the images
 of a batch that have such joints, then over batches regardless of their size, and it skips batches
 whose mean is exactly zero, so the batches where a method has collapsed do not lower its diversity.
 Without the last two oddities, its average is `per_image(values, group).nanmean()`.
