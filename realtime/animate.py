@@ -12,7 +12,9 @@ import cv2
 import tyro
 from PIL import Image
 
+from engines.command import start
 from engines.errors import PenumbraError
+from engines.outputs import check_output
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,10 @@ def animate(config: AnimateConfig) -> int:
     """Write the animation; returns its number of frames.
 
     Raises:
-        PenumbraError: The video cannot be read, or holds nothing between start and end.
+        PenumbraError: An option is wrong, or the video cannot be read or holds nothing between
+            start and end.
     """
+    _check(config)
     capture = cv2.VideoCapture(str(config.video))
     rate = float(capture.get(cv2.CAP_PROP_FPS)) or 30.0
     images: list[Image.Image] = []
@@ -73,5 +77,18 @@ def animate(config: AnimateConfig) -> int:
     return len(images)
 
 
+def _check(config: AnimateConfig) -> None:
+    check_output(config.out, "out", ".webp", force=True)
+    for argument in ("width", "fps"):
+        value = getattr(config, argument)
+        if not value > 0:
+            raise PenumbraError(f"{argument}: must be above 0, not {value:g}; ask for more.")
+
+
+def main(config: AnimateConfig) -> None:
+    """Write the animation and say how long it is."""
+    print(f"{animate(config)} frames")
+
+
 if __name__ == "__main__":
-    print(f"{animate(tyro.cli(AnimateConfig))} frames")
+    start(main, AnimateConfig)

@@ -1,5 +1,7 @@
 """A recording of the view becomes a moving picture."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -9,6 +11,7 @@ from PIL import Image
 
 from engines.errors import PenumbraError
 from realtime.animate import AnimateConfig, animate
+from tests.support.paths import ROOT
 
 
 def test_part_of_a_video_becomes_an_animation(tmp_path: Path) -> None:
@@ -24,6 +27,21 @@ def test_part_of_a_video_becomes_an_animation(tmp_path: Path) -> None:
     assert first == pytest.approx(60, abs=8)
 
 
-def test_a_video_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(PenumbraError, match="give another file"):
-        animate(AnimateConfig(tmp_path / "none.mp4", tmp_path / "out.webp"))
+def test_what_cannot_be_animated_is_a_sentence(tmp_path: Path) -> None:
+    video, out = tmp_path / "none.mp4", tmp_path / "out.webp"
+    for config, sentence in (
+        (AnimateConfig(video, out), "give another file"),
+        (AnimateConfig(video, tmp_path / "out.gif"), "^out: .* does not end in .webp"),
+        (AnimateConfig(video, tmp_path / "no" / "out.webp"), "^out: .* cannot be written"),
+        (AnimateConfig(video, out, fps=0.0), "^fps: must be above 0"),
+        (AnimateConfig(video, out, width=0), "^width: must be above 0"),
+    ):
+        with pytest.raises(PenumbraError, match=sentence):
+            animate(config)
+
+
+def test_the_command_fails_with_a_sentence(tmp_path: Path) -> None:
+    words = ["-m", "realtime.animate", tmp_path / "none.mp4", tmp_path / "out.webp"]
+    ended = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr
+    assert ended.stderr.startswith("video ") and ended.stderr.count("\n") == 1
