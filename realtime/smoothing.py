@@ -3,7 +3,7 @@
 A low-pass filter whose cut-off frequency rises with speed (Casiez, Roussel and Vogel, CHI 2012)
 removes jitter at rest and adds little lag in motion. It is causal and works on time stamps in
 seconds, so dropped frames do no harm. Differences of rotations are taken on SO(3), along the
-geodesic. The uncertainty is not filtered: it is that of the frame alone.
+geodesic. The uncertainty is not filtered: the pipeline adds to it what the estimate is moved by.
 """
 
 import math
