@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,7 +96,7 @@ def _written_as(argument: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     return None
 
 
-def _spec(kind: Any, read: typing.Callable[[str], Any]) -> PrimitiveConstructorSpec:
+def _spec(kind: Any, read: Callable[[str], Any]) -> PrimitiveConstructorSpec:
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar=_METAVARS[kind],
