@@ -10,7 +10,9 @@ Of each person a running mean of foot positions is kept, in the camera frame: wh
 better known, the height follows. Errors are modelled as in `engines.gravity.fusion`:
 a share of the variance stays with a person, such as that they are taken to be taller than they are,
 and does not average out. What all people share is added at the end: the uncertainty of gravity,
-which counts as much as the feet are far from the camera, and that of an assumed focal length.
+which counts as much as the feet are far from the camera, and that of an assumed focal length. A
+longer one puts the same body farther along the optical axis, but no farther off it, so a level
+camera knows its height whatever its focal length is, and one that looks down does not.
 """
 
 import math
@@ -214,7 +216,8 @@ class FloorFilter:
         share = together / np.diag(cov)
         share /= share.sum()
         height = -float(share @ heights)
-        variance = float(share @ cov @ share) + (focal_error * height) ** 2
+        by_focal = focal_error * float(share @ positions[:, 2]) * float(up.vector[2])
+        variance = float(share @ cov @ share) + by_focal**2
         return Floor(height, math.sqrt(variance))
 
     def _lowest_who_agree(

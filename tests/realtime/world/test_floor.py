@@ -161,7 +161,21 @@ def test_gravity_and_an_assumed_focal_length_widen_it(body: BodyModel) -> None:
         unsure = wider((person,), tilted, i * 0.1, 0.0)
         scaled = assumed((person,), UP, i * 0.1, 0.12)
     assert math.sqrt(unsure.std**2 - known.std**2) == pytest.approx(3 * math.radians(5), rel=0.05)
-    assert math.sqrt(scaled.std**2 - known.std**2) == pytest.approx(0.12 * HEIGHT_M, rel=0.02)
+    sole = R_WORLD_CAM.T @ np.array([0, 3, -HEIGHT_M])
+    farther = sole * (1, 1, 1.12)  # the same image by a focal length that is 12 % longer
+    assert math.sqrt(scaled.std**2 - known.std**2) == pytest.approx(
+        abs(UP.vector @ (farther - sole)), rel=0.02
+    )
+
+
+def test_a_level_camera_knows_its_height_whatever_its_focal_length_is(body: BodyModel) -> None:
+    person = person_at(body, (0.0, 3, 0))
+    level = Direction(np.array([0.0, -1, 0]), np.zeros((3, 3)))
+    known, assumed = FloorFilter(body), FloorFilter(body)
+    for i in range(20):
+        one = known((person,), level, i * 0.1, 0.0)
+        other = assumed((person,), level, i * 0.1, 0.12)
+    assert np.isfinite(one.std) and one == other
 
 
 def test_it_remembers_a_bounded_number_of_people(body: BodyModel, floor: FloorFilter) -> None:
