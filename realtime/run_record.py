@@ -46,7 +46,9 @@ class RunRecord:
             "source": self._source.name,
             **camera,
             "prior": self._config.prior,
+            "fitted": self._config.fit,
             "smoothed": self._config.smoothing,
+            "height": self._config.height,
         }
 
     def add(self, frame: Frame) -> None:

@@ -26,7 +26,7 @@ FRAMES = 24
 def archive(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
     """The demo's first frames, twelve hypotheses each."""
     out = tmp_path_factory.mktemp("out") / "demo.npz"
-    assert demo("--out", out, frames=FRAMES, hypotheses=12) == 0
+    assert demo("--out", out, "--height", 170, frames=FRAMES, hypotheses=12) == 0
     with np.load(out, allow_pickle=False) as data:
         return dict(data)
 
@@ -55,6 +55,8 @@ def test_the_archive_has_every_array_of_the_contract(archive: dict[str, np.ndarr
     assert "openvino" in meta["backend"] or "onnxruntime" in meta["backend"]
     assert meta["stages_ms"]["landmarks"]["p95"] >= meta["stages_ms"]["landmarks"]["p50"] > 0
     assert "interrupted_by" not in meta
+    options = {name: meta[name] for name in ("prior", "fitted", "smoothed", "height")}
+    assert options == {"prior": "none", "fitted": True, "smoothed": True, "height": 170.0}
 
 
 def test_the_person_stands_in_front_of_the_camera(archive: dict[str, np.ndarray]) -> None:
