@@ -32,19 +32,25 @@ class RunRecord:
         self._intrinsics = intrinsics
         self._photos: list[dict[str, object]] = []
 
+    @property
+    def cameras(self) -> dict[str, object]:
+        """What is known of the cameras; the list of photos grows with each that is added."""
+        if isinstance(self._source, Photos):
+            return {"images": self._photos}
+        return _of_camera(self._intrinsics)
+
     def at_start(
         self, backend: str, network: LandmarkNetwork, model: FlowModel, body: BodyModel
     ) -> dict[str, object]:
         """Return what is known before the first frame."""
         of_model = {key: model.record[key] for key in _OF_MODEL if key in model.record}
-        camera = {} if isinstance(self._source, Photos) else _of_camera(self._intrinsics)
         return {
             "backend": backend,
             "landmark_network": network,
             "model": of_model,
             "body": body.name,
             "source": self._source.name,
-            **camera,
+            **self.cameras,
             "prior": self._config.prior,
             "fitted": self._config.fit,
             "smoothed": self._config.smoothing,
@@ -75,8 +81,6 @@ class RunRecord:
             "stages_ms": {name: {"p50": a, "p95": b} for name, (a, b) in stages_ms.items()},
             "fps": fps,
         }
-        if isinstance(self._source, Photos):
-            record["images"] = self._photos
         if stopped_by is not None:
             record["interrupted_by"] = stopped_by
         return record

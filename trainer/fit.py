@@ -38,6 +38,7 @@ from realtime.config import RunConfig
 from realtime.inputs import open_source
 from realtime.landmark_choice import choose
 from realtime.opening import open_camera_model
+from realtime.run_record import RunRecord
 from trainer.command import start
 from trainer.datasets.found_landmarks import read_landmarks
 from trainer.evaluation.motion_objective import MotionFitter
@@ -117,7 +118,7 @@ def find(config: FitBodiesConfig) -> tuple[Iterator[Found], dict[str, object]]:
                     f"{argument}: is for videos, and {path.name} has its own; leave it out."
                 )
         stored = read_landmarks(path)
-        meta: dict[str, object] = {"source": path.name, "landmark_network": stored.network}
+        meta = {"source": path.name, "landmark_network": stored.network, **stored.about_cameras}
         return (Found(*one) for one in stored.frames()), meta
     run = RunConfig(
         video=config.source,
@@ -132,7 +133,11 @@ def find(config: FitBodiesConfig) -> tuple[Iterator[Found], dict[str, object]]:
 
 def _in_video(run: RunConfig) -> tuple[Iterator[Found], dict[str, object]]:
     source = open_source(run)
+    if source.live:
+        source.close()
+        raise PenumbraError(f"source: '{source.name}' is live and has no end; record it first.")
     assumed, _ = open_camera_model(run, source)
+    record = RunRecord(run, source, assumed)
     network = choose(run, every_frame=True)
     tracker = open_people_tracker(network=network, max_people=run.max_people)
 
@@ -144,15 +149,10 @@ def _in_video(run: RunConfig) -> tuple[Iterator[Found], dict[str, object]]:
                     shot = frame.info.shot
                     tracker.reset()
                 found = tuple((one.track_id, one.landmarks) for one in tracker(frame.image))
+                record.add(frame)
                 yield Found(frame.info, found, frame.intrinsics or assumed)
 
-    camera = {
-        "image_size": list(assumed.size),
-        "camera_matrix": assumed.matrix.tolist(),
-        "camera_distortion": list(assumed.dist),
-        "camera": assumed.source,
-    }
-    return each(), {"source": source.name, "landmark_network": network, **camera}
+    return each(), {"source": source.name, "landmark_network": network, **record.cameras}
 
 
 def person(estimate: ViewEstimate, track_id: int, intrinsics: Intrinsics) -> Person:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ from engines.priors.load import load_prior
 from engines.types import JOINT_NAMES, LIMB_LANDMARKS, Estimate, FrameInfo, Landmarks, Roi, World
 from engines.uncertainty import CovarianceCalibration
 from realtime.archive import Archive
+from tests.support.photos import scene, write_photo
 from tests.support.random_hypotheses import FACING
+from trainer import fit
 from trainer.datasets.found_landmarks import read_landmarks
 from trainer.evaluation.landmark_fit import joint_visibility
 from trainer.evaluation.objectives import mean_pose, open_objective
-from trainer.fit import FitBodiesConfig, main, person
+from trainer.fit import FitBodiesConfig, find, main, person
 
 CAMERA = Intrinsics(900.0, 900.0, 480.0, 360.0, (960, 720), source="given")
 LIMBS = list(LIMB_LANDMARKS.values())
@@ -51,8 +54,8 @@ def people(body: BodyModel) -> list[tuple[Landmarks, np.ndarray]]:
 def archive(body: BodyModel, people: list[tuple[Landmarks, np.ndarray]], tmp_path_factory) -> Path:
     """Two people in frame 5, nobody in 6, one of them in 7."""
     path = tmp_path_factory.mktemp("run") / "run.npz"
-    fit = open_objective("smplify", None, body, None, 7)
-    estimates = fit([(landmarks, CAMERA) for landmarks, _ in people])
+    fit_people = open_objective("smplify", None, body, None, 7)
+    estimates = fit_people([(landmarks, CAMERA) for landmarks, _ in people])
     found = [person(one, 3 + i, CAMERA) for i, one in enumerate(estimates)]
     T = np.eye(4)
     T[2, 3] = 1.5
@@ -102,6 +105,9 @@ def test_an_archive_is_fitted_and_is_an_archive_again(
             np.testing.assert_array_equal(before[name], after[name])
         meta = json.loads(str(after["meta"]))
         assert meta["objective"] == objective and meta["joint_names"] == list(JOINT_NAMES)
+        run = json.loads(str(before["meta"]))
+        camera = ("image_size", "camera_matrix", "camera_distortion", "camera")
+        assert [meta[name] for name in camera] == [run[name] for name in camera]
         assert meta["calibrated"] and meta["starts"] == (
             "flow" if objective == "anchored" else "mean"
         )
@@ -143,6 +149,40 @@ def test_landmarks_alone_are_enough(
     with np.load(out) as bare, np.load(tmp_path / "of_archive.npz") as whole:
         np.testing.assert_array_equal(bare["frame"], [0, 1, 2])
         np.testing.assert_allclose(bare["joints"], whole["joints"][whole["found"]], atol=2e-3)
+
+
+def test_what_was_fitted_can_be_fitted_again(
+    people: list[tuple[Landmarks, np.ndarray]], tmp_path: Path
+) -> None:
+    source = str(landmark_file(tmp_path / "landmarks.npz", people))
+    once, again = tmp_path / "once.npz", tmp_path / "again.npz"
+    main(FitBodiesConfig(source, once, hypotheses=5))
+    main(FitBodiesConfig(str(once), again, hypotheses=5))
+    with np.load(once) as one, np.load(again) as other:
+        np.testing.assert_allclose(one["joints"], other["joints"], atol=2e-3)
+
+
+def test_photos_keep_their_cameras(tmp_path: Path) -> None:
+    for name, size in (("anna", (240, 180)), ("bert", (100, 300))):
+        write_photo(tmp_path / f"{name}.png", scene(*size))
+    config = FitBodiesConfig(str(tmp_path), tmp_path / "out.npz", landmarks="full")
+    found, meta = find(config)
+    assert [one.intrinsics.size for one in found] == [(240, 180), (100, 300)]
+    images = meta["images"]
+    assert isinstance(images, list) and "camera_matrix" not in meta
+    assert [(one["file"], one["image_size"]) for one in images] == [
+        ("anna.png", [240, 180]),
+        ("bert.png", [100, 300]),
+    ]
+
+
+def test_what_has_no_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[bool] = []
+    live = SimpleNamespace(live=True, name="a camera", close=lambda: closed.append(True))
+    monkeypatch.setattr(fit, "open_source", lambda _: live)
+    with pytest.raises(PenumbraError, match=r"^source: 'a camera' is live and has no end"):
+        main(FitBodiesConfig("rtsp://camera", tmp_path / "out.npz"))
+    assert closed and not (tmp_path / "out.npz").exists()
 
 
 def test_what_is_read_is_what_was_archived(

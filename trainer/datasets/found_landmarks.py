@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -15,6 +15,7 @@ from engines.errors import PenumbraError
 from engines.types import NUM_LANDMARKS, FrameInfo, LandmarkNetwork, Landmarks, Roi, World
 
 _NAMES = ("landmarks", "camera_matrix", "image_size", "frame", "t", "found", "track_id", "meta")
+_CAMERA = ("image_size", "camera_matrix", "camera_distortion", "camera", "images")
 _WORLD = ("T_world_cam", "up_cov", "floor_std", "world_given")
 Frame = tuple[FrameInfo, tuple[tuple[int, Landmarks], ...], Intrinsics, World | None]
 
@@ -35,6 +36,8 @@ class FoundLandmarks:
     network: LandmarkNetwork
     worlds: dict[int, World]
     """By frame, where it is known."""
+    about_cameras: dict[str, object]
+    """What `cameras` says, in the words of an archive's `meta`."""
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames in the order in which they are stored."""
@@ -104,26 +107,33 @@ def _checked(arrays: dict[str, np.ndarray]) -> FoundLandmarks:
         raise ValueError("landmarks of a person are not finite")
     meta = json.loads(str(arrays["meta"])) if "meta" in arrays else {}
     network = meta.get("landmark_network", "full")
+    about_cameras = _about_cameras(arrays, meta)
     return FoundLandmarks(
         points=points,
         frame=rows["frame"].astype(int),
         t=rows["t"].astype(float),
         found=found,
         track_id=rows["track_id"].astype(int),
-        cameras=_cameras(arrays, meta),
+        cameras=_cameras(about_cameras),
         network=network if network in get_args(LandmarkNetwork) else "full",
         worlds=_worlds(arrays, rows["frame"]),
+        about_cameras=about_cameras,
     )
 
 
-def _cameras(arrays: dict[str, np.ndarray], meta: dict) -> dict[int, Intrinsics]:
-    """Cameras by frame, from the arrays or from what an archive says of its run."""
-    if "camera_matrix" in arrays:
-        size = arrays["image_size"]
-        return {-1: _camera(arrays["camera_matrix"], size, (), "given")}
-    stated = {int(one["frame"]): one for one in meta.get("images", [])}
-    if "camera_matrix" in meta:
-        stated[-1] = meta
+def _about_cameras(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> dict[str, Any]:
+    """What an archive says of its cameras; a file of landmarks has its camera in arrays."""
+    if "camera_matrix" not in arrays:
+        return {name: meta[name] for name in _CAMERA if name in meta}
+    size, matrix = (arrays[name].tolist() for name in ("image_size", "camera_matrix"))
+    return dict(zip(_CAMERA, (size, matrix, [], "given"), strict=False))
+
+
+def _cameras(about: dict[str, Any]) -> dict[int, Intrinsics]:
+    """Cameras by frame."""
+    stated = {int(one["frame"]): one for one in about.get("images", [])}
+    if "camera_matrix" in about:
+        stated[-1] = about
     if not stated:
         raise KeyError("camera_matrix")
     return {
