@@ -21,7 +21,10 @@ from realtime.stream.encode import encode_estimate
 from tests.support.example_estimate import INFO, STAMP, make_estimate
 from tests.support.paths import ROOT
 
-READMES = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md"))]
+READMES = [
+    ROOT / "README.md",
+    *sorted([*ROOT.glob("*/README.md"), *ROOT.glob("[a-z]*/*/README.md")]),
+]
 RUN_BY = {
     "pip install": (".ci/run", "pip install"),
     "pytest": (".ci/run", ".venv/bin/pytest\n"),
