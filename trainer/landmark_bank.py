@@ -1,11 +1,11 @@
-"""Collect what the landmark network says of people who are partly occluded, real and rendered.
+"""Collect what the landmark network says of people, real ones partly occluded and rendered ones.
 
     python -m trainer.landmark_bank --videos a.mp4 b.mp4 --rendered runs/everyday/train \
         --out runs/landmark_bank.npz
 
 Over real people something is painted (`trainer.synthetic.covered_video`), and the heavy network
 says where they really are; of rendered people (`trainer.synthesize`) that is known. The result is
-what `python -m trainer.train_live --landmark-bank` lets synthetic people's limbs be answered from.
+what `python -m trainer.train_live --landmark-bank` answers synthetic people from.
 """
 
 from dataclasses import dataclass

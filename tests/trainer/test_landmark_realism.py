@@ -9,12 +9,25 @@ import torch
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from tests.support.random_samples import random_records
-from trainer.landmark_realism import RealismConfig, auroc, described_pairs, main, tell_apart
+from trainer.landmark_bank import LandmarkBankConfig
+from trainer.landmark_bank import main as collect
+from trainer.landmark_realism import (
+    GIVEN,
+    Described,
+    Pairs,
+    RealismConfig,
+    auroc,
+    described_pairs,
+    main,
+    tell_apart,
+)
 from trainer.synthetic.config import ErrorConfig
 from trainer.synthetic.known_landmarks import landmark_positions, landmark_states
+from trainer.synthetic.landmark_bank import LandmarkBank
+from trainer.synthetic.landmark_errors import ErrorModel
 from trainer.synthetic.occlusion import OCCLUDED, OUTSIDE, VISIBLE
 
-CONFIG = RealismConfig(rendered=(), steps=150, width=32, batch=128)
+CONFIG = RealismConfig((), (), steps=150, width=32, batch=128)
 
 
 def test_area_under_the_curve_by_hand() -> None:
@@ -22,19 +35,46 @@ def test_area_under_the_curve_by_hand() -> None:
     assert auroc(np.array([1.0, 4.0]), np.array([2.0, 3.0])) == 0.5
 
 
+def described(seed: int, shift: float = 0.0, count: int = 600) -> Described:
+    rng = torch.Generator().manual_seed(seed)
+    away, visibility, presence, known = (
+        torch.randn(count, *shape, generator=rng) for shape in ((33, 3), (33,), (33,), (165,))
+    )
+    return Described(away, visibility + shift, presence, known)
+
+
 def test_a_classifier_tells_what_differs_and_nothing_else() -> None:
-    rng = torch.Generator().manual_seed(0)
-    a, b = torch.randn(2, 800, 20, generator=rng)
-    assert abs(tell_apart(a, b, CONFIG) - 0.5) < 0.1
-    assert tell_apart(a, b + 1.0, CONFIG) > 0.9
+    train, test = (Pairs(described(seed), described(seed + 1)) for seed in (0, 2))
+    assert abs(tell_apart(train, test, "everything", CONFIG) - 0.5) < 0.1
+    train, test = (Pairs(described(seed), described(seed + 1, 1.0)) for seed in (0, 2))
+    assert tell_apart(train, test, "visibility", CONFIG) > 0.9
+    assert abs(tell_apart(train, test, "displacements", CONFIG) - 0.5) < 0.1
+
+
+def test_a_classifier_is_given_what_its_name_says() -> None:
+    people = described(0, count=4)
+    widths = [people.features(name).shape[1] - 165 for name in GIVEN]
+    assert widths == [165, 99, 36, 33, 33]
 
 
 def test_simulated_landmarks_are_of_the_same_people(body: BodyModel) -> None:
     records = random_records(40, 0, body)
-    real, simulated = described_pairs(records, body, ErrorConfig(), 0)
-    assert real.shape == simulated.shape and torch.isfinite(real).all()
-    assert torch.equal(real[:, -99:], simulated[:, -99:])  # what is visible
-    assert not torch.equal(real[:, :66], simulated[:, :66])
+    real, simulated = described_pairs(records, body, ErrorModel(ErrorConfig()), 0)
+    assert torch.equal(real.known, simulated.known)
+    assert torch.isfinite(real.features("everything")).all()
+    assert not torch.equal(real.displacements, simulated.displacements)
+
+
+def test_a_bank_of_the_same_people_answers_with_the_truth(body: BodyModel, tmp_path: Path) -> None:
+    shards = tmp_path / "train"
+    shards.mkdir()
+    np.savez(shards / "00000.npz", **(records := random_records(40, 0, body)))
+    collect(LandmarkBankConfig(rendered=(shards,), out=tmp_path / "bank.npz"))
+    bank = LandmarkBank.load(tmp_path / "bank.npz")
+    model = ErrorModel(ErrorConfig(banked=1.0), bank)
+    real, simulated = described_pairs(records, body, model, 0)
+    torch.testing.assert_close(real.visibility, simulated.visibility, atol=1e-3, rtol=0)
+    torch.testing.assert_close(real.displacements, simulated.displacements, atol=0.02, rtol=0)
 
 
 def test_landmarks_of_limbs_are_joints_and_have_their_visibility(body: BodyModel) -> None:
@@ -56,4 +96,4 @@ def test_landmarks_of_limbs_are_joints_and_have_their_visibility(body: BodyModel
 def test_too_few_people_are_refused(body: BodyModel, tmp_path: Path) -> None:
     np.savez(tmp_path / "00000.npz", **random_records(5, 1, body))
     with pytest.raises(PenumbraError, match="rendered: holds fewer than 100 samples"):
-        main(RealismConfig((tmp_path,)))
+        main(RealismConfig((tmp_path,), (tmp_path,)))

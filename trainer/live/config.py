@@ -39,9 +39,7 @@ class LiveConfig:
     """
     rendered_share: float = 0.2
     landmark_bank: Path | None = None
-    """What the network says of limbs that are partly occluded: made by
-    `python -m trainer.landmark_bank`.
-    """
+    """What the network really returned: made by `python -m trainer.landmark_bank`."""
     start: Path | None = None
     """A run whose averaged weights this one starts from."""
     steps: int = 100_000

@@ -7,7 +7,10 @@ from trainer.synthetic.people import PeopleConfig
 
 @dataclass(frozen=True)
 class ErrorConfig:
-    """Standard deviations of the landmarks' errors, in units of half the person's size."""
+    """Where landmarks come from; standard deviations of errors in units of half the person's size.
+
+    All but `banked` and `pool` is for images that are answered from tables.
+    """
 
     common: float = 0.015
     """Shared by all landmarks of an image."""
@@ -34,8 +37,8 @@ class ErrorConfig:
     swaps: tuple[float, float, float] = (0.030, 0.010, 0.020)
     """Shares of images in which left is taken for right: all limbs, arms only, legs only."""
     banked: float = 0.85
-    """Share of images in which a bank of the network's answers, where there is one, says what
-    becomes of limbs that are partly occluded.
+    """Share of images that are answered from a bank of the network's answers, where there is one;
+    the others, from tables, err in more ways than the people in the bank.
     """
     pool: int = 1024
     """Entries of the bank that a batch chooses from."""

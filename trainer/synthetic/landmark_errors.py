@@ -1,11 +1,12 @@
 """What a landmark network returns for a known body: positions, visibility and presence with errors.
 
-Position errors are in units of half the person's size, the flow's own unit: one shared by the
-image, one per limb and one per landmark, outliers, guesses for what is occluded, and now and then
-left taken for right. Visibility and presence depend on whether a landmark is visible, occluded
-inside the image or outside it, and a landmark that the network is less sure of than usual is
-further off. The tables are measured on 5,000 rendered people whom the live tracker found
-(`trainer.synthesize`), the swaps and the shared errors are estimates.
+Most images are answered from a bank of what the network really returned, where there is one, the
+others from tables. There, position errors are in units of half the person's size, the flow's own
+unit: one shared by the image, one per limb and one per landmark, outliers, guesses for what is
+occluded, and now and then left taken for right. Visibility and presence depend on whether a
+landmark is visible, occluded inside the image or outside it, and a landmark that the network is
+less sure of than usual is further off. The tables are measured on 5,000 rendered people whom the
+live tracker found (`trainer.synthesize`), the swaps and the shared errors are estimates.
 """
 
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from trainer.data.augment import MIRRORED_LANDMARKS
 from trainer.synthetic.config import ErrorConfig
-from trainer.synthetic.landmark_bank import TRUNK, Answers, LandmarkBank, look_up
+from trainer.synthetic.landmark_bank import TRUNK, LandmarkBank, look_up
 from trainer.synthetic.landmark_sites import KIND
 from trainer.synthetic.occlusion import VISIBLE
 
@@ -81,7 +82,7 @@ class ErrorModel:
 
         Args:
             config: sizes of the errors.
-            bank: what the network says of limbs that are partly occluded; without it, tables do.
+            bank: what the network really returned; without it, all images are answered from tables.
         """
         self.config = config
         self._bank = bank
@@ -110,46 +111,47 @@ class ErrorModel:
             half_size: half the person's size in the unit of `flat`.
             rng: of this batch.
         """
-        sureness = _normal_logits(state, rng)
-        visibility = _confidence(self._visibility, state, sureness)
-        presence = _confidence(self._presence, state, _normal_logits(state, rng))
-        points = flat + half_size * self._displacement(state, sureness, rng)
-        found = SimulatedLandmarks(points, visibility, presence)
-        if self._bank is not None:
-            found = self._from_bank(found, self._bank, flat, state, half_size, rng)
-        return found._replace(points=self._swap(found.points, rng))
+        if self._bank is None:
+            return self._from_tables(flat, state, half_size, rng)
+        banked = torch.rand(len(half_size), generator=rng) < self.config.banked
+        columns = banked.nonzero()[:, 0], (~banked).nonzero()[:, 0]
+        first, last = ((flat[..., some], state[:, some], half_size[some]) for some in columns)
+        parts = self._from_bank(self._bank, *first, rng), self._from_tables(*last, rng)
+        order = torch.cat(columns).argsort()
+        return SimulatedLandmarks(
+            *(torch.cat(both, -1)[..., order] for both in zip(*parts, strict=True))
+        )
 
     def _from_bank(
         self,
-        found: SimulatedLandmarks,
         bank: LandmarkBank,
         flat: Float[Tensor, "33 2 N"],
         state: Int[Tensor, "33 N"],
         half_size: Float[Tensor, "N"],
         rng: torch.Generator,
     ) -> SimulatedLandmarks:
-        """Let the bank answer for limbs of which something is not visible, in most images."""
-        chosen = (torch.rand(len(half_size), generator=rng) < self.config.banked).nonzero()[:, 0]
-        center, size = flat[TRUNK, :].mean(0, keepdim=True), half_size
-
-        def rows(part: Tensor) -> Tensor:
-            return part[..., chosen].movedim(-1, 0)
-
-        answers = look_up(
-            Answers(
-                rows((found.points - center) / size),
-                torch.logit(rows(found.visibility)),
-                torch.logit(rows(found.presence)),
-            ),
-            rows((flat - center) / size),
-            rows(state),
-            bank.pool(self.config.pool, rng),
+        """Answer as the network did for similar people; its swaps are among these answers."""
+        center = flat[TRUNK, :].mean(0, keepdim=True)
+        true = ((flat - center) / half_size).movedim(-1, 0)
+        answers = look_up(true, state.T, bank.pool(self.config.pool, rng))
+        points = answers.points.movedim(0, -1) * half_size + center
+        visibility, presence = (
+            torch.sigmoid(part.T) for part in (answers.visibility, answers.presence)
         )
-        points, visibility, presence = (part.clone() for part in found)
-        points[..., chosen] = answers.points.movedim(0, -1) * size[chosen] + center[..., chosen]
-        visibility[:, chosen] = torch.sigmoid(answers.visibility.T)
-        presence[:, chosen] = torch.sigmoid(answers.presence.T)
         return SimulatedLandmarks(points, visibility, presence)
+
+    def _from_tables(
+        self,
+        flat: Float[Tensor, "33 2 N"],
+        state: Int[Tensor, "33 N"],
+        half_size: Float[Tensor, "N"],
+        rng: torch.Generator,
+    ) -> SimulatedLandmarks:
+        sureness = _normal_logits(state, rng)
+        visibility = _confidence(self._visibility, state, sureness)
+        presence = _confidence(self._presence, state, _normal_logits(state, rng))
+        points = flat + half_size * self._displacement(state, sureness, rng)
+        return SimulatedLandmarks(self._swap(points, rng), visibility, presence)
 
     def _displacement(
         self, state: Int[Tensor, "33 N"], sureness: Float[Tensor, "33 N"], rng: torch.Generator

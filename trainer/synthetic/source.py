@@ -49,7 +49,7 @@ class SyntheticSource:
             poses: to draw from.
             config: of bodies, cameras, occluders and errors.
             seed: of the samples.
-            bank: what the network says of limbs that are partly occluded.
+            bank: what the landmark network really returned.
         """
         self.config, self.seed = config, seed
         self._people = PeopleSource(body, poses, config.people)

@@ -1,4 +1,4 @@
-"""Limbs that are partly occluded are answered from entries of a bank that look alike."""
+"""People are answered from entries of a bank that look alike."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.support.pose_banks import pose_bank
 from tests.support.random_samples import random_records
 from trainer.landmark_bank import LandmarkBankConfig, main
 from trainer.synthetic.config import ErrorConfig, SyntheticConfig
-from trainer.synthetic.landmark_bank import Answers, LandmarkBank, half_sizes, look_up, normalised
+from trainer.synthetic.landmark_bank import LandmarkBank, half_sizes, look_up, normalised
 from trainer.synthetic.landmark_errors import ErrorModel
 from trainer.synthetic.occlusion import OCCLUDED, OUTSIDE, VISIBLE
 from trainer.synthetic.projection import half_size_of
@@ -36,40 +36,52 @@ def bank(count: int = 6, seed: int = 0) -> LandmarkBank:
     return LandmarkBank(true, found, state, normal(count, 33), normal(count, 33), torch.ones(count))
 
 
-def answers(true: torch.Tensor) -> Answers:
-    return Answers(true + 0.5, torch.zeros(len(true), 33), torch.zeros(len(true), 33))
-
-
-def test_whole_limbs_are_left_alone() -> None:
+def test_errors_that_belong_together_are_taken_over_together() -> None:
     pool = bank()
-    before = answers(pool.true)
-    for a, b in zip(look_up(before, pool.true, pool.state, pool), before, strict=True):
-        assert torch.equal(a, b)
+    true = pool.true[[4, 2]] + 0.01
+    found = look_up(true, pool.state[:2], pool)
+    torch.testing.assert_close(found.points - true, (pool.found - pool.true)[[4, 2]])
+    assert torch.equal(found.visibility, pool.visibility[[4, 2]])
+    assert torch.equal(found.presence, pool.presence[[4, 2]])
 
 
-def test_a_guess_is_taken_relative_to_the_last_visible_landmark() -> None:
+@pytest.mark.parametrize(("state", "share"), [(OCCLUDED, 0.4), (OUTSIDE, 0.25)])
+def test_a_guess_is_taken_relative_to_the_last_visible_landmark(state: int, share: float) -> None:
     pool = bank(1)
-    pool.state[0, [WRIST, 17, 19, THUMB]] = OCCLUDED
-    true = pool.true + 0.3 * torch.randn(1, 33, 2, generator=torch.Generator().manual_seed(1))
-    found = look_up(answers(true), true, pool.state, pool)
-    torch.testing.assert_close(
-        found.points[0, THUMB] - true[0, ELBOW], pool.found[0, THUMB] - pool.true[0, ELBOW]
+    hand = [WRIST, 17, 19, THUMB]
+    pool.state[0, hand] = state
+    arm_moved, hand_moved = pool.true.clone(), pool.true.clone()
+    arm_moved[0, [ELBOW, *hand]] += 0.2
+    hand_moved[0, hand] += 0.2  # of which the network sees nothing itself
+    same, arm, alone = (
+        look_up(true, pool.state, pool).points[0] for true in (pool.true, arm_moved, hand_moved)
     )
-    torch.testing.assert_close(  # what is visible errs as it did there
-        found.points[0, ELBOW] - true[0, ELBOW], pool.found[0, ELBOW] - pool.true[0, ELBOW]
-    )
-    assert torch.equal(found.visibility[0, WRIST], pool.visibility[0, WRIST])
-    assert torch.equal(found.points[0, RIGHT_WRIST], true[0, RIGHT_WRIST] + 0.5)
+    torch.testing.assert_close(same, pool.found[0])
+    torch.testing.assert_close(arm[[ELBOW, *hand]], same[[ELBOW, *hand]] + 0.2)
+    torch.testing.assert_close(alone[hand], same[hand] + share * 0.2)
+    torch.testing.assert_close(alone[ELBOW], same[ELBOW])
 
 
 def test_without_anything_visible_above_the_shoulder_is_the_reference() -> None:
     pool = bank(1)
-    pool.state[0, [ELBOW, WRIST, 17, 19, THUMB]] = OUTSIDE
-    true = pool.true + 1.0
-    found = look_up(answers(true), true, pool.state, pool)
-    torch.testing.assert_close(
-        found.points[0, WRIST] - true[0, SHOULDER], pool.found[0, WRIST] - pool.true[0, SHOULDER]
-    )
+    arm = [ELBOW, WRIST, 17, 19, THUMB]
+    pool.state[0, arm] = OUTSIDE
+    true = pool.true.clone()
+    true[0, [SHOULDER, *arm]] += 1.0
+    found = look_up(true, pool.state, pool)
+    torch.testing.assert_close(found.points[0, arm], pool.found[0, arm] + 1.0)
+
+
+def test_a_limb_of_which_not_the_same_is_visible_comes_from_another_entry() -> None:
+    pool = bank(2)
+    pool.state[1, [KNEE, 27, 29, 31]] = OCCLUDED
+    pool.true[1, :23] += 5.0  # whose arms are nobody else's
+    state = torch.full((1, 33), VISIBLE)
+    state[0, [KNEE, 27, 29, 31]] = OCCLUDED
+    found = look_up(pool.true[[0]], state, pool)
+    assert torch.equal(found.visibility[0, KNEE], pool.visibility[1, KNEE])
+    assert torch.equal(found.visibility[0, RIGHT_WRIST], pool.visibility[0, RIGHT_WRIST])
+    torch.testing.assert_close(found.points[0, RIGHT_WRIST], pool.found[0, RIGHT_WRIST])
 
 
 def test_the_entry_has_the_same_visibility_and_then_the_most_similar_limb() -> None:
@@ -78,10 +90,10 @@ def test_the_entry_has_the_same_visibility_and_then_the_most_similar_limb() -> N
     state = torch.full((1, 33), VISIBLE)
     state[0, KNEE] = OCCLUDED
     near = pool.true[[2]] + 0.05
-    found = look_up(answers(near), near, state, pool)
+    found = look_up(near, state, pool)
     assert torch.equal(found.visibility[0, KNEE], pool.visibility[2, KNEE])
     exact_but_visible = pool.true[[0]]
-    found = look_up(answers(exact_but_visible), exact_but_visible, state, pool)
+    found = look_up(exact_but_visible, state, pool)
     assert found.visibility[0, KNEE] in pool.visibility[[1, 2], KNEE]
 
 
@@ -112,27 +124,27 @@ def test_units_are_those_of_the_projection() -> None:
     np.testing.assert_allclose(moved, normalised(points, points))
 
 
-def test_the_error_model_answers_from_the_bank() -> None:
-    count = 300
-    none = ErrorConfig(*(0.0,) * 10, banked=1.0, swaps=(0.0, 0.0, 0.0))
-    pool = bank(50)
-    pool.state[:, KNEE] = OCCLUDED
+def test_the_error_model_answers_a_share_of_the_images_from_the_bank() -> None:
+    count = 400
+    config = ErrorConfig(*(0.0,) * 10, banked=0.7, swaps=(0.0, 0.0, 0.0))
+    entries = bank(50)
+    entries.found[:] = entries.true + 0.25
     state = torch.full((33, count), VISIBLE)
-    state[KNEE] = OCCLUDED
-    flat = torch.randn(33, 2, count, generator=torch.Generator().manual_seed(3))
-    half_size = torch.full((count,), 0.5)
-
-    def simulate(config: ErrorConfig):
-        return ErrorModel(config, pool)(flat, state, half_size, torch.Generator().manual_seed(0))
-
-    found = simulate(none)
-    logits = torch.logit(found.visibility[KNEE])
-    nearest = (logits[:, None] - pool.visibility[:, KNEE]).abs().amin(1)
-    assert nearest.max() < 1e-4
-    torch.testing.assert_close(found.points[WRIST], flat[WRIST])  # a whole limb, without errors
-    assert (found.points[KNEE] - flat[KNEE]).norm(dim=0).min() > 0
-    never = simulate(replace(none, banked=0.0))
-    torch.testing.assert_close(never.points, flat)
+    rng = torch.Generator().manual_seed(3)
+    flat = torch.randn(33, 2, count, generator=rng)
+    half_size = 0.5 + torch.rand(count, generator=rng)
+    found = ErrorModel(config, entries)(flat, state, half_size, torch.Generator().manual_seed(0))
+    away = (found.points - flat) / half_size
+    banked = away.abs().amax((0, 1)) > 0.1
+    assert 0.6 < banked.float().mean() < 0.8
+    torch.testing.assert_close(away[..., banked], torch.full_like(away[..., banked], 0.25))
+    torch.testing.assert_close(found.points[..., ~banked], flat[..., ~banked])
+    logits = torch.logit(found.visibility[KNEE, banked])
+    assert (logits[:, None] - entries.visibility[:, KNEE]).abs().amin(1).max() < 1e-3
+    for share, expected in ((0.0, 0.0), (1.0, 0.25)):
+        model = ErrorModel(replace(config, banked=share), entries)
+        away = (model(flat, state, half_size, rng).points - flat) / half_size
+        torch.testing.assert_close(away, torch.full_like(away, expected))
 
 
 def test_a_source_with_a_bank_is_still_a_function_of_seed_and_step(body: BodyModel) -> None:
