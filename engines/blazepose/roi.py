@@ -90,6 +90,10 @@ def cut(
         out: the crop, overwritten.
         border: extrapolation outside the image, one of OpenCV's BORDER_ codes.
     """
+    # Of another type or depth, OpenCV would leave `out` as it is and return an array of its own.
+    assert image.dtype == out.dtype and image.shape[2:] == out.shape[2:], (
+        f"image of {image.dtype} {image.shape}, wanted {out.dtype} (h, w, {out.shape[2]})"
+    )
     # OpenCV's origin is the centre of the first pixel, ours its corner: half a pixel on both sides.
     matrix = crop_to_image_px.copy()
     matrix[:, 2] += matrix[:, :2] @ np.array([0.5, 0.5]) - 0.5

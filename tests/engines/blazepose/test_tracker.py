@@ -1,5 +1,6 @@
 """Geometry of crops, decoding of detector and landmarker, tracking; then all against mediapipe."""
 
+import inspect
 import math
 from dataclasses import dataclass, field, replace
 
@@ -74,6 +75,15 @@ def test_a_spot_is_cut_out_and_mapped_back(rotation: float, size: float) -> None
     ticks = np.arange(256) + 0.5
     found = np.array([(mass.sum(0) * ticks).sum(), (mass.sum(1) * ticks).sum()]) / mass.sum()
     np.testing.assert_allclose(apply_affine(to_image, found[None])[0], spot, atol=0.05)
+
+
+@pytest.mark.parametrize(("dtype", "shape"), [("u1", (9, 9)), ("u1", (9, 9, 4)), ("f4", (9, 9, 3))])
+def test_a_crop_of_other_images_is_refused(dtype: str, shape: tuple[int, ...]) -> None:
+    """OpenCV would leave the crop of the image before in its place."""
+    without_shape_checks = inspect.unwrap(cut)
+    crop = np.zeros((8, 8, 3), np.uint8)
+    with pytest.raises(AssertionError, match=r"wanted uint8 \(h, w, 3\)"):
+        without_shape_checks(np.ones(shape, dtype), np.eye(2, 3), crop)
 
 
 def test_planes_are_red_green_blue_and_stretched() -> None:
