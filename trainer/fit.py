@@ -276,7 +276,9 @@ def main(config: FitBodiesConfig) -> None:
                 people += len(seen)
                 bar.update(len(batch))
         if people == 0:
-            raise PenumbraError(f"source: nobody was found in '{config.source}'; take another.")
+            archive.discard()
+    if people == 0:
+        raise PenumbraError(f"source: nobody was found in '{config.source}'; take another.")
     print(f"{archive.path}: {people} bodies in {archive.count} frames")
 
 

@@ -216,6 +216,7 @@ def test_a_wrong_file_is_refused_with_a_sentence(
     with pytest.raises(PenumbraError, match=word) as error:
         main(FitBodiesConfig(str(source), tmp_path / "out.npz"))
     assert str(error.value).startswith("source: ") and str(error.value).endswith(".")
+    assert [path.name for path in tmp_path.iterdir()] == ["landmarks.npz"], "no archive is left"
 
 
 def test_wrong_options_are_refused(archive: Path, tmp_path: Path) -> None:
