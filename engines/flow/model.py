@@ -42,7 +42,7 @@ class FlowModel:
     record: dict[str, Any]
 
     @staticmethod
-    def load(path: Path | None = None) -> "FlowModel":
+    def load(path: Path | str | None = None) -> "FlowModel":
         """Read and check a model; the shipped one by default.
 
         Raises:
@@ -52,8 +52,9 @@ class FlowModel:
         if path is None:
             with as_file(files("engines") / "assets" / "flow.onnx") as shipped:
                 path = Path(shipped)
-        record = _read_record(path)
+        path = Path(path)
         digest = _sha256(path)
+        record = _read_record(path)
         if record.get("sha256") != digest:
             raise PenumbraError(
                 f"model: {path} is not the graph that {path.stem}.json describes; export it again."

@@ -46,11 +46,11 @@ def test_a_graph_and_a_record_that_do_not_belong_together_are_refused(
     graph.write_bytes(model.onnx.read_bytes() + b"\0")
     with pytest.raises(PenumbraError, match="is not the graph that"):
         FlowModel.load(graph)
-    graph.unlink()
-    with pytest.raises(PenumbraError, match="model: cannot read"):
-        FlowModel.load(graph)
     graph.with_suffix(".json").unlink()
     with pytest.raises(PenumbraError, match=r"needs its record flow\.json"):
+        FlowModel.load(str(graph))
+    graph.unlink()
+    with pytest.raises(PenumbraError, match=r"model: cannot read .*flow\.onnx \(No such file"):
         FlowModel.load(graph)
 
 
