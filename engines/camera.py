@@ -59,7 +59,7 @@ class Intrinsics:
     def rays(self, points: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N 2"]:
         """The points of the plane z = 1 that project to image points (px), distortion removed."""
         flat = (np.asarray(points, np.float64) - (self.cx, self.cy)) / (self.fx, self.fy)
-        if not self.dist:
+        if not self.dist or not len(flat):
             return flat
         return cv2.undistortPoints(flat[:, None], np.eye(3), np.array(self.dist))[:, 0]
 
@@ -71,7 +71,7 @@ class Intrinsics:
         """
         points_cam = np.asarray(points_cam, np.float64)
         flat = points_cam[:, :2] / points_cam[:, 2:]
-        if not self.dist:
+        if not self.dist or not len(flat):
             return flat * (self.fx, self.fy) + (self.cx, self.cy)
         radius = np.linalg.norm(flat, axis=1, keepdims=True)
         flat = flat * np.minimum(_valid_radius(self.dist) / np.maximum(radius, 1e-9), 1.0)

@@ -112,8 +112,7 @@ class SecondView:
         in_second = joints.astype(np.float64) @ T[:3, :3].T + T[:3, 3]
         depth = in_second[..., 2:]
         rays = in_second[..., :2] / np.maximum(depth, _NEAR_M)
-        found = self.intrinsics.rays(points) if len(points) else np.zeros((0, 2))
-        offset = (rays - found) * (self.intrinsics.fx, self.intrinsics.fy)
+        offset = (rays - self.intrinsics.rays(points)) * (self.intrinsics.fx, self.intrinsics.fy)
         return np.where(depth[..., 0] > _NEAR_M, np.linalg.norm(offset, axis=-1), np.inf)
 
 

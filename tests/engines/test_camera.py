@@ -54,6 +54,12 @@ def test_rays_undo_project(lens: str) -> None:
         np.testing.assert_allclose(rays, points[:, :2] / points[:, 2:], atol=1e-12)
 
 
+@pytest.mark.parametrize("lens", LENSES)
+def test_no_points_are_no_points(lens: str) -> None:
+    K = intrinsics(lens)
+    assert K.rays(np.zeros((0, 2))).shape == K.project(np.zeros((0, 3))).shape == (0, 2)
+
+
 @pytest.mark.parametrize(
     "dist", [(-0.2, 0.0, 0.0, 0.0), (-0.33, 0.12, 1e-3, 0.0, -0.02), (0, 0, 0, 0, 0, -0.1, 0, 0)]
 )
