@@ -124,9 +124,11 @@ def _size(text: str) -> Size:
 def _seconds(text: str) -> Seconds:
     """Read 90, 90.5, 1:30 or 1:02:03.5."""
     match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)", text, re.ASCII)
-    if match is None:
+    parts = match.groups(default="") if match else ("", "", "")
+    hours, minutes, seconds = (float(part or 0.0) for part in parts)
+    too_many = (parts[1] and seconds >= 60.0) or (parts[0] and minutes >= 60.0)
+    if match is None or too_many:
         raise ValueError(f"'{text}' is no time; write seconds, as 90.5, or 1:30.5.")
-    hours, minutes, seconds = (float(part or 0.0) for part in match.groups())
     return Seconds(3600.0 * hours + 60.0 * minutes + seconds)
 
 

@@ -36,14 +36,19 @@ def test_a_word_without_an_option_is_the_source() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), ("90.5", 90.5), ("1:30", 90), ("01:30.25", 90.25), ("1:02:03.5", 3723.5)],
+    [
+        *(("90", 90), ("90.5", 90.5), ("1:30", 90), ("01:30.25", 90.25)),
+        *(("90:00", 5400), ("1:02:03.5", 3723.5)),
+    ],
 )
 def test_times_are_seconds_or_have_colons(text: str, seconds: float) -> None:
     config = run_demo.parse(["walk.mp4", "--start", text, f"--end={text}"])
     assert (config.start, config.end) == (seconds, seconds)
 
 
-@pytest.mark.parametrize("text", ["", "x", "1:", ":30", "1:2:3:4", "-3", "1e3", "nan", "٣"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "1:", ":30", "1:60", "1:60:00", "1:2:3:4", "-3", "1e3", "nan", "٣"]
+)
 def test_what_is_no_time_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         run_demo.parse(["walk.mp4", f"--start={text}"])
