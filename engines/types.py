@@ -41,6 +41,11 @@ MIRRORED_LANDMARKS: tuple[int, ...] = (
     25, 28, 27, 30, 29, 32, 31,
 )
 """Which landmark takes each one's place in a mirror: left and right exchanged."""
+LANDMARK_BONES: tuple[tuple[int, int], ...] = (
+    (11, 12), (23, 24), (11, 23), (12, 24),
+    (11, 13), (13, 15), (12, 14), (14, 16), (23, 25), (25, 27), (24, 26), (26, 28),
+)
+"""Landmarks at both ends of both girdles, both sides of the trunk, upper and lower arms, legs."""
 # fmt: on
 NUM_JOINTS = len(JOINT_NAMES)
 NUM_BETAS = 10

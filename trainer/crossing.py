@@ -26,7 +26,7 @@ from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.flow.model import FlowModel
-from engines.types import LIMB_LANDMARKS, LandmarkNetwork
+from engines.types import LANDMARK_BONES, LIMB_LANDMARKS, LandmarkNetwork
 from trainer.command import start
 from trainer.data.video_reader import read_frames
 from trainer.datasets.recordings import Recording, read_recording
@@ -38,10 +38,6 @@ from trainer.evaluation.view_scores import ViewSample, score_view
 from trainer.motion.clip import load_clip
 
 _LIMBS = list(LIMB_LANDMARKS.values())
-_BONES = (
-    *((11, 12), (23, 24), (11, 23), (12, 24), (11, 13), (13, 15), (12, 14), (14, 16)),
-    *((23, 25), (25, 27), (24, 26), (26, 28)),
-)
 
 
 @dataclass(frozen=True)
@@ -281,7 +277,7 @@ def _save(path: Path, image: UInt8[np.ndarray, "h w 3"], tracked: Sequence[Track
         colour = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0].tolist()
         points = np.round(person.landmarks.points).astype(int)
         shown = person.landmarks.visibility > 0.5
-        for a, b in _BONES:
+        for a, b in LANDMARK_BONES:
             thickness = 6 if shown[a] and shown[b] else 2
             cv2.line(image, points[a].tolist(), points[b].tolist(), colour, thickness, cv2.LINE_AA)
         place = (points[[11, 12]].mean(0) - (20, 60)).astype(int).tolist()

@@ -7,15 +7,9 @@ from jaxtyping import Float
 
 from engines.blazepose.people.similarity import oks
 from engines.blazepose.people.track import Observation
-from engines.types import Landmarks
+from engines.types import LANDMARK_BONES, Landmarks
 
-BONES = np.array(
-    [
-        *((11, 12), (23, 24), (11, 23), (12, 24)),
-        *((11, 13), (13, 15), (12, 14), (14, 16), (23, 25), (25, 27), (24, 26), (26, 28)),
-    ]
-)
-"""Both girdles, both sides of the trunk, then upper and lower arms and legs."""
+_BONES = np.array(LANDMARK_BONES)
 _GROWTH = 0.35
 """What a bone can grow by from one frame to the next, in lengths of the trunk."""
 _VISIBLE = 0.5
@@ -25,7 +19,7 @@ _PART = 0.2
 
 def bone_lengths(landmarks: Landmarks) -> Float[np.ndarray, "12"]:
     """Return the lengths of the bones in the image, px."""
-    ends = landmarks.points[BONES]
+    ends = landmarks.points[_BONES]
     return np.linalg.norm(ends[:, 0] - ends[:, 1], axis=-1)
 
 
@@ -40,7 +34,7 @@ def is_stretched(now: Landmarks, before: Sequence[Landmarks]) -> bool:
         return False
     lengths = np.stack([bone_lengths(one) for one in before])
     trunk = float(np.median(lengths[:, 2:4].max(1)))
-    shown = (now.visibility[BONES] > _VISIBLE).all(1)
+    shown = (now.visibility[_BONES] > _VISIBLE).all(1)
     growth = bone_lengths(now) - lengths.max(0)
     return bool((growth[shown] > _GROWTH * trunk).any())
 
