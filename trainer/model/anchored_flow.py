@@ -23,7 +23,7 @@ from engines.flow.features import NUM_FEATURES_2D
 from engines.types import NUM_BETAS, NUM_JOINTS
 from trainer.model import so3
 from trainer.model.bodies import Bodies
-from trainer.model.flow import DIM, ROT
+from trainer.model.flow import DIM, ROT, log_standard_normal
 
 ANCHOR_STD_RAD = 0.4
 """Standard deviation of the orientation about the anchor that a flow starts with."""
@@ -208,7 +208,7 @@ class AnchoredFlow(nn.Module):
             log_det = log_det + log_scale.sum(-1)
         u = u * context.log_scale[:, None].exp() + context.shift[:, None]
         bodies, volume = self._bodies(u * self.std + self.mean)
-        return bodies, _log_normal(z) - log_det - volume
+        return bodies, log_standard_normal(z) - log_det - volume
 
     def log_prob(
         self, context: AnchoredContext, bodies: Bodies, twins: bool = True
@@ -243,7 +243,7 @@ class AnchoredFlow(nn.Module):
             log_scale, shift = coupling.scale_and_shift(kept, *injected[i])
             u = torch.cat([kept, (moved - shift) * (-log_scale).exp()], -1)[..., self.back[i]]
             log_det = log_det + log_scale.sum(-1)
-        return _log_normal(u) - log_det - self._bodies(x)[1]
+        return log_standard_normal(u) - log_det - self._bodies(x)[1]
 
     def _bodies(self, x: Float[Tensor, "B S D"]) -> tuple[Bodies, Float[Tensor, "B S"]]:
         """Map the flow's coordinates to bodies; also the log volume of that map."""
@@ -281,7 +281,3 @@ def _rotmat_from_6d(rot6d: Float[Tensor, "B 6"]) -> Float[Tensor, "B 3 3"]:
 
 def _unit(v: Tensor) -> Tensor:
     return v / ((v * v).sum(-1, keepdim=True) + 1e-12).sqrt()
-
-
-def _log_normal(z: Tensor) -> Tensor:
-    return -0.5 * (z * z).sum(-1) - 0.5 * z.shape[-1] * math.log(2 * math.pi)

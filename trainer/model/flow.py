@@ -156,7 +156,7 @@ class PoseFlow(nn.Module):
         rotations = x[..., :ROT].unflatten(-1, (NUM_JOINTS, 3))
         y = so3.radial_tanh(rotations, self.radius)
         volume = so3.radial_tanh_log_det(rotations, self.radius) + so3.exp_log_det(y)
-        log_q = _log_normal(z) - log_det - volume.sum(-1)
+        log_q = log_standard_normal(z) - log_det - volume.sum(-1)
         return Bodies(y, x[..., ROT : ROT + NUM_BETAS], x[..., ROT + NUM_BETAS :]), log_q
 
     def log_prob(self, context: Context, bodies: Bodies) -> Float[Tensor, "B S"]:
@@ -183,7 +183,7 @@ class PoseFlow(nn.Module):
         z, x, log_det = self._invert(context, bodies)
         rotations = x[..., :ROT].unflatten(-1, (NUM_JOINTS, 3))
         volume = so3.radial_tanh_log_det(rotations, self.radius) + so3.exp_log_det(bodies.rotvec)
-        return _log_normal(z) - log_det - volume.sum(-1)
+        return log_standard_normal(z) - log_det - volume.sum(-1)
 
     def _invert(self, context: Context, bodies: Bodies) -> tuple[Tensor, Tensor, Tensor]:
         """Bodies to noise; also the flow's coordinates x and the log volume of z -> x."""
@@ -210,7 +210,8 @@ class PoseFlow(nn.Module):
         )
 
 
-def _log_normal(z: Tensor) -> Tensor:
+def log_standard_normal(z: Float[Tensor, "*B D"]) -> Float[Tensor, "*B"]:
+    """Log density of N(0, I), nats."""
     return -0.5 * (z * z).sum(-1) - 0.5 * z.shape[-1] * math.log(2 * math.pi)
 
 

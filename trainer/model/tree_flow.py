@@ -27,6 +27,7 @@ from engines.types import NUM_BETAS, NUM_JOINTS, PARENTS
 from trainer.model import so3
 from trainer.model.bodies import Bodies, rotmat_from_6d
 from trainer.model.encoder import Encoder, EncoderConfig
+from trainer.model.flow import log_standard_normal
 
 JOINTS = NUM_JOINTS - 1
 DIM = NUM_BETAS + 3 * JOINTS
@@ -210,7 +211,7 @@ class TreeFlow(nn.Module):
         root = so3.log(image.root)[:, None, None].expand(-1, count, -1, -1)
         pose = torch.cat([root, y.transpose(0, 1).unflatten(0, (-1, count))], -2)
         bodies = Bodies(pose, betas, image.camera[:, None].expand(-1, count, -1))
-        return bodies, _log_normal(z) - image.log_std.sum(-1, keepdim=True) - volume
+        return bodies, log_standard_normal(z) - image.log_std.sum(-1, keepdim=True) - volume
 
     def log_prob(self, image: ImageContext, bodies: Bodies) -> Float[Tensor, "B S"]:
         """Exact log density of the 23 rotations (Haar measure) and betas; all joints at once.
@@ -229,9 +230,9 @@ class TreeFlow(nn.Module):
         for coupling in reversed(self._couplings()):
             v, volume = coupling.inverse(v, context, ALL)
             log_det = log_det - volume
-        pose = (_log_normal(v) + log_det).sum(0).unflatten(0, (-1, count))
+        pose = (log_standard_normal(v) + log_det).sum(0).unflatten(0, (-1, count))
         noise = (bodies.betas - image.betas[:, None]) * (-image.log_std[:, None]).exp()
-        return pose + _log_normal(noise) - image.log_std.sum(-1, keepdim=True)
+        return pose + log_standard_normal(noise) - image.log_std.sum(-1, keepdim=True)
 
     def _log_volume(
         self, x: Float[Tensor, "23 M 3"], y: Float[Tensor, "23 M 3"]
@@ -255,7 +256,3 @@ class TreeFlow(nn.Module):
 
     def _couplings(self) -> list[SplineCoupling]:
         return [cast(SplineCoupling, layer) for layer in self.couplings]
-
-
-def _log_normal(z: Tensor) -> Tensor:
-    return -0.5 * (z * z).sum(-1) - 0.5 * z.shape[-1] * math.log(2 * math.pi)
