@@ -182,8 +182,9 @@ def _report(outcome: "Outcome", console: Console) -> None:
     found = "nobody was found in any"
     if outcome.with_people:
         found = f"people were found in {outcome.with_people} of them"
+    frames = "1 frame" if outcome.frames == 1 else f"{outcome.frames} frames"
     console.say(
-        f"{outcome.frames} frames in {outcome.seconds:.1f} s ({outcome.fps:.1f} per second), "
+        f"{frames} in {outcome.seconds:.1f} s ({outcome.fps:.1f} per second), "
         f"{outcome.dropped} dropped; {found} ({outcome.landmark_network} landmark network)"
     )
     for text in (outcome.timing, outcome.left_out, outcome.demo_table):

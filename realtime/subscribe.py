@@ -138,7 +138,7 @@ def world_line(world: WorldMessage) -> str:
     height = f"{world.T_world_cam[2][3]:.2f} m"
     height += " (a guess)" if world.floor_std is None else f" ± {100 * world.floor_std:.0f} cm"
     return (
-        f"camera looks {down:.0f}° down, rolled {roll:.0f}° clockwise, ± {sigma:.1f}°  "
+        f"camera looks {down:z.0f}° down, rolled {roll:z.0f}° clockwise, ± {sigma:.1f}°  "
         f"height {height}  gravity {world.source}"
     )
 
