@@ -208,10 +208,7 @@ def command(argv: Sequence[str] | None, signals: StopSignals, program: str = PRO
     """Run as the command line says; the exit status, see the top of this file."""
     _log_to_stderr()
     try:
-        status = run(parse(argv, program), signals)
-    except BrokenPipeError:  # `--help | head` has read enough; the console itself never raises
-        discard(sys.stdout.fileno())
-        return 0
+        status = run(_parse_or_end(argv, program), signals)
     except PenumbraError as error:
         complain(f"{program}: {with_options(str(error))}")
         return 2
@@ -229,6 +226,15 @@ def command(argv: Sequence[str] | None, signals: StopSignals, program: str = PRO
     if status > 128:
         complain("stopped")
     return status
+
+
+def _parse_or_end(argv: Sequence[str] | None, program: str) -> RunConfig:
+    """Read the command line; `--help` ends the process, also where `| head` has read enough."""
+    try:
+        return parse(argv, program)
+    except BrokenPipeError:
+        discard(sys.stdout.fileno())
+        sys.exit(0)
 
 
 def with_options(sentence: str) -> str:

@@ -30,9 +30,12 @@ def start(
     spec = sys.modules["__main__"].__spec__  # None for a script
     program = f"python -m {spec.name}" if spec else None
     try:
-        main(tyro.cli(config, prog=program, args=arguments))
-    except BrokenPipeError:  # `| head` has read enough
+        options = tyro.cli(config, prog=program, args=arguments)
+    except BrokenPipeError:  # `--help | head` has read enough
         discard(sys.stdout.fileno())
+        return
+    try:
+        main(options)
     except PenumbraError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

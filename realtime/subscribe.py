@@ -59,6 +59,8 @@ def run(options: Options) -> None:
             _print_messages(stream, options.count, options.json)
     except KeyboardInterrupt:
         pass
+    except BrokenPipeError:  # `| head` has read enough
+        command.discard(sys.stdout.fileno())
     except VersionError as error:
         raise PenumbraError(str(error)) from error
 
