@@ -133,7 +133,8 @@ class Session:
         Raises:
             PenumbraError: One of them cannot be written; nothing that existed has been changed.
         """
-        assert not self._entered, "a session is one run: a second would replace its outputs"
+        if self._entered:
+            raise RuntimeError("a session is one run: a second would replace its outputs")
         self._entered = True
         meta = self._record.at_start(
             self.pipeline.backend, self.landmark_network, self.model, self.body
@@ -199,7 +200,8 @@ class Session:
             frame: of the source.
             show: see `run`.
         """
-        assert self._entered and not self._left, "outside of `with session`: nothing is written"
+        if not self._entered or self._left:
+            raise RuntimeError("outside of `with session`: nothing is written")
         result = self.pipeline(frame)
         self._record.add(frame)
         self.outputs(frame, result, frame.intrinsics or self.intrinsics, show)
