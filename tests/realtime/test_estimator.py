@@ -1,5 +1,6 @@
 """Estimates of the caller's own images: the same as a run's, and what is refused."""
 
+import inspect
 from dataclasses import replace
 
 import numpy as np
@@ -60,13 +61,15 @@ def test_an_image_of_another_size_begins_anew(
 
 def test_bad_input_is_named(estimator: PoseEstimator, images: list[np.ndarray]) -> None:
     image = images[0]
+    without_shape_checks = inspect.unwrap(PoseEstimator.__call__)
     for wrong, sentence in (
         (image.astype(float), "image: must be an array of uint8, not float64"),
         (image[:, :, 0], "image: must have height, width and 3 channels"),
         (image[:0], "image: must have height, width and 3 channels"),
+        (None, "image: is None, which OpenCV returns at a video's end"),
     ):
         with pytest.raises(PenumbraError, match=sentence):
-            estimator(wrong)
+            without_shape_checks(estimator, wrong)
     estimator(image, 5.0)
     with pytest.raises(PenumbraError, match="t_s: 4 s is not later than the image before, 5 s"):
         estimator(image, 4.0)
