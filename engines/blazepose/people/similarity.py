@@ -13,6 +13,7 @@ _MIRRORED = np.array(MIRRORED_LANDMARKS)
 _FALLOFF = 2 * np.repeat([0.079, 0.072, 0.062, 0.107, 0.087, 0.089], 2)
 """COCO's constants of these joints: twice the standard deviation of their annotation, in roots of
 the person's area."""
+_BONES = np.array(LANDMARK_BONES)
 _THICKNESS = 0.22
 """Distance from a bone at which a point is still on the body, in lengths of the trunk."""
 _TURNED = math.radians(35.0)
@@ -59,7 +60,7 @@ def share_on(a: Landmarks, b: Landmarks) -> float:
     """
     shoulders, hips = b.points[_JOINTS[:2]], b.points[_JOINTS[6:8]]
     middle = np.stack([shoulders.mean(0), hips.mean(0)])
-    ends = np.concatenate([b.points[list(LANDMARK_BONES)], middle[None]])  # (n, 2, 2)
+    ends = np.concatenate([b.points[_BONES], middle[None]])  # (n, 2, 2)
     along = ends[:, 1] - ends[:, 0]
     from_start = a.points[_JOINTS][:, None] - ends[:, 0]
     position = (from_start * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-9)
