@@ -1,9 +1,9 @@
 """Choose every method's own weights on validation subjects, with the same number of tries each.
 
 A candidate is the method's configuration with one weight changed; the first is its configuration as
-it stands. All train on the same samples for the same number of steps with one
-seed; the lowest error of the best of 25 hypotheses on ambiguous images of validation subjects
-wins. No image of a test subject is looked at.
+it stands. All train on the same samples for the same number of steps with one seed; the lowest
+error of the best of 25 hypotheses on ambiguous images of validation subjects wins. No image of a
+test subject is looked at.
 """
 
 import json

@@ -6,8 +6,8 @@ puts an occluded limb where it expects it, mostly in front of the occluder, and 
 sure. So what it returned for real and rendered people is stored with what was visible
 (`trainer.landmark_bank`). For a synthetic person an entry is looked up with a similar true pose and
 the same visibility, and its answer is taken over: relative to the truth for what is visible,
-mostly relative to the last visible landmark above for what is not. Limbs of which not the same is
-visible there are answered from another entry.
+mostly relative to the last visible landmark above for what is not. Limbs whose visibility differs
+there are answered from another entry.
 """
 
 from pathlib import Path
