@@ -22,6 +22,10 @@ class Frame:
     (photos); None: the camera of the whole source."""
 
 
+class NoNewFrame(Exception):
+    """Nothing came in time; no `TimeoutError`, which a source may raise itself."""
+
+
 class LatestSlot:
     """Holds one frame; a newer frame replaces one that was not taken, and that loss is counted.
 
@@ -58,14 +62,14 @@ class LatestSlot:
             waiting frame comes before the end.
 
         Raises:
-            TimeoutError: Nothing new came within `timeout_s`.
+            NoNewFrame: Nothing new came within `timeout_s`.
             BaseException: Whatever the writer passed to `close`.
         """
         with self._changed:
             if not self._changed.wait_for(
                 lambda: self._waiting is not None or self._closed, timeout_s
             ):
-                raise TimeoutError(f"no new frame within {timeout_s} s")
+                raise NoNewFrame(f"no new frame within {timeout_s} s")
             if self._waiting is not None:
                 frame, self._waiting = self._waiting, None
                 return replace(frame, info=replace(frame.info, dropped=self._dropped))

@@ -13,7 +13,7 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 
-from realtime.capture.frame import Frame, LatestSlot
+from realtime.capture.frame import Frame, LatestSlot, NoNewFrame
 from realtime.capture.sources import Source
 from realtime.timing import NS_PER_S
 
@@ -182,7 +182,7 @@ def _newest(slot: LatestSlot, stop: threading.Event) -> Iterator[Frame]:
     while not stop.is_set():
         try:
             frame = slot.get(POLL_S)  # not for ever: Windows cannot interrupt an endless wait
-        except TimeoutError:
+        except NoNewFrame:
             continue
         if frame is None:
             return

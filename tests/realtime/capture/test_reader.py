@@ -12,7 +12,7 @@ import pytest
 from engines.errors import PenumbraError
 from engines.types import FrameInfo
 from realtime.capture import reader as reader_module
-from realtime.capture.frame import Frame, LatestSlot
+from realtime.capture.frame import Frame, LatestSlot, NoNewFrame
 from realtime.capture.reader import CaptureThread, frames
 
 IMAGE = np.zeros((4, 6, 3), np.uint8)
@@ -147,14 +147,20 @@ def test_a_wait_for_a_frame_that_never_comes_can_be_ended(monkeypatch):
 
 
 @pytest.mark.parametrize("every_frame", [True, False])
-@pytest.mark.parametrize("error", [PenumbraError("cable pulled"), ZeroDivisionError("a defect")])
+@pytest.mark.parametrize(
+    "error",
+    [PenumbraError("cable pulled"), ZeroDivisionError("a defect"), TimeoutError("a slow network")],
+)
 def test_error_of_the_source_reaches_the_reader_after_the_last_frame(every_frame, error):
-    source = SteppedSource(total=3, live=False, error=error)
+    source, stop = SteppedSource(total=3, live=False, error=error), threading.Event()
     source.permits.release(4)
     got = []
-    with pytest.raises(type(error), match=str(error)), frames(source, every_frame) as stream:
+    late = threading.Timer(WAIT_S, stop.set)  # for a reader that takes the error for no news
+    late.start()
+    with pytest.raises(type(error), match=str(error)), frames(source, every_frame, stop) as stream:
         for frame in stream:
             got.append(frame.info.frame_id)
+    late.cancel()
     assert got[-1] == 2
     assert source.closed.is_set()
 
@@ -247,13 +253,13 @@ def test_thread_paces_recordings_only(monkeypatch, live, expected):
 
 def test_slot_hands_out_the_newest_frame_once():
     slot = LatestSlot()
-    with pytest.raises(TimeoutError):
+    with pytest.raises(NoNewFrame):
         slot.get(0.0)
     slot.put(make_frame(0))
     slot.put(make_frame(1))
     frame = slot.get(0.0)
     assert frame is not None and frame.info.frame_id == 1 and slot.dropped == 1
-    with pytest.raises(TimeoutError):
+    with pytest.raises(NoNewFrame):
         slot.get(0.0)
     slot.put(make_frame(2))
     slot.close(ValueError("broken"))
