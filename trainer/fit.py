@@ -43,10 +43,7 @@ from trainer.command import start
 from trainer.datasets.found_landmarks import read_landmarks
 from trainer.evaluation.motion_objective import MotionFitter
 from trainer.evaluation.objectives import DEFAULT_PRIOR, Objective, Starts, open_objective
-from trainer.evaluation.prediction import ViewEstimate
-
-_TOGETHER = 16
-"""Frames that are fitted at the same time."""
+from trainer.evaluation.prediction import TOGETHER, ViewEstimate
 
 
 @dataclass(frozen=True)
@@ -262,7 +259,7 @@ def main(config: FitBodiesConfig) -> None:
     people = 0
     with Archive(config.out, config.hypotheses, meta, force=config.force) as archive:
         with tqdm(desc=config.objective, unit="frame") as bar:
-            size = None if config.objective == "humor" else _TOGETHER
+            size = None if config.objective == "humor" else TOGETHER
             for batch in _batches(islice(found, config.max_frames), size):
                 seen = [(one, *someone) for one in batch for someone in one.people]
                 estimates = fit(seen) if seen else []

@@ -16,11 +16,8 @@ from engines.camera import Intrinsics
 from engines.circumstances import floored
 from engines.types import LIMB_LANDMARKS, NUM_JOINTS, Landmarks, Roi
 from trainer.data.augment import RawRecords, joints_in_camera
-from trainer.evaluation.prediction import People, Prediction, Predictor
+from trainer.evaluation.prediction import TOGETHER, People, Prediction, Predictor
 from trainer.evaluation.view_scores import ViewSample, without_common_distance
-
-_TOGETHER = 16
-"""Images that are estimated at the same time."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +108,8 @@ def observation(records: RawRecords, row: int) -> tuple[Landmarks, Intrinsics]:
 
 
 def _predictions(predictor: Predictor, people: People) -> Iterator[Prediction]:
-    for start in range(0, len(people), _TOGETHER):
-        yield from predictor.predictions(people[start : start + _TOGETHER])
+    for start in range(0, len(people), TOGETHER):
+        yield from predictor.predictions(people[start : start + TOGETHER])
 
 
 def _predicted(one: Prediction) -> _Predicted:

@@ -20,6 +20,8 @@ from engines.types import Hypotheses, JointMoments, Landmarks
 from engines.uncertainty import CovarianceCalibration
 
 People = Sequence[tuple[Landmarks, Intrinsics]]
+TOGETHER = 16
+"""How many images a predictor is given at a time; it fits them all at once."""
 
 
 @dataclass(frozen=True)

@@ -35,11 +35,11 @@ from trainer.evaluation.objectives import (
     Starts,
     open_objective,
 )
+from trainer.evaluation.prediction import TOGETHER
 from trainer.evaluation.triangulation import TriangulationConfig
 from trainer.evaluation.view_scores import ViewSample, ViewScore, score_view, summarise
 from trainer.experiments.results import Results, Values
 
-_TOGETHER = 16
 _SUMMARISED = {
     "PA-MPJPE, best estimate": "best estimate",
     "PA-MPJPE, best hypothesis": "best of all",
@@ -189,8 +189,8 @@ def open_row(row: Row, body: BodyModel, model: FlowModel, hypotheses: int) -> Sc
 
 def _score(fit: Fit, samples: Sequence[ViewSample]) -> list[ViewScore]:
     scores = []
-    for start in range(0, len(samples), _TOGETHER):
-        some = samples[start : start + _TOGETHER]
+    for start in range(0, len(samples), TOGETHER):
+        some = samples[start : start + TOGETHER]
         estimates = fit([(one.landmarks, one.intrinsics) for one in some])
         scores += [score_view(*pair) for pair in zip(estimates, some, strict=True)]
     return scores
