@@ -18,6 +18,8 @@ from typing import IO, Protocol, runtime_checkable
 
 import numpy as np
 
+from engines.files import READ_FLAGS
+
 MAX_BYTES = 2**31
 """How large the arrays of one file may be together, unless the caller sets another bound."""
 MAX_DIRECTORY_BYTES = 2**20
@@ -80,7 +82,7 @@ def read_npz(
 
 def _open(path: Path) -> IO[bytes]:
     """A regular file that may be a zip archive with a directory of bounded size."""
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    file = os.fdopen(os.open(path, READ_FLAGS), "rb")
     try:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError("it is not a regular file")

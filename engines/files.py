@@ -5,6 +5,15 @@ import stat
 from pathlib import Path
 
 
+def os_flags(*names: str) -> int:
+    """Flags of `os.open` by name, as far as this system has them."""
+    return sum(getattr(os, name, 0) for name in names)
+
+
+READ_FLAGS = os.O_RDONLY | os_flags("O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
+"""For `os.open` of a file of others: it does not wait for who may write into a pipe."""
+
+
 def read_at_most(path: Path, limit: int) -> bytes:
     """The content of a regular file.
 
@@ -17,7 +26,7 @@ def read_at_most(path: Path, limit: int) -> bytes:
         OSError: the file is missing or cannot be read.
         ValueError: it is no regular file, or larger than `limit`.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe does not wait
+    descriptor = os.open(path, READ_FLAGS)
     with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

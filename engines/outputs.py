@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from engines.errors import PenumbraError
+from engines.files import os_flags
 from engines.locks import in_use, lock, locked_folder
 
 log = logging.getLogger(__name__)
@@ -57,8 +58,9 @@ class OutputFile:
         """
         token = secrets.token_hex(_TOKEN_BYTES)
         scratch = self.path.with_name(f"{self.path.name}.{token}{suffix}")
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _flag("O_NOFOLLOW") | _flag("O_CLOEXEC")
-        descriptor = os.open(scratch, flags | _flag("O_BINARY"), 0o666)  # less the umask
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+        flags |= os_flags("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY")
+        descriptor = os.open(scratch, flags, 0o666)  # less the umask
         return scratch, os.fdopen(descriptor, "r+b", buffering=0)
 
     def commit(self, scratch: Path | None = None) -> None:
@@ -239,8 +241,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _flag(name: str) -> int:
-    """A flag of `os.open` that not every system has."""
-    return getattr(os, name, 0)

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from engines.errors import PenumbraError
+from engines.files import READ_FLAGS
 from engines.outputs import OutputFile
 from engines.types import Estimate
 from realtime.stream.fields import Stored, archived, sizes
@@ -119,8 +120,7 @@ class Records:
             PenumbraError: it cannot be read, or is not a scratch file of this version.
         """
         try:
-            flags = os.O_RDONLY | _flag("O_NONBLOCK") | _flag("O_BINARY")
-            file = os.fdopen(os.open(path, flags), "rb", buffering=0)
+            file = os.fdopen(os.open(path, READ_FLAGS), "rb", buffering=0)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise PenumbraError(
@@ -281,8 +281,3 @@ def _read_at(file: BinaryIO, buffer: memoryview, offset: int) -> int:
         return os.preadv(file.fileno(), [buffer], offset)
     file.seek(offset)
     return file.readinto(buffer)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _flag(name: str) -> int:
-    """A flag of `os.open` that not every system has."""
-    return getattr(os, name, 0)
