@@ -44,7 +44,7 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
     own_source = config.cam is not None or config.video is not None
     if config.cam is not None and config.video is not None:
         yield "video: is given together with `cam`; give one source."
-    if config.cam is not None and _is_no_camera(config.cam):
+    if config.cam is not None and _is_no_camera(str(config.cam)):
         yield "cam: is for webcams, not for files and addresses; give this one as `video`."
     if config.demo and own_source:
         yield "demo: is given together with another source; give one source."

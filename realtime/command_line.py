@@ -21,7 +21,8 @@ from realtime.config import RunConfig, Seconds, Size, Up
 _FILE = "file"
 _FILE_HELP = "Video file, photo, folder of images, or address: the same as --video FILE."
 _METAVARS: dict[Any, str] = {
-    str | None: "NAME",
+    str | int | None: "NAME",
+    str | Path | None: "NAME",
     Path | None: "FILE",
     int | None: "INT",
     float | None: "FLOAT",

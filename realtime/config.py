@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from engines.errors import PenumbraError
 from realtime.stream.wire import DEFAULT_ENDPOINT
 
 
@@ -30,9 +31,9 @@ class Up(NamedTuple):
 class RunConfig:
     """One run of the live system. At most one source is given; the default is the demo."""
 
-    cam: str | None = None
+    cam: str | int | None = None
     """Webcam, by index or device name."""
-    video: str | None = None
+    video: str | Path | None = None
     """Video file, photo, folder of photos or of a video's frames, or RTSP/HTTP address."""
     demo: bool = False
     """The built-in clip with known ground truth (the default source)."""
@@ -102,3 +103,24 @@ class RunConfig:
     """Let the endpoint be reachable from other machines; the stream is not encrypted."""
     max_frames: int | None = None
     """Stop after so many frames."""
+
+    def __post_init__(self) -> None:
+        """Take sources and files as Python callers write them: an index, a path, or its text.
+
+        Raises:
+            PenumbraError: one of them is something else.
+        """
+        for name in (*_SOURCES, *_FILES):
+            value = getattr(self, name)
+            if name == "cam" and isinstance(value, int) and not isinstance(value, bool):
+                value = str(value)
+            if not isinstance(value, str | Path | None):
+                wanted = "an index or a name" if name == "cam" else "a path or its text"
+                raise PenumbraError(f"{name}: is of type {type(value).__name__}; give {wanted}.")
+            if value is not None:
+                taken = str(value) if name in _SOURCES else Path(value)
+                object.__setattr__(self, name, taken)
+
+
+_SOURCES = ("cam", "video")
+_FILES = ("landmarks_file", "calib", "body", "model", "record", "out")

@@ -18,12 +18,12 @@ def open_source(config: RunConfig) -> Source:
         PenumbraError: It cannot be opened, or has no such part.
     """
     if config.cam is not None:
-        return open_camera(config.cam, size=config.size)
+        return open_camera(str(config.cam), size=config.size)
     if config.video is None:
         source = demo.open_demo()
     else:
         source = open_video(
-            config.video,
+            str(config.video),
             folder_fps=config.fps,
             photos=config.photos,
             camera_of=camera_of(config),
