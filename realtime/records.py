@@ -7,10 +7,11 @@ of a record are those that `stream.message` declares as archived.
 
 import errno
 import json
+import logging
 import os
 import stat
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
@@ -25,6 +26,8 @@ from engines.outputs import OutputFile
 from engines.types import Estimate
 from realtime.stream.fields import Stored, archived, sizes
 from realtime.stream.message import HypothesesMessage, PersonMessage, PoseMessage, WorldMessage
+
+log = logging.getLogger(__name__)
 
 FORMAT = 4
 MAGIC = b"PENUMBRA RECORDS %d\n" % FORMAT
@@ -88,6 +91,13 @@ def header(k: int, meta: Mapping[str, Any]) -> bytes:
         PenumbraError: the meta data, such as a model's record, are too long.
     """
     line = json.dumps({"k": k, "meta": dict(meta)}).encode() + b"\n"
+    if len(line) > MAX_HEADER_BYTES and meta.get("images"):
+        log.warning(
+            "out: %d photos are more than the scratch file can name; the archive will name them, "
+            "but not if the run is killed and its archive recovered.",
+            len(meta["images"]),
+        )
+        return header(k, {**meta, "images": []})
     if len(line) > MAX_HEADER_BYTES:
         raise PenumbraError(
             f"out: what the archive would say about the run has {len(line)} bytes, at most "
@@ -178,12 +188,24 @@ class Records:
     def count_frames(self) -> int:
         """Count the frames that the records are of; those of one frame follow each other."""
         frames, before = 0, None
-        rows = max(1, CHUNK_BYTES // 8)
-        for start in range(0, self.count, rows):
-            chunk = self.read_field("frame", start, min(rows, self.count - start))
+        for chunk in self._frame_numbers():
             frames += int((np.diff(chunk) != 0).sum()) + (before is None or chunk[0] != before)
             before = chunk[-1]
         return frames
+
+    def of_frames(self, images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Those of a list of photos that there are records of."""
+        listed = {image["frame"] for image in images}
+        there: set[int] = set()
+        for chunk in self._frame_numbers():
+            there |= listed.intersection(np.unique(chunk).tolist())
+        return [image for image in images if image["frame"] in there]
+
+    def _frame_numbers(self) -> Iterator[np.ndarray]:
+        """The frame of each record, a few megabytes at a time."""
+        rows = max(1, CHUNK_BYTES // 8)
+        for start in range(0, self.count, rows):
+            yield self.read_field("frame", start, min(rows, self.count - start))
 
     def write_npz(self, file: BinaryIO, meta: Mapping[str, Any]) -> None:
         """Write one uncompressed member for each field, a few megabytes at a time.
@@ -215,17 +237,21 @@ def assemble(records: Records, output: OutputFile, meta: Mapping[str, Any]) -> i
     Args:
         records: of the scratch file.
         output: the result.
-        meta: is added to the one with which the run began.
+        meta: is added to the one with which the run began. Of `images`, those are kept that there
+            are frames of.
 
     Raises:
         PenumbraError: the result cannot be written.
     """
     try:
         frames = records.count_frames()
+        meta = {**records.meta, **meta}
+        if "images" in meta:
+            meta["images"] = records.of_frames(meta["images"])
         scratch, file = output.create_scratch(".tmp")
         try:
             with file:
-                records.write_npz(file, {**records.meta, **meta})
+                records.write_npz(file, meta)
             output.commit(scratch)
         except PenumbraError:  # complete, but without its name; the message says where it is
             raise
@@ -268,10 +294,17 @@ def _read_header(path: Path, line: bytes) -> tuple[int, dict[str, Any]]:
         header = None
     match header:
         case {"k": int(k), "meta": dict(meta)} if 1 <= k <= MAX_K and not isinstance(k, bool):
-            return k, meta
+            if _are_photos(meta.get("images", [])):
+                return k, meta
     raise PenumbraError(
         f"partial: the header of '{path}' is damaged, and its frames cannot be told apart without "
         "it; restore the file."
+    )
+
+
+def _are_photos(images: object) -> bool:
+    return isinstance(images, list) and all(
+        isinstance(image, dict) and isinstance(image.get("frame"), int) for image in images
     )
 
 

@@ -7,7 +7,6 @@ from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.flow.model import FlowModel
 from engines.types import LandmarkNetwork
-from realtime.capture.frame import Frame
 from realtime.capture.photos import Photos
 from realtime.capture.sources import Source
 from realtime.config import RunConfig
@@ -17,7 +16,7 @@ _OF_MODEL = ("file", "sha256", "features", "validation", "calibration")
 
 
 class RunRecord:
-    """Collects what is known at the start, with every photo, and at the end."""
+    """Says what is known at the start and at the end."""
 
     def __init__(self, config: RunConfig, source: Source, intrinsics: Intrinsics) -> None:
         """Begin.
@@ -30,14 +29,15 @@ class RunRecord:
         self._config = config
         self._source = source
         self._intrinsics = intrinsics
-        self._photos: list[dict[str, object]] = []
 
     @property
     def cameras(self) -> dict[str, object]:
-        """What is known of the cameras; the list of photos grows with each that is added."""
-        if isinstance(self._source, Photos):
-            return {"images": self._photos}
-        return _of_camera(self._intrinsics)
+        """What is known of the cameras; of photos, the file and the camera of each."""
+        if not isinstance(self._source, Photos):
+            return _of_camera(self._intrinsics)
+        files = [path.name for path in self._source.paths]
+        cameras = self._source.cameras.items()
+        return {"images": [{"frame": i, "file": files[i]} | _of_camera(one) for i, one in cameras]}
 
     def at_start(
         self, backend: str, network: LandmarkNetwork, model: FlowModel, body: BodyModel
@@ -56,13 +56,6 @@ class RunRecord:
             "smoothed": self._config.smoothing,
             "height": self._config.height,
         }
-
-    def add(self, frame: Frame) -> None:
-        """Note file and camera of a frame that is a photo."""
-        if frame.intrinsics is not None and isinstance(self._source, Photos):
-            number = frame.info.frame_id
-            name = self._source.paths[number].name
-            self._photos.append({"frame": number, "file": name} | _of_camera(frame.intrinsics))
 
     def at_end(
         self,

@@ -203,7 +203,6 @@ class Session:
         if not self._entered or self._left:
             raise RuntimeError("outside of `with session`: nothing is written")
         result = self.pipeline(frame)
-        self._record.add(frame)
         self.outputs(frame, result, frame.intrinsics or self.intrinsics, show)
         self._count.frames += 1
         self._count.with_people += result.estimate.found

@@ -134,7 +134,7 @@ def _in_video(run: RunConfig) -> tuple[Iterator[Found], dict[str, object]]:
         source.close()
         raise PenumbraError(f"source: '{source.name}' is live and has no end; record it first.")
     assumed, _ = open_camera_model(run, source)
-    record = RunRecord(run, source, assumed)
+    cameras = RunRecord(run, source, assumed).cameras
     network = choose(run, every_frame=True)
     tracker = open_people_tracker(network=network, max_people=run.max_people)
 
@@ -146,10 +146,9 @@ def _in_video(run: RunConfig) -> tuple[Iterator[Found], dict[str, object]]:
                     shot = frame.info.shot
                     tracker.reset()
                 found = tuple((one.track_id, one.landmarks) for one in tracker(frame.image))
-                record.add(frame)
                 yield Found(frame.info, found, frame.intrinsics or assumed)
 
-    return each(), {"source": source.name, "landmark_network": network, **record.cameras}
+    return each(), {"source": source.name, "landmark_network": network, **cameras}
 
 
 def person(estimate: ViewEstimate, track_id: int, intrinsics: Intrinsics) -> Person:

@@ -86,6 +86,12 @@ class Photos:
         _log_cameras(list(self._headers.values()), list(self._cameras.values()))
 
     @property
+    def cameras(self) -> dict[int, Intrinsics]:
+        """By frame, the camera of each photo that has a header."""
+        numbered = enumerate(self.paths)
+        return {i: self._cameras[path] for i, path in numbered if path in self._cameras}
+
+    @property
     def length(self) -> int:
         """Number of photos, unreadable ones included."""
         return len(self.paths)

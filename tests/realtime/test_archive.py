@@ -382,6 +382,21 @@ def test_recover_refuses_in_one_sentence(tmp_path, capsys):
     assert (tmp_path / "b.npz").read_bytes() == b"precious"
 
 
+@pytest.mark.parametrize("more", [0, 20_000])
+def test_photos_are_named_as_far_as_there_are_frames_of_them(tmp_path, caplog, more):
+    images = [{"frame": i, "file": f"{i}.jpg", "camera_matrix": []} for i in range(7 + more)]
+    archive = Archive(tmp_path / "out.npz", 2, {"images": images})
+    for i in range(2):
+        archive.append(make_estimate(i, 2))
+    (tmp_path / "killed.npz.partial").write_bytes(archive.partial.read_bytes())
+    archive.close()
+    recover(tmp_path / "killed.npz.partial")
+    named = [json.loads(str(load(path)["meta"]))["images"] for path in sorted(tmp_path.glob("*z"))]
+    kept = [images[0], images[3]]
+    assert named == [[] if more else kept, kept]
+    assert ("more than the scratch file can name" in caplog.text) is bool(more)
+
+
 def test_assembly_does_not_hold_the_run_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(records_module, "CHUNK_BYTES", 1 << 20)
     with Archive(tmp_path / "out.npz", 100) as archive:
@@ -423,6 +438,9 @@ DAMAGED = [
     b'{"k": 1' + 5000 * b"0" + b', "meta": {}}\n',
     b'{"k": 2, "meta": {"deep": ' + 300_000 * b"[" + 300_000 * b"]" + b"}}\n",
     b'{"k": 2, "meta": {}}',
+    b'{"k": 2, "meta": {"images": {}}}\n',
+    b'{"k": 2, "meta": {"images": [2]}}\n',
+    b'{"k": 2, "meta": {"images": [{"frame": [2]}]}}\n',
     b'{"k": 2, "meta": {"long": "' + (1 << 21) * b"x" + b'"}}\n',
 ]
 

@@ -19,6 +19,7 @@ from engines.errors import PenumbraError
 from engines.types import FrameInfo
 from realtime.config import RunConfig
 from realtime.inputs import open_source, takes_every_frame
+from realtime.recovery import recover
 from realtime.session import Outcome, Session
 from tests.support.paths import ROOT
 from tests.support.photos import phone, scene, write_photo
@@ -147,6 +148,21 @@ def test_photos_are_archived_each_with_its_camera(tmp_path: Path) -> None:
     assert anna["camera_matrix"][0][0] == pytest.approx(50 * 300 / 43.267, rel=1e-3)
     assert (carl["frame"], carl["file"], carl["camera"]) == (2, "carl.png", "assumed")
     assert "camera_matrix" not in meta
+
+
+def test_a_recovered_archive_names_its_photos(tmp_path: Path) -> None:
+    for name in ("anna", "bert", "carl"):
+        write_photo(tmp_path / f"{name}.png", scene(240, 180))
+    out, killed = tmp_path / "photos.npz", tmp_path / "killed.npz"
+    config = RunConfig(video=tmp_path, headless=True, publish=False, landmarks="full", out=out)
+    with Session(replace(config, max_frames=2)) as session:
+        session.run()
+        assert session.outputs.archive is not None
+        recover(session.outputs.archive.partial, killed)
+    with np.load(out) as complete, np.load(killed) as recovered:
+        of_run, of_recovery = (json.loads(str(data["meta"])) for data in (complete, recovered))
+    assert [image["file"] for image in of_recovery["images"]] == ["anna.png", "bert.png"]
+    assert of_recovery["images"] == of_run["images"]
 
 
 def test_each_photo_is_seen_through_its_own_camera(tmp_path: Path) -> None:
