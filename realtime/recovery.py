@@ -11,7 +11,7 @@ import tyro
 
 from engines import command
 from engines.errors import PenumbraError
-from engines.outputs import open_output
+from engines.outputs import open_output, scratch_files
 from realtime.records import Records, assemble
 
 _SCRATCH = re.compile(r"(?P<out>.+\.npz)(\.[0-9a-f]{16})?\.partial", re.DOTALL)
@@ -36,14 +36,25 @@ def recover(partial: Path, out: Path | None = None, *, force: bool = False) -> t
     """
     if out is None:
         if (name := _SCRATCH.fullmatch(partial.name)) is None:
-            raise PenumbraError(
-                f"partial: '{partial}' does not end in .npz.partial; name the result with `out`."
-            )
+            raise PenumbraError(f"partial: '{partial}' {_why_no_scratch(partial)}")
         out = partial.with_name(name["out"])
     with open_output(out, "out", ".npz", force=force, scratch_suffix=".lock") as output:
         records = Records.open(partial)
         with records.file:
             return out, assemble(records, output, {"interrupted_by": "kill"})
+
+
+def _why_no_scratch(path: Path) -> str:
+    """Say of a file with another name than a scratch file has what it is, and what to do."""
+    if path.suffix != ".npz":
+        return "does not end in .npz.partial; name the result with `out`."
+    left = [f"'{file}'" for file in scratch_files(path) if _SCRATCH.fullmatch(file.name)]
+    if left:
+        return f"is the name of a result; give its scratch file, {' or '.join(left)}."
+    return (
+        "is the name of a result, and no run has left a scratch file of it; what numpy.load reads "
+        "needs no recovery."
+    )
 
 
 @dataclass(frozen=True)

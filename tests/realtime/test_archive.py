@@ -382,6 +382,17 @@ def test_recover_refuses_in_one_sentence(tmp_path, capsys):
     assert (tmp_path / "b.npz").read_bytes() == b"precious"
 
 
+def test_the_name_of_a_result_is_answered_with_its_scratch_file(tmp_path):
+    archive = Archive(tmp_path / "out.npz", 2)
+    archive.append(make_estimate(1, 2))
+    with pytest.raises(PenumbraError, match=rf"give its scratch file, '{archive.partial}'\.$"):
+        recover(archive.path)
+    archive.close()
+    with pytest.raises(PenumbraError, match="what numpy.load reads needs no recovery"):
+        recover(archive.path)
+    np.testing.assert_array_equal(load(archive.path)["frame"], [3])
+
+
 @pytest.mark.parametrize("more", [0, 20_000])
 def test_photos_are_named_as_far_as_there_are_frames_of_them(tmp_path, caplog, more):
     images = [{"frame": i, "file": f"{i}.jpg", "camera_matrix": []} for i in range(7 + more)]
