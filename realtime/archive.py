@@ -21,7 +21,8 @@ from typing import Any
 from engines.errors import PenumbraError
 from engines.outputs import open_output
 from engines.types import JOINT_NAMES, Estimate
-from realtime.records import MAX_K, Records, assemble, blank_record, header, records_of
+from realtime.assembly import assemble
+from realtime.records import MAX_K, Records, blank_record, header, records_of
 
 log = logging.getLogger(__name__)
 

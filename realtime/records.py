@@ -1,4 +1,4 @@
-"""The scratch file of an archive, and the `.npz` that is made of it.
+"""The scratch file of an archive: what is written to it and read from it.
 
 A scratch file is a magic line, a JSON line with K and the meta data, and one fixed-size
 little-endian record for each person of each frame, or one for a frame without anybody. The fields
@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import stat
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +21,6 @@ import numpy as np
 
 from engines.errors import PenumbraError
 from engines.files import READ_FLAGS
-from engines.outputs import OutputFile
 from engines.types import Estimate
 from realtime.stream.fields import Stored, archived, sizes
 from realtime.stream.message import HypothesesMessage, PersonMessage, PoseMessage, WorldMessage
@@ -188,7 +186,7 @@ class Records:
     def count_frames(self) -> int:
         """Count the frames that the records are of; those of one frame follow each other."""
         frames, before = 0, None
-        for chunk in self._frame_numbers():
+        for chunk in self.chunks("frame"):
             frames += int((np.diff(chunk) != 0).sum()) + (before is None or chunk[0] != before)
             before = chunk[-1]
         return frames
@@ -197,74 +195,19 @@ class Records:
         """Those of a list of photos that there are records of."""
         listed = {image["frame"] for image in images}
         there: set[int] = set()
-        for chunk in self._frame_numbers():
+        for chunk in self.chunks("frame"):
             there |= listed.intersection(np.unique(chunk).tolist())
         return [image for image in images if image["frame"] in there]
 
-    def _frame_numbers(self) -> Iterator[np.ndarray]:
-        """The frame of each record, a few megabytes at a time."""
-        rows = max(1, CHUNK_BYTES // 8)
-        for start in range(0, self.count, rows):
-            yield self.read_field("frame", start, min(rows, self.count - start))
+    def chunks(self, name: str) -> Iterator[np.ndarray]:
+        """One field of all records, a few megabytes at a time.
 
-    def write_npz(self, file: BinaryIO, meta: Mapping[str, Any]) -> None:
-        """Write one uncompressed member for each field, a few megabytes at a time.
-
-        Noise such as hypotheses hardly compresses.
+        Raises:
+            OSError: the file does not give them.
         """
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            for name in self.dtype.names or ():
-                dtype = self.dtype[name]
-                descr = np.lib.format.dtype_to_descr(dtype.base)
-                shape = (self.count, *dtype.shape)
-                layout = {"descr": descr, "fortran_order": False, "shape": shape}
-                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                    np.lib.format.write_array_header_1_0(member, layout)
-                    rows = max(1, CHUNK_BYTES // dtype.itemsize)
-                    for start in range(0, self.count, rows):
-                        chunk = self.read_field(name, start, min(rows, self.count - start))
-                        member.write(chunk.reshape(-1).view(np.uint8).data)
-            with archive.open(zipfile.ZipInfo("meta.npy"), "w") as member:
-                text = json.dumps({**meta, "frames": self.count_frames(), "format": FORMAT})
-                np.lib.format.write_array(member, np.array(text), allow_pickle=False)
-
-
-def assemble(records: Records, output: OutputFile, meta: Mapping[str, Any]) -> int:
-    """Make the `.npz` of a scratch file; the number of frames.
-
-    The result takes its name in one step or not at all; the scratch file stays.
-
-    Args:
-        records: of the scratch file.
-        output: the result.
-        meta: is added to the one with which the run began. Of `images`, those are kept that there
-            are frames of.
-
-    Raises:
-        PenumbraError: the result cannot be written.
-    """
-    try:
-        frames = records.count_frames()
-        meta = {**records.meta, **meta}
-        if "images" in meta:
-            meta["images"] = records.of_frames(meta["images"])
-        scratch, file = output.create_scratch(".tmp")
-        try:
-            with file:
-                records.write_npz(file, meta)
-            output.commit(scratch)
-        except PenumbraError:  # complete, but without its name; the message says where it is
-            raise
-        except BaseException:
-            scratch.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise PenumbraError(
-            f"out: '{output.path}' cannot be written ({error.strerror or error}); the "
-            "frames are safe, free some space and run: "
-            f"python -m realtime.archive recover '{records.path}'"
-        ) from error
-    return frames
+        rows = max(1, CHUNK_BYTES // self.dtype[name].itemsize)
+        for start in range(0, self.count, rows):
+            yield self.read_field(name, start, min(rows, self.count - start))
 
 
 def _check_magic(path: Path, magic: bytes) -> None:

@@ -12,7 +12,8 @@ import tyro
 from engines import command
 from engines.errors import PenumbraError
 from engines.outputs import open_output, scratch_files
-from realtime.records import Records, assemble
+from realtime.assembly import assemble
+from realtime.records import Records
 
 _SCRATCH = re.compile(r"(?P<out>.+\.npz)(\.[0-9a-f]{16})?\.partial", re.DOTALL)
 

@@ -30,7 +30,8 @@ from engines.types import (
 )
 from realtime import records as records_module
 from realtime.archive import Archive
-from realtime.records import FORMAT, MAGIC, MAX_HEADER_BYTES, Records, assemble, record_dtype
+from realtime.assembly import assemble
+from realtime.records import FORMAT, MAGIC, MAX_HEADER_BYTES, Records, record_dtype
 from realtime.recovery import main, recover
 from tests.support.paths import ROOT
 
@@ -197,6 +198,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from realtime.archive import Archive
+from realtime.assembly import assemble
 from tests.realtime.test_archive import make_estimate
 """
 
@@ -388,7 +390,7 @@ def test_the_name_of_a_result_is_answered_with_its_scratch_file(tmp_path):
     with pytest.raises(PenumbraError, match=rf"give its scratch file, '{archive.partial}'\.$"):
         recover(archive.path)
     archive.close()
-    with pytest.raises(PenumbraError, match="what numpy.load reads needs no recovery"):
+    with pytest.raises(PenumbraError, match=r"what numpy\.load reads needs no recovery"):
         recover(archive.path)
     np.testing.assert_array_equal(load(archive.path)["frame"], [3])
 
