@@ -86,7 +86,7 @@ def run(config: RunConfig, signals: StopSignals) -> int:
                 console.say(f"view: open {web.url} in a browser")
             elif no_window is not None and not config.headless:
                 console.say(no_window)
-            at_end = _AtEnd(console, "close the window" if web is None else "Ctrl-C")
+            at_end = _AtEnd(session, console, "close the window" if web is None else "Ctrl-C")
             with progress(session.length, live=session.source.live) as tell:
                 if web is None and no_window is None:
                     outcome = _run_with_window(session, tell, at_end)
@@ -103,7 +103,8 @@ def run(config: RunConfig, signals: StopSignals) -> int:
             if web is not None and status == 0:
                 _keep_last_frame(web, signals, console)
                 signals.ignore()
-    _say_what_was_written(session, console)
+    if not at_end.reached:
+        _say_what_was_written(session, console)
     if console.error is not None:
         complain(f"stdout: cannot be written ({console.error.strerror}); write it elsewhere.")
         return 3
@@ -140,14 +141,16 @@ def _keep_last_frame(web: "WebViewer", signals: StopSignals, console: Console) -
 class _AtEnd:
     """Reports a source that is through while its view stays open; the run is complete then."""
 
-    def __init__(self, console: Console, to_end: str) -> None:
+    def __init__(self, session: "Session", console: Console, to_end: str) -> None:
         self.reached = False
+        self._session = session
         self._console = console
         self._to_end = to_end
 
     def __call__(self, outcome: "Outcome") -> None:
         self.reached = True
         _report(outcome, self._console)
+        _say_what_was_written(self._session, self._console)
         self._console.say(f"The view stays open; {self._to_end} to end.")
 
 

@@ -43,8 +43,9 @@ class SessionControls:
         self._playback.step()
 
     def seek(self, time_s: float) -> None:
-        """Go on from another time of the recording, seconds."""
-        self._playback.seek(time_s)
+        """Go on from another time of the recording, seconds; only where it is seekable."""
+        if self.seekable:
+            self._playback.seek(time_s)
 
     def follow(self, track_id: int) -> None:
         """Follow another person."""

@@ -140,7 +140,9 @@ class Session:
             self.pipeline.backend, self.landmark_network, self.model, self.body
         )
         with self._stack as stack:
-            self.outputs.open_files(stack, self.body, self.source.fps or FALLBACK_FPS, meta)
+            self._files = stack.enter_context(ExitStack())
+            fps = self.source.fps or FALLBACK_FPS
+            self.outputs.open_files(self._files, self.body, fps, meta)
             self._stack = stack.pop_all()
         return self
 
@@ -162,7 +164,8 @@ class Session:
             show: Gets every result with its surfaces; must not wait.
             progress: Is told of every frame that has been processed.
             at_end: Is told when a recording that can be searched, or the last photo, is through.
-                The run then goes on where the user seeks to, until `stop`. When None it is over.
+                What was asked for is complete then. The run goes on where the user seeks to, until
+                `stop`. When None it is over.
 
         Raises:
             PenumbraError: The source failed. What was written is complete at the end of the block.
@@ -170,6 +173,8 @@ class Session:
         try:
             self._go_over(self.source, show, progress)
             if at_end is not None and self._can_stay_open():
+                self._describe_run()
+                self._files.close()  # if there are any there is no going back
                 at_end(self._outcome())
                 while self._playback.wait_for_jump():
                     self._go_over(open_source(self.config), show, progress)

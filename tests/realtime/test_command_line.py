@@ -23,7 +23,7 @@ from realtime.recovery import recover
 from realtime.session import Outcome, Session
 from tests.support.paths import ROOT
 from tests.support.photos import phone, scene, write_photo
-from tests.support.run_demo import QUIET, frames_in, grey_video, start, words
+from tests.support.run_demo import QUIET, frames_in, grey_video, images_in, start, words
 
 FAST = (*QUIET, "--hypotheses", 4, "--landmarks", "full")
 
@@ -216,6 +216,26 @@ def test_what_can_be_looked_at_again_stays_open(tmp_path: Path) -> None:
             session.stop()
             running.join(30.0)
             assert not running.is_alive()
+
+
+def test_what_is_saved_of_photos_is_complete_while_the_last_stays_open(tmp_path: Path) -> None:
+    photo, out, record = (tmp_path / name for name in ("anna.png", "anna.npz", "anna.mp4"))
+    config = RunConfig(video=write_photo(photo, scene()), publish=False, landmarks="full")
+    complete: list[tuple[int, int, dict[str, Any]]] = []
+
+    def at_end(outcome: Outcome) -> None:
+        with np.load(out) as data:
+            meta = json.loads(str(data["meta"]))
+        complete.append((frames_in(out), images_in(record), meta))
+        session.controls.seek(0.0)  # which would add a row to what is complete
+        threading.Timer(0.5, session.stop).start()
+
+    with Session(replace(config, out=out, record=record)) as session:
+        session.run(None, None, at_end)
+    ((frames, images, meta),) = complete
+    assert frames == images == meta["frames"] == 1
+    assert "fps" in meta and "interrupted_by" not in meta
+    assert frames_in(out) == 1
 
 
 def test_one_goes_back_after_the_end(tmp_path: Path) -> None:
