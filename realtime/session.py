@@ -78,7 +78,8 @@ class Session:
             outcome = session.run()
 
     `stop` ends the run from another thread; an output that fails does so alone
-    (`outputs.failed`).
+    (`outputs.failed`). Inside the block BLAS has one thread, in all of the process, because it
+    cannot be told for one thread alone; afterwards it has as many as before.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -95,8 +96,6 @@ class Session:
         self._count = _Count()
         self._entered = self._left = False
         with ExitStack() as stack:  # what is open is closed again where a later part refuses
-            # Matrices here are small: BLAS with several threads takes their time from the networks.
-            stack.enter_context(threadpool_limits(1, "blas"))
             self._load(stack)
             self._stack = stack.pop_all()
 
@@ -143,6 +142,8 @@ class Session:
             self._files = stack.enter_context(ExitStack())
             fps = self.source.fps or FALLBACK_FPS
             self.outputs.open_files(self._files, self.body, fps, meta)
+            # Matrices here are small: BLAS with several threads takes their time from the networks.
+            stack.enter_context(threadpool_limits(1, "blas"))
             self._stack = stack.pop_all()
         return self
 

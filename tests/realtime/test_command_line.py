@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import run_demo
 from engines.errors import PenumbraError
@@ -191,6 +192,20 @@ def test_a_session_is_one_run_inside_its_block(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="a session is one run"), session:
         pass
     assert frames_in(out) == 2, "not replaced by an empty archive"
+
+
+def test_blas_has_one_thread_while_a_run_lasts(tmp_path: Path) -> None:
+    config = RunConfig(video=grey_video(tmp_path / "grey.mp4"), publish=False, landmarks="full")
+
+    def threads() -> int:
+        return max(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
+
+    with threadpool_limits(2, "blas"):
+        session = Session(config)
+        assert threads() == 2
+        with session:
+            assert threads() == 1
+        assert threads() == 2
 
 
 def test_what_can_be_looked_at_again_stays_open(tmp_path: Path) -> None:
