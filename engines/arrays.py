@@ -5,6 +5,7 @@ and a header is evaluated as Python. Here sizes are checked before anything is a
 header must have the one form that NumPy writes.
 """
 
+import io
 import math
 import os
 import re
@@ -14,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Container, Iterable
 from pathlib import Path
-from typing import IO, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def read_npz(
             the message tells which.
     """
     try:
-        with _open(path) as file, zipfile.ZipFile(file) as archive:
+        with _BoundedReads(path) as file, zipfile.ZipFile(file) as archive:
             wanted = _wanted(archive, names, exclude)
             size = os.fstat(file.fileno()).st_size
             return _read_members(archive, wanted, size, max_bytes)
@@ -80,26 +81,30 @@ def read_npz(
         raise ValueError(str(reason) or "it is cut off") from error
 
 
-def _open(path: Path) -> IO[bytes]:
-    """A regular file that may be a zip archive with a directory of bounded size."""
-    file = os.fdopen(os.open(path, READ_FLAGS), "rb")
-    try:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError("it is not a regular file")
-        if file.read(6) == b"\x93NUMPY":
-            raise ValueError("one array where a file of named ones is expected")
-        # zipfile reads the whole directory into objects that are ten times as large; what it takes
-        # for the directory's size only this function of its own tells.
-        end = zipfile._EndRecData(file)  # pyright: ignore[reportAttributeAccessIssue]
-        if end is None:
-            raise ValueError("it is not a zip archive, or cut off")
-        if end[5] > MAX_DIRECTORY_BYTES:
+class _BoundedReads(io.BufferedReader):
+    """A regular file that gives a megabyte at a time.
+
+    zipfile reads the whole directory of an archive at once, whatever size it declares, and makes
+    objects of it that are ten times as large.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path, opener=lambda name, _: os.open(name, READ_FLAGS)))
+        try:
+            if not stat.S_ISREG(os.fstat(self.fileno()).st_mode):
+                raise ValueError("it is not a regular file")
+            if self.read(6) == b"\x93NUMPY":
+                raise ValueError("one array where a file of named ones is expected")
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        too_many = MAX_DIRECTORY_BYTES + 1
+        data = super().read(too_many if size is None or size < 0 else min(size, too_many))
+        if len(data) == too_many:
             raise ValueError(f"its directory has more than {MAX_DIRECTORY_BYTES} bytes")
-        file.seek(0)
-    except BaseException:
-        file.close()
-        raise
-    return file
+        return data
 
 
 def _wanted(
