@@ -55,6 +55,8 @@ class MjpegStream:
             boundary: What separates the parts, without the leading hyphens.
         """
         self._response = response
+        # The same connection once more: `interrupt` ends it under a thread that reads.
+        self._connection = socket.fromfd(response.fileno(), socket.AF_INET, socket.SOCK_STREAM)
         self._boundary = b"--" + boundary
         self._buffer = bytearray()
         self._part = b""
@@ -80,15 +82,13 @@ class MjpegStream:
 
     def interrupt(self) -> None:
         """End a `grab` in another thread at once."""
-        raw = getattr(self._response.fp, "raw", None)
-        connection = getattr(raw, "_sock", None)
-        if isinstance(connection, socket.socket):
-            with contextlib.suppress(OSError):  # it is closed already
-                connection.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # it is closed already
+            self._connection.shutdown(socket.SHUT_RDWR)
 
     def release(self) -> None:
         """Close the connection."""
         self._response.close()
+        self._connection.close()
 
     def _next_part(self) -> bytes:
         """Return the body of the next part, whole or not."""
