@@ -2,6 +2,7 @@
 
     python -m trainer.reproduce
     python -m trainer.reproduce --table sweep     each method's own weights, on validation subjects
+    python -m trainer.reproduce --table temperature   what the spread of hypotheses costs and gains
     python -m trainer.reproduce --table priors    the experiments on priors, see trainer.experiments
 
 Every run trains on the same samples with the same encoder, those that are compared for the same
@@ -24,13 +25,14 @@ from trainer.evaluation.measure import MeasureConfig
 from trainer.experiments.compare_priors import PriorTableConfig, compare_priors
 from trainer.experiments.method_runs import Run, RunsConfig, jobs, train_all
 from trainer.experiments.sweep import CHOSEN, SweepConfig, chosen_weights, sweep
+from trainer.experiments.temperature import TemperatureConfig, vary_temperature
 
 
 @dataclass(frozen=True)
 class ReproduceConfig:
     """How much of it."""
 
-    table: Literal["methods", "sweep", "priors"] = "methods"
+    table: Literal["methods", "sweep", "temperature", "priors"] = "methods"
     dataset: Path = Path("runs/dataset")
     out: Path = Path("runs/table")
     tables: Path = Path("runs/tables")
@@ -47,6 +49,8 @@ class ReproduceConfig:
     """Each method's own weights, as `--table sweep` chose them."""
     sweep: SweepConfig = field(default_factory=SweepConfig)
     """Of `--table sweep`."""
+    temperature: TemperatureConfig = field(default_factory=TemperatureConfig)
+    """Of `--table temperature`."""
     priors: PriorTableConfig = field(default_factory=PriorTableConfig)
     """Of `--table priors`."""
 
@@ -64,7 +68,7 @@ def plan(config: ReproduceConfig) -> list[Run]:
 
 
 def main(config: ReproduceConfig) -> None:
-    """Train all, then score all; or choose the weights, or compare the priors.
+    """Train all, then score all; or make one of the other tables.
 
     Raises:
         PenumbraError: there is nothing to score on.
@@ -80,6 +84,9 @@ def main(config: ReproduceConfig) -> None:
     if not config.only_train:
         check_benchmarks()  # before hours of training
     runs = plan(config)
+    if config.table == "temperature":
+        print(vary_temperature(config.temperature, runs))
+        return
     train_all(runs, shared)
     if not config.only_train:
         _score(runs, config)

@@ -21,15 +21,28 @@ class StepRng:
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
+        std: float = 1.0,
     ) -> None:
+        """Seed the generators.
+
+        Args:
+            seed: of the run.
+            step: number of the step.
+            rank: of this process.
+            world: number of processes.
+            device: of the numbers.
+            std: standard deviation of the normal numbers.
+        """
         numbers = np.random.SeedSequence([seed, step]).generate_state(2, np.uint64)
         self._generator = torch.Generator().manual_seed(int(numbers[0]) >> 1)
         self._rows = np.random.default_rng(numbers[1])
         self.rank, self.world, self.device = rank, world, device
+        self._std = std
 
     def normal(self, batch: int, *shape: int) -> Tensor:
-        """Standard normal numbers (batch, *shape) for the rows of this process."""
-        return self._mine(torch.randn(batch * self.world, *shape, generator=self._generator), batch)
+        """Normal numbers (batch, *shape) with mean 0 for the rows of this process."""
+        numbers = torch.randn(batch * self.world, *shape, generator=self._generator)
+        return self._mine(self._std * numbers, batch)
 
     def uniform(self, batch: int, *shape: int) -> Tensor:
         """Numbers from [0, 1)."""

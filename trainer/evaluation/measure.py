@@ -44,6 +44,8 @@ class MeasureConfig:
     floor_m: float = 0.004
     """Added to every axis of a covariance: a method without spread would have none."""
     seed: int = 11
+    temperature: float = 1.0
+    """Standard deviation of the noise that hypotheses are made of; 1 is the method as trained."""
     fit: bool = False
     """Fit the hypotheses of every method to the visible landmarks first."""
 
@@ -63,7 +65,9 @@ def measure(method: Method, samples: Batch, config: MeasureConfig) -> dict[str, 
     if config.fit:
         J_template, J_shapedirs = (part.cpu().numpy() for part in method.priors.skeleton)
         fitter = HypothesisFitter(Skeleton(J_template, J_shapedirs), config.hypotheses)
-    predictions = predict(method, samples, config.hypotheses, config.seed, fitter)
+    predictions = predict(
+        method, samples, config.hypotheses, config.seed, fitter, config.temperature
+    )
     values = accuracy(predictions, config)
     values |= diversity(predictions, config)
     values |= uncertainty(predictions, config)

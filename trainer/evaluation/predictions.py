@@ -51,10 +51,20 @@ def predict(
     hypotheses: int,
     seed: int,
     fitter: HypothesisFitter | None = None,
+    temperature: float = 1.0,
 ) -> Predictions:
-    """Draw hypotheses for every image; with a fitter, fit them to the landmarks."""
+    """Draw hypotheses for every image.
+
+    Args:
+        method: that draws them.
+        samples: B images.
+        hypotheses: N, the best estimate among them.
+        seed: of the noise.
+        fitter: fits them to the landmarks, if there is one.
+        temperature: standard deviation of the noise; 1 is what the method was trained with.
+    """
     parts = [
-        _predict(method, samples.rows(rows), hypotheses, StepRng(seed, i), fitter)
+        _predict(method, samples.rows(rows), hypotheses, StepRng(seed, i, std=temperature), fitter)
         for i, rows in enumerate(torch.arange(samples.size).split(_CHUNK))
     ]
     return Predictions(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from trainer.data.samples import encode, read
+from trainer.data.samples import Batch, encode, read
 from trainer.evaluation.comparison import measure_run
 from trainer.evaluation.measure import MeasureConfig
 from trainer.experiments.method_runs import Job, Run, RunsConfig, Settings, train_all
@@ -155,7 +155,7 @@ def sweep(config: SweepConfig, shared: RunsConfig) -> str:
         subprocess.CalledProcessError: a run failed; its `log.txt` says why.
     """
     body = BodyModel.load()
-    records = read(config.validation, body, writer="ambiguous --no-tracked --split val")
+    benchmark = validation_images(config.validation, config.images, body)
     runs = [
         Run(Job(method, supervision, 0, settings=settings), config.out / name, config.steps)
         for supervision, method in _CHANGES
@@ -163,9 +163,6 @@ def sweep(config: SweepConfig, shared: RunsConfig) -> str:
         for name in [f"{supervision}_{method}_{number}"]
     ]
     train_all(runs, shared)
-    samples = encode(records, body)
-    some = torch.linspace(0, samples.size - 1, min(config.images, samples.size)).long()
-    benchmark = {BENCHMARK: samples.rows(some)}
     tried = [
         Tried(run.job, measured.values)
         for run in tqdm(runs, unit="candidate")
@@ -177,6 +174,17 @@ def sweep(config: SweepConfig, shared: RunsConfig) -> str:
     text = table(tried, best)
     (config.tables / "sweep.md").write_text(text + "\n")
     return text
+
+
+def validation_images(folder: Path, images: int, body: BodyModel) -> dict[str, Batch]:
+    """Read ambiguous images of validation subjects, evenly spread, under the benchmark's name.
+
+    Raises:
+        PenumbraError: there are none.
+    """
+    samples = encode(read(folder, body, writer="ambiguous --no-tracked --split val"), body)
+    some = torch.linspace(0, samples.size - 1, min(images, samples.size)).long()
+    return {BENCHMARK: samples.rows(some)}
 
 
 def choose(tried: Sequence[Tried]) -> list[Job]:

@@ -232,6 +232,18 @@ def test_spread_is_measured_apart_for_visible_joints(board: Batch) -> None:
     assert values["coverage_90"] == pytest.approx(mixed, abs=0.01)
 
 
+def test_temperature_scales_the_spread_and_leaves_everything_else(board: Batch) -> None:
+    one, two = (predict(Around(), board, 20, 3, temperature=t) for t in (1.0, 2.0))
+    torch.testing.assert_close(one.target, two.target)
+    error, doubled = (each.joints - each.target[:, None] for each in (one, two))
+    torch.testing.assert_close(doubled, 2 * error, rtol=0, atol=1e-5)
+    measured = measure(Around(), board, replace(SMALL, temperature=2.0))
+    plain = measure(Around(), board, SMALL)
+    spread, before = measured["pjd_3d_occluded_mm"], plain["pjd_3d_occluded_mm"]
+    assert spread is not None and before is not None
+    assert spread == pytest.approx(2 * before, rel=1e-3)
+
+
 def test_an_unknown_distance_is_neither_error_nor_uncertainty(board: Batch) -> None:
     values = measure(Far(), board.rows(torch.arange(10)), SMALL)
     for name in ("pa_best_1", "energy_mm", "spread_occluded_mm", "pjd_3d_occluded_mm"):
