@@ -47,9 +47,8 @@ class OpenvinoEngine:
 
     def run(self) -> None:
         """Compute `outputs` from `inputs`."""
-        # `infer` of the Python class copies every output; an asynchronous start does not.
-        self.start()
-        self.wait()
+        # In the calling thread; an asynchronous start hands over to another and back, 0.3 ms.
+        self._request.infer(share_outputs=True)  # else every output is copied
 
     def start(self) -> None:
         """Begin to compute."""
