@@ -169,10 +169,7 @@ class FusedSolver:
             ahead = ahead + free * (J @ step[:, columns, None])[..., 0]
         to_all = anchor.cov[columns]
         JC = (J.reshape(-1, len(columns)) @ to_all[:, columns]).reshape(J.shape)
-        S = np.repeat(JC @ np.swapaxes(J, -1, -2), len(step) // len(J), 0)
-        diagonal = range(S.shape[1])
-        S[:, diagonal, diagonal] += variance
-        weights = self._solve(S, ahead)
+        weights = self._solve(JC @ np.swapaxes(J, -1, -2), variance, ahead)
         by_row = weights @ J[0] if len(J) == 1 else (weights[:, None] @ J)[:, 0]
         trial = kept * step + by_row @ to_all
         if kept.any():

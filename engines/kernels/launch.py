@@ -185,9 +185,15 @@ class Buffer:
     def write(self, value: np.ndarray) -> None:
         """Check `value` and bring it to the device."""
         check_array(self.name, value, self._host.shape, self._host.dtype)
+        with self.writing() as to:
+            np.copyto(to, value)
+
+    @contextmanager
+    def writing(self) -> Iterator[np.ndarray]:
+        """Lend the host's memory to write to, and bring it to the device."""
         if not self._on_cpu:  # the staging memory may still be feeding the last copy
             wp.synchronize_stream(self.array.device)
-        np.copyto(self._host, value)
+        yield self._host
         if not self._on_cpu:
             wp.copy(self.array, self._staging)
 

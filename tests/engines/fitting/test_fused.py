@@ -112,20 +112,29 @@ def test_columns_are_those_of_the_bones_above_limb_joints() -> None:
     assert len(columns) == 3 * 14 + 13 and columns[-1] == DIM - 1
 
 
+@pytest.mark.parametrize("systems", [1, 16, 50])
 @pytest.mark.parametrize("size", [1, 5, 28])
-def test_systems_are_solved_of_every_size_that_fits(size: int) -> None:
-    plan = SolvePlan(50, 28)
+def test_systems_are_solved_of_every_size_that_fits(size: int, systems: int) -> None:
+    plan = SolvePlan(systems, 28)
     for n in (28, size, min(size + 3, 28)):  # what the one before left is not seen
-        check_systems(plan, n)
+        check_systems(plan, n, systems, shared=False)
+        check_systems(plan, n, systems, shared=True)
 
 
-def check_systems(plan: SolvePlan, size: int) -> None:
+def check_systems(plan: SolvePlan, size: int, systems: int, *, shared: bool) -> None:
     rng = np.random.default_rng(size)
-    A = rng.standard_normal((50, size, size + 3)).astype(np.float32)
-    S = A @ A.swapaxes(1, 2) + np.eye(size, dtype=np.float32)
-    t = rng.standard_normal((50, size)).astype(np.float32)
-    truth = solve_reference(S.astype(np.float64), t.astype(np.float64))
-    np.testing.assert_allclose(plan(S, t), truth, atol=2e-4)
+    half = rng.standard_normal((1 if shared else systems, size, size + 3)).astype(np.float32)
+    A = half @ half.swapaxes(1, 2)
+    v = rng.uniform(0.5, 2.0, (systems, size)).astype(np.float32)
+    t = rng.standard_normal((systems, size)).astype(np.float32)
+    truth = solve_reference(*(part.astype(np.float64) for part in (A, v, t)))
+    np.testing.assert_allclose(plan(A, v, t), truth, atol=2e-4)
+
+
+def test_systems_that_are_not_positive_definite_are_refused() -> None:
+    A = np.broadcast_to(np.diag([1.0, -2.0]).astype(np.float32), (1, 2, 2))
+    with pytest.raises(np.linalg.LinAlgError):
+        SolvePlan(3, 2)(A, np.ones((3, 2), np.float32), np.ones((3, 2), np.float32))
 
 
 @pytest.mark.parametrize("shared", [True, False])
