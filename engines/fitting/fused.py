@@ -9,7 +9,7 @@ the landmarks that were located and the hinges that some body overextends have r
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from engines.fitting.anchor import Anchor
 from engines.fitting.bodies import DIM
@@ -106,7 +106,7 @@ class FusedSolver:
         self._J = self._plan.jacobian(first_only=True)
 
     def steps_from_first(self) -> Float[np.ndarray, "K D"]:
-        """Return the steps that take body 0 to each."""
+        """Return the steps that take body 0 of those that were loaded to each."""
         return self._plan.steps_from_first()
 
     def projection(
@@ -137,8 +137,9 @@ class FusedSolver:
             else:
                 step = np.where(better[:, None], trial, step)
                 cost = np.where(better, trial_rows.cost + prior, cost)
+                back = self._move(step, ~better)
                 if iteration + 1 < iterations:
-                    rows = evidence.compare(self._move(step))
+                    rows = evidence.compare(back)
         return step
 
     def moved(self, step: Float[np.ndarray, "K D"]) -> MovedBodies:
@@ -147,9 +148,11 @@ class FusedSolver:
             self._move(step)
         return self._plan.bodies()
 
-    def _move(self, step: Float[np.ndarray, "K D"]) -> _Prediction:
+    def _move(
+        self, step: Float[np.ndarray, "K D"], chosen: Bool[np.ndarray, "K"] | None = None
+    ) -> _Prediction:
         self._present = step
-        return _Prediction(*self._plan.move(step))
+        return _Prediction(*self._plan.move(step, chosen))
 
     def _damped_step(
         self,

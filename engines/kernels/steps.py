@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import warp as wp
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from engines.kernels.joints import Skeleton, bone, mat34
 from engines.kernels.launch import Buffer, open_device, record
@@ -65,16 +65,16 @@ class MovedBodies:
 @wp.kernel
 def steps_from_first_kernel(
     # inputs
-    turned: wp.array2d(dtype=wp.quat),  # (K, J)
+    rotvec: wp.array2d(dtype=wp.vec3),  # (K, J)
     betas: wp.array2d(dtype=wp.float32),  # (K, 10)
     pelvis: wp.array(dtype=wp.vec3),  # (K,)
     # outputs
     steps_out: wp.array2d(dtype=wp.float32),  # (K, D)
 ):
     k = wp.tid()  # parallel over bodies
-    J = turned.shape[1]
+    J = rotvec.shape[1]
     for j in range(J):
-        e = quat_log(wp.quat_inverse(turned[0, j]) * turned[k, j])
+        e = quat_log(quat_exp(-rotvec[0, j]) * quat_exp(rotvec[k, j]))
         for i in range(3):
             steps_out[k, 3 * j + i] = e[i]
     for i in range(NUM_BETAS):
@@ -97,19 +97,20 @@ def move_kernel(
     betas: wp.array2d(dtype=wp.float32),  # (K, 10)
     pelvis: wp.array(dtype=wp.vec3),  # (K,)
     step: wp.array2d(dtype=wp.float32),  # (K, D)
+    chosen: wp.array(dtype=wp.int32),  # (K,) 0 for bodies that stay where the last move put them
     # outputs
-    turned_out: wp.array2d(dtype=wp.quat),  # (K, J)
     rotvec_out: wp.array2d(dtype=wp.vec3),  # (K, J)
     betas_out: wp.array2d(dtype=wp.float32),  # (K, 10)
     transl_out: wp.array(dtype=wp.vec3),  # (K,)
     joints_out: wp.array2d(dtype=wp.vec3),  # (K, J)
     T_cam_rest_out: wp.array2d(dtype=mat34),  # (K, J)
-    pelvis_out: wp.array(dtype=wp.vec3),  # (K,)
     R_cam_out: wp.array2d(dtype=wp.mat33),  # (K, J)
     predicted_out: wp.array2d(dtype=wp.vec2),  # (K, m)
     angle_out: wp.array2d(dtype=wp.float32),  # (K, h)
 ):
     k = wp.tid()  # parallel over bodies
+    if chosen[k] == 0:
+        return
     J = parents.shape[0]
     B = 3 * J
     for i in range(NUM_BETAS):
@@ -121,13 +122,11 @@ def move_kernel(
             rest += betas_out[k, i] * J_shapedirs[j, i]
         e = wp.vec3(step[k, 3 * j], step[k, 3 * j + 1], step[k, 3 * j + 2])
         q = quat_exp(rotvec[k, j]) * quat_exp(e)
-        turned_out[k, j] = q
         rotvec_out[k, j] = quat_log(q)
         R = wp.quat_to_matrix(q)
         x = pelvis[k] + wp.vec3(step[k, B], step[k, B + 1], step[k, B + 2])
         if j == 0:
             transl_out[k] = x - rest
-            pelvis_out[k] = x
         else:
             R = R_cam_out[k, parents[j]] * R
             x = T_cam_rest_out[k, parents[j]] * wp.vec4(rest[0], rest[1], rest[2], 1.0)
@@ -209,8 +208,8 @@ def jacobian_kernel(
 class StepPlan:
     """Moves K bodies of one skeleton; every buffer is allocated once.
 
-    Usage: `load` the bodies, then `move` them from there as often as wanted; the other methods
-    speak of the bodies after the last move.
+    Usage: `load` the bodies, then `move` them from there as often as wanted; `jacobian` and
+    `bodies` speak of the bodies after the last move.
     """
 
     def __init__(
@@ -237,9 +236,8 @@ class StepPlan:
         self._predicted = Buffer("predicted", (K, m), wp.vec2, opened)
         self._angle = Buffer("angle", (K, h), wp.float32, opened)
         self._jacobian = Buffer("J", (K, 2 * m + h, C), wp.float32, opened)
-        turned = wp.zeros((K, J), dtype=wp.quat, device=opened)
+        self._chosen = Buffer("chosen", (K,), wp.int32, opened)
         R_cam = wp.zeros((K, J), dtype=wp.mat33, device=opened)
-        pelvis = wp.zeros(K, dtype=wp.vec3, device=opened)
         turn = wp.zeros((K, J), dtype=wp.mat33, device=opened)
         by_shape = wp.zeros((K, J, NUM_BETAS), dtype=wp.vec3, device=opened)
 
@@ -254,10 +252,11 @@ class StepPlan:
         column = np.full(J, -1)
         column[list(bones)] = 3 * np.arange(len(bones))
         start = [b.array for b in (self.rotvec, self.betas, self.pelvis)]
+        moving = [self.step.array, self._chosen.array]
         self._compare = record(
             steps_from_first_kernel,
             K,
-            [turned, self._betas.array, pelvis],
+            start,
             [self._steps_from_first.array],
             opened,
             block_dim=32,
@@ -267,15 +266,8 @@ class StepPlan:
         self._move = record(
             move_kernel,
             K,
-            [rest, dirs, parents, marked, *hinges, *start, self.step.array],
-            [
-                turned,
-                *(b.array for b in outputs),
-                pelvis,
-                R_cam,
-                self._predicted.array,
-                self._angle.array,
-            ],
+            [rest, dirs, parents, marked, *hinges, *start, *moving],
+            [*(b.array for b in outputs), R_cam, self._predicted.array, self._angle.array],
             opened,
             block_dim=32,
         )
@@ -297,16 +289,29 @@ class StepPlan:
         self.betas.write(betas)
         self.pelvis.write(pelvis)
 
+    def load_first(self) -> None:
+        """Let all steps be taken from body 0 of those that were loaded."""
+        for buffer in (self.rotvec, self.betas, self.pelvis):
+            with buffer.writing() as to:
+                to[1:] = to[0]
+
     def steps_from_first(self) -> Float[np.ndarray, "K D"]:
-        """Return the steps that take body 0 to each body."""
+        """Return the steps that take body 0 of those that were loaded to each."""
         self._compare.launch()
         return self._steps_from_first.read()
 
     def move(
-        self, step: Float[np.ndarray, "K D"]
+        self, step: Float[np.ndarray, "K D"], chosen: Bool[np.ndarray, "K"] | None = None
     ) -> tuple[Float[np.ndarray, "K m 2"], Float[np.ndarray, "K h"]]:
-        """Move the loaded bodies; return the projections of joints, and the hinges' angles."""
+        """Move the loaded bodies; return the projections of joints, and the hinges' angles.
+
+        Args:
+            step: of each body.
+            chosen: those that move; the step of the others is that of the last call. All when None.
+        """
         self.step.write(step)
+        with self._chosen.writing() as to:
+            to[:] = 1 if chosen is None else chosen
         self._move.launch()
         return self._predicted.read(), self._angle.read()
 
