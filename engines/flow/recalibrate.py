@@ -30,6 +30,7 @@ ray, kept apart everywhere, is scaled by itself. Hypothesis 0 does not move,
 weights stay, and `log_q` remains the density of the sample that a body was made from.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -37,9 +38,8 @@ from jaxtyping import Bool, Float
 
 from engines.flow.sampler import FlowOutput, PosedHypotheses
 from engines.flow.statistics import entropy
-from engines.kernels import JointPlan, Skeleton
-from engines.quaternions import product, quaternion, rotvec_of
-from engines.rotations import exp_so3
+from engines.kernels import Skeleton
+from engines.kernels.steps import Marks, StepPlan
 from engines.types import NUM_BETAS, NUM_JOINTS, Hypotheses, JointMoments
 from engines.uncertainty import CovarianceCalibration
 
@@ -58,13 +58,9 @@ _NEAREST_RATIO = 0.05
 _WIDENING = 1e-6
 """(1 mm)^2, added to covariances, which may vanish."""
 _ROTATIONS = 3 * NUM_JOINTS
-_WHOLE_BODY = [
-    *range(0, _ROTATIONS, NUM_JOINTS),
-    *range(_ROTATIONS + NUM_BETAS, _ROTATIONS + NUM_BETAS + 3),
-]
-"""Rows of omega: the root's rotation, whose axes are `NUM_JOINTS` apart, and the pelvis."""
-_IDENTITY = np.eye(3, dtype=np.float32)
-_LEVI_CIVITA = np.zeros((3, 3, 3))
+_WHOLE_BODY = [*range(3), *range(_ROTATIONS + NUM_BETAS, _ROTATIONS + NUM_BETAS + 3)]
+"""Columns of omega: the root's rotation and the pelvis."""
+_LEVI_CIVITA = np.zeros((3, 3, 3), np.float32)
 _LEVI_CIVITA[[0, 1, 2], [1, 2, 0], [2, 0, 1]] = 1.0
 _LEVI_CIVITA[[0, 2, 1], [2, 1, 0], [1, 0, 2]] = -1.0
 
@@ -90,11 +86,14 @@ class Recalibrator:
             num_hypotheses: K.
             device: of the forward kinematics, "cpu" or "cuda:N".
         """
-        self._forward_kinematics = JointPlan(skeleton, num_hypotheses, device)
+        self._bodies = StepPlan(skeleton, num_hypotheses, Marks((), ()), device)
+        self._none = np.zeros((num_hypotheses, _ROTATIONS + NUM_BETAS + 3), np.float32)
+        self._first = np.arange(num_hypotheses) == 0
         self._parents = skeleton.parents
-        self._is_ancestor = _ancestors(skeleton.parents)
-        shapedirs = skeleton.J_shapedirs.astype(np.float64)
+        self._is_ancestor = _ancestors(skeleton.parents).astype(np.float32)
+        shapedirs = skeleton.J_shapedirs.astype(np.float32)
         self._bone_shapedirs = shapedirs - shapedirs[np.maximum(skeleton.parents, 0)]
+        self._below = (self._is_ancestor + np.eye(NUM_JOINTS)).astype(np.float32)
 
     def calibrated(
         self, samples: FlowOutput, moments: JointMoments, calibration: CovarianceCalibration | None
@@ -123,58 +122,67 @@ class Recalibrator:
             cov: wanted of the joints, the common distance removed, camera frame, square metres.
             distance_std: wanted of the pelvis' distance along the ray, metres.
         """
-        around_best = _Coordinates(hypotheses, moments.ray.astype(np.float64))
-        T = transport_map(moments.cov.astype(np.float64), cov)
-        deviations = _deviations(hypotheses.joints, around_best.ray)  # (24, 3, K)
-        displacements = OVER_RELAXATION * limited_change(T) @ deviations
-        gain = self._gain(hypotheses, around_best)  # (D, 72)
-        omega = around_best.omega + gain @ displacements.reshape(_ROTATIONS, -1)
-        distance = scaled_distances(around_best.distance, hypotheses.weights, distance_std)
-        return self._posed(around_best.parameters(omega, distance), hypotheses)
+        ray = moments.ray
+        across = np.eye(3, dtype=np.float32) - np.outer(ray, ray)
+        pelvis = np.ascontiguousarray(hypotheses.joints[:, 0])
+        self._bodies.load(hypotheses.rotvec, hypotheses.betas, pelvis)
+        omega = self._bodies.steps_from_first()
+        omega[:, -3:] @= across
+        change = limited_change(transport_map(moments.cov.astype(np.float64), cov))
+        change = (OVER_RELAXATION * change).astype(np.float32)
+        displacements = _deviations(hypotheses.joints, ray) @ change.swapaxes(1, 2)  # (24, K, 3)
+        displacements = displacements.swapaxes(0, 1).reshape(-1, _ROTATIONS)
+        omega += displacements @ self._gain(omega, hypotheses, across)
+        distance = scaled_distances(pelvis @ ray, hypotheses.weights, distance_std)
+        omega[:, -3:] = omega[:, -3:] @ across + (distance - distance[0])[:, None] * ray
+        omega[:, _ROTATIONS:-3] = _bounded(omega[:, _ROTATIONS:-3], hypotheses.betas)
+        return self._moved(omega, hypotheses)
 
-    def _posed(self, parameters: "_Parameters", before: Hypotheses) -> PosedHypotheses:
+    def _moved(self, omega: Float[np.ndarray, "K D"], before: Hypotheses) -> PosedHypotheses:
         """Pose the moved bodies; number 0 keeps its numbers to the last digit."""
-        rotvec, betas, pelvis = parameters
-        posed = self._forward_kinematics(rotvec, _IDENTITY, betas, pelvis)
-        moved = Hypotheses(rotvec, betas, posed.transl, posed.joints, before.log_q, before.weights)
-        for name in ("rotvec", "betas", "transl", "joints"):
-            getattr(moved, name)[0] = getattr(before, name)[0]
-        return PosedHypotheses(moved, posed.T_cam_rest)
+        self._bodies.load_first()
+        self._bodies.move(omega)
+        after = self._bodies.bodies()
+        arrays = {name: getattr(after, name) for name in ("rotvec", "betas", "transl", "joints")}
+        for name, array in arrays.items():
+            array[0] = getattr(before, name)[0]
+        return PosedHypotheses(replace(before, **arrays), after.T_cam_rest)
 
     def _gain(
-        self, hypotheses: Hypotheses, around_best: "_Coordinates"
-    ) -> Float[np.ndarray, "D 72"]:
-        """Return W J^T (J W J^T + RIDGE I)^-1: displacements of the joints to changes of omega."""
-        joints = hypotheses.joints[0].astype(np.float64)
-        rotvec = hypotheses.rotvec[0].astype(np.float64)
-        weights = hypotheses.weights.astype(np.float64)
-        J, omega = self._jacobian(joints, rotvec, around_best.across), around_best.omega
-        variance = (omega - (omega @ weights)[:, None]) ** 2 @ weights
+        self,
+        omega: Float[np.ndarray, "K D"],
+        hypotheses: Hypotheses,
+        across: Float[np.ndarray, "3 3"],
+    ) -> Float[np.ndarray, "72 D"]:
+        """Return (J W J^T + RIDGE I)^-1 J W: displacements of the joints to changes of omega."""
+        self._bodies.move(self._none, self._first)
+        R = self._bodies.bodies().T_cam_rest[0, :, :, :3]
+        J = self._jacobian(hypotheses.joints[0], R, across)
+        weights = hypotheses.weights
+        variance = weights @ (omega - weights @ omega) ** 2
         variance[_WHOLE_BODY] *= MOBILITY
         JW = J * variance
-        return np.linalg.solve(JW @ J.T + RIDGE * np.eye(_ROTATIONS), JW).T
+        S = JW @ J.T
+        S[np.diag_indices(_ROTATIONS)] += RIDGE
+        return np.linalg.solve(S, JW)
 
     def _jacobian(
         self,
         x: Float[np.ndarray, "24 3"],
-        rotvec: Float[np.ndarray, "24 3"],
+        R: Float[np.ndarray, "24 3 3"],
         across: Float[np.ndarray, "3 3"],
     ) -> Float[np.ndarray, "72 D"]:
-        """Differentiate the best estimate's joints (24 x 3) with respect to omega.
+        """Differentiate the best estimate's joints x (24 x 3) with respect to omega.
 
         A small rotation e in the axes of joint a, R_a e in the camera frame, moves each joint x_j
         below it by R_a e x (x_j - x_a).
         """
-        R = exp_so3(rotvec)
-        for j, parent in enumerate(self._parents):
-            if parent >= 0:
-                R[j] = R[parent] @ R[j]
         lever = (x - x[:, None]) * self._is_ancestor.T[..., None]  # (24 a, 24 j, 3)
         cross = np.tensordot(R, _LEVI_CIVITA, (1, 1))  # (24 a, 3 of e, 3 of x_j, 3 of lever)
         by_rotation = lever @ cross.reshape(NUM_JOINTS, 9, 3).swapaxes(1, 2)
-        by_rotation = by_rotation.reshape(NUM_JOINTS, NUM_JOINTS, 3, 3).transpose(1, 3, 2, 0)
+        by_rotation = by_rotation.reshape(NUM_JOINTS, NUM_JOINTS, 3, 3).transpose(1, 3, 0, 2)
         bones = R[np.maximum(self._parents, 0)] @ self._bone_shapedirs  # zero for the root
-        by_shape = np.tensordot(self._is_ancestor + np.eye(NUM_JOINTS), bones, 1)
+        by_shape = np.tensordot(self._below, bones, 1)
         blocks = (
             by_rotation.reshape(_ROTATIONS, _ROTATIONS),
             by_shape.reshape(_ROTATIONS, NUM_BETAS),
@@ -225,10 +233,10 @@ def scaled_distances(
 
 def _deviations(
     joints: Float[np.ndarray, "K 24 3"], ray: Float[np.ndarray, "3"]
-) -> Float[np.ndarray, "24 3 K"]:
+) -> Float[np.ndarray, "24 K 3"]:
     """Return each joint's deviation from the best estimate, the common distance removed."""
-    deviations = np.ascontiguousarray((joints - joints[0]).transpose(1, 2, 0), np.float64)
-    deviations -= ray[:, None] * (ray @ deviations[0])
+    deviations = np.ascontiguousarray((joints - joints[0]).swapaxes(0, 1))
+    deviations -= (deviations[0] @ ray)[:, None] * ray
     return deviations
 
 
@@ -242,48 +250,9 @@ def _ancestors(parents: tuple[int, ...]) -> Bool[np.ndarray, "24 24"]:
     return ancestors
 
 
-class _Parameters(NamedTuple):
-    """Inputs of the forward kinematics."""
-
-    rotvec: Float[np.ndarray, "K 24 3"]
-    betas: Float[np.ndarray, "K 10"]
-    pelvis: Float[np.ndarray, "K 3"]
-
-
-class _Coordinates:
-    """Bodies as coordinates around hypothesis 0, one column each (see `omega_k` above)."""
-
-    omega: Float[np.ndarray, "D K"]
-    distance: Float[np.ndarray, "K"]
-    """Distance of the pelvis along the ray, metres."""
-    across: Float[np.ndarray, "3 3"]
-    """Projection across the ray."""
-
-    def __init__(self, hypotheses: Hypotheses, ray: Float[np.ndarray, "3"]) -> None:
-        pelvis = hypotheses.joints[:, 0].astype(np.float64)
-        self.ray = ray
-        self.across = np.eye(3) - np.outer(ray, ray)
-        self.distance = pelvis @ ray
-        self._betas = hypotheses.betas[0][:, None]
-        self._drawn_betas = hypotheses.betas.T
-        self._pelvis = (self.across @ pelvis[0])[:, None]
-        w, v = quaternion(np.ascontiguousarray(hypotheses.rotvec.T))
-        self._w = w[:, :1].copy()
-        self._v = v[..., :1].copy()
-        relative = rotvec_of(*product(self._w, -self._v, w, v)).reshape(_ROTATIONS, -1)
-        self.omega = np.concatenate(
-            [relative, hypotheses.betas.T - self._betas, self.across @ pelvis.T - self._pelvis],
-            dtype=np.float64,
-        )
-
-    def parameters(
-        self, omega: Float[np.ndarray, "D K"], distance: Float[np.ndarray, "K"]
-    ) -> _Parameters:
-        """Return the bodies at `omega`, their pelvises at `distance` along the ray."""
-        relative = omega[:_ROTATIONS].reshape(3, NUM_JOINTS, -1).astype(np.float32)
-        rotvec = rotvec_of(*product(self._w, self._v, *quaternion(relative)))
-        bound = np.maximum(MAX_BETA, np.abs(self._drawn_betas))
-        betas = np.clip(self._betas + omega[_ROTATIONS:-3], -bound, bound)
-        pelvis = self._pelvis + self.across @ omega[-3:] + self.ray[:, None] * distance
-        parts = (np.ascontiguousarray(part.T, np.float32) for part in (rotvec, betas, pelvis))
-        return _Parameters(*parts)
+def _bounded(
+    change: Float[np.ndarray, "K 10"], betas: Float[np.ndarray, "K 10"]
+) -> Float[np.ndarray, "K 10"]:
+    """Return changes of number 0's shape that lead beyond `MAX_BETA` only who was there before."""
+    bound = np.maximum(MAX_BETA, np.abs(betas))
+    return np.clip(change, -bound - betas[0], bound - betas[0])

@@ -71,16 +71,18 @@ def steps_from_first_kernel(
     # outputs
     steps_out: wp.array2d(dtype=wp.float32),  # (K, D)
 ):
-    k = wp.tid()  # parallel over bodies
+    j = wp.tid()  # parallel over joints
     J = rotvec.shape[1]
-    for j in range(J):
-        e = quat_log(quat_exp(-rotvec[0, j]) * quat_exp(rotvec[k, j]))
+    back = quat_exp(-rotvec[0, j])
+    for k in range(rotvec.shape[0]):
+        e = quat_log(back * quat_exp(rotvec[k, j]))
         for i in range(3):
             steps_out[k, 3 * j + i] = e[i]
-    for i in range(NUM_BETAS):
-        steps_out[k, 3 * J + i] = betas[k, i] - betas[0, i]
-    for i in range(3):
-        steps_out[k, 3 * J + NUM_BETAS + i] = pelvis[k][i] - pelvis[0][i]
+        if j == 0:
+            for i in range(NUM_BETAS):
+                steps_out[k, 3 * J + i] = betas[k, i] - betas[0, i]
+            for i in range(3):
+                steps_out[k, 3 * J + NUM_BETAS + i] = pelvis[k][i] - pelvis[0][i]
 
 
 @wp.kernel
@@ -255,7 +257,7 @@ class StepPlan:
         moving = [self.step.array, self._chosen.array]
         self._compare = record(
             steps_from_first_kernel,
-            K,
+            J,
             start,
             [self._steps_from_first.array],
             opened,

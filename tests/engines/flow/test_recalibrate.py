@@ -127,21 +127,22 @@ def test_the_jacobian_is_that_of_forward_kinematics(
 ) -> None:
     one = draws(body, 3)
     x, rotvec = (part.astype(np.float64) for part in (one.joints[0], one.rotvec[0]))
-    J = recalibrate._jacobian(x, rotvec, np.eye(3))
     rng = np.random.default_rng(0)
     omega = rng.normal(size=85)
 
-    def joints(step: float) -> np.ndarray:
-        turned = exp_so3(rotvec) @ exp_so3(step * omega[:72].reshape(3, 24).T)
+    def posed(step: float) -> tuple[np.ndarray, np.ndarray]:
+        turned = exp_so3(rotvec) @ exp_so3(step * omega[:72].reshape(24, 3))
         betas = one.betas[0].astype(np.float64) + step * omega[72:82]
         rest = body.J_template + body.J_shapedirs @ betas
         world, found = [turned[0]], [x[0] + step * omega[82:]]
         for j, parent in list(enumerate(PARENTS))[1:]:
             found.append(found[parent] + world[parent] @ (rest[j] - rest[parent]))
             world.append(world[parent] @ turned[j])
-        return np.stack(found)
+        return np.stack(found), np.stack(world)
 
-    numeric = (joints(1e-5) - joints(-1e-5)) / 2e-5
+    R = posed(0.0)[1].astype(np.float32)
+    J = recalibrate._jacobian(one.joints[0], R, np.eye(3, dtype=np.float32))
+    numeric = (posed(1e-5)[0] - posed(-1e-5)[0]) / 2e-5
     np.testing.assert_allclose((J @ omega).reshape(24, 3), numeric, atol=1e-4)
 
 
