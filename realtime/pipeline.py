@@ -37,7 +37,7 @@ from engines.uncertainty import CovarianceCalibration
 from realtime.capture.frame import Frame
 from realtime.following import Follower
 from realtime.mesh import MeshEstimator
-from realtime.smoothing import Smoother, SmoothingConfig
+from realtime.smoothing import Smoother, SmoothingConfig, smoothing_plan
 from realtime.timing import StageTimer
 from realtime.world.estimator import WorldEstimator
 from realtime.world.frames import quarters_of
@@ -101,6 +101,7 @@ class Pipeline:
         self._shot = 0
         self._body = body
         self._smoothing = smoothing or SmoothingConfig()
+        self._smoothing_plan = smoothing_plan(body)
         self._smoothers: dict[int, Smoother] = {}
         self._world = world
         self._quarters = 0
@@ -203,7 +204,8 @@ class Pipeline:
 
     def _smoother(self, track_id: int) -> Smoother:
         if track_id not in self._smoothers:
-            self._smoothers[track_id] = Smoother(self._body, self._smoothing)
+            plan = self._smoothing_plan
+            self._smoothers[track_id] = Smoother(self._body, self._smoothing, plan)
         return self._smoothers[track_id]
 
     def surfaces(self, result: Result) -> tuple[Surface, ...]:

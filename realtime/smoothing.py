@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from engines.body import BodyModel, joints_only
-from engines.rotations import exp_so3, log_so3
-from engines.types import Body
+from engines.body import BodyModel
+from engines.flow.sampler import skeleton_of
+from engines.kernels.steps import Marks, StepPlan
+from engines.types import NUM_BETAS, NUM_JOINTS, Body
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,21 @@ class SmoothingConfig:
 class Smoother:
     """Filters the best estimates of one person, in the order of the frames."""
 
-    def __init__(self, body: BodyModel, config: SmoothingConfig | None = None) -> None:
+    def __init__(
+        self, body: BodyModel, config: SmoothingConfig | None = None, plan: StepPlan | None = None
+    ) -> None:
+        """Begin without a frame.
+
+        Args:
+            body: of the estimates.
+            config: of the filter; the default one when None.
+            plan: of `smoothing_plan`, which the smoothers of one thread share; allocated when None.
+        """
         self.config = config or SmoothingConfig()
-        self._body = body
+        self._plan = plan or smoothing_plan(body)
+        # Joint 0 of the body at rest: SMPL's `transl` is the pelvis without it.
+        self._at_rest = body.J_template[0]
+        self._at_rest_dirs = body.J_shapedirs[0]
         self._last: _State | None = None
 
     def reset(self) -> None:
@@ -56,52 +69,78 @@ class Smoother:
         config, last = self.config, self._last
         if not config.enabled:
             return best
-        now = _State(
-            _rotations(best),
-            best.transl.astype(float),
-            best.betas.astype(float),
-            t_s,
-            np.zeros(24),
-            0.0,
-        )
         if last is None or not 0.0 <= t_s - last.t_s <= config.reset_after_s:
-            self._last = now
+            self._last = _State(best, t_s, np.zeros(NUM_JOINTS), 0.0)
             return best
-        self._last = self._step(last, now)
-        return self._to_body(self._last)
+        self._last = self._step(last, best, t_s)
+        return self._last.body
 
-    def _step(self, last: "_State", now: "_State") -> "_State":
-        config, dt = self.config, max(now.t_s - last.t_s, 1e-4)
-        rotation = log_so3(np.swapaxes(last.R, -1, -2) @ now.R)
-        translation = now.transl - last.transl
+    def _step(self, last: "_State", now: Body, t_s: float) -> "_State":
+        config, dt = self.config, max(t_s - last.t_s, 1e-4)
+        rotation = self._rotation(last.body, now)
+        translation = now.transl - last.body.transl
         gain = _gain(config.speed_cutoff, dt)
-        angular_speed = np.linalg.norm(rotation, axis=-1) / dt
+        angular_speed = np.sqrt((rotation * rotation).sum(-1)) / dt
         angular_speed = last.angular_speed + gain * (angular_speed - last.angular_speed)
-        speed = float(np.linalg.norm(translation)) / dt
+        speed = math.hypot(*translation) / dt
         speed = last.speed + gain * (speed - last.speed)
         gain_R = _gain(config.rotation_cutoff + config.rotation_slope * angular_speed, dt)
         gain_t = _gain(config.translation_cutoff + config.translation_slope * speed, dt)
         gain_betas = 1 - math.exp(-dt / config.shape_time_constant_s)
-        return _State(
-            last.R @ exp_so3(gain_R[:, None] * rotation),
-            last.transl + gain_t * translation,
-            last.betas + gain_betas * (now.betas - last.betas),
-            now.t_s,
-            angular_speed,
-            speed,
+        moved = self._moved(
+            last.body,
+            gain_R[:, None] * rotation,
+            gain_betas * (now.betas - last.body.betas),
+            gain_t * translation,
+        )
+        return _State(moved, t_s, angular_speed, speed)
+
+    def _rotation(self, last: Body, now: Body) -> Float[np.ndarray, "24 3"]:
+        """Load both bodies into the plan; return log(R_last^T R_now) of each joint."""
+        bodies = (last, now)
+        rotvec = [np.append(body.global_orient, body.body_pose) for body in bodies]
+        self._plan.load(
+            np.array(rotvec, np.float32).reshape(2, NUM_JOINTS, 3),
+            np.array([body.betas for body in bodies], np.float32),
+            np.array([body.transl + self._rest(body.betas) for body in bodies], np.float32),
+        )
+        return self._plan.steps_from_first()[1, : 3 * NUM_JOINTS].reshape(NUM_JOINTS, 3)
+
+    def _rest(self, betas: Float[np.ndarray, "10"]) -> Float[np.ndarray, "3"]:
+        return self._at_rest + self._at_rest_dirs @ betas
+
+    def _moved(
+        self,
+        last: Body,
+        rotation: Float[np.ndarray, "24 3"],
+        betas: Float[np.ndarray, "10"],
+        transl: Float[np.ndarray, "3"],
+    ) -> Body:
+        """Return the first of the loaded bodies after a step."""
+        step = np.zeros((2, 3 * NUM_JOINTS + NUM_BETAS + 3), np.float32)
+        pelvis = transl + self._at_rest_dirs @ betas
+        step[0] = np.concatenate([rotation.ravel(), betas, pelvis])
+        self._plan.move(step, _FIRST)
+        after = self._plan.bodies()
+        rotvec = after.rotvec[0].astype(float)
+        return Body(
+            rotvec[0],
+            rotvec[1:].ravel(),
+            last.betas + betas,
+            last.transl + transl,
+            after.joints[0].astype(float),
         )
 
-    def _to_body(self, state: "_State") -> Body:
-        rotvec, transl, betas = log_so3(state.R), state.transl, state.betas
-        joints = joints_only(self._body, rotvec, betas, transl)
-        return Body(rotvec[0], rotvec[1:].reshape(69), betas, transl, joints)
+
+def smoothing_plan(body: BodyModel) -> StepPlan:
+    """Allocate what smoothers of a body compute with."""
+    return StepPlan(skeleton_of(body), 2, Marks((), ()))
 
 
 @dataclass(frozen=True)
 class _State:
-    R: Float[np.ndarray, "24 3 3"]
-    transl: Float[np.ndarray, "3"]
-    betas: Float[np.ndarray, "10"]
+    body: Body
+    """Filtered."""
     t_s: float
     angular_speed: Float[np.ndarray, "24"]
     """Filtered, rad/s."""
@@ -109,13 +148,10 @@ class _State:
     """Filtered, m/s."""
 
 
+_FIRST = np.array([True, False])
+
+
 def _gain(cutoff_hz: float | np.ndarray, dt: float) -> np.ndarray:
     """Return the share of a step that a first-order low-pass filter takes in `dt` seconds."""
     r = 2 * np.pi * np.asarray(cutoff_hz) * dt
     return np.asarray(r / (1 + r))
-
-
-def _rotations(best: Body) -> Float[np.ndarray, "24 3 3"]:
-    return exp_so3(
-        np.concatenate([best.global_orient[None], best.body_pose.reshape(23, 3)]).astype(float)
-    )
