@@ -29,7 +29,6 @@ from engines.flow.features import (
 from engines.flow.model import FlowModel
 from engines.kernels import JointPlan, Skeleton
 from engines.printable import printable
-from engines.rotations import log_so3
 from engines.types import NUM_BETAS, NUM_JOINTS, Hypotheses, Landmarks
 
 NOISE_SEED = 20231002
@@ -138,7 +137,7 @@ class Sampler:
         pelvis = pelvis_in_camera(out["camera"], view)
         posed = self._forward_kinematics(out["rotvec"], R_cam_anchor, out["betas"], pelvis)
         rotvec = out["rotvec"].copy()
-        rotvec[:, 0] = log_so3(posed.R_root)
+        rotvec[:, 0] = posed.root
         hypotheses = Hypotheses(
             rotvec,
             out["betas"].copy(),

@@ -25,7 +25,8 @@ import warp as wp
 from jaxtyping import Float
 
 from engines.kernels.launch import Buffer, check_array, open_device, record
-from engines.kernels.so3 import exp_so3
+from engines.kernels.so3 import exp_so3, quat_log
+from engines.rotations import log_so3
 from engines.types import NUM_BETAS, PARENTS
 
 wp.set_module_options({"enable_backward": False})  # the trainer differentiates torch, not these
@@ -71,11 +72,8 @@ class PosedJoints:
     """
     transl: Float[np.ndarray, "K 3"]
     """SMPL's `transl`, metres."""
-
-    @property
-    def R_root(self) -> Float[np.ndarray, "K 3 3"]:
-        """Rotation of the root in the camera frame (a view)."""
-        return self.T_cam_rest[:, 0, :, :3]
+    root: Float[np.ndarray, "K 3"]
+    """Rotation vector of R_0, radians."""
 
 
 def pose_joints_reference(
@@ -110,7 +108,8 @@ def pose_joints_reference(
         joints[:, j] = position
         T_cam_rest[:, j, :, :3] = rotation
         T_cam_rest[:, j, :, 3] = position - np.einsum("kxy,ky->kx", rotation, rest[:, j])
-    return PosedJoints(joints, T_cam_rest, pelvis - rest[:, 0])
+    root = log_so3(T_cam_rest[:, 0, :, :3])
+    return PosedJoints(joints, T_cam_rest, pelvis - rest[:, 0], root)
 
 
 def _exp_reference(rotvec: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3 3"]:
@@ -154,6 +153,7 @@ def pose_joints_kernel(
     joints_out: wp.array2d(dtype=wp.vec3),  # (K, J)
     T_cam_rest_out: wp.array2d(dtype=mat34),  # (K, J)
     transl_out: wp.array(dtype=wp.vec3),  # (K,)
+    root_out: wp.array(dtype=wp.vec3),  # (K,)
 ):
     k = wp.tid()  # parallel over hypotheses
     for j in range(parents.shape[0]):
@@ -165,6 +165,7 @@ def pose_joints_kernel(
         if j == 0:
             R = R_left[0] * R
             transl_out[k] = x - rest
+            root_out[k] = quat_log(wp.quat_from_matrix(R))
         else:
             above = T_cam_rest_out[k, parents[j]]
             R = rotation_of(above) * R
@@ -194,6 +195,7 @@ class JointPlan:
         self.joints = Buffer("joints", (K, J), wp.vec3, opened)
         self.T_cam_rest = Buffer("T_cam_rest", (K, J), mat34, opened)
         self.transl = Buffer("transl", (K,), wp.vec3, opened)
+        self.root = Buffer("root", (K,), wp.vec3, opened)
         shapedirs = np.ascontiguousarray(skeleton.J_shapedirs.transpose(0, 2, 1))
         constants = [
             wp.array(np.ascontiguousarray(skeleton.J_template), dtype=wp.vec3, device=opened),
@@ -201,7 +203,7 @@ class JointPlan:
             wp.array(np.array(skeleton.parents, np.int32), dtype=wp.int32, device=opened),
         ]
         inputs = [b.array for b in (self.rotvec, self.R_left, self.betas, self.pelvis)]
-        outputs = [b.array for b in (self.joints, self.T_cam_rest, self.transl)]
+        outputs = [b.array for b in (self.joints, self.T_cam_rest, self.transl, self.root)]
         self._command = record(
             pose_joints_kernel, K, [*constants, *inputs], outputs, opened, block_dim=32
         )
@@ -224,4 +226,5 @@ class JointPlan:
         self.betas.write(betas)
         self.pelvis.write(pelvis)
         self.launch()
-        return PosedJoints(self.joints.read(), self.T_cam_rest.read(), self.transl.read())
+        outputs = (self.joints, self.T_cam_rest, self.transl, self.root)
+        return PosedJoints(*(buffer.read() for buffer in outputs))

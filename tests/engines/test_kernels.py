@@ -126,7 +126,8 @@ def test_pose_reference_matches_smplx() -> None:
     np.testing.assert_allclose(
         result.T_cam_rest[..., 3], relative.numpy()[..., :3, 3] + transl[:, None], atol=1e-12
     )
-    np.testing.assert_allclose(result.R_root, matrices[:, 0], atol=1e-12)
+    root = Rotation.from_rotvec(result.root).as_matrix()
+    np.testing.assert_allclose(root, matrices[:, 0], atol=1e-6)  # R_left is in float32
 
 
 @pytest.mark.parametrize("kind", WEIGHTS)
