@@ -181,9 +181,10 @@ def compare(engine: Engine, reference: Engine) -> dict[str, float]:
     """
     rng = np.random.default_rng(0)
     for name, array in engine.inputs.items():
+        is_image = array.dtype == np.uint8
         array[...] = (
-            rng.random(array.shape) if array.ndim == 4 else rng.standard_normal(array.shape)
-        )  # Images: 0..1.
+            rng.integers(0, 256, array.shape) if is_image else rng.standard_normal(array.shape)
+        )
         reference.inputs[name][...] = array
     engine.run()
     reference.run()

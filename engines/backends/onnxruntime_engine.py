@@ -20,6 +20,7 @@ onnxruntime.disable_telemetry_events()  # for a program that imported it before 
 _DTYPES: dict[str, type] = {
     "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
     "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_,
+    "tensor(uint8)": np.uint8,
 }
 # fmt: on
 

@@ -16,7 +16,7 @@ from jaxtyping import Float, UInt8
 
 from engines.backends.engine import Engine, open_engine
 from engines.blazepose.models import MIN_SCORE, detector_model
-from engines.blazepose.roi import apply_affine, crop_to_image, cut, roi_from_points, write_planes
+from engines.blazepose.roi import apply_affine, crop_to_image, cut, roi_from_points
 from engines.types import Roi
 
 SIDE = 224
@@ -56,7 +56,6 @@ class Detector:
         self.engine = engine
         self.min_score = min_score
         self._anchors = anchor_centers()
-        self._crop = np.zeros((SIDE, SIDE, 3), np.uint8)
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> Roi | None:
         """Return the region around the most certain person of a BGR image, or None."""
@@ -71,8 +70,7 @@ class Detector:
             view: square of it to look at, which finds smaller people; all of it by default.
         """
         to_image = crop_to_image(whole(image) if view is None else view, SIDE)
-        cut(image, to_image, self._crop, border=cv2.BORDER_CONSTANT)
-        write_planes(self._crop, self.engine.inputs["image"], -1.0, 1.0)
+        cut(image, to_image, self.engine.inputs["image"][0], border=cv2.BORDER_CONSTANT)
         self.engine.run()
         outputs = self.engine.outputs
         found = []

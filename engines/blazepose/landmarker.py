@@ -20,7 +20,7 @@ from jaxtyping import Float, UInt8
 from engines.backends.engine import AsyncEngine, Engine, open_engine, open_several
 from engines.backends.several import run_each
 from engines.blazepose.models import landmarker_model
-from engines.blazepose.roi import apply_affine, crop_to_image, cut, roi_from_points, write_planes
+from engines.blazepose.roi import apply_affine, crop_to_image, cut, roi_from_points
 from engines.types import NUM_LANDMARKS, LandmarkNetwork, Landmarks, Roi
 
 SIDE = 256
@@ -51,7 +51,6 @@ class Landmarker:
         self.engine = engine
         self._several = several
         self.network: LandmarkNetwork = network
-        self._crop = np.zeros((SIDE, SIDE, 3), np.uint8)
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"], roi: Roi) -> tuple[Landmarks, Roi]:
         """Return the landmarks in `roi` of a BGR image, and the region for the next frame.
@@ -67,8 +66,7 @@ class Landmarker:
         to_image = [crop_to_image(roi, SIDE) for roi in rois]
 
         def write(inputs: Mapping[str, np.ndarray], matrix: Float[np.ndarray, "2 3"]) -> None:
-            cut(image, matrix, self._crop)
-            write_planes(self._crop, inputs["image"])
+            cut(image, matrix, inputs["image"][0])
 
         outputs = run_each(self.engine, self._several, to_image, write)
         return [

@@ -35,11 +35,14 @@ class Network:
     """Position of an output in the file to its name in the ONNX graph; what is not listed is left
     out.
     """
+    pixels: tuple[float, float]
+    """What the network was trained to take for a byte of 0 and of 255."""
 
 
 DETECTOR = Network(
     "modules/pose_detection/pose_detection.tflite",
     {0: "boxes", 1: "scores"},  # (1, 2254, 12), (1, 2254, 1)
+    (-1.0, 1.0),
 )
 LANDMARKER = Network(
     "modules/pose_landmark/pose_landmark_full.tflite",
@@ -50,22 +53,23 @@ LANDMARKER = Network(
         3: "heatmap",
         4: "world",
     },  # (1, 195), (1, 1), (1, 64, 64, 39), (1, 117)
+    (0.0, 1.0),
 )
 
 
 def detector_model() -> Path:
-    """Return the pose detector as ONNX: `image` (1, 3, 224, 224) RGB in [-1, 1] to two outputs."""
-    return import_once(tflite_path(DETECTOR), DETECTOR.outputs)
+    """Return the pose detector as ONNX: `image` (1, 224, 224, 3) BGR bytes to two outputs."""
+    return import_once(tflite_path(DETECTOR), DETECTOR.outputs, DETECTOR.pixels)
 
 
 def landmarker_model(network: LandmarkNetwork = "full") -> Path:
-    """Return a landmarker as ONNX: `image` (1, 3, 256, 256) RGB in [0, 1] to four outputs.
+    """Return a landmarker as ONNX: `image` (1, 256, 256, 3) BGR bytes to four outputs.
 
     Raises:
         PenumbraError: mediapipe is missing, or the heavy network is not here and cannot be brought.
     """
     tflite = heavy_tflite() if network == "heavy" else tflite_path(LANDMARKER)
-    return import_once(tflite, LANDMARKER.outputs)
+    return import_once(tflite, LANDMARKER.outputs, LANDMARKER.pixels)
 
 
 def tflite_path(network: Network) -> Path:
@@ -76,6 +80,7 @@ def tflite_path(network: Network) -> Path:
 def import_once(
     tflite: Path,
     outputs: Mapping[int, str],
+    pixels: tuple[float, float] | None = None,
     cache: Path | None = None,
 ) -> Path:
     """Return the ONNX translation of `tflite`, made now if the cache has none that is intact.
@@ -83,18 +88,24 @@ def import_once(
     Args:
         tflite: a TFLite file.
         outputs: which outputs to keep, and their names.
+        pixels: what it takes for bytes of 0 and 255, to be given an image as bytes; None leaves its
+            float input, (1, 3, H, W) RGB.
         cache: folder to keep it in; None means the default one.
     """
     data = tflite.read_bytes()
     key = hashlib.sha256(
-        data + repr((IMPORTER_VERSION, sorted(outputs.items()))).encode()
+        data + repr((IMPORTER_VERSION, sorted(outputs.items()), pixels)).encode()
     ).hexdigest()
     path = (cache or cache_folder()) / f"{tflite.stem}-{key[:16]}.onnx"
     if load(path) is None:
         # The importer needs onnx, which takes long to import; later runs do without.
+        from engines.blazepose.pixel_input import take_pixels
         from engines.blazepose.tflite_import import import_tflite
 
-        store(path, import_tflite(data, outputs).SerializeToString())
+        model = import_tflite(data, outputs)
+        if pixels is not None:
+            take_pixels(model, *pixels)
+        store(path, model.SerializeToString())
     return path
 
 

@@ -106,16 +106,3 @@ def cut(
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=border,
     )
-
-
-def write_planes(
-    crop: UInt8[np.ndarray, "s s 3"],
-    out: Float[np.ndarray, "1 3 s s"],
-    low: float = 0.0,
-    high: float = 1.0,
-) -> None:
-    """Write a BGR crop to a network's RGB input, 0..255 scaled to low..high."""
-    for plane in range(3):
-        np.multiply(crop[:, :, 2 - plane], np.float32((high - low) / 255.0), out=out[0, plane])
-    if low:
-        out += np.float32(low)

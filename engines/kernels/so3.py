@@ -65,8 +65,7 @@ def quat_log(q: wp.quat) -> wp.vec3:
         return (2.0 * wp.atan2(sine, w) / sine) * v
     # below a quarter of a turn; the polynomial of Cephes' atanf (Moshier, 1989)
     atan = 1.0 + x * (
-        -3.33329491539e-1
-        + x * (1.99777106478e-1 + x * (-1.38776856032e-1 + x * 8.05374449538e-2))
+        -3.33329491539e-1 + x * (1.99777106478e-1 + x * (-1.38776856032e-1 + x * 8.05374449538e-2))
     )
     return (4.0 * atan / (1.0 + w)) * v
 

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, UInt8
 from engines.backends.engine import open_engine
 from engines.blazepose.landmarker import SIDE
 from engines.blazepose.models import LANDMARKER, import_once, tflite_path
-from engines.blazepose.roi import crop_to_image, cut, write_planes
+from engines.blazepose.roi import crop_to_image, cut
 from engines.body import BodyModel, PosedBody, ShapedBody
 from engines.rotations import exp_so3, interpolate, log_so3
 from engines.types import NUM_BETAS, Roi
@@ -37,14 +37,12 @@ class Silhouettes:
 
     def __init__(self) -> None:
         """Open the network with the output that is otherwise left out."""
-        model = import_once(tflite_path(LANDMARKER), {2: "silhouette"})
+        model = import_once(tflite_path(LANDMARKER), {2: "silhouette"}, LANDMARKER.pixels)
         self._engine = open_engine(model, "openvino")
-        self._crop = np.zeros((SIDE, SIDE, 3), np.uint8)
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"], roi: Roi) -> Float[np.ndarray, "h w"]:
         """Return the probability that a pixel shows the person in a region, 0 outside of it."""
-        cut(image, crop_to_image(roi, SIDE), self._crop)
-        write_planes(self._crop, self._engine.inputs["image"])
+        cut(image, crop_to_image(roi, SIDE), self._engine.inputs["image"][0])
         self._engine.run()
         logits = self._engine.outputs["silhouette"][0, :, :, 0]
         probability = 1.0 / (1.0 + np.exp(-np.clip(logits, -50.0, 50.0)))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from engines.blazepose import models
+from engines.blazepose.pixel_input import take_pixels
 from engines.blazepose.tflite_file import MAX_FILE_BYTES
 from engines.blazepose.tflite_import import import_tflite
 from engines.errors import PenumbraError
@@ -143,6 +144,33 @@ def test_the_runtime_model_leaves_out_the_silhouette(cache: Path) -> None:
         "world",
     ]
     assert len(lean.graph.node) < len(whole.graph.node)
+
+
+def test_a_network_takes_an_image_as_bytes(tmp_path: Path) -> None:
+    """Blue, green, red in, and planes of red, green, blue come to the network, stretched."""
+    onnx = pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    shape = [1, 3, 4, 5]
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name in ("image", "same")
+    ]
+    node = onnx.helper.make_node("Identity", ["image"], ["same"])
+    graph = onnx.helper.make_graph([node], "identity", ends[:1], ends[1:])
+    opset = onnx.helper.make_opsetid("", 17)
+    for low, expected in ((0.0, [0.2, 0.4, 1.0]), (-1.0, [-0.6, -0.2, 1.0])):
+        model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+        take_pixels(model, low, 1.0)
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        image = np.zeros((1, 4, 5, 3), np.uint8)
+        image[0, 1, 2] = 255, 102, 51
+        (planes,) = session.run(["same"], {"image": image})
+        np.testing.assert_allclose(planes[0, :, 1, 2], expected, rtol=1e-6)
+        np.testing.assert_allclose(planes[0, :, 2, 1], low, atol=1e-7)
+    with pytest.raises(PenumbraError, match="takes no image"):
+        take_pixels(model, 0.0, 1.0)
 
 
 # Refusals

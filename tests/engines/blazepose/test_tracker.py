@@ -17,7 +17,6 @@ from engines.blazepose.roi import (
     cut,
     roi_from_points,
     steady,
-    write_planes,
 )
 from engines.blazepose.tracker import PoseTracker, open_tracker
 from engines.types import Landmarks, Roi
@@ -86,16 +85,6 @@ def test_a_crop_of_other_images_is_refused(dtype: str, shape: tuple[int, ...]) -
         without_shape_checks(np.ones(shape, dtype), np.eye(2, 3), crop)
 
 
-def test_planes_are_red_green_blue_and_stretched() -> None:
-    crop = np.zeros((4, 4, 3), np.uint8)
-    crop[..., 0], crop[..., 1], crop[..., 2] = 255, 102, 51  # blue, green, red
-    planes = np.empty((1, 3, 4, 4), np.float32)
-    write_planes(crop, planes)
-    np.testing.assert_allclose(planes[0, :, 1, 2], [0.2, 0.4, 1.0], rtol=1e-6)
-    write_planes(crop, planes, -1.0, 1.0)
-    np.testing.assert_allclose(planes[0, :, 1, 2], [-0.6, -0.2, 1.0], rtol=1e-6)
-
-
 def test_steady_damps_small_movements_more_and_ends_at_the_target() -> None:
     start, turn = Roi(np.array([100.0, 100.0]), 200.0, math.pi - 0.01), 0.02
 
@@ -134,7 +123,7 @@ class StillEngine:
 
 def silent_detector() -> tuple[Detector, StillEngine]:
     engine = StillEngine(
-        {"image": np.zeros((1, 3, 224, 224), np.float32)},
+        {"image": np.zeros((1, 224, 224, 3), np.uint8)},
         {
             "boxes": np.zeros((1, 2254, 12), np.float32),
             "scores": np.full((1, 2254, 1), -50, np.float32),
