@@ -18,10 +18,12 @@ from engines.fitting.observation import JOINTS, Observation
 from engines.fitting.solver import MAX_DAMPING
 from engines.kernels import Skeleton
 from engines.kernels.solve import SolvePlan
-from engines.kernels.steps import Marks, MovedBodies, StepPlan
+from engines.kernels.steps import NEAREST_M, Marks, MovedBodies, StepPlan
 from engines.types import Hypotheses
 
 _MARKS = Marks(tuple(JOINTS.tolist()), tuple((hinge.joint, hinge.axis) for hinge in HINGES))
+_HINGE_JOINTS = np.array([hinge.joint for hinge in HINGES])
+_HINGE_AXES = np.array([hinge.axis for hinge in HINGES])
 _LOW = np.array([hinge.low for hinge in HINGES], np.float32)
 _HIGH = np.array([hinge.high for hinge in HINGES], np.float32)
 _PIXELS = 2 * len(JOINTS)
@@ -97,12 +99,16 @@ class FusedSolver:
         self._plan = StepPlan(skeleton, num_hypotheses, _MARKS, device)
         self._solve = SolvePlan(num_hypotheses, _ROWS, device)
         self._none = np.zeros((num_hypotheses, DIM), np.float32)
+        self._first = np.arange(num_hypotheses) == 0
 
     def load(self, bodies: Hypotheses) -> None:
         """Bring in the bodies to start from."""
         pelvis = np.ascontiguousarray(bodies.joints[:, 0])
         self._plan.load(bodies.rotvec, bodies.betas, pelvis)
-        self._start = self._move(self._none)
+        marked = bodies.joints[:, JOINTS]  # posed already: the kernel need not do so again
+        projected = marked[..., :2] / np.maximum(marked[..., 2:], NEAREST_M)
+        self._start = _Prediction(projected, bodies.rotvec[:, _HINGE_JOINTS, _HINGE_AXES])
+        self._move(self._none, self._first)
         self._J = self._plan.jacobian(first_only=True)
 
     def steps_from_first(self) -> Float[np.ndarray, "K D"]:
@@ -125,6 +131,8 @@ class FusedSolver:
         damping = np.zeros(len(step), np.float32)
         rows = evidence.compare(self._start)
         cost, J = rows.cost, self._J
+        if not shared_jacobian:
+            self._move(step)
         for iteration in range(iterations):
             if iteration or not shared_jacobian:
                 J = self._plan.jacobian(shared_jacobian)
@@ -144,7 +152,7 @@ class FusedSolver:
 
     def moved(self, step: Float[np.ndarray, "K D"]) -> MovedBodies:
         """Return the loaded bodies after a step."""
-        if step is not self._present:
+        if step is not self._present or step is self._none:
             self._move(step)
         return self._plan.bodies()
 
