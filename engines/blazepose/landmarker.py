@@ -118,20 +118,17 @@ def refine(
     middle = np.trunc(points * scale).astype(np.int64)  # (n, 2) x, y
     steps = np.arange(-_REACH, _REACH + 1)
     columns, rows = middle[:, :1] + steps, middle[:, 1:] + steps  # (n, 7)
-    inside = ((rows >= 0) & (rows < cells))[:, :, None] & ((columns >= 0) & (columns < cells))[
-        :, None, :
-    ]
     nearest_rows, nearest_columns = rows.clip(0, cells - 1), columns.clip(0, cells - 1)
-    logits = heatmap[
-        nearest_rows[:, :, None], nearest_columns[:, None, :], index[:, None, None]
-    ].astype(np.float64)
-    mass = np.where(inside, 1.0 / (1.0 + np.exp(-logits)), 0.0)  # (n, 7, 7)
+    logits = heatmap[nearest_rows[:, :, None], nearest_columns[:, None, :], index[:, None, None]]
+    mass = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))  # (n, 7, 7)
+    mass *= (nearest_rows == rows)[:, :, None] & (nearest_columns == columns)[:, None, :]
     moved = ((middle >= 0) & (middle < cells)).all(1) & (mass.max((1, 2)) >= _MIN_PEAK)
-    total = np.maximum(mass.sum((1, 2)), 1e-12)
+    by_column, by_row = mass.sum(1), mass.sum(2)
+    total = np.maximum(by_row.sum(1), 1e-12) * scale
     # Cell c is crop coordinate c / scale, not the cell's middle: the network was trained so.
-    x = (mass.sum(1) * columns).sum(1) / total / scale
-    y = (mass.sum(2) * rows).sum(1) / total / scale
-    return np.where(moved[:, None], np.stack([x, y], -1), points)
+    x = (by_column * columns).sum(1) / total
+    y = (by_row * rows).sum(1) / total
+    return np.where(moved[:, None], np.column_stack([x, y]), points)
 
 
 def _image_from_crop(rotation: float) -> Float[np.ndarray, "3 3"]:

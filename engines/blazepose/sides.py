@@ -12,6 +12,7 @@ whole body: while it is known to exchange the arms it is not believed about the 
 way round.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -111,13 +112,15 @@ class SideContinuity:
     def _update(self, group: _Group, other: _Group, points: Float[np.ndarray, "33 2"]) -> None:
         """Decide whether the network's labels of this image are to be exchanged."""
         half_size = _half_size(points)
-        mirrored = points[_MIRRORED]
-        apart = _distance(points, mirrored, group.joints)
         if group.reference is None:
             self._restart(group, other, points)
             return
-        as_labelled = _distance(points, group.reference, group.joints)
-        if_exchanged = _distance(mirrored, group.reference, group.joints)
+        mirrored = points[_MIRRORED]
+        here, there = points[group.joints], mirrored[group.joints]
+        before = group.reference[group.joints]
+        apart = _distance(here, there)
+        as_labelled = _distance(here, before)
+        if_exchanged = _distance(there, before)
         together = apart < self.config.coincide * half_size
         if together and min(as_labelled, if_exchanged) < self.config.coincide * half_size:
             self._restart(group, other, points)
@@ -148,11 +151,10 @@ class SideContinuity:
 def _half_size(points: Float[np.ndarray, "33 2"]) -> float:
     """Half the person's size in px: twice the limbs' root mean square distance from the torso."""
     away = points[_LIMBS] - points[_TORSO].mean(0)
-    return 2.0 * float(np.sqrt((away**2).sum(1).mean())) + 1e-9
+    return 2.0 * math.sqrt(np.vdot(away, away) / len(away)) + 1e-9
 
 
-def _distance(
-    a: Float[np.ndarray, "33 2"], b: Float[np.ndarray, "33 2"], joints: np.ndarray
-) -> float:
-    """Mean distance of some landmarks in px."""
-    return float(np.linalg.norm(a[joints] - b[joints], axis=1).mean())
+def _distance(a: Float[np.ndarray, "n 2"], b: Float[np.ndarray, "n 2"]) -> float:
+    """Mean distance of landmarks in px."""
+    x, y = (a - b).T
+    return float(np.hypot(x, y).mean())

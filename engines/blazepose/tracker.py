@@ -11,6 +11,7 @@ counts only at a score close to one.
 Through the images of a track left and right stay what they are (`engines.blazepose.sides`).
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -32,7 +33,7 @@ MIN_PRESENCE = 0.25
 """Mean presence of the landmarks below which nobody is there. Measured: 0.31 and more on people, of
 whom often only head and shoulders are in the image; 0.06 to 0.24 at the edge of an image that
 somebody has left, where the score stays above 0.9 for seconds."""
-_SHOULDERS, _HIPS = (11, 12), (23, 24)
+_SHOULDERS, _HIPS = [11, 12], [23, 24]
 
 
 Detect = Callable[[UInt8[np.ndarray, "h w 3"]], Roi | None]
@@ -107,8 +108,8 @@ def believable(landmarks: Landmarks, min_score: float = MIN_SCORE) -> bool:
 
 def _has_torso(landmarks: Landmarks) -> bool:
     points = landmarks.points
-    length = np.linalg.norm(points[list(_SHOULDERS)].mean(0) - points[list(_HIPS)].mean(0))
-    return bool(length >= SHORT_TORSO * landmarks.roi.size)
+    x, y = points[_SHOULDERS].mean(0) - points[_HIPS].mean(0)
+    return math.hypot(x, y) >= SHORT_TORSO * landmarks.roi.size
 
 
 def _same_place(before: Roi | None, now: Roi) -> bool:

@@ -156,12 +156,18 @@ def _vector(parts: Mapping[str, np.ndarray], layout: Mapping[str, slice]) -> np.
 
 def _look_at(center: Float[np.ndarray, "*B 2"]) -> Float[np.ndarray, "*B 3 3"]:
     """Return the smallest rotation of the z axis to the ray through `center` (Rodrigues)."""
-    forward = np.concatenate([center, np.ones_like(center[..., :1])], -1)
-    forward /= np.linalg.norm(forward, axis=-1, keepdims=True)
-    x, y, z = np.moveaxis(forward, -1, 0)
+    u, v = center[..., 0], center[..., 1]
+    z = 1.0 / np.sqrt(u * u + v * v + 1.0)
+    x, y = u * z, v * z
     a = 1.0 / (1.0 + z)
-    rows = [[1 - a * x * x, -a * x * y, x], [-a * x * y, 1 - a * y * y, y], [-x, -y, z]]
-    return np.stack([np.stack(row, -1) for row in rows], -2)
+    R = np.empty((*center.shape[:-1], 3, 3), center.dtype)
+    R[..., 0, 0] = 1 - a * x * x
+    R[..., 1, 1] = 1 - a * y * y
+    R[..., 2, 2] = z
+    R[..., 0, 1] = R[..., 1, 0] = -a * x * y
+    R[..., 0, 2], R[..., 2, 0] = x, -x
+    R[..., 1, 2], R[..., 2, 1] = y, -y
+    return R
 
 
 def _torso_axes(world: Float[np.ndarray, "*B 33 3"]) -> Float[np.ndarray, "*B 3 3"]:
