@@ -11,6 +11,7 @@ antipodally symmetric distribution on the sphere, Annals of Statistics 2, 1974).
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
@@ -27,7 +28,7 @@ class Direction:
     cov: Float[np.ndarray, "3 3"]
     """Square radians; zero along `vector`."""
 
-    @property
+    @cached_property
     def information(self) -> Float[np.ndarray, "3 3"]:
         """The pseudoinverse of the covariance."""
         B = tangent_basis(self.vector)

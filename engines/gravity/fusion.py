@@ -114,8 +114,10 @@ class GravityMemory:
         self.known = self._fused()
 
     def _fused(self) -> Direction:
-        parts = [person.effective(self.config.persistent) for person in self._people.values()]
-        found = direction_of(np.sum(parts, axis=0), self._near)
+        information = np.zeros((3, 3))
+        for person in self._people.values():
+            information += person.effective(self.config.persistent)
+        found = direction_of(information, self._near)
         B = tangent_basis(found.vector)
         return replace(found, cov=found.cov + self.config.common**2 * B @ B.T)
 
@@ -123,9 +125,10 @@ class GravityMemory:
         """The fused direction with the covariance of the errors that do not."""
         if not self._people:
             return None
-        return direction_of(
-            np.sum([person.information for person in self._people.values()], axis=0), self._near
-        )
+        information = np.zeros((3, 3))
+        for person in self._people.values():
+            information += person.information
+        return direction_of(information, self._near)
 
     def _weight(self, known: Direction, sample: Direction) -> float:
         tails = self.config.tails

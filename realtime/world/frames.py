@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from engines.gravity.direction import Direction
+from engines.rotations import skew
 from engines.types import World
 
 _STEEP = 0.2
@@ -28,7 +29,7 @@ def world_from_camera(up: Float[np.ndarray, "3"], height_m: float) -> Float[np.n
         forward = _across(np.array([0.0, -1.0, 0.0]) * -np.copysign(1.0, up[2]), up)
     forward = forward / np.linalg.norm(forward)
     T = np.eye(4)
-    T[:3, :3] = [np.cross(forward, up), forward, up]
+    T[:3, :3] = [skew(forward) @ up, forward, up]
     T[2, 3] = height_m
     return T
 
