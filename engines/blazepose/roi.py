@@ -76,6 +76,16 @@ def apply_affine(
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
+def for_opencv(matrix: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
+    """Return an affine map of pixels as OpenCV's warps want it.
+
+    Their origin is the centre of the first pixel, ours its corner: half a pixel on both sides.
+    """
+    moved = matrix.copy()
+    moved[:, 2] += matrix[:, :2] @ np.array([0.5, 0.5]) - 0.5
+    return moved
+
+
 def cut(
     image: UInt8[np.ndarray, "h w 3"],
     crop_to_image_px: Float[np.ndarray, "2 3"],
@@ -94,13 +104,10 @@ def cut(
     assert image.dtype == out.dtype and image.shape[2:] == out.shape[2:], (
         f"image of {image.dtype} {image.shape}, wanted {out.dtype} (h, w, {out.shape[2]})"
     )
-    # OpenCV's origin is the centre of the first pixel, ours its corner: half a pixel on both sides.
-    matrix = crop_to_image_px.copy()
-    matrix[:, 2] += matrix[:, :2] @ np.array([0.5, 0.5]) - 0.5
     size = (out.shape[1], out.shape[0])
     cv2.warpAffine(
         image,
-        matrix,
+        for_opencv(crop_to_image_px),
         size,
         dst=out,
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, UInt8
 from engines.backends.engine import open_engine
 from engines.blazepose.landmarker import SIDE
 from engines.blazepose.models import LANDMARKER, import_once, tflite_path
-from engines.blazepose.roi import crop_to_image, cut
+from engines.blazepose.roi import crop_to_image, cut, for_opencv
 from engines.body import BodyModel, PosedBody, ShapedBody
 from engines.rotations import exp_so3, interpolate, log_so3
 from engines.types import NUM_BETAS, Roi
@@ -47,7 +47,7 @@ class Silhouettes:
         logits = self._engine.outputs["silhouette"][0, :, :, 0]
         probability = 1.0 / (1.0 + np.exp(-np.clip(logits, -50.0, 50.0)))
         size = (image.shape[1], image.shape[0])
-        return cv2.warpAffine(probability, crop_to_image(roi, SIDE), size)
+        return cv2.warpAffine(probability, for_opencv(crop_to_image(roi, SIDE)), size)
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,8 @@ def composite(
     ahead = vertices[:, 2:] > 0.1  # what is behind the camera has no projection
     pixels = np.where(ahead, camera.intrinsics.project(np.where(ahead, vertices, 1.0)), np.nan)
     rng = np.random.default_rng(walker.clothes)
-    rendering = render_body(walker.mesh, vertices, pixels, canvas, rng)
+    # The renderer counts from the centre of the first pixel.
+    rendering = render_body(walker.mesh, vertices, pixels - 0.5, canvas, rng)
     part = rendering.part[:height, :width].copy()
     alpha = (part != NO_BODY).astype(np.float32)
     alpha = cv2.GaussianBlur(alpha, (0, 0), _EDGE)
@@ -172,5 +173,5 @@ def composite(
     square[:height, :width] = part
     rows = joints_px[np.isfinite(joints_px[:, 1]), 1]
     reach = max(1, round(_REACH * float(np.ptp(rows)))) if len(rows) else 1
-    shown = visible_joints(square, np.nan_to_num(joints_px, nan=-1e6), reach)
+    shown = visible_joints(square, np.nan_to_num(joints_px - 0.5, nan=-1e6), reach)
     return Composite(mixed.round().astype(np.uint8), part != NO_BODY, in_front, joints_px, shown)

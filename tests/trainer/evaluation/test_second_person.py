@@ -1,13 +1,16 @@
 """A walker goes where the camera says, in front of the person of the recording or behind."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from engines.blazepose.landmarker import SIDE
 from engines.body import BodyModel
 from engines.camera import Intrinsics
-from trainer.evaluation.second_person import Walker, composite
+from engines.types import Roi
+from trainer.evaluation.second_person import Silhouettes, Walker, composite
 from trainer.evaluation.triangulation import RigCamera
 from trainer.motion.clip import Motion
 
@@ -38,6 +41,39 @@ def test_the_walk_is_laid_through_the_place_on_the_floor(walker: Walker) -> None
         assert posed.vertices("decimated")[:, 2].min() == pytest.approx(THROUGH[2], abs=1e-3)
         head, ankle = posed.joints[15], posed.joints[7]
         assert head[2] - ankle[2] > 1.2  # upright
+
+
+def test_the_walker_lies_where_the_camera_sees_the_body(walker: Walker) -> None:
+    """In the middle of many walkers: the outline of one is as rough as a pixel."""
+    camera = replace(CAMERA, intrinsics=replace(CAMERA.intrinsics, fx=311.3, fy=311.3))
+    away = []
+    for t in range(FRAMES):
+        found = composite(np.zeros((240, 320, 3), np.uint8), camera, walker, t, 6.0, None)
+        vertices = camera.to_camera(walker.posed(t).vertices("decimated").astype(np.float64))
+        pixels = camera.intrinsics.project(vertices)
+        columns = np.flatnonzero(found.covered.any(0))
+        middle = (columns[0] + columns[-1] + 1) / 2  # px from the corner of the image
+        away.append(middle - (pixels[:, 0].min() + pixels[:, 0].max()) / 2)
+    assert np.mean(away) == pytest.approx(0.0, abs=0.15)
+
+
+@pytest.mark.parametrize("size", [64.0, 512.0])
+def test_a_silhouette_lies_in_the_image_where_the_network_sees_it(
+    monkeypatch: pytest.MonkeyPatch, size: float
+) -> None:
+    silhouettes = Silhouettes()
+    logits = np.full((1, SIDE, SIDE, 1), -50.0, np.float32)
+    logits[:, 64:-64, 96:-96] = 50.0
+
+    def run() -> None:
+        silhouettes._engine.outputs["silhouette"][:] = logits
+
+    monkeypatch.setattr(silhouettes._engine, "run", run)
+    center = np.array([301.0, 277.0])
+    found = silhouettes(np.zeros((600, 640, 3), np.uint8), Roi(center, size, 0.0))
+    rows, columns = found.sum(1), found.sum(0)
+    middle = (columns @ np.arange(640), rows @ np.arange(600)) / found.sum() + 0.5
+    np.testing.assert_allclose(middle, center, atol=0.02)
 
 
 def test_in_front_the_walker_covers_and_behind_is_covered(walker: Walker) -> None:
