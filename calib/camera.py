@@ -3,13 +3,14 @@ where the camera stands.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from engines.camera import Intrinsics, plausible_focal
+from engines.camera import Intrinsics, from_opencv, plausible_focal
 from engines.errors import PenumbraError
 from engines.files import read_at_most
 
@@ -27,11 +28,11 @@ _REMEDY = "give JSON with 'matrix' (3x3), 'size' [width, height] and optionally 
 def load_intrinsics(path: Path, size: tuple[int, int]) -> Intrinsics:
     """Read a calibration for images of `size`: JSON with `matrix`, `size` and optionally `dist`.
 
-    `matrix` is [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], px, with the principal point inside the
-    image; `size` is [width, height], px, at most `MAX_SIDE`; `dist` as in `Intrinsics`, at most
-    `MAX_DISTORTION`. Focal lengths are bounded by `engines.camera.plausible_focal`, the file by
-    `MAX_BYTES`. A calibration made at another resolution of the same aspect ratio is scaled;
-    another aspect ratio is refused.
+    `matrix` is OpenCV's [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], px, with the principal point inside
+    the image, counted from the centre of its top-left pixel; `size` is [width, height], px, at most
+    `MAX_SIDE`; `dist` as in `Intrinsics`, at most `MAX_DISTORTION`. Focal lengths are bounded by
+    `engines.camera.plausible_focal`, the file by `MAX_BYTES`. A calibration made at another
+    resolution of the same aspect ratio is scaled; another aspect ratio is refused.
 
     Raises:
         PenumbraError: the file is missing, malformed, too large, or made for other images.
@@ -51,8 +52,9 @@ def load_intrinsics(path: Path, size: tuple[int, int]) -> Intrinsics:
             f"calib {path}: was made for {width}x{height} px, the image has {size[0]}x{size[1]}; "
             "calibrate at the same aspect ratio."
         )
-    (fx, _, cx), (_, fy, cy) = (scale * matrix[:2]).tolist()
-    intrinsics = Intrinsics(fx, fy, cx, cy, size, dist, source=path.name)
+    there = from_opencv(matrix, (width, height), dist, path.name)
+    fx, fy, cx, cy = (scale * value for value in (there.fx, there.fy, there.cx, there.cy))
+    intrinsics = replace(there, fx=fx, fy=fy, cx=cx, cy=cy, size=size)
     if not _invertible(intrinsics):
         raise PenumbraError(
             f"calib {path}: 'dist' cannot be removed from the middle of the image; calibrate again."

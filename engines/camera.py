@@ -2,6 +2,11 @@
 
 `image` coordinates are pixels, `rays` are points on the plane z = 1 of the camera frame (x right, y
 down, z forward), with the lens distortion (OpenCV's model with 4, 5 or 8 coefficients) removed.
+
+Pixels are counted from the top-left corner of the image, so its middle is (width / 2, height / 2).
+OpenCV counts from the centre of the top-left pixel: all its coordinates, the principal point of its
+camera matrix too, are half a pixel less. They are converted where they come in (`from_opencv`) and
+where OpenCV is asked about pixels of an image (`Intrinsics.opencv_matrix`).
 """
 
 import math
@@ -24,6 +29,10 @@ ASSUMED_FOCAL_ERROR = 0.12
 """Relative standard deviation of a focal length that is assumed: of these 55 to 75 degrees."""
 MIN_FOCAL, MAX_FOCAL = 0.05, 1000.0
 """Bounds of a focal length as a share of the longer side: 169 and 0.06 degrees of field of view."""
+
+
+_HALF_PIXEL = np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
+"""From OpenCV's camera matrix to the one here."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,11 @@ class Intrinsics:
     def matrix(self) -> Float[np.ndarray, "3 3"]:
         """The camera matrix K."""
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+
+    @property
+    def opencv_matrix(self) -> Float[np.ndarray, "3 3"]:
+        """K for OpenCV, which counts pixels from the centre of the top-left one."""
+        return self.matrix - _HALF_PIXEL
 
     def rays(self, points: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N 2"]:
         """The points of the plane z = 1 that project to image points (px), distortion removed."""
@@ -117,6 +131,24 @@ def from_focal(size: tuple[int, int], focal_px: float, source: str = "given") ->
             f"not {focal_px:g}; give it in pixels of these images."
         )
     return Intrinsics(focal_px, focal_px, size[0] / 2.0, size[1] / 2.0, size, source=source)
+
+
+def from_opencv(
+    matrix: Float[np.ndarray, "3 3"],
+    size: tuple[int, int],
+    dist: tuple[float, ...],
+    source: str,
+) -> Intrinsics:
+    """A camera as `cv2.calibrateCamera` describes it.
+
+    Args:
+        matrix: its K, whose principal point counts from the centre of the top-left pixel.
+        size: (width, height) of the images, px.
+        dist: see `Intrinsics.dist`.
+        source: see `Intrinsics.source`.
+    """
+    (fx, _, cx), (_, fy, cy), _ = (np.asarray(matrix, np.float64) + _HALF_PIXEL).tolist()
+    return Intrinsics(fx, fy, cx, cy, size, dist, source)
 
 
 def plausible_focal(focal_px: float, size: tuple[int, int]) -> bool:

@@ -5,11 +5,12 @@
 
 SOURCE is whatever `run_demo.py` reads (video, photo, folder, address); an archive that its `--out`
 wrote, of which the landmarks are taken; or any .npz with `landmarks` (N, 33, 3: px, px,
-visibility), `camera_matrix` (3, 3) and `image_size` (2). The result is an archive as that of a run
-(`realtime/README.md`). Each frame is fitted by itself, but by `humor`, which begins with `anchored`
-and fits the motion of each person. Covariances are calibrated, those of `smplify` and `smplify-x`
-for the default prior and body: `calibrated` in the archive's `meta` says whether, `calibration` how
-well the calibration held on other people. Those of `humor` are of the motion as a whole.
+visibility), `camera_matrix` (3, 3) and `image_size` (2), counting pixels from the corner of the
+image (OpenCV's + 0.5). The result is an archive as that of a run (`realtime/README.md`). Each frame
+is fitted by itself, but by `humor`, which begins with `anchored` and fits the motion of each
+person. Covariances are calibrated, those of `smplify` and `smplify-x` for the default prior and
+body: `calibrated` in the archive's `meta` says whether, `calibration` how well the calibration held
+on other people. Those of `humor` are of the motion as a whole.
 """
 
 import threading

@@ -78,10 +78,10 @@ class Rolled:
         size = (round(high[0] - low[0]), round(high[1] - low[1]))
         rolled = Intrinsics(camera.fx, camera.fx, -low[0], -low[1], size, source="rolled")
         maps = cv2.initUndistortRectifyMap(
-            camera.matrix,
+            camera.opencv_matrix,
             np.array(camera.dist or (0.0,) * 4),
             R,
-            rolled.matrix,
+            rolled.opencv_matrix,
             size,
             cv2.CV_32FC1,
         )

@@ -40,8 +40,9 @@ def points_cam(count: int = 200) -> np.ndarray:
 def test_project_matches_opencv(lens: str) -> None:
     K, points = intrinsics(lens), points_cam()
     dist = np.array(K.dist) if K.dist else None
-    expected = cv2.projectPoints(points, np.zeros(3), np.zeros(3), K.matrix, dist)[0][:, 0]
-    np.testing.assert_allclose(K.project(points), expected, atol=1e-9)
+    expected = cv2.projectPoints(points, np.zeros(3), np.zeros(3), K.opencv_matrix, dist)[0][:, 0]
+    # OpenCV counts from the centre of the first pixel.
+    np.testing.assert_allclose(K.project(points), expected + 0.5, atol=1e-9)
 
 
 @pytest.mark.parametrize("lens", LENSES)
@@ -108,9 +109,49 @@ def calibration(folder: Path, **changes: object) -> Path:
 def test_calibration_scales_with_the_image(tmp_path: Path) -> None:
     path = calibration(tmp_path)
     same, half = load_intrinsics(path, SIZE), load_intrinsics(path, (640, 360))
-    assert (same.fx, same.fy, same.cx, same.cy) == (900.0, 910.0, 655.0, 340.0)
+    assert (same.fx, same.fy, same.cx, same.cy) == (900.0, 910.0, 655.5, 340.5)
     assert same.source == "cam.json" and same.calibrated and same.size == SIZE
     np.testing.assert_allclose(half.project(points_cam()), same.project(points_cam()) / 2)
+
+
+def dots(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image with a soft dot about each point; whole numbers are centres of pixels."""
+    x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    image = np.zeros((size[1], size[0]), np.float32)
+    for at in points:
+        image += np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * 4.0**2))
+    return image
+
+
+def centres(image: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """Centres of gravity of dots, px from the corner of the image: pixel 0 spans from 0 to 1."""
+    found = []
+    for x, y in near.astype(int):
+        part = image[y - 20 : y + 21, x - 20 : x + 21].astype(float)
+        rows, columns = part.sum(1), part.sum(0)
+        steps = np.arange(41) + 0.5
+        found.append((x - 20 + columns @ steps / part.sum(), y - 20 + rows @ steps / part.sum()))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_a_calibration_of_opencv_fits_what_opencv_makes_of_images(
+    tmp_path: Path, lens: str
+) -> None:
+    dist, still = np.array(LENSES[lens] or (0.0,) * 4), np.zeros(3)
+    path = calibration(tmp_path, dist=list(LENSES[lens]))
+    K = np.array(json.loads(path.read_text())["matrix"])
+    points = np.array([(x, y, 2.0) for x in (-0.9, -0.2, 0.6) for y in (-0.5, 0.1, 0.5)])
+    at = cv2.projectPoints(points, still, still, K, dist)[0][:, 0]
+    image = dots(at, SIZE)
+    whole, half = load_intrinsics(path, SIZE), load_intrinsics(path, (640, 360))
+    np.testing.assert_allclose(centres(image, at), whole.project(points), atol=0.01)
+    small = cv2.resize(image, (640, 360), interpolation=cv2.INTER_AREA)
+    np.testing.assert_allclose(centres(small, at / 2), half.project(points), atol=0.01)
+    straight = cv2.undistort(image, K, dist)
+    pinhole = camera.from_opencv(K, SIZE, (), "test")
+    near = pinhole.project(points)
+    np.testing.assert_allclose(centres(straight, near), near, atol=0.05)  # the lens bends dots
 
 
 def test_a_calibration_may_say_where_the_camera_stands(tmp_path: Path) -> None:
@@ -221,7 +262,7 @@ def test_unusable_calibration_is_refused_by_name(
 def test_principal_point_need_not_be_in_the_middle(tmp_path: Path) -> None:
     matrix = [[900.0, 0, 12.5], [1e-12, 910.0, 715.0], [0, 0, 1]]
     K = load_intrinsics(calibration(tmp_path, matrix=matrix, dist=LENSES["rational"]), SIZE)
-    assert (K.cx, K.cy, K.dist) == (12.5, 715.0, LENSES["rational"])
+    assert (K.cx, K.cy, K.dist) == (13.0, 715.5, LENSES["rational"])
 
 
 @pytest.mark.parametrize("content", ["", "not json", "[1, 2]", "3"])

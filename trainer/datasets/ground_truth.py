@@ -2,8 +2,10 @@
 
 Cameras. Where the dataset gives K, the image's coordinates are moved so that its principal point
 falls on the image's middle and its pixels are square, which is what a sample assumes; so nothing is
-lost. Elsewhere the principal point is taken to be the middle and the field of view
-`engines.camera.DEFAULT_FOV_DEG`, which changes distances and hardly poses.
+lost. K and 2D labels are taken to count pixels from the image's corner; where a dataset counts from
+the centre of the first pixel, both are half a pixel off. Elsewhere the principal point is taken to
+be the middle and the field of view `engines.camera.DEFAULT_FOV_DEG`, which changes distances and
+hardly poses.
 
 Bodies. A dataset's pose and shape are official SMPL's, often that of the person's gender. With the
 user's converted SMPL model, joints for scoring are the dataset's own where it has all of SMPL's,

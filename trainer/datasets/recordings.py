@@ -5,7 +5,7 @@ Two forms are known:
 - caliscope's: `cam_0.mp4`, ..., `camera_array.toml` and `timestamps.csv`. It has no reference
   joints; they are triangulated from landmarks (`trainer.evaluation.triangulation`).
 - a `reference.npz` beside `camNN.mp4`: `joints`, names of J joints (LShoulder, ..., RAnkle), and of
-  each camera its `camNN_K` (3, 3) and `camNN_dist` (OpenCV), `camNN_rvec` and `camNN_t` (x_cam =
+  each camera its `camNN_K` (3, 3) and `camNN_dist` (OpenCV's), `camNN_rvec` and `camNN_t` (x_cam =
   R x_world + t) and the joints' positions `camNN_xyz` (F, J, 3), camera frame, metres.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from engines.arrays import read_npz
-from engines.camera import Intrinsics
+from engines.camera import from_opencv
 from engines.errors import PenumbraError
 from engines.rotations import exp_so3
 from engines.types import JOINT_NAMES
@@ -66,10 +66,9 @@ def _read_caliscope(folder: Path) -> Recording:
     table = tomllib.loads((folder / "camera_array.toml").read_text())["cameras"]
     cameras = []
     for camera in sorted(table.values(), key=lambda camera: camera["cam_id"]):
-        (fx, _, cx), (_, fy, cy), _ = camera["matrix"]
         size = (int(camera["size"][0]), int(camera["size"][1]))
-        dist = tuple(camera["distortions"])
-        intrinsics = Intrinsics(fx, fy, cx, cy, size, dist, "camera_array.toml")
+        matrix, dist = np.array(camera["matrix"]), tuple(camera["distortions"])
+        intrinsics = from_opencv(matrix, size, dist, "camera_array.toml")
         R = np.array(camera["rotation"])
         t = np.array(camera["translation"])
         cameras.append(RigCamera(intrinsics, R, t, folder / f"cam_{camera['cam_id']}.mp4"))
@@ -111,12 +110,9 @@ def _read_reference(folder: Path) -> Recording:
 
 
 def _reference_camera(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> RigCamera:
-    K = arrays[f"{name}_K"]
     dist = tuple(arrays[f"{name}_dist"].tolist())
     video = folder / f"{name}.mp4"
-    intrinsics = Intrinsics(
-        K[0, 0], K[1, 1], K[0, 2], K[1, 2], _image_size(video), dist, _REFERENCE
-    )
+    intrinsics = from_opencv(arrays[f"{name}_K"], _image_size(video), dist, _REFERENCE)
     return RigCamera(intrinsics, exp_so3(arrays[f"{name}_rvec"]), arrays[f"{name}_t"], video)
 
 
