@@ -77,9 +77,18 @@ class CovarianceCalibration:
         Returns:
             Calibrated covariances, square metres.
         """
+        return self._apply(cov, ray, p_visible, self.image_factor(circumstances))
+
+    def _apply(
+        self,
+        cov: Float[np.ndarray, "*B 24 3 3"],
+        ray: Float[np.ndarray, "*B 3"],
+        p_visible: Float[np.ndarray, "*B 24"],
+        image_factor: Float[np.ndarray, "*B"],
+    ) -> Float[np.ndarray, "*B 24 3 3"]:
         p = p_visible[..., None]
         factors = np.exp(p * np.log(self.visible) + (1 - p) * np.log(self.occluded))
-        factors = (factors * self.image_factor(circumstances)[..., None, None])[..., None, None]
+        factors = (factors * image_factor[..., None, None])[..., None, None]
         D = diagonal_map(factors[..., 0, :, :], factors[..., 1, :, :], ray[..., None, :])
         return D @ floored(cov) @ D
 
@@ -106,8 +115,9 @@ class CovarianceCalibration:
         """
         cov = moments.cov.astype(float)
         circumstances = Circumstances.of(cov, p_visible, entropy, half_size, heavy)
-        cov = self.apply(cov, moments.ray.astype(float), p_visible, circumstances)
-        return cov, float(self.apply_to_distance(moments.distance_std, circumstances))
+        factor = self.image_factor(circumstances)
+        cov = self._apply(cov, moments.ray.astype(float), p_visible, factor)
+        return cov, moments.distance_std * self.distance * float(factor)
 
     def apply_to_distance(
         self, std: float | Float[np.ndarray, "*B"], circumstances: Circumstances

@@ -13,6 +13,7 @@ for the next frame; 35 to 38 are not used. Facts from mediapipe's `pose_landmark
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -64,15 +65,20 @@ class Landmarker:
     ) -> list[tuple[Landmarks, Roi]]:
         """Return the same for each of several regions of one image."""
         to_image = [crop_to_image(roi, SIDE) for roi in rois]
-
-        def write(inputs: Mapping[str, np.ndarray], matrix: Float[np.ndarray, "2 3"]) -> None:
-            cut(image, matrix, inputs["image"][0])
-
-        outputs = run_each(self.engine, self._several, to_image, write)
+        outputs = run_each(self.engine, self._several, to_image, partial(_write, image))
         return [
             decode(one, roi, matrix, self.network)
             for one, roi, matrix in zip(outputs, rois, to_image, strict=True)
         ]
+
+
+def _write(
+    image: UInt8[np.ndarray, "h w 3"],
+    inputs: Mapping[str, np.ndarray],
+    to_image: Float[np.ndarray, "2 3"],
+) -> None:
+    """Write a crop into the network's input."""
+    cut(image, to_image, inputs["image"][0])
 
 
 def decode(

@@ -59,9 +59,10 @@ def anchor_of_steps(
     """
     steps = steps - weights @ steps
     cov = (steps * weights[:, None]).T @ steps
+    diagonal = cov.reshape(-1)[:: DIM + 1]  # a view
+    variance = diagonal + _LEAST_VARIANCE
     cov *= 1.0 - shrinkage
-    cov[np.diag_indices(DIM)] /= 1.0 - shrinkage
-    cov[np.diag_indices(DIM)] += _LEAST_VARIANCE
+    diagonal[:] = variance
     return Anchor(cov)
 
 

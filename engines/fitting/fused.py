@@ -60,18 +60,20 @@ class Evidence:
         """Take landmarks that were located, and where each body's shall go."""
         self._target = target
         self._seen = seen
-        self._cauchy = cauchy
+        self._half_squared = 0.5 * cauchy**2
+        self._variance = seen.sigma**2
+        self._bend = (cauchy * seen.sigma) ** 2
         self._limit_variance = limit_sigma**2
         self._pixels = rows_of(seen)
 
     def compare(self, predicted: _Prediction) -> _Rows:
         """Compare bodies with it."""
-        sigma, count = self._seen.sigma, len(predicted.joints)
+        count = len(predicted.joints)
         away = self._target - predicted.joints[:, self._seen.index]
-        squared = (away[..., 0] ** 2 + away[..., 1] ** 2) / (self._cauchy * sigma) ** 2
-        cost = 0.5 * self._cauchy**2 * np.log1p(squared).sum(-1)
-        variance = np.repeat(sigma**2 * (1.0 + squared), 2, axis=-1)
-        beyond = np.clip(predicted.angles, _LOW, _HIGH) - predicted.angles
+        squared = np.einsum("kmi,kmi->km", away, away) / self._bend
+        cost = self._half_squared * np.log1p(squared).sum(-1)
+        variance = np.repeat(self._variance * (1.0 + squared), 2, axis=-1)
+        beyond = np.minimum(np.maximum(predicted.angles, _LOW), _HIGH) - predicted.angles
         hinges = np.flatnonzero(beyond.any(0))
         if len(hinges) == 0:
             return _Rows(self._pixels, away.reshape(count, -1), variance, cost)

@@ -28,7 +28,8 @@ def normalised_innovation(
         variance: diagonal of N, not inflated by a robust loss, which would hide what is tested.
         cov: C.
     """
-    S = (J @ cov @ J.T).astype(np.float64) + np.diag(variance)
+    S = (J @ cov @ J.T).astype(np.float64)
+    S.reshape(-1)[:: len(S) + 1] += variance
     return float(residual @ np.linalg.solve(S, residual)) / len(residual)
 
 

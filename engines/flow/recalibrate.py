@@ -163,7 +163,7 @@ class Recalibrator:
         variance[_WHOLE_BODY] *= MOBILITY
         JW = J * variance
         S = JW @ J.T
-        S[np.diag_indices(_ROTATIONS)] += RIDGE
+        S.reshape(-1)[:: _ROTATIONS + 1] += RIDGE
         return np.linalg.solve(S, JW)
 
     def _jacobian(
@@ -224,7 +224,7 @@ def scaled_distances(
     power, scaled = 1.0, distance
     for _ in range(6):
         present_std = np.sqrt(weights @ (scaled - weights @ scaled) ** 2)
-        if present_std < 1e-6:
+        if present_std < 1e-6 or abs(std - present_std) < 1e-4 * std:
             break
         power *= std / present_std
         scaled = distance[0] * np.exp(power * log_ratio)

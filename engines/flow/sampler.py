@@ -122,11 +122,7 @@ class Sampler:
         Where the backend can, the flow computes those of the others while the caller works on one.
         """
         encoded = [features_of(one, intrinsics, self.features, quarters) for one in people]
-
-        def write(inputs: Mapping[str, np.ndarray], features: Float[np.ndarray, "F"]) -> None:
-            inputs["features"][0] = features
-
-        outputs = run_each(self.engine, self._several, [vector for vector, _ in encoded], write)
+        outputs = run_each(self.engine, self._several, [vector for vector, _ in encoded], _write)
         for out, (_, view), one in zip(outputs, encoded, people, strict=True):
             yield self._pose(out, view, one.network == "heavy")
 
@@ -149,6 +145,11 @@ class Sampler:
         visible = out["visible"].astype(np.float64)
         posed_hypotheses = PosedHypotheses(hypotheses, posed.T_cam_rest)
         return FlowOutput(posed_hypotheses, visible, float(view.half_size), heavy)
+
+
+def _write(inputs: Mapping[str, np.ndarray], features: Float[np.ndarray, "F"]) -> None:
+    """Write a person's features into the flow's input."""
+    inputs["features"][0] = features
 
 
 def noise(count: int) -> Float[np.ndarray, "K D"]:

@@ -26,7 +26,7 @@ import numpy as np
 import warp as wp
 from jaxtyping import Bool, Float
 
-from engines.kernels.joints import Skeleton, bone, mat34
+from engines.kernels.joints import Skeleton, bone, mat34, rotation_of
 from engines.kernels.launch import Buffer, open_device, record
 from engines.kernels.so3 import inverse_right_jacobian, quat_exp, quat_log, right_jacobian
 from engines.types import NUM_BETAS
@@ -106,7 +106,6 @@ def move_kernel(
     transl_out: wp.array(dtype=wp.vec3),  # (K,)
     joints_out: wp.array2d(dtype=wp.vec3),  # (K, J)
     T_cam_rest_out: wp.array2d(dtype=mat34),  # (K, J)
-    R_cam_out: wp.array2d(dtype=wp.mat33),  # (K, J)
     predicted_out: wp.array2d(dtype=wp.vec2),  # (K, m)
     angle_out: wp.array2d(dtype=wp.float32),  # (K, h)
 ):
@@ -130,9 +129,9 @@ def move_kernel(
         if j == 0:
             transl_out[k] = x - rest
         else:
-            R = R_cam_out[k, parents[j]] * R
-            x = T_cam_rest_out[k, parents[j]] * wp.vec4(rest[0], rest[1], rest[2], 1.0)
-        R_cam_out[k, j] = R
+            above = T_cam_rest_out[k, parents[j]]
+            R = rotation_of(above) * R
+            x = above * wp.vec4(rest[0], rest[1], rest[2], 1.0)
         joints_out[k, j] = x
         T_cam_rest_out[k, j] = bone(R, x - R * rest)
     for m in range(marked.shape[0]):
@@ -157,7 +156,7 @@ def jacobian_kernel(
     step: wp.array2d(dtype=wp.float32),  # (K, D)
     rotvec: wp.array2d(dtype=wp.vec3),  # (K, J) after the step
     joints: wp.array2d(dtype=wp.vec3),  # (K, J)
-    R_cam: wp.array2d(dtype=wp.mat33),  # (K, J)
+    T_cam_rest: wp.array2d(dtype=mat34),  # (K, J)
     # scratch
     turn: wp.array2d(dtype=wp.mat33),  # (K, J)
     by_shape: wp.array3d(dtype=wp.vec3),  # (K, J, 10)
@@ -174,7 +173,7 @@ def jacobian_kernel(
         if j > 0:
             above = parents[j]
             if column[above] >= 0:
-                R = R_cam[k, above]
+                R = rotation_of(T_cam_rest[k, above])
                 for i in range(NUM_BETAS):
                     bone_change = J_shapedirs[j, i] - J_shapedirs[above, i]
                     by_shape[k, j, i] = by_shape[k, above, i] + R * bone_change
@@ -186,7 +185,7 @@ def jacobian_kernel(
         a = parents[marked[m]]
         while a >= 0:
             lever = x - joints[k, a]
-            M = R_cam[k, a] * turn[k, a]
+            M = rotation_of(T_cam_rest[k, a]) * turn[k, a]
             gu = wp.cross(lever, u) * M  # a row vector
             gv = wp.cross(lever, v) * M
             for i in range(3):
@@ -239,7 +238,6 @@ class StepPlan:
         self._angle = Buffer("angle", (K, h), wp.float32, opened)
         self._jacobian = Buffer("J", (K, 2 * m + h, C), wp.float32, opened)
         self._chosen = Buffer("chosen", (K,), wp.int32, opened)
-        R_cam = wp.zeros((K, J), dtype=wp.mat33, device=opened)
         turn = wp.zeros((K, J), dtype=wp.mat33, device=opened)
         by_shape = wp.zeros((K, J, NUM_BETAS), dtype=wp.vec3, device=opened)
 
@@ -269,11 +267,11 @@ class StepPlan:
             move_kernel,
             K,
             [rest, dirs, parents, marked, *hinges, *start, *moving],
-            [*(b.array for b in outputs), R_cam, self._predicted.array, self._angle.array],
+            [b.array for b in (*outputs, self._predicted, self._angle)],
             opened,
             block_dim=32,
         )
-        after = (self._rotvec.array, self._joints.array, R_cam)
+        after = (self._rotvec.array, self._joints.array, self._T_cam_rest.array)
         fixed = [dirs, parents, marked, *hinges, numbers(column), self.step.array, *after]
         results = [turn, by_shape, self._jacobian.array]
         self._differentiate, self._differentiate_first = (
