@@ -59,9 +59,9 @@ def crop_to_image(roi: Roi, side: float) -> Float[np.ndarray, "2 3"]:
     """Return the affine map from crop px to image px, for a crop of `side` by `side` px."""
     scale = roi.size / side
     cos, sin = scale * math.cos(roi.rotation), scale * math.sin(roi.rotation)
-    linear = np.array([[cos, -sin], [sin, cos]])
-    corner = roi.center - linear @ np.array([side / 2, side / 2])
-    return np.column_stack([linear, corner])
+    x, y = roi.center
+    half = side / 2
+    return np.array([[cos, -sin, x - half * (cos - sin)], [sin, cos, y - half * (sin + cos)]])
 
 
 def image_to_crop(roi: Roi, side: float) -> Float[np.ndarray, "2 3"]:

@@ -69,10 +69,10 @@ class Evidence:
     def compare(self, predicted: _Prediction) -> _Rows:
         """Compare bodies with it."""
         count = len(predicted.joints)
-        away = self._target - predicted.joints[:, self._seen.index]
-        squared = np.einsum("kmi,kmi->km", away, away) / self._bend
-        cost = self._half_squared * np.log1p(squared).sum(-1)
-        variance = np.repeat(self._variance * (1.0 + squared), 2, axis=-1)
+        away = self._target - predicted.joints.take(self._seen.index, 1)
+        inflated = 1.0 + np.einsum("kmi,kmi->km", away, away) / self._bend
+        cost = self._half_squared * np.log(inflated).sum(-1)
+        variance = np.repeat(self._variance * inflated, 2, axis=-1)
         beyond = np.minimum(np.maximum(predicted.angles, _LOW), _HIGH) - predicted.angles
         hinges = np.flatnonzero(beyond.any(0))
         if len(hinges) == 0:

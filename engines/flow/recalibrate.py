@@ -156,8 +156,7 @@ class Recalibrator:
     ) -> Float[np.ndarray, "72 D"]:
         """Return (J W J^T + RIDGE I)^-1 J W: displacements of the joints to changes of omega."""
         self._bodies.move(self._none, self._first)
-        R = self._bodies.bodies().T_cam_rest[0, :, :, :3]
-        J = self._jacobian(hypotheses.joints[0], R, across)
+        J = self._jacobian(hypotheses.joints[0], self._bodies.first_rotations(), across)
         weights = hypotheses.weights
         variance = weights @ (omega - weights @ omega) ** 2
         variance[_WHOLE_BODY] *= MOBILITY

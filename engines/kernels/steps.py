@@ -326,6 +326,10 @@ class StepPlan:
         self._differentiate.launch()
         return self._jacobian.view()
 
+    def first_rotations(self) -> Float[np.ndarray, "J 3 3"]:
+        """Return the rotations from body 0's bones to the camera."""
+        return self._T_cam_rest.view()[0, :, :, :3].copy()
+
     def bodies(self) -> MovedBodies:
         """Return the moved bodies."""
         outputs = (self._rotvec, self._betas, self._transl, self._joints, self._T_cam_rest)
