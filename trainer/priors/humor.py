@@ -84,62 +84,98 @@ def fit(
     Returns:
         The network, and the losses of every epoch, nats a step.
     """
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    network = _fresh(train, config, rng)
-    starts = {length: train.windows(length + 2) for length in (1, config.window)}
-    steps = max(1, len(starts[1]) // config.batch)
-    optimiser = torch.optim.AdamW(
-        network.parameters(), config.learning_rate, weight_decay=config.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.learning_rate, steps * config.epochs, pct_start=0.1
-    )
-    best = copy.deepcopy(network.state_dict())
-    log: list[dict[str, float]] = []
+    steps = max(1, len(train.windows(3)) // config.batch)
+    run = _Run.begin(train, config, steps, seed)
     if state_file.exists():
-        saved = torch.load(state_file, weights_only=True)
-        network.load_state_dict(saved["network"])
-        optimiser.load_state_dict(saved["optimiser"])
-        schedule.load_state_dict(saved["schedule"])
-        best = saved["best"]
-        log = saved["log"]
-        rng.bit_generator.state = saved["rng"]
-        torch.set_rng_state(saved["torch_rng"])
-    progress = tqdm(range(len(log), config.epochs), initial=len(log), total=config.epochs)
+        run.restore(state_file)
+    progress = tqdm(range(len(run.log), config.epochs), initial=len(run.log), total=config.epochs)
     for epoch in progress:
         began = time.monotonic()
-        total = 0.0
-        length = 1 if epoch < config.recorded_epochs else config.window
-        for _ in range(steps):
-            rows = rng.choice(starts[length], config.batch // length)
-            batch = train.take(rows, length + 2, rng.random(len(rows)) < 0.5)
-            loss = _losses(network, *batch, config, epoch)["loss"]
-            optimiser.zero_grad()
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
-            if norm.isfinite():  # a turn that is thrown near half a revolution has no gradient
-                optimiser.step()
-            schedule.step()
-            total += float(loss.detach()) / steps
-        log.append({"train": total, **validate(network, val, config)})
-        if log[-1]["own"] <= min(entry["own"] for entry in log):
-            best = copy.deepcopy(network.state_dict())
-        log[-1]["seconds"] = time.monotonic() - began
-        progress.set_postfix({key: f"{value:.2f}" for key, value in log[-1].items()})
-        _save(
-            state_file,
-            network=network.state_dict(),
-            optimiser=optimiser.state_dict(),
-            schedule=schedule.state_dict(),
-            best=best,
-            log=log,
-            rng=rng.bit_generator.state,
-            torch_rng=torch.get_rng_state(),
-        )
+        loss = _train_epoch(run, train, config, epoch, steps)
+        run.log.append({"train": loss, **validate(run.network, val, config)})
+        if run.log[-1]["own"] <= min(entry["own"] for entry in run.log):
+            run.best = copy.deepcopy(run.network.state_dict())
+        run.log[-1]["seconds"] = time.monotonic() - began
+        progress.set_postfix({key: f"{value:.2f}" for key, value in run.log[-1].items()})
+        run.save(state_file)
         after_epoch(epoch)
-    network.load_state_dict(best)
-    return network.requires_grad_(False), log
+    run.network.load_state_dict(run.best)
+    return run.network.requires_grad_(False), run.log
+
+
+@dataclass
+class _Run:
+    """A training as it is after an epoch, with all that it needs to go on."""
+
+    network: MotionNetwork
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    rng: np.random.Generator
+    best: dict[str, Tensor]
+    """Parameters after the best epoch."""
+    log: list[dict[str, float]]
+
+    @staticmethod
+    def begin(train: MotionData, config: HumorTraining, steps: int, seed: int) -> "_Run":
+        """Make what is there before the first epoch, of `steps` batches."""
+        torch.manual_seed(seed)
+        rng = np.random.default_rng(seed)
+        network = _fresh(train, config, rng)
+        optimiser = torch.optim.AdamW(
+            network.parameters(), config.learning_rate, weight_decay=config.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, config.learning_rate, steps * config.epochs, pct_start=0.1
+        )
+        return _Run(network, optimiser, schedule, rng, copy.deepcopy(network.state_dict()), [])
+
+    def restore(self, path: Path) -> None:
+        """Go back to where `save` was called; the generators of random numbers too."""
+        saved = torch.load(path, weights_only=True)
+        self.network.load_state_dict(saved["network"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.schedule.load_state_dict(saved["schedule"])
+        self.best = saved["best"]
+        self.log = saved["log"]
+        self.rng.bit_generator.state = saved["rng"]
+        torch.set_rng_state(saved["torch_rng"])
+
+    def save(self, path: Path) -> None:
+        """Write the state in one step."""
+        state = {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "best": self.best,
+            "log": self.log,
+            "rng": self.rng.bit_generator.state,
+            "torch_rng": torch.get_rng_state(),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_suffix(".tmp")
+        torch.save(state, scratch)
+        os.replace(scratch, path)
+
+
+def _train_epoch(
+    run: _Run, train: MotionData, config: HumorTraining, epoch: int, steps: int
+) -> float:
+    """Take the steps of an epoch; their mean loss."""
+    length = 1 if epoch < config.recorded_epochs else config.window
+    starts = train.windows(length + 2)
+    total = 0.0
+    for _ in range(steps):
+        rows = run.rng.choice(starts, config.batch // length)
+        batch = train.take(rows, length + 2, run.rng.random(len(rows)) < 0.5)
+        loss = _losses(run.network, *batch, config, epoch)["loss"]
+        run.optimiser.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(run.network.parameters(), config.clip_norm)
+        if norm.isfinite():  # a turn that is thrown near half a revolution has no gradient
+            run.optimiser.step()
+        run.schedule.step()
+        total += float(loss.detach()) / steps
+    return total
 
 
 def validate(network: MotionNetwork, data: MotionData, config: HumorTraining) -> dict[str, float]:
@@ -193,43 +229,17 @@ def _losses(
     """
     if own is None:
         own = min(1.0, max(0.0, (epoch + 1 - config.recorded_epochs) / config.own_epochs))
-    training = epoch < config.epochs
+    noise = config.input_noise if epoch < config.epochs else 0.0
     beta = min(1.0, config.first_beta ** (1 - epoch / max(1, config.annealed_epochs)))
-    rest = network.rest
     length = frames.pelvis.shape[1] - 2
-    count = len(frames.pelvis)
     before, now = frames.at(0), frames.at(1)
     sums: dict[str, Tensor] = {}
     for k in range(length):
         target = frames.at(k + 2)
-        state = state_of(rest, before, now)
-        x = network.standardised(state)
-        if training:
-            x = x + config.input_noise * torch.randn_like(x)
-        step = step_between(now, target)
-        encoded, expected = network.encode(x, step), network.prior(x)
-        predicted, logits = network.decode(state, x, encoded.sample())
-        after = stepped(now, predicted)
-        for key, value in _terms(
-            network, step, predicted, encoded.divergence(expected), config
-        ).items():
+        after, losses = _step(network, (before, now, target), contact[:, k + 2], config, noise)
+        for key, value in losses.items():
             sums[key] = sums.get(key, torch.zeros(())) + value / length
-        joints, joints_now = world_joints(rest, after), world_joints(rest, now)
-        off = (joints - world_joints(rest, target)).square().sum(-1)
-        feet = list(CONTACTS)
-        speed = (joints - joints_now)[:, feet].square().sum(-1) * (FPS / 0.1) ** 2
-        touching = contact[:, k + 2]
-        extra = {
-            "joint_mm": 1000 * off.clamp_min(1e-12).sqrt().mean(),
-            "joints": 0.5 * config.joints * off.sum(-1).mean() / config.joint_m**2,
-            "contact": config.contact
-            * functional.binary_cross_entropy_with_logits(logits, touching)
-            * len(CONTACTS),
-            "contact_speed": 0.5 * config.contact_speed * (touching * speed).sum(-1).mean(),
-        }
-        for key, value in extra.items():
-            sums[key] = sums.get(key, torch.zeros(())) + value / length
-        follow = torch.rand(count) < own
+        follow = torch.rand(len(frames.pelvis)) < own
         before = now.where(follow, frames.at(k + 1))
         now = after.where(follow, target)
     sums["bound"] = sums["normal"] + sums["divergence"]
@@ -243,23 +253,47 @@ def _losses(
     return sums
 
 
-def _terms(
+def _step(
     network: MotionNetwork,
-    step: Float[Tensor, "B 63"],
-    predicted: Float[Tensor, "B 63"],
-    divergence: Float[Tensor, "B"],
+    bodies: tuple[Frames, Frames, Frames],
+    touching: Float[Tensor, "B 4"],
     config: HumorTraining,
-) -> dict[str, Tensor]:
+    noise: float,
+) -> tuple[Frames, dict[str, Tensor]]:
+    """Step on from two bodies.
+
+    Args:
+        network: what is trained.
+        bodies: the two, and the recorded third.
+        touching: contacts of the third.
+        config: weights.
+        noise: standard deviation of what is added to the standardised states.
+
+    Returns:
+        The third body by the network, and the losses, means over the batch.
+    """
+    before, now, target = bodies
+    rest = network.rest
+    state = state_of(rest, before, now)
+    x = network.standardised(state)
+    if noise:
+        x = x + noise * torch.randn_like(x)
+    step = step_between(now, target)
+    encoded, expected = network.encode(x, step), network.prior(x)
+    predicted, logits = network.decode(state, x, encoded.sample())
+    after = stepped(now, predicted)
     sigma = network.sigma
-    white = (step - predicted) / sigma
-    normal = (
-        0.5 * white.square().sum(-1) + sigma.log().sum() + 0.5 * len(sigma) * math.log(2 * math.pi)
-    )
-    return {"normal": normal.mean(), "divergence": divergence.mean()}
-
-
-def _save(path: Path, **state: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".tmp")
-    torch.save(state, scratch)
-    os.replace(scratch, path)
+    square = ((step - predicted) / sigma).square().sum(-1)
+    normal = 0.5 * square + sigma.log().sum() + 0.5 * len(sigma) * math.log(2 * math.pi)
+    joints, joints_now = world_joints(rest, after), world_joints(rest, now)
+    off = (joints - world_joints(rest, target)).square().sum(-1)
+    speed = (joints - joints_now)[:, list(CONTACTS)].square().sum(-1) * (FPS / 0.1) ** 2
+    entropy = functional.binary_cross_entropy_with_logits(logits, touching)
+    return after, {
+        "normal": normal.mean(),
+        "divergence": encoded.divergence(expected).mean(),
+        "joint_mm": 1000 * off.clamp_min(1e-12).sqrt().mean(),
+        "joints": 0.5 * config.joints * off.sum(-1).mean() / config.joint_m**2,
+        "contact": config.contact * entropy * len(CONTACTS),
+        "contact_speed": 0.5 * config.contact_speed * (touching * speed).sum(-1).mean(),
+    }
