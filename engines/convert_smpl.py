@@ -22,7 +22,8 @@ from engines.decimation import Decimation, decimate, identity_decimation
 from engines.distinct import check_distinct
 from engines.errors import PenumbraError
 from engines.outputs import open_output
-from engines.smpl_pickle import MAX_FILE_BYTES, read_smpl_pickle, to_array
+from engines.pickle_stand_ins import to_array
+from engines.smpl_pickle import MAX_FILE_BYTES, read_smpl_pickle
 from engines.types import NUM_BETAS
 
 

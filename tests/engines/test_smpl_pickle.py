@@ -10,7 +10,8 @@ import pytest
 
 from engines.errors import PenumbraError
 from engines.pickle_objects import PickleError
-from engines.smpl_pickle import read_smpl_pickle, to_array
+from engines.pickle_stand_ins import to_array
+from engines.smpl_pickle import read_smpl_pickle
 from tests.support.paths import ROOT
 from tests.support.pickle_payloads import hostile, payloads
 from tests.support.synthetic_smpl import synthetic_smpl

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from engines.errors import PenumbraError
-from engines.smpl_pickle import read_smpl_pickle, to_array
+from engines.pickle_stand_ins import to_array
+from engines.smpl_pickle import read_smpl_pickle
 from tests.support.pickle_payloads import hostile
 
 MAX_MB = 256
