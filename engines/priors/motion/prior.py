@@ -15,12 +15,11 @@ gives the rows L^-1 (y - d(x, z) - G (m(x) - z)) with C = L L^T. For a step of a
 held; the gradient of the rows is that of the first line of E, exactly.
 
 The bodies are in a world that is z up, metres, the floor at z = 0, at 30 frames per second. Collars
-and hands, which the recordings do not measure, wander about rest (a first-order autoregressive
-process).
+and hands, which the recordings do not measure, wander about rest (`unmeasured.py`).
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import ClassVar
@@ -34,15 +33,12 @@ from engines.fitting.bodies import TURNS
 from engines.fitting.sequences.sequence import FRAME_DIM, BodySequence, Linearised, LinkedRows
 from engines.priors.motion.bodies import SingleBodies
 from engines.priors.motion.contact import ContactNetwork
-from engines.priors.motion.layout import BODY, CONTACTS, STEP, TURNING
+from engines.priors.motion.layout import BODY, CONTACTS, STEP
 from engines.priors.motion.network import MotionNetwork
 from engines.priors.motion.start import StartMixture
 from engines.priors.motion.state import Pairs, PelvisFrame, stepped
-from engines.rotations import inverse_right_jacobian, log_so3
-from engines.types import NUM_JOINTS
+from engines.priors.motion.unmeasured import Unmeasured
 
-UNMEASURED = tuple(j for j in range(1, NUM_JOINTS) if j not in TURNING)
-"""Collars and hands."""
 MAX_BYTES = 2**24
 """The file has some two megabytes."""
 _LATENT_STEPS = 6
@@ -62,10 +58,8 @@ class MotionPrior:
     start: StartMixture
     size: float = 1.0
     """Of the person, in sizes of that body; motion is scaled by it."""
-    unmeasured_rad: float = 0.1
-    """Standard deviation of each component of a joint that the recordings do not measure."""
-    unmeasured_memory: float = 0.98
-    """Their correlation from frame to frame."""
+    unmeasured: Unmeasured = field(default_factory=Unmeasured)
+    """Joints that the recordings do not measure."""
 
     @staticmethod
     def load(path: Path | None = None) -> "MotionPrior":
@@ -223,10 +217,10 @@ class MotionPrior:
             states, steps = self._transitions(other)
             mean, _ = self.network.prior(states)
             _, misfit = self._latents(states, steps, mean, std, z)
-            wandering = sum(float((part.residual**2).sum()) for part in self._wandering(other))
+            wandering = sum(float((part.residual**2).sum()) for part in self.unmeasured.rows(other))
             return float(misfit.sum()) + 0.5 * wandering + self.start_energy(other)
 
-        return Linearised((rows, self._start_rows(pairs), *self._wandering(sequence)), cost)
+        return Linearised((rows, self._start_rows(pairs), *self.unmeasured.rows(sequence)), cost)
 
     def _latents(
         self,
@@ -295,23 +289,6 @@ class MotionPrior:
         return LinkedRows(
             np.zeros(1, int), residual, self._by_size(np.concatenate([first, second], -1))
         )
-
-    def _wandering(self, sequence: BodySequence) -> tuple[LinkedRows, LinkedRows]:
-        """Rows of the joints that the recordings do not measure: the first frame, and the rest."""
-        joints = list(UNMEASURED)
-        rotvec = log_so3(sequence.R[:, joints])
-        by_turn = inverse_right_jacobian(rotvec)
-        count = len(rotvec)
-        J = np.zeros((count, 3 * len(joints), FRAME_DIM))
-        for i, j in enumerate(joints):
-            J[:, 3 * i : 3 * i + 3, 3 * j : 3 * j + 3] = by_turn[:, i]
-        J /= self.unmeasured_rad
-        y = rotvec.reshape(count, -1) / self.unmeasured_rad
-        memory = self.unmeasured_memory
-        fresh = math.sqrt(1.0 - memory**2)
-        first = LinkedRows(np.zeros(1, int), -y[:1], J[:1])
-        later = np.concatenate([-memory * J[:-1], J[1:]], -1) / fresh
-        return first, LinkedRows(np.arange(count - 1), (memory * y[:-1] - y[1:]) / fresh, later)
 
 
 def feet(
