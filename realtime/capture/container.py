@@ -6,6 +6,10 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
+import cv2
+
+from realtime.capture.opencv_io import open_capture
+
 log = logging.getLogger(__name__)
 
 
@@ -55,6 +59,33 @@ def is_cut_short(path: Path) -> bool:
         if head[4:8] not in (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip"):
             return False
         return _boxes_run_out(file, length)
+
+
+def frame_tolerance(announced: int) -> float:
+    """Return how many frames headers are wrong by in whole files."""
+    return max(3.0, 0.02 * announced)
+
+
+def holds_more(path: Path, decoded_ms: float, fps: float, announced: int) -> bool:
+    """Whether a file holds more than what could be decoded.
+
+    Otherwise its header only announces too much, as a lossless cut leaves it.
+
+    Args:
+        path: the file.
+        decoded_ms: the container's time of the last frame that was decoded.
+        fps: frames per second.
+        announced: number of frames by the header.
+    """
+    packets = open_capture(str(path), cv2.CAP_FFMPEG)
+    packets.set(cv2.CAP_PROP_FORMAT, -1)
+    end_ms, size = 0.0, 0
+    while packets.grab():
+        end_ms = max(end_ms, float(packets.get(cv2.CAP_PROP_POS_MSEC)))
+        size += packets.retrieve()[1].size
+    packets.release()
+    undecoded = (end_ms - decoded_ms) / 1000.0 * fps
+    return undecoded > frame_tolerance(announced) or size < path.stat().st_size / 2
 
 
 def _boxes_run_out(file: BinaryIO, length: int) -> bool:

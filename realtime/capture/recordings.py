@@ -22,7 +22,7 @@ from engines.errors import PenumbraError
 from engines.printable import printable
 from engines.types import FrameInfo
 from realtime.capture.bitstream import SizeWatch
-from realtime.capture.container import MediaClock, is_cut_short
+from realtime.capture.container import MediaClock, frame_tolerance, holds_more, is_cut_short
 from realtime.capture.frame import Frame
 from realtime.capture.opencv_io import (
     FALLBACK_FPS,
@@ -279,14 +279,14 @@ class VideoFile:
                 f"'{self.name}': is truncated: it ends after {self._count} of {self._announced} "
                 "frames; those were processed, for the rest copy or download it again."
             )
-        if missing <= _tolerance(self._announced):
+        if missing <= frame_tolerance(self._announced):
             return
         if self._path is None:
             raise PenumbraError(
                 f"'{self.name}': broke off after {self._count} of {self._announced} frames; those "
                 "were processed, check the network for the rest."
             )
-        if self._is_damaged(self._path):
+        if holds_more(self._path, self._last_ms, self.fps, self._announced):
             raise PenumbraError(
                 f"'{self.name}': is damaged: nothing can be decoded after {self._count} of about "
                 f"{self._announced} frames; those were processed, repair it for the rest."
@@ -294,26 +294,6 @@ class VideoFile:
         log.warning(
             "'%s' ends after %d of about %d frames", self.name, self._count, self._announced
         )
-
-    def _is_damaged(self, path: Path) -> bool:
-        """Whether the file holds more than what could be decoded.
-
-        Otherwise its header only announces too much, as a lossless cut leaves it.
-        """
-        packets = open_capture(str(path), cv2.CAP_FFMPEG)
-        packets.set(cv2.CAP_PROP_FORMAT, -1)
-        end_ms, size = 0.0, 0
-        while packets.grab():
-            end_ms = max(end_ms, float(packets.get(cv2.CAP_PROP_POS_MSEC)))
-            size += packets.retrieve()[1].size
-        packets.release()
-        undecoded = (end_ms - self._last_ms) / 1000.0 * self.fps
-        return undecoded > _tolerance(self._announced) or size < path.stat().st_size / 2
-
-
-def _tolerance(announced: int) -> float:
-    """Return how many frames headers are wrong by in whole files."""
-    return max(3.0, 0.02 * announced)
 
 
 def _repair(cut_short: bool) -> str:
