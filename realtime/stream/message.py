@@ -170,7 +170,11 @@ class WorldMessage:
             "finite", "floor_std",
             "standard deviation of the camera's height above the floor; nil: no floor was found, "
             "the height is a guess", "m",
-            stored=Stored("floor_std", "<f4", "", "world.floor_std"),
+            stored=Stored(
+                "floor_std", "<f4", "", "world.floor_std",
+                "standard deviation of the camera's height above the floor; infinite: no floor was "
+                "found, the height is a guess",
+            ),
         ),
     ]  # fmt: skip
     source: Annotated[
