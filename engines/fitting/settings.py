@@ -23,7 +23,7 @@ class FitConfig:
     """Gauss-Newton steps; more for recordings."""
     shared_jacobian: bool = True
     """Take the best estimate's Jacobian for all hypotheses: the best estimate is the same, the best
-    of a hundred is about a millimetre worse, and it takes three quarters of the time."""
+    of a hundred is about a millimetre worse, and it takes three fifths of the time."""
     full_belief: float = 0.75
     """Normalised innovation up to which landmarks are believed fully."""
     no_belief: float = 1.25

@@ -4,7 +4,7 @@
     moments.py         joints -> weighted mean and covariance per joint, shared distance taken out
     vertex_moments.py  bone transforms and shape -> the same per vertex of the decimated mesh
     steps.py           bodies and a step each -> moved bodies, projections and their derivative
-    solve.py           small symmetric systems, one for each body
+    solve.py           small symmetric systems, one for each body, sixteen side by side
     so3.py             rotations inside kernels
     launch.py          choice of the device, buffers, checks of arguments by name
 
@@ -17,9 +17,9 @@ core of an AMD EPYC, warp 1.19, K=100, median of CPU time, the NumPy float32 ref
 joints 0.15 ms (1.8), joint moments 0.05 ms (0.24), 2,013 vertices 6.0 ms (107), with half the
 hypotheses 3.0 ms. Importing takes 0.5 s; the first run on a machine compiles for about 4 s, later
 ones load in 0.1 s. For CUDA the tests compile the kernels everywhere, but they have not been run or
-timed there. Tried and left: eight hypotheses side by side in one vector type, which makes the
-vertices 1.5 times faster and doubles the code and the time to compile; vectors of four and a higher
-optimisation level bring nothing.
+timed there. Tried and left: eight hypotheses side by side in one vector type, as `solve.py` does,
+which makes the vertices 1.5 times faster and doubles the code and the time to compile; vectors of
+four and a higher optimisation level bring nothing.
 """
 
 from engines.kernels.joints import JointPlan, PosedJoints, Skeleton, pose_joints_reference
