@@ -194,3 +194,29 @@ def test_results_belong_to_the_caller(skeleton: Skeleton) -> None:
     plan.move(np.full((5, DIM), 0.1, np.float32))
     np.testing.assert_array_equal(predicted, kept)
     assert len(LANDMARKS) == len(JOINTS)
+
+
+def test_only_chosen_bodies_move(skeleton: Skeleton) -> None:
+    drawn = hypotheses(skeleton, 6, 80)
+    plan, start = plan_of(skeleton, drawn), single(drawn)
+    plan.move(np.full((6, DIM), 0.1, np.float32))
+    before, chosen = plan.bodies(), np.arange(6) % 2 == 0
+    predicted, _ = plan.move(np.zeros((6, DIM), np.float32), chosen)
+    after = plan.bodies()
+    np.testing.assert_allclose(after.joints[chosen], start.joints[chosen], atol=1e-5)
+    np.testing.assert_array_equal(after.joints[~chosen], before.joints[~chosen])
+    assert np.abs(before.joints[~chosen] - start.joints[~chosen]).max() > 0.1
+    projected = after.joints[:, JOINTS]
+    np.testing.assert_allclose(predicted, projected[..., :2] / projected[..., 2:], atol=1e-5)
+
+
+def test_steps_from_the_first_body_lead_to_all(skeleton: Skeleton) -> None:
+    drawn = hypotheses(skeleton, 6, 81)
+    plan, start = plan_of(skeleton, drawn), single(drawn)
+    steps = plan.steps_from_first()
+    plan.load_first()
+    plan.move(steps)
+    after = plan.bodies()
+    np.testing.assert_allclose(after.joints, start.joints, atol=1e-5)
+    np.testing.assert_allclose(after.rotvec, start.rotvec, atol=1e-5)
+    np.testing.assert_array_equal(plan.first_rotations(), after.T_cam_rest[0, :, :, :3])
