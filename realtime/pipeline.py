@@ -21,7 +21,7 @@ from engines.blazepose.people.one_person import OnePersonTracker
 from engines.blazepose.people.track import TrackedPerson
 from engines.blazepose.people.tracker import PeopleTracker
 from engines.body import BodyModel
-from engines.camera import Intrinsics
+from engines.camera import Intrinsics, distance_std_by_focal
 from engines.covariance import second_moment
 from engines.fitting.fit import HypothesisFitter
 from engines.fitting.settings import FitConfig
@@ -181,8 +181,9 @@ class Pipeline:
                 samples, moments, self.calibration
             )
             # The hypotheses take the focal length as given.
-            distance = float(posed.hypotheses.joints[0, 0] @ moments.ray)
-            distance_std = float(np.hypot(distance_std, intrinsics.focal_error * distance))
+            pelvis = posed.hypotheses.joints[0, 0]
+            by_focal = distance_std_by_focal(intrinsics.focal_error, pelvis)
+            distance_std = float(np.hypot(distance_std, by_focal))
         with self.timer.stage("smoothing"):
             best = self._smoother(tracked.track_id)(body_of(posed.hypotheses), t_s)
             # The posterior is this frame's: about a filtered body its spread is larger.

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from engines.blazepose.people.tracker import open_people_tracker
 from engines.body import BodyModel
-from engines.camera import Intrinsics
+from engines.camera import Intrinsics, distance_std_by_focal
 from engines.distinct import check_distinct
 from engines.errors import PenumbraError
 from engines.flow.model import FlowModel
@@ -157,7 +157,8 @@ def person(estimate: ViewEstimate, track_id: int, intrinsics: Intrinsics) -> Per
     pelvis = estimate.joints[0]
     distance = float(np.linalg.norm(pelvis))
     # The fit takes the focal length as given.
-    spread = float(np.hypot(estimate.distance_std, intrinsics.focal_error * distance))
+    by_focal = distance_std_by_focal(intrinsics.focal_error, pelvis)
+    spread = float(np.hypot(estimate.distance_std, by_focal))
     return Person(
         landmarks=estimate.landmarks,
         hypotheses=estimate.hypotheses,

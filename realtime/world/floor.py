@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from engines.body import BodyModel
+from engines.camera import distance_std_by_focal
 from engines.gravity.direction import Direction
 from engines.types import JOINT_NAMES, Person
 
@@ -146,8 +147,8 @@ class FloorFilter:
             for joint in joints_of
         ]
         position, joint = min(soles, key=lambda sole: float(up @ sole[0]))
-        distance = float(np.linalg.norm(joints[0]))
-        own = max(person.distance_std**2 - (focal_error * distance) ** 2, 0.0)
+        by_focal = distance_std_by_focal(focal_error, joints[0])
+        own = max(person.distance_std**2 - by_focal**2, 0.0)
         variance = float(up @ person.joint_cov[joint] @ up) + own * float(up @ person.ray) ** 2
         return _Sole(position, variance + self.config.floor_m**2)
 

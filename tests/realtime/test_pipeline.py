@@ -145,14 +145,24 @@ def test_an_assumed_camera_widens_the_distance_only(
     pipeline: Pipeline, frame: Frame, body: BodyModel
 ) -> None:
     size = (frame.image.shape[1], frame.image.shape[0])
-    assumed = dataclasses.replace(pipeline.intrinsics, source="assumed")
-    smoothing = SmoothingConfig(enabled=False)
-    guessing = Pipeline(
-        pipeline.tracker, pipeline.sampler, body, assumed, pipeline.calibration, smoothing
+    K = pipeline.intrinsics
+    aside = dataclasses.replace(K, cx=K.cx - 0.7 * K.fx)  # where ray and axis differ
+    known, guessed = (
+        Pipeline(
+            pipeline.tracker,
+            pipeline.sampler,
+            body,
+            intrinsics,
+            pipeline.calibration,
+            SmoothingConfig(enabled=False),
+        )(frame).estimate.person
+        for intrinsics in (aside, dataclasses.replace(aside, source="assumed"))
     )
-    known, guessed = (one(frame).estimate.person for one in (pipeline, guessing))
     assert known is not None and guessed is not None and not from_fov(size).calibrated
-    assert guessed.distance_std > known.distance_std
+    widened = np.sqrt(guessed.distance_std**2 - known.distance_std**2)
+    pelvis = guessed.best.joints[0]
+    assert pelvis[2] < 0.9 * np.linalg.norm(pelvis)
+    assert widened == pytest.approx(0.12 * pelvis[2] ** 2 / np.linalg.norm(pelvis), rel=0.1)
     # Tracking moves the crop by a fraction of a pixel between two estimates of one frame.
     np.testing.assert_allclose(
         std_from_cov(guessed.joint_cov), std_from_cov(known.joint_cov), rtol=0.2
