@@ -27,7 +27,7 @@ def measure(
     Args:
         prior: what is measured.
         data: people that it was not trained on.
-        sole_m: see `engines.fitting.sequences.floor.Floor`.
+        sole_m: see `engines.fitting.sequences.floor.FloorContact`.
         windows: how many are rolled out; the energy takes a quarter of them, of twice the length.
         seconds: length of the rollouts.
         seed: of the windows and of everything that is drawn.

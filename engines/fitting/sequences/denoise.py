@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from engines.fitting.residuals import Residuals
-from engines.fitting.sequences.floor import Floor, FloorConfig, MotionModel
+from engines.fitting.sequences.floor import FloorContact, FloorContactConfig, MotionModel
 from engines.fitting.sequences.observations import (
     Calm,
     EachFrame,
@@ -64,7 +64,7 @@ class DenoiseConfig:
     calm: Calm = field(default_factory=Calm)
     calm_iterations: int = 15
     iterations: int = 30
-    floor: FloorConfig | None = field(default_factory=FloorConfig)
+    floor: FloorContactConfig | None = field(default_factory=FloorContactConfig)
     """None leaves contacts and the floor out."""
     calm_body_weight: float = 0.3
     """Factor on what single bodies cost while a calm motion is fitted."""
@@ -95,7 +95,7 @@ def denoise(
     calm: list[SequenceResiduals] = [data, config.calm]
     terms: list[SequenceResiduals] = [data, model]
     if config.floor is not None:
-        terms.append(Floor(shape, model, sole_m, config.floor))
+        terms.append(FloorContact(shape, model, sole_m, config.floor))
     for some, weight in ((calm, config.calm_body_weight), (terms, config.body_weight)):
         if config.pose_prior is None:
             some.append(model.bodies(weight))

@@ -44,7 +44,7 @@ class MotionModel(SequenceResiduals, Protocol):
 
 
 @dataclass(frozen=True)
-class FloorConfig:
+class FloorContactConfig:
     """How firmly feet stand."""
 
     speed: float = 0.2
@@ -57,14 +57,14 @@ class FloorConfig:
 
 
 @dataclass(frozen=True)
-class Floor:
+class FloorContact:
     """Contacts that a model finds, and the floor itself."""
 
     shape: Shape
     model: MotionModel
     sole_m: Float[np.ndarray, "4"]
     """Height of each of `FEET` above the sole of a standing body, metres."""
-    config: FloorConfig
+    config: FloorContactConfig
 
     def at(self, sequence: BodySequence) -> Linearised:
         """Linearise around a sequence; its contacts are held."""

@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from engines.fitting.bodies import Bodies, pose
 from engines.fitting.sequences.covariance import SequenceCovariance, sequence_covariance
-from engines.fitting.sequences.floor import FEET, Floor, FloorConfig, MotionModel
+from engines.fitting.sequences.floor import FEET, FloorContact, FloorContactConfig, MotionModel
 from engines.fitting.sequences.landmarks import (
     SHARED,
     CameraJoints,
@@ -55,7 +55,7 @@ class VideoConfig:
     """Factor on how sure the bodies started from are: those of successive frames err alike."""
     pelvis_m: float = 1.0
     """The same of each frame's pelvis around the body started from."""
-    floor: FloorConfig = field(default_factory=FloorConfig)
+    floor: FloorContactConfig = field(default_factory=FloorContactConfig)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def fit_video(
             sequence.R, config.correlation * turn_sigma, held, sequence.pelvis, config.pelvis_m
         ),
         sized,
-        Floor(shape, sized, sole_m, config.floor),
+        FloorContact(shape, sized, sole_m, config.floor),
     )
     found = solve_sequence(sequence, terms, config.iterations)
     R, position = camera_to_world(R_world_cam, found.sequence.shared)

@@ -5,7 +5,7 @@ import pytest
 
 from engines.body import BodyModel
 from engines.fitting.limits import HingeLimits
-from engines.fitting.sequences.floor import FEET, Floor, FloorConfig
+from engines.fitting.sequences.floor import FEET, FloorContact, FloorContactConfig
 from engines.fitting.sequences.landmarks import SHARED, SharedNormal, VideoLandmarks
 from engines.fitting.sequences.observations import (
     Calm,
@@ -73,7 +73,9 @@ def residuals(
     if name == "calm":
         return Calm()
     probability = rng.random((FRAMES - 2, 4))
-    return Floor(shape, Standing(probability), np.array([1.0, 0.08, 0.01, 1.0]), FloorConfig())
+    return FloorContact(
+        shape, Standing(probability), np.array([1.0, 0.08, 0.01, 1.0]), FloorContactConfig()
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,11 +128,11 @@ def test_a_standing_foot_costs_what_it_slips(shape: Shape) -> None:
     pelvis[:, 2] = sole[0] - rest[FEET[0], 2]
     still = BodySequence(R, pelvis, np.zeros(0))
     left = np.tile([1.0, 0.0, 1.0, 0.0], (count - 2, 1))
-    floor = Floor(shape, Standing(left), sole, FloorConfig(speed=0.3, height_m=0.05))
+    floor = FloorContact(shape, Standing(left), sole, FloorContactConfig(speed=0.3, height_m=0.05))
     assert floor.at(still).cost(still) == pytest.approx(0.0, abs=1e-6)
     slipping = pelvis.copy()
     slipping[3:, 0] += 0.01  # a sigma of 0.3 m/s in a frame, of two joints in one frame
     slipped = BodySequence(R, slipping, np.zeros(0))
     assert floor.at(slipped).cost(slipped) == pytest.approx(1.0, rel=1e-3)
-    nobody = Floor(shape, Standing(0 * left), sole, floor.config)
+    nobody = FloorContact(shape, Standing(0 * left), sole, floor.config)
     assert nobody.at(slipped).cost(slipped) == pytest.approx(0.0, abs=1e-6)
