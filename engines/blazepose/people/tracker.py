@@ -18,7 +18,8 @@ size, pose and the colours of the clothes (`appearance`). The policy:
   same number; the longer it takes, the wider is near. Later, or elsewhere, it is another number. A
   number is never given twice.
 - Arriving. The first to be found count at once. Who joins later counts after `CONFIRM` frames, so
-  that one false detection is not a person. Who is small (`SMALLEST`) is background.
+  that one false detection is not a person, and if the image has changed where they are, so that
+  furniture is none (`background`). Who is small (`SMALLEST`) is background.
 - Too many. Nobody in sight is given up for somebody new, unless the new one is `REPLACE` times as
   large as the smallest.
 """
@@ -32,6 +33,7 @@ from engines.blazepose.detector import Detection, open_detector
 from engines.blazepose.landmarker import open_landmarker
 from engines.blazepose.models import MIN_SCORE
 from engines.blazepose.people.appearance import UNKNOWN, colours_of
+from engines.blazepose.people.background import Background
 from engines.blazepose.people.continuity import UNMATCHED, are_near, cost, is_wrong, near_others
 from engines.blazepose.people.covering import Cover
 from engines.blazepose.people.duplicates import lies_on, merged
@@ -101,6 +103,7 @@ class PeopleTracker:
         self._frames = 0
         self._near_others: frozenset[Track] = frozenset()
         self._lookout = Lookout()
+        self._background = Background()
 
     @property
     def known(self) -> frozenset[int]:
@@ -114,7 +117,9 @@ class PeopleTracker:
         found = merged(self._followed(image))
         found = merged(found + self._behind(image, found))
         found = merged(split(found + self._newly_found(image, found)))
-        self._update(found, alone, min(image.shape[:2]))
+        self._update(found, min(image.shape[:2]))
+        self._number(image, alone)
+        self._background.see(image)
         self._frames += 1
         return tuple(
             TrackedPerson(track.track_id, track.sides(track.landmarks))
@@ -238,7 +243,7 @@ class PeopleTracker:
             landmarks, steady(roi, next_roi) if following else next_roi, colours, track
         )
 
-    def _update(self, found: list[Observation], alone: bool, shorter_side: int) -> None:
+    def _update(self, found: list[Observation], shorter_side: int) -> None:
         """Give what was found to the tracks, and begin and end tracks."""
         pairs = self._pairs(found)
         for i, track in enumerate(self._tracks):
@@ -251,10 +256,18 @@ class PeopleTracker:
         self._tracks += [Track(one.landmarks, one.roi, one.colours) for one in fresh]
         self._tracks = [track for track in self._tracks if _is_kept(track)]
         self._limit()
+
+    def _number(self, image: UInt8[np.ndarray, "h w 3"], alone: bool) -> None:
+        """Give numbers to those who count from now on."""
         for track in self._tracks:
-            if track.track_id is None and (alone or track.seen >= CONFIRM):
+            if track.track_id is None and (alone or self._has_come(image, track)):
                 self._last_id += 1
                 track.track_id = self._last_id
+
+    def _has_come(self, image: UInt8[np.ndarray, "h w 3"], track: Track) -> bool:
+        """Whether somebody who joins others is surely a person."""
+        others = [one.landmarks for one in self._tracks if one is not track and not one.hidden]
+        return track.seen >= CONFIRM and not self._background.has(image, track.landmarks, others)
 
     def _pairs(self, found: list[Observation]) -> dict[int, int]:
         """Return which track is continued by which observation."""

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import UInt8
 
 from engines.blazepose.detector import Detection
+from engines.blazepose.people.covering import body_mask
 from engines.types import Landmarks, Roi
 
 _STICK = {
@@ -47,6 +49,13 @@ class Stage:
         self.score = 1.0
         self.overlooked: set[float] = set()
         """x of people whom the detector does not see."""
+
+    def drawn(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+        """Return a copy of an image with everybody in it."""
+        image = image.copy()
+        people = [landmarks(x, scale=scale) for x, scale in self.people]
+        image[body_mask((image.shape[1], image.shape[0]), people) > 0] = 200
+        return image
 
     def detect(self, image: np.ndarray, view: Roi | None) -> list[Detection]:
         self.looks += 1

@@ -24,7 +24,8 @@ def play(
     places = []
     for scene in scenes:
         stage.people = scene
-        places.append({p.track_id: float(p.landmarks.roi.center[0]) for p in tracker(IMAGE)})
+        found = tracker(stage.drawn(IMAGE))
+        places.append({p.track_id: float(p.landmarks.roi.center[0]) for p in found})
     return places
 
 
@@ -53,6 +54,18 @@ def test_who_joins_counts_after_some_frames_and_within_a_bounded_time() -> None:
     first = counts.index(2)
     assert 5 + people.CONFIRM - 1 <= first <= 5 + views.LOOK_EVERY + people.CONFIRM
     assert counts[first:] == [2] * (20 - first)
+
+
+def test_furniture_that_the_network_takes_for_a_body_is_nobody_until_it_moves() -> None:
+    stage, tracker = opened()
+    person, chair = (80.0, 100.0), (380.0, 100.0)
+    stage.people = [person, chair]
+    room = stage.drawn(IMAGE)
+    for t in range(90):
+        stage.people = [person] if t < 40 else [person, chair]
+        assert {one.track_id for one in tracker(room)} == {1}
+    moving = [[person, (380.0 - 4 * t, 100.0)] for t in range(20)]
+    assert set(play(stage, tracker, moving)[-1]) == {1, 2}
 
 
 def test_a_flash_is_nobody() -> None:

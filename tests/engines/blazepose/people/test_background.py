@@ -1,0 +1,74 @@
+"""Furniture that looks like a body is where it was; people have come."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from jaxtyping import UInt8
+
+from engines.blazepose.people.background import Background
+from engines.types import Landmarks
+from tests.engines.blazepose.people.bodies import landmarks
+
+SHAPE = (480, 640, 3)
+
+
+@pytest.fixture
+def room() -> UInt8[np.ndarray, "h w 3"]:
+    return np.random.default_rng(0).integers(0, 200, SHAPE, np.uint8)
+
+
+@pytest.fixture
+def body() -> Landmarks:
+    """Somebody who stands in the left half."""
+    one = landmarks(0.0)
+    points = one.points - one.points.min(0)
+    return replace(one, points=points / np.ptp(points, axis=0).max() * 360 + 60)
+
+
+def _seen(images: list[UInt8[np.ndarray, "h w 3"]]) -> Background:
+    background = Background()
+    for image in images:
+        background.see(image)
+    return background
+
+
+def test_what_was_there_all_along_is_background(room: np.ndarray, body: Landmarks) -> None:
+    noisy = np.clip(room + np.random.default_rng(1).normal(0, 4, SHAPE), 0, 255).astype(np.uint8)
+    background = _seen([room] * 40)
+    assert background.has(room, body, []) and background.has(noisy, body, [])
+
+
+def test_who_has_come_is_not(room: np.ndarray, body: Landmarks) -> None:
+    background = _seen([room] * 40)
+    now = room.copy()
+    now[60:420, 60:300] = 230
+    assert not background.has(now, body, [])
+
+
+def test_somebody_in_front_says_nothing_of_what_is_behind(
+    room: np.ndarray, body: Landmarks
+) -> None:
+    """Only the lower half of the body's place has changed, and there somebody else stands."""
+    background = _seen([room] * 40)
+    other = replace(body, points=body.points + np.array([0.0, 200.0]))
+    now = room.copy()
+    now[300:, 40:320] = 230
+    assert not background.has(now, body, [])
+    assert background.has(now, body, [other])
+
+
+def test_nothing_is_known_at_first_nor_after_another_size(
+    room: np.ndarray, body: Landmarks
+) -> None:
+    assert not _seen([]).has(room, body, [])
+    assert not _seen([room] * 20).has(room, body, [])
+    assert not _seen([room[:, :320]] * 40).has(room, body, [])
+    assert not _seen([room[:, :320]] * 40 + [room] * 10).has(room, body, [])
+
+
+def test_who_stays_becomes_background_only_after_seconds(room: np.ndarray, body: Landmarks) -> None:
+    now = room.copy()
+    now[60:420, 60:300] = 230
+    assert not _seen([room] * 60 + [now] * 30).has(now, body, [])
+    assert _seen([room] * 60 + [now] * 90).has(now, body, [])
