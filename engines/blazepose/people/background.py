@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from engines.blazepose.people.covering import body_mask
+from engines.blazepose.people.covering import WITH_EDGES, body_mask
+from engines.blazepose.people.motion import CHANGE, samples_of, step_of
 from engines.types import Landmarks
 
 _GRID = 128
@@ -22,14 +23,10 @@ _EVERY = 10
 _REMEMBERED = 9
 _FEWEST = 3
 """Remembered images from which on there is a background."""
-_CHANGE = 24
-"""Change of a sample's brightness that is more than noise."""
 _MOVED = 0.05
 """Share of a body's samples that have changed if it has moved at all."""
 _LEAST = 12
 """Samples of a body below which nothing is said."""
-_WITH_EDGES = 1.7
-"""Thickness of limbs beside which an image surely does not show somebody."""
 
 
 class Background:
@@ -43,7 +40,7 @@ class Background:
     def see(self, image: UInt8[np.ndarray, "h w 3"]) -> None:
         """Take the next frame."""
         if self._frames % _EVERY == 0:
-            samples = _samples(image)
+            samples = samples_of(image, step_of(image, _GRID))
             if self._remembered and self._remembered[-1].shape != samples.shape:
                 self._remembered.clear()
             self._remembered.append(samples)
@@ -64,23 +61,14 @@ class Background:
         """
         if len(self._remembered) < _FEWEST:
             return False
-        now, before = _samples(image), np.median(np.stack(self._remembered), axis=0)
+        step = step_of(image, _GRID)
+        now, before = samples_of(image, step), np.median(np.stack(self._remembered), axis=0)
         if now.shape != before.shape:
             return False
-        step = _step(image)
-        lies = _mask(now, [body], step) & ~_mask(now, others, step, _WITH_EDGES)
+        lies = _mask(now, [body], step) & ~_mask(now, others, step, WITH_EDGES)
         if lies.sum() < _LEAST:
             return False
-        return float((np.abs(now - before)[lies] > _CHANGE).mean()) < _MOVED
-
-
-def _step(image: UInt8[np.ndarray, "h w 3"]) -> int:
-    return max(1, max(image.shape[:2]) // _GRID)
-
-
-def _samples(image: UInt8[np.ndarray, "h w 3"]) -> Int[np.ndarray, "r c"]:
-    step = _step(image)
-    return image[step // 2 :: step, step // 2 :: step, 1].astype(np.int16)
+        return float((np.abs(now - before)[lies] > CHANGE).mean()) < _MOVED
 
 
 def _mask(

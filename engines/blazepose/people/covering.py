@@ -39,7 +39,7 @@ _FAR = 1e5
 
 COVERED_VISIBILITY = 0.2
 """The most that the visibility of a landmark can be that lies under the cover."""
-_WITH_EDGES = 1.7
+WITH_EDGES = 1.7
 """Thickness of limbs beside which an image surely does not show those in front any more."""
 MOST_HIDDEN = 0.6
 """Share of the limb joints under a cover from which on nobody counts as found behind it."""
@@ -72,7 +72,7 @@ class Cover:
         hidden = under(self.mask, one.landmarks)
         if hidden[LIMBS].mean() > MOST_HIDDEN:
             return None
-        colours = colours_of(self.original, one.landmarks, self._mask(_WITH_EDGES))
+        colours = colours_of(self.original, one.landmarks, self._mask(WITH_EDGES))
         return replace(one, landmarks=hide(one.landmarks, hidden), colours=colours)
 
     def _mask(self, thickness: float) -> UInt8[np.ndarray, "h w"]:

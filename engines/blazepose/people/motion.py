@@ -14,7 +14,7 @@ from engines.types import Roi
 
 _GRID = 64
 """Samples along the longer side of an image."""
-_CHANGE = 24
+CHANGE = 24
 """Change of a sample's brightness that is more than noise."""
 _LEAST = 6
 """Changed samples from which on something moves."""
@@ -31,12 +31,12 @@ class MotionFinder:
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"], known: Sequence[Roi]) -> Roi | None:
         """Return the square that just holds what moves outside of the known regions, or None."""
-        step = max(1, max(image.shape[:2]) // _GRID)
-        samples = image[step // 2 :: step, step // 2 :: step, 1].astype(np.int16)
+        step = step_of(image, _GRID)
+        samples = samples_of(image, step)
         before, self._before = self._before, samples
         if before is None or before.shape != samples.shape:
             return None
-        rows, columns = np.nonzero(np.abs(samples - before) > _CHANGE)
+        rows, columns = np.nonzero(np.abs(samples - before) > CHANGE)
         if len(rows) < _LEAST:
             return None
         points = np.stack([columns, rows], -1) * step + step / 2
@@ -47,3 +47,13 @@ class MotionFinder:
             return None
         low, high = points.min(0), points.max(0)
         return Roi((low + high) / 2, float((high - low).max() + step), 0.0)
+
+
+def step_of(image: UInt8[np.ndarray, "h w 3"], count: int) -> int:
+    """Return the distance of samples, px, at which the longer side has `count` of them."""
+    return max(1, max(image.shape[:2]) // count)
+
+
+def samples_of(image: UInt8[np.ndarray, "h w 3"], step: int) -> Int[np.ndarray, "r c"]:
+    """Return the brightness of every `step`-th pixel, from the middle of the first step on."""
+    return image[step // 2 :: step, step // 2 :: step, 1].astype(np.int16)
