@@ -26,7 +26,7 @@ class WorldConfig:
     sample_s: float = 0.1
     """How often each person is asked for gravity. Errors hang together over a second and frames are
     weighed accordingly, so the frames in between would add hardly anything: on real footage the
-    fused direction is the same to 0.2 degrees, sigma to 0.1."""
+    fused direction is the same to 0.3 degrees, sigma to 0.1."""
     fusion: FusionConfig = field(default_factory=FusionConfig)
     floor: FloorConfig = field(default_factory=FloorConfig)
 
