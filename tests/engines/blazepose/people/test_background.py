@@ -72,3 +72,13 @@ def test_who_stays_becomes_background_only_after_seconds(room: np.ndarray, body:
     now[60:420, 60:300] = 230
     assert not _seen([room] * 60 + [now] * 30).has(now, body, [])
     assert _seen([room] * 60 + [now] * 90).has(now, body, [])
+
+
+def test_what_is_remembered_later_counts_too(room: np.ndarray, body: Landmarks) -> None:
+    now = room.copy()
+    now[60:420, 60:300] = 230
+    background = _seen([room] * 60)
+    assert not background.has(now, body, [])
+    for _ in range(90):
+        background.see(now)
+    assert background.has(now, body, [])
