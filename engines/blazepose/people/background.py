@@ -75,7 +75,8 @@ class Background:
 
     def _as_it_was(self) -> Float[np.ndarray, "r c"]:
         if self._median is None:
-            self._median = np.median(np.stack(self._remembered), axis=0)
+            median: Float[np.ndarray, "r c"] = np.median(np.stack(self._remembered), axis=0)
+            self._median = median
         return self._median
 
 
