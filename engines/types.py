@@ -8,7 +8,7 @@ Frames and units, used everywhere:
 The 24 joints are SMPL's, in SMPL's order (`JOINT_NAMES`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -105,6 +105,9 @@ class Landmarks:
     """The crop that the landmarks were found in."""
     network: LandmarkNetwork = "full"
     """The network that found them."""
+    peak: Float[np.ndarray, "33"] = field(default_factory=lambda: np.full(NUM_LANDMARKS, np.nan))
+    """The largest probability in each landmark's heatmap, near it: how precisely the network knows
+    its position; 0 outside the crop, NaN where the landmarks come without heatmaps."""
 
     @property
     def xyv(self) -> Float[np.ndarray, "33 3"]:

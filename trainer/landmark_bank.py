@@ -69,7 +69,7 @@ def main(config: LandmarkBankConfig) -> None:
         for part, share in zip(parts, shares, strict=True)
     ]
     arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    for name in ("visibility", "presence"):
+    for name in ("visibility", "presence", "peak"):
         p = arrays[name].astype(np.float64).clip(_BOUND, 1 - _BOUND)
         arrays[name] = np.log(p / (1 - p))
     arrays["weight"] = np.concatenate(weights)
@@ -133,6 +133,7 @@ def _of_shards(records: RawRecords, body: BodyModel) -> RawRecords:
         "state": landmark_states(records, true),
         "visibility": records["visibility"],
         "presence": records["presence"],
+        "peak": records["peak"],
     }
 
 

@@ -7,9 +7,10 @@ Both are landmarks of the same rendered people: the network's, and those that th
 of the same true bodies, cameras and occluders, so that nothing but the error model is judged. Where
 people differ in what the network takes for a joint (`SyntheticConfig.misplaced_m`) is left out, for
 all rendered people have the same body. A small network is trained to tell one from the other by
-displacements, visibility and presence, knowing the true positions and what is visible. An area
-under the ROC curve of 0.5 on other subjects means that it cannot. The bank must hold none of these
-people, or it answers with what it is compared to.
+displacements, visibility and presence, knowing the true positions and what is visible; not by the
+peaks of heatmaps, of which the tables know nothing. An area under the ROC curve of 0.5 on other
+subjects means that it cannot. The bank must hold none of these people, or it answers with what it
+is compared to.
 """
 
 from dataclasses import dataclass, field
@@ -115,6 +116,7 @@ def described_pairs(records: RawRecords, body: BodyModel, model: ErrorModel, see
         _batch_last((records["points"] - middle) / focal),
         _batch_last(records["visibility"]),
         _batch_last(records["presence"]),
+        _batch_last(records["peak"]),
     )
     rng = torch.Generator().manual_seed(seed)
     blocks = zip(*(part.split(_BLOCK, -1) for part in (flat, state, half_size)), strict=True)

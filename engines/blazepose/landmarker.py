@@ -14,6 +14,7 @@ for the next frame; 35 to 38 are not used. Facts from mediapipe's `pose_landmark
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -89,8 +90,8 @@ def decode(
 ) -> tuple[Landmarks, Roi]:
     """Decode the network's outputs as landmarks in the image and the region for the next frame."""
     marks = outputs["landmarks"].reshape(_NUM_ALL, 5).astype(np.float64)
-    in_crop = refine(marks[: _RIM + 1, :2], outputs["heatmap"][0])
-    in_image = apply_affine(to_image, in_crop)
+    refined = refine(marks[: _RIM + 1, :2], outputs["heatmap"][0])
+    in_image = apply_affine(to_image, refined.points)
     probabilities = 1.0 / (1.0 + np.exp(-marks[:NUM_LANDMARKS, 3:]))
     world = outputs["world"].reshape(_NUM_ALL, 3)[:NUM_LANDMARKS].astype(np.float64)
     landmarks = Landmarks(
@@ -102,13 +103,21 @@ def decode(
         score=float(outputs["score"].item()),
         roi=roi,
         network=network,
+        peak=refined.peak[:NUM_LANDMARKS],
     )
     return landmarks, roi_from_points(in_image[_CENTER], in_image[_RIM])
 
 
-def refine(
-    points: Float[np.ndarray, "n 2"], heatmap: Float[np.ndarray, "c c m"]
-) -> Float[np.ndarray, "n 2"]:
+class Refined(NamedTuple):
+    """Landmarks after their heatmaps were read."""
+
+    points: Float[np.ndarray, "n 2"]
+    """Crop px."""
+    peak: Float[np.ndarray, "n"]
+    """Largest probability in the window about each; 0 where the window lies outside the crop."""
+
+
+def refine(points: Float[np.ndarray, "n 2"], heatmap: Float[np.ndarray, "c c m"]) -> Refined:
     """Move each landmark to the centre of mass of its heatmap in a window around it.
 
     A cell's mass is the sigmoid of its logit. A landmark whose largest mass is below `_MIN_PEAK`
@@ -128,13 +137,14 @@ def refine(
     logits = heatmap[nearest_rows[:, :, None], nearest_columns[:, None, :], index[:, None, None]]
     mass = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))  # (n, 7, 7)
     mass *= (nearest_rows == rows)[:, :, None] & (nearest_columns == columns)[:, None, :]
-    moved = ((middle >= 0) & (middle < cells)).all(1) & (mass.max((1, 2)) >= _MIN_PEAK)
+    peak = mass.max((1, 2))
+    moved = ((middle >= 0) & (middle < cells)).all(1) & (peak >= _MIN_PEAK)
     by_column, by_row = mass.sum(1), mass.sum(2)
     total = np.maximum(by_row.sum(1), 1e-12) * scale
     # Cell c is crop coordinate c / scale, not the cell's middle: the network was trained so.
     x = (by_column * columns).sum(1) / total
     y = (by_row * rows).sum(1) / total
-    return np.where(moved[:, None], np.column_stack([x, y]), points)
+    return Refined(np.where(moved[:, None], np.column_stack([x, y]), points), peak)
 
 
 def _image_from_crop(rotation: float) -> Float[np.ndarray, "3 3"]:

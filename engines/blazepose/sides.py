@@ -101,6 +101,7 @@ class SideContinuity:
             depth=landmarks.depth[order],
             visibility=landmarks.visibility[order],
             presence=landmarks.presence[order],
+            peak=landmarks.peak[order],
             world=landmarks.world[order],
         )
 

@@ -5,9 +5,10 @@ small person from a large one. So the landmarks are expressed in a *view*: the c
 its axis points at the torso, coordinates divided by the size of the person. The flow works in the
 view, and `VirtualCamera` takes its output back to the camera.
 
-There are two encodings. `landmarks_3d` has all that the landmark network returns, and the torso's
-axes from its world coordinates as a first estimate of the orientation. `landmarks_2d` leaves depth
-and world coordinates out, which the network guesses from habit; the flow estimates the orientation
+There are two encodings. `landmarks_3d` has what the landmark network returns, but no heatmaps, and
+the torso's axes from its world coordinates as a first estimate of the orientation. `landmarks_2d`
+leaves depth and world coordinates out, which the network guesses from habit, and has the peaks of
+its heatmaps, which tell how far a visible landmark may be off; the flow estimates the orientation
 itself. A flow's record says which one its graph takes.
 
 The trainer and the live system both encode here. Everything is batched over leading dimensions;
@@ -60,10 +61,11 @@ LAYOUT_2D = _layout(
         for name, part in LAYOUT.items()
         if name not in ("depth", "world")
     }
+    | {"peak": NUM_LANDMARKS}  # in [-1, 1], 0 where unknown
 )
 """The same of `landmarks_2d`."""
 NUM_FEATURES = LAYOUT["log_half_size"].stop
-NUM_FEATURES_2D = LAYOUT_2D["log_half_size"].stop
+NUM_FEATURES_2D = LAYOUT_2D["peak"].stop
 
 
 @dataclass(frozen=True)
@@ -117,9 +119,19 @@ def landmark_features_2d(
     inside: Bool[np.ndarray, "*B 33"],
     visibility: Float[np.ndarray, "*B 33"],
     presence: Float[np.ndarray, "*B 33"],
+    peak: Float[np.ndarray, "*B 33"],
 ) -> tuple[Float[np.ndarray, "*B F"], VirtualCamera]:
-    """Encode landmarks as `landmarks_2d`; arguments and results as of `landmark_features`."""
+    """Encode landmarks as `landmarks_2d`.
+
+    Args:
+        rays, inside, visibility, presence: as of `landmark_features`.
+        peak: largest probability in each landmark's heatmap, NaN where unknown.
+
+    Returns:
+        As of `landmark_features`, `NUM_FEATURES_2D` long.
+    """
     parts, R_cam_view, half_size = _in_view(rays, inside, visibility, presence)
+    parts |= {"peak": np.nan_to_num(2.0 * peak - 1.0, nan=0.0)}
     identity = np.broadcast_to(np.eye(3), R_cam_view.shape)
     return _vector(parts, LAYOUT_2D), VirtualCamera(R_cam_view, half_size, identity)
 

@@ -24,7 +24,7 @@ from engines.flow.features import FEATURE_NAMES, FeatureName
 from engines.types import NUM_JOINTS
 from engines.uncertainty import CovarianceCalibration
 
-FORMAT = 2
+FORMAT = 3
 """Version of the record and of the graph's inputs and outputs: raise it when either changes."""
 MAX_GRAPH_BYTES = 512 * 2**20
 """The shipped graph has 15 MB."""

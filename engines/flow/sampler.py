@@ -171,7 +171,9 @@ def features_of(
     R_upright_cam = _QUARTERS[quarters % 4]
     rays = intrinsics.rays(landmarks.points) @ R_upright_cam[:2, :2].T
     if features == "landmarks_2d":
-        vector, view = landmark_features_2d(rays, inside, landmarks.visibility, landmarks.presence)
+        vector, view = landmark_features_2d(
+            rays, inside, landmarks.visibility, landmarks.presence, landmarks.peak
+        )
     else:
         depth, world = landmarks.depth / intrinsics.fx, landmarks.world @ R_upright_cam.T
         vector, view = landmark_features(

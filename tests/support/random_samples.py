@@ -65,6 +65,7 @@ def random_records(
         "depth": ((marks - hips)[..., 2] * focal[:, None] / hips[..., 2]).astype(np.float32),
         "visibility": rng.uniform(0.5, 1, (count, 33)).astype(np.float32),
         "presence": rng.uniform(0.9, 1, (count, 33)).astype(np.float32),
+        "peak": rng.uniform(0.3, 1, (count, 33)).astype(np.float32),
         "world": (marks - hips + rng.normal(0, 0.01, marks.shape)).astype(np.float32),
         "score": np.ones(count, np.float32),
         "focal": focal,

@@ -60,7 +60,10 @@ def test_a_window_of_an_image_is_an_image_with_another_principal_point() -> None
         "focal": np.array([900.0], np.float32),
         "score": np.array([0.9], np.float32),
         "points": np.full((1, 33, 2), 300.0, np.float32),
-        **{name: np.ones((1, 33), np.float32) for name in ("depth", "visibility", "presence")},
+        **{
+            name: np.ones((1, 33), np.float32)
+            for name in ("depth", "visibility", "presence", "peak")
+        },
         "world": np.zeros((1, 33, 3), np.float32),
     }
     landmarks, intrinsics = observation(record, 0)

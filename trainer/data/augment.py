@@ -84,7 +84,8 @@ def mirror(records: RawRecords) -> RawRecords:
     points, world = records["points"][:, landmarks], records["world"][:, landmarks]
     points[..., 0] = records["size"][:, :1] - points[..., 0]
     world[..., 0] = -world[..., 0]
-    changed = {key: records[key][:, landmarks] for key in ("depth", "visibility", "presence")}
+    alike = ("depth", "visibility", "presence", "peak")
+    changed = {key: records[key][:, landmarks] for key in alike}
     changed |= {
         "points": points,
         "world": world,

@@ -18,7 +18,7 @@ from engines.blazepose.models import MIN_SCORE, detector_model, landmarker_model
 from engines.blazepose.roi import apply_affine, image_to_crop
 from engines.blazepose.tracker import FindLandmarks, PoseTracker
 from engines.body import BodyModel
-from engines.types import LIMB_JOINTS, Landmarks, Roi
+from engines.types import LIMB_JOINTS, LandmarkNetwork, Landmarks, Roi
 from trainer.data.samples import landmark_record
 from trainer.render.crops import SceneCrop, SceneFrame, SceneRenderer
 from trainer.render.scenes import CROPS, Scene
@@ -49,9 +49,10 @@ class SampleRenderer:
     tracker: PoseTracker
 
     @classmethod
-    def open(cls, body: BodyModel) -> "SampleRenderer":
+    def open(cls, body: BodyModel, network: LandmarkNetwork = "full") -> "SampleRenderer":
         """Prepare the body, and open the networks on one thread."""
-        landmarker = Landmarker(open_engine(landmarker_model(), "openvino", num_threads=1))
+        engine = open_engine(landmarker_model(network), "openvino", num_threads=1)
+        landmarker = Landmarker(engine, network)
         detector = Detector(open_engine(detector_model(), "openvino", num_threads=1))
         tracker = PoseTracker(detector, landmarker)
         return cls(SceneRenderer.of(body), landmarker, tracker)

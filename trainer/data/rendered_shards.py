@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
+from engines.types import LandmarkNetwork
 from trainer.data.rendered import SampleRenderer
 from trainer.motion.poses import SPLITS, Poses, Split
 from trainer.render.scenes import Scene, SceneConfig
@@ -58,6 +59,8 @@ class ShardConfig:
     """Whether the live detector and tracker find the person in all that the camera sees; else the
     network is given a crop around the true body.
     """
+    network: LandmarkNetwork = "full"
+    """The landmark network that is asked."""
 
 
 def write_shards(config: ShardConfig, scenes: SceneDistribution | None = None) -> None:
@@ -100,7 +103,7 @@ def write_shard(config: ShardConfig, scenes: SceneDistribution, index: int) -> N
     path = config.out / config.split / f"{index:05d}.npz"
     if path.exists():
         return
-    renderer = _renderer(config.body)
+    renderer = _renderer(config.body, config.network)
     draw = scenes.open(config.poses, config.split, renderer.body)
     rng = np.random.default_rng([config.seed, SPLITS.index(config.split), index])
     records: list[dict[str, np.ndarray]] = []
@@ -129,10 +132,10 @@ def _write_job(job: tuple[ShardConfig, SceneDistribution, int]) -> None:
 
 
 @cache
-def _renderer(body: Path | None) -> SampleRenderer:
+def _renderer(body: Path | None, network: LandmarkNetwork) -> SampleRenderer:
     """Open this process's renderer."""
     cv2.setNumThreads(1)
-    return SampleRenderer.open(BodyModel.load(body))
+    return SampleRenderer.open(BodyModel.load(body), network)
 
 
 def _check_folder(config: ShardConfig, scenes: SceneDistribution) -> None:
@@ -144,6 +147,7 @@ def _check_folder(config: ShardConfig, scenes: SceneDistribution) -> None:
         "poses": hashlib.sha256(config.poses.read_bytes()).hexdigest(),
         "scene": json.loads(json.dumps(asdict(cast("Any", scenes)))),
         "tracked": config.tracked,
+        "network": config.network,
     }
     folder = config.out / config.split
     record = folder / "made.json"

@@ -89,6 +89,7 @@ def landmark_record(
         "depth": found.depth.astype(np.float32),
         "visibility": found.visibility.astype(np.float32),
         "presence": found.presence.astype(np.float32),
+        "peak": found.peak.astype(np.float32),
         "world": found.world.astype(np.float32),
         "score": np.array(found.score, np.float32),
         "focal": np.array(focal, np.float32),
@@ -132,8 +133,10 @@ def read(
 
 
 def _shard(file: Path) -> RawRecords:
+    """Read one file; heatmap peaks, which older ones lack, are then unknown."""
     try:
-        return read_npz(file, exclude=("map",))  # of earlier versions; nothing reads it
+        records = read_npz(file, exclude=("map",))  # of earlier versions; nothing reads it
+        return {"peak": np.full_like(records["visibility"], np.nan)} | records
     except ValueError as error:
         raise PenumbraError(
             f"{file}: is no shard of samples ({error}); delete it and make it again."
@@ -188,7 +191,7 @@ def _features(
     inside = ((records["points"] >= low) & (records["points"] < high)).all(-1)
     confidence = records["visibility"], records["presence"]
     if features == "landmarks_2d":
-        return landmark_features_2d(rays, inside, *confidence)
+        return landmark_features_2d(rays, inside, *confidence, records["peak"])
     depth = records["depth"] / focal[:, None]
     world = records["world"].astype(np.float64)
     return landmark_features(rays, depth, inside, *confidence, world)

@@ -18,7 +18,7 @@ from engines.types import LandmarkNetwork, Landmarks, Roi
 from trainer.datasets.recordings import Recording
 from trainer.evaluation.frame_estimator import track_landmarks
 
-_PARTS = ("points", "depth", "visibility", "presence", "world")
+_PARTS = ("points", "depth", "visibility", "presence", "peak", "world")
 Tracks = list[list[Landmarks | None]]
 """Of each camera, of each of its frames; None in frames without a person."""
 

@@ -100,7 +100,7 @@ def observation(records: RawRecords, row: int) -> tuple[Landmarks, Intrinsics]:
     focal = float(records["focal"][row])
     size = (max(1, round(right - left)), max(1, round(bottom - top)))
     intrinsics = Intrinsics(focal, focal, width / 2 - left, height / 2 - top, size)
-    names = ("points", "depth", "visibility", "presence", "world")
+    names = ("points", "depth", "visibility", "presence", "peak", "world")
     parts = {name: records[name][row].astype(np.float64) for name in names}
     parts["points"] -= (left, top)
     whole = Roi(np.array([size[0] / 2, size[1] / 2]), float(max(size)), 0.0)

@@ -125,6 +125,7 @@ def _sample(
         depth=np.zeros(NUM_LANDMARKS),
         visibility=_numpy(people.visibility[:, i]),
         presence=_numpy(people.presence[:, i]),
+        peak=_numpy(people.peak[:, i]),
         world=np.zeros((NUM_LANDMARKS, 3)),
         score=1.0,
         roi=Roi(middle, float(height), 0.0),

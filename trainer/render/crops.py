@@ -126,8 +126,9 @@ class SceneRenderer:
         person = region.person * region.oversample
         from_image = image_to_crop(region.roi, size)
         vertices = posed.vertices("decimated")
-        pixels = cv2.transform(scene.to_image(vertices)[None], from_image)[0]
-        joints = cv2.transform(scene.to_image(posed.joints)[None], from_image)[0]
+        pixels = apply_affine(from_image, scene.to_image(vertices))
+        joints = apply_affine(from_image, scene.to_image(posed.joints))
+        pixels, joints = pixels - 0.5, joints - 0.5  # OpenCV counts from the first pixel's centre
         background = random_background(size, rng)
         rendering = render_body(self.mesh, vertices, pixels, background, rng)
         if scene.occluders:
@@ -182,7 +183,7 @@ def clear_outside(
     """Clear body parts outside the window of the image, in place: nothing is visible there."""
     left, top, right, bottom = window
     border = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
-    corners = np.round(cv2.transform(border[None], crop_from_image)[0]).astype(np.int32)
+    corners = np.round(cv2.transform(border[None], crop_from_image)[0] - 0.5).astype(np.int32)
     inside = np.zeros(part.shape, np.uint8)
     cv2.fillConvexPoly(inside, corners, [1])
     part[inside == 0] = NO_BODY

@@ -212,4 +212,5 @@ def _entry(answer: Landmarks, truth: Landmarks, covering: Covering) -> dict[str,
         "state": state,
         "visibility": answer.visibility,
         "presence": answer.presence,
+        "peak": answer.peak,
     }

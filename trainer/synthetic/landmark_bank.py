@@ -72,6 +72,8 @@ class LandmarkBank(NamedTuple):
     visibility: Float[Tensor, "M 33"]
     """The network's logits."""
     presence: Float[Tensor, "M 33"]
+    peak: Float[Tensor, "M 33"]
+    """Logits; NaN where the landmarks came without heatmaps."""
     weight: Float[Tensor, "M"]
     """How often an entry is drawn, relative to others."""
 
@@ -99,6 +101,7 @@ class LandmarkBank(NamedTuple):
             self.state[:, order],
             self.visibility[:, order],
             self.presence[:, order],
+            self.peak[:, order],
             self.weight,
         )
         return LandmarkBank(*(torch.cat(both) for both in zip(self, mirrored, strict=True)))
@@ -119,6 +122,7 @@ class Answers(NamedTuple):
     """In the units of `LandmarkBank`."""
     visibility: Float[Tensor, "N 33"]
     presence: Float[Tensor, "N 33"]
+    peak: Float[Tensor, "N 33"]
 
 
 def look_up(
@@ -170,7 +174,8 @@ def _taken_over(
     differs = (true[:, landmarks] - base) - (entry.true[:, landmarks] - entry_base)
     followed = _FOLLOWED[torch.maximum(state, entry.state)[:, landmarks], None]
     points = base + entry.found[:, landmarks] - entry_base + followed * differs
-    return Answers(points, entry.visibility[:, landmarks], entry.presence[:, landmarks])
+    said = (entry.visibility, entry.presence, entry.peak)
+    return Answers(points, *(part[:, landmarks] for part in said))
 
 
 def _description(

@@ -72,6 +72,8 @@ class SimulatedLandmarks(NamedTuple):
     points: Float[Tensor, "33 2 N"]
     visibility: Float[Tensor, "33 N"]
     presence: Float[Tensor, "33 N"]
+    peak: Float[Tensor, "33 N"]
+    """NaN of landmarks from tables, which know of no heatmaps."""
 
 
 class ErrorModel:
@@ -135,10 +137,8 @@ class ErrorModel:
         true = ((flat - center) / half_size).movedim(-1, 0)
         answers = look_up(true, state.T, bank.pool(self.config.pool, rng))
         points = answers.points.movedim(0, -1) * half_size + center
-        visibility, presence = (
-            torch.sigmoid(part.T) for part in (answers.visibility, answers.presence)
-        )
-        return SimulatedLandmarks(points, visibility, presence)
+        said = (answers.visibility, answers.presence, answers.peak)
+        return SimulatedLandmarks(points, *(torch.sigmoid(part.T) for part in said))
 
     def _from_tables(
         self,
@@ -151,7 +151,8 @@ class ErrorModel:
         visibility = _confidence(self._visibility, state, sureness)
         presence = _confidence(self._presence, state, _normal_logits(state, rng))
         points = flat + half_size * self._displacement(state, sureness, rng)
-        return SimulatedLandmarks(self._swap(points, rng), visibility, presence)
+        unknown = torch.full_like(visibility, torch.nan)
+        return SimulatedLandmarks(self._swap(points, rng), visibility, presence, unknown)
 
     def _displacement(
         self, state: Int[Tensor, "33 N"], sureness: Float[Tensor, "33 N"], rng: torch.Generator

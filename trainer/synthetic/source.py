@@ -120,6 +120,7 @@ class People(NamedTuple):
     """Landmarks as the network has them, on the plane z = 1."""
     visibility: Float[Tensor, "33 N"]
     presence: Float[Tensor, "33 N"]
+    peak: Float[Tensor, "33 N"]
     inside: Bool[Tensor, "33 N"]
     rotations: Float[Tensor, "24 4 N"]
     betas: Float[Tensor, "10 N"]
@@ -143,7 +144,7 @@ def _detectable(visible: Bool[Tensor, "33 N"]) -> Bool[Tensor, "N"]:
 
 def _encode(people: People) -> Batch:
     """Encode landmarks as features, and express the labels in the view that these define."""
-    given = (people.points, people.inside, people.visibility, people.presence)
+    given = (people.points, people.inside, people.visibility, people.presence, people.peak)
     features, view = landmark_features_2d(*(_rows(part).numpy() for part in given))
     R_cam_view = torch.tensor(view.R_cam_view, dtype=torch.float32)
     half_size = torch.tensor(view.half_size, dtype=torch.float32)

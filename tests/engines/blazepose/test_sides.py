@@ -31,7 +31,9 @@ def person(angle: float, shift: float = 0.0) -> Landmarks:
     numbers = np.arange(33, dtype=np.float64)
     roi = Roi(np.array([300.0, 0.0]), 300.0, 0.0)
     world = np.repeat(numbers[:, None], 3, 1)
-    return Landmarks(points, numbers.copy(), numbers / 33, numbers / 40, world, 1.0, roi)
+    return Landmarks(
+        points, numbers.copy(), numbers / 33, numbers / 40, world, 1.0, roi, peak=numbers / 50
+    )
 
 
 def exchange(landmarks: Landmarks, *parts: slice) -> Landmarks:
@@ -39,12 +41,12 @@ def exchange(landmarks: Landmarks, *parts: slice) -> Landmarks:
     order = np.arange(33)
     for part in parts:
         order[part] = np.array(MIRRORED_LANDMARKS)[part]
-    names = ("points", "depth", "visibility", "presence", "world")
+    names = ("points", "depth", "visibility", "presence", "world", "peak")
     return replace(landmarks, **{name: getattr(landmarks, name)[order] for name in names})
 
 
 def same(a: Landmarks, b: Landmarks) -> bool:
-    names = ("points", "depth", "visibility", "presence", "world")
+    names = ("points", "depth", "visibility", "presence", "world", "peak")
     return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in names)
 
 

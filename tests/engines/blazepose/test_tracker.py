@@ -180,7 +180,8 @@ def heat(peak: tuple[float, float], logit: float) -> np.ndarray:
 
 def test_refine_moves_to_the_spot() -> None:
     refined = refine(np.array([[85.0, 119.0]]), heat((22.0, 30.0), 4.0))
-    np.testing.assert_allclose(refined, [[88.0, 120.0]], atol=0.05)
+    np.testing.assert_allclose(refined.points, [[88.0, 120.0]], atol=0.05)
+    np.testing.assert_allclose(refined.peak, 1 / (1 + np.exp(-4.0)))
 
 
 @pytest.mark.parametrize(
@@ -190,13 +191,15 @@ def test_refine_moves_to_the_spot() -> None:
 def test_refine_leaves_what_is_faint_outside_or_far(
     point: tuple[float, float], logit: float
 ) -> None:
-    np.testing.assert_array_equal(refine(np.array([point]), heat((22.0, 30.0), logit)), [point])
+    refined = refine(np.array([point]), heat((22.0, 30.0), logit))
+    np.testing.assert_array_equal(refined.points, [point])
+    assert refined.peak < 0.5
 
 
 def test_refine_reads_a_window_that_the_border_cuts() -> None:
     refined = refine(np.array([[1.0, 255.0]]), heat((0.0, 63.0), 4.0))
-    assert (refined >= 0).all() and (refined < 256).all()
-    assert np.abs(refined - [[0.0, 252.0]]).max() < 4.0
+    assert (refined.points >= 0).all() and (refined.points < 256).all()
+    assert np.abs(refined.points - [[0.0, 252.0]]).max() < 4.0
 
 
 @pytest.fixture(scope="module")

@@ -232,19 +232,29 @@ def test_the_layout_is_the_one_that_the_shipped_flow_was_trained_with() -> None:
     assert starts == [0, 66, 99, 132, 165, 198, 297, 299] and NUM_FEATURES == 300
 
 
-def test_landmarks_2d_are_landmarks_3d_without_depth_and_world() -> None:
+def test_landmarks_2d_are_landmarks_3d_with_peaks_but_without_depth_and_world() -> None:
     marks = np.stack([person(seed) for seed in range(4)])
     rays, ones = marks[..., :2] / marks[..., 2:], np.ones((4, 33))
     given = ones > 0, 0.9 * ones, 0.8 * ones
     whole, view = landmark_features(rays, 0 * ones, *given, marks)
-    vectors, view_2d = landmark_features_2d(rays, *given)
-    assert vectors.shape == (4, NUM_FEATURES_2D) and NUM_FEATURES_2D == 168
-    assert " ".join(LAYOUT_2D) == "points visibility presence inside center log_half_size"
-    for name, part in LAYOUT_2D.items():
+    vectors, view_2d = landmark_features_2d(rays, *given, 0.75 * ones)
+    assert vectors.shape == (4, NUM_FEATURES_2D) and NUM_FEATURES_2D == 201
+    assert " ".join(LAYOUT_2D) == "points visibility presence inside center log_half_size peak"
+    np.testing.assert_array_equal(vectors[:, LAYOUT_2D["peak"]], 0.5)
+    for name in LAYOUT_2D.keys() - {"peak"}:
+        part = LAYOUT_2D[name]
         np.testing.assert_array_equal(vectors[:, part], whole[:, LAYOUT[name]], err_msg=name)
     np.testing.assert_array_equal(view_2d.R_cam_view, view.R_cam_view)
     np.testing.assert_array_equal(view_2d.half_size, view.half_size)
     np.testing.assert_array_equal(view_2d.R_view_anchor, np.tile(np.eye(3), (4, 1, 1)))
+
+
+def test_peaks_that_are_unknown_say_nothing() -> None:
+    marks, ones = person(), np.ones(33)
+    given = marks[:, :2] / marks[:, 2:], ones > 0, ones, ones
+    unknown, _ = landmark_features_2d(*given, np.nan * ones)
+    even, _ = landmark_features_2d(*given, 0.5 * ones)
+    np.testing.assert_array_equal(unknown, even)
 
 
 def test_features_tell_which_landmarks_are_outside_the_image() -> None:

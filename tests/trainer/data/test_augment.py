@@ -57,7 +57,7 @@ def test_hidden_landmarks_stay_where_they_are(body: BodyModel) -> None:
     hidden = ~records["joint_visible"][:, MARKS]
     for key in ("points", "depth", "world"):
         np.testing.assert_array_equal(new[key][hidden], records[key][hidden])
-    for key in ("visibility", "presence", "pelvis", "focal", "size", "joint_visible"):
+    for key in ("visibility", "presence", "peak", "pelvis", "focal", "size", "joint_visible"):
         np.testing.assert_array_equal(new[key], records[key])
 
 

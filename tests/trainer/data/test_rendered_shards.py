@@ -41,7 +41,7 @@ def test_shards_of_something_else_are_not_added_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(rendered_shards, "SHARD", 1)
-    monkeypatch.setattr(rendered_shards, "_renderer", lambda body: renderer)
+    monkeypatch.setattr(rendered_shards, "_renderer", lambda body, network: renderer)
     context = rendered_shards.multiprocessing.get_context("spawn")
     monkeypatch.setattr(context, "Pool", lambda processes: PoolInThisProcess(), raising=False)
     store_poses(poses, tmp_path / "poses.npz")
@@ -88,7 +88,7 @@ def test_a_shard_depends_on_its_number_alone_and_is_not_made_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(rendered_shards, "SHARD", 2)
-    monkeypatch.setattr(rendered_shards, "_renderer", lambda body: renderer)
+    monkeypatch.setattr(rendered_shards, "_renderer", lambda body, network: renderer)
     store_poses(poses, tmp_path / "poses.npz")
     config = ShardConfig(poses=tmp_path / "poses.npz", out=tmp_path / "a")
     other = replace(config, out=tmp_path / "b")

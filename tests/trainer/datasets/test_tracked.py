@@ -18,7 +18,7 @@ def found(seed: int) -> Landmarks:
     rng = np.random.default_rng(seed)
     roi = Roi(rng.uniform(0, 100, 2), 50.5, 0.25)
     parts = (rng.normal(size=(33, 2)), *rng.normal(size=(3, 33)), rng.normal(size=(33, 3)))
-    return Landmarks(*parts, score=0.75, roi=roi, network="heavy")
+    return Landmarks(*parts, score=0.75, roi=roi, network="heavy", peak=rng.uniform(size=33))
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_what_was_found_is_not_sought_again(
         ]
         for one, expected in ((tracks[0][0], frames["cam_0"][0]), (tracks[0][2], found(2))):
             assert one is not None and expected is not None
-            for name in ("points", "depth", "visibility", "presence", "world"):
+            for name in ("points", "depth", "visibility", "presence", "world", "peak"):
                 np.testing.assert_array_equal(getattr(one, name), getattr(expected, name))
             assert (one.score, one.network) == (expected.score, expected.network)
             assert (one.roi.size, one.roi.rotation) == (expected.roi.size, expected.roi.rotation)

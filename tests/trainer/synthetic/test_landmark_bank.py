@@ -33,7 +33,8 @@ def bank(count: int = 6, seed: int = 0) -> LandmarkBank:
     state = torch.full((count, 33), VISIBLE)
     true = 0.3 * normal(count, 33, 2)
     found = true + 0.1 * normal(count, 33, 2)
-    return LandmarkBank(true, found, state, normal(count, 33), normal(count, 33), torch.ones(count))
+    said = (normal(count, 33) for _ in range(3))
+    return LandmarkBank(true, found, state, *said, torch.ones(count))
 
 
 def test_errors_that_belong_together_are_taken_over_together() -> None:
@@ -43,6 +44,7 @@ def test_errors_that_belong_together_are_taken_over_together() -> None:
     torch.testing.assert_close(found.points - true, (pool.found - pool.true)[[4, 2]])
     assert torch.equal(found.visibility, pool.visibility[[4, 2]])
     assert torch.equal(found.presence, pool.presence[[4, 2]])
+    assert torch.equal(found.peak, pool.peak[[4, 2]])
 
 
 @pytest.mark.parametrize(("state", "share"), [(OCCLUDED, 0.4), (OUTSIDE, 0.25)])
@@ -141,6 +143,7 @@ def test_the_error_model_answers_a_share_of_the_images_from_the_bank() -> None:
     torch.testing.assert_close(found.points[..., ~banked], flat[..., ~banked])
     logits = torch.logit(found.visibility[KNEE, banked])
     assert (logits[:, None] - entries.visibility[:, KNEE]).abs().amin(1).max() < 1e-3
+    assert torch.equal(found.peak.isnan(), ~banked.expand(33, count))  # tables know no heatmaps
     for share, expected in ((0.0, 0.0), (1.0, 0.25)):
         model = ErrorModel(replace(config, banked=share), entries)
         away = (model(flat, state, half_size, rng).points - flat) / half_size
