@@ -169,12 +169,12 @@ def person_lines(person: PersonMessage, names: tuple[str, ...]) -> list[str]:
 
 
 def _shared(person: PersonMessage) -> str:
-    """What all joints share, per axis; empty where an older publisher does not say it."""
+    """Standard deviations, cm, of what all joints share; empty for an older publisher."""
     if person.common_cov is None:
         return ""
     variances = person.common_cov.tolist()
     x, y, z = (100 * math.sqrt(max(variances[i], 0.0)) for i in (0, 3, 5))
-    return f" (all joints alike: x ± {x:.1f}, y ± {y:.1f}, z ± {z:.1f} cm)"
+    return f" (x {x:.1f}, y {y:.1f}, z {z:.1f})"
 
 
 def _in_words(calibration: StreamCalibration | None) -> str:

@@ -53,7 +53,7 @@ def test_subscribe_prints_joints_with_their_spread(publisher: Publisher) -> None
     assert (code, err) == (0, "")
     assert "not calibrated" in out
     assert "monotonic clock" in out
-    assert "distance ± 20.0 cm (all joints alike: x ± 0.0, y ± 9.6, z ± 19.7 cm), not in" in out
+    assert "distance ± 20.0 cm (x 0.0, y 9.6, z 19.7), not in the std below" in out
     head = next(line for line in out.splitlines() if line.split()[:1] == ["head"])
     std_cm = 100 * np.sqrt(np.trace(estimate.person.joint_cov[15]) / 3)
     np.testing.assert_allclose(

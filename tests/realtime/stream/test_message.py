@@ -138,7 +138,7 @@ def test_messages_of_the_version_before_the_common_covariance_are_read() -> None
     assert person.common_cov is None and person.distance_std == pytest.approx(0.2)
     with pytest.raises(PenumbraError, match=r"update the publisher to version 2\.2"):
         covariance_of(person)
-    assert "all joints alike" not in subscribe.person_lines(person, JOINT_NAMES)[0]
+    assert "distance ± 20.0 cm, not in" in subscribe.person_lines(person, JOINT_NAMES)[0]
 
 
 def test_covariance_is_xx_xy_xz_yy_yz_zz() -> None:
