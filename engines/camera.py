@@ -151,19 +151,17 @@ def from_opencv(
     return Intrinsics(fx, fy, cx, cy, size, dist, source)
 
 
-def distance_std_by_focal(focal_error: float, pelvis: Float[np.ndarray, "3"]) -> float:
-    """Standard deviation of a person's distance that an uncertain focal length causes, metres.
+def axis_std_by_focal(focal_error: float, z: float) -> float:
+    """Standard deviation along the optical axis that an uncertain focal length causes, metres.
 
     A focal length f puts the same image of a person of known size to z proportional to f, and to
-    the same x and y. By dz = z df / f the person moves along the camera's axis, and along the ray
-    r = pelvis / |pelvis| by r_z dz.
+    the same x and y: by z df / f along the camera's axis, whatever the viewing ray is.
 
     Args:
         focal_error: see `Intrinsics.focal_error`.
-        pelvis: where the person is, camera frame, metres.
+        z: where the person is, camera frame, metres.
     """
-    z = float(pelvis[2])
-    return focal_error * z * z / float(np.linalg.norm(pelvis))
+    return focal_error * z
 
 
 def plausible_focal(focal_px: float, size: tuple[int, int]) -> bool:

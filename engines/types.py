@@ -158,6 +158,9 @@ class JointMoments:
     covariance in the camera frame with the distance included is
 
         cov + distance_std**2 * outer(ray, ray)
+
+    for the camera that the hypotheses were drawn for; `Person.common_cov` adds what is not known of
+    its focal length.
     """
 
     mean: Float[np.ndarray, "24 3"]
@@ -197,10 +200,14 @@ class Person:
     """Calibrated covariance about `best.joints` without the common distance (see `JointMoments`).
 
     Camera frame, square metres. It is that of this frame's hypotheses, and includes by how much a
-    filter has moved the best estimate away from them.
+    filter has moved the best estimate away from them. `common_cov` is the rest.
     """
-    distance_std: float
-    """Calibrated standard deviation of the person's distance along `ray`, metres."""
+    ray_std: float
+    """Calibrated standard deviation of the person's distance along `ray` if the camera is what it
+    is taken for, metres."""
+    axis_std: float
+    """Standard deviation along the optical axis that an assumed focal length adds, metres; 0 where
+    the camera is calibrated (`engines.camera.axis_std_by_focal`)."""
     ray: Float[np.ndarray, "3"]
     """Unit vector from the camera to the pelvis."""
     joint_visible: Float[np.ndarray, "24"]
@@ -217,6 +224,27 @@ class Person:
     def joint_cov_six(self) -> Float[np.ndarray, "24 6"]:
         """The upper triangles of `joint_cov`: xx, xy, xz, yy, yz, zz."""
         return six_from_cov(self.joint_cov)
+
+    @property
+    def common_cov(self) -> Float[np.ndarray, "3 3"]:
+        """Covariance of the displacement that all joints share, camera frame, square metres.
+
+        It is ray_std^2 ray ray^T + axis_std^2 e_z e_z^T. The covariance of joint j with everything
+        included is joint_cov[j] + common_cov.
+        """
+        cov = self.ray_std**2 * np.outer(self.ray, self.ray)
+        cov[2, 2] += self.axis_std**2
+        return cov
+
+    @property
+    def common_cov_six(self) -> Float[np.ndarray, "6"]:
+        """The upper triangle of `common_cov`: xx, xy, xz, yy, yz, zz."""
+        return six_from_cov(self.common_cov)
+
+    @property
+    def distance_std(self) -> float:
+        """Standard deviation of the person's distance along `ray`, metres."""
+        return float(np.sqrt(self.ray @ self.common_cov @ self.ray))
 
     @property
     def guessed(self) -> Bool[np.ndarray, "24"]:

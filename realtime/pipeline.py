@@ -21,7 +21,7 @@ from engines.blazepose.people.one_person import OnePersonTracker
 from engines.blazepose.people.track import TrackedPerson
 from engines.blazepose.people.tracker import PeopleTracker
 from engines.body import BodyModel
-from engines.camera import Intrinsics, distance_std_by_focal
+from engines.camera import Intrinsics, axis_std_by_focal
 from engines.covariance import second_moment
 from engines.fitting.fit import HypothesisFitter
 from engines.fitting.settings import FitConfig
@@ -177,26 +177,24 @@ class Pipeline:
         with self.timer.stage("moments"):
             moments = joint_moments(samples.hypotheses, self._moments)
         with self.timer.stage("calibration"):
-            posed, joint_cov, distance_std = self._recalibrate.calibrated(
+            posed, joint_cov, ray_std = self._recalibrate.calibrated(
                 samples, moments, self.calibration
             )
-            # The hypotheses take the focal length as given.
-            pelvis = posed.hypotheses.joints[0, 0]
-            by_focal = distance_std_by_focal(intrinsics.focal_error, pelvis)
-            distance_std = float(np.hypot(distance_std, by_focal))
         with self.timer.stage("smoothing"):
             best = self._smoother(tracked.track_id)(body_of(posed.hypotheses), t_s)
             # The posterior is this frame's: about a filtered body its spread is larger.
             moved = best.joints - posed.hypotheses.joints[0]
             along = float(moved[0] @ moments.ray)
             joint_cov = second_moment(joint_cov, moved - along * moments.ray)
-            distance_std = float(np.hypot(distance_std, along))
+            ray_std = float(np.hypot(ray_std, along))
         person = Person(
             landmarks=landmarks,
             hypotheses=first(posed.hypotheses, self.published),
             best=best,
             joint_cov=joint_cov,
-            distance_std=distance_std,
+            ray_std=ray_std,
+            # The hypotheses take the focal length as given.
+            axis_std=axis_std_by_focal(intrinsics.focal_error, float(best.joints[0, 2])),
             ray=moments.ray.astype(float),
             joint_visible=samples.joint_visible,
             track_id=tracked.track_id,

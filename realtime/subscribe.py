@@ -149,7 +149,7 @@ def person_lines(person: PersonMessage, names: tuple[str, ...]) -> list[str]:
     """One line for each joint: camera coordinates, m, standard deviation, cm, a mark if guessed."""
     head = (
         f"person {person.track_id}  score {person.score:.2f}  "
-        f"distance ± {100 * person.distance_std:.1f} cm, not in the std below"
+        f"distance ± {100 * person.distance_std:.1f} cm{_shared(person)}, not in the std below"
     )
     rows = zip(
         names,
@@ -166,6 +166,15 @@ def person_lines(person: PersonMessage, names: tuple[str, ...]) -> list[str]:
             for name, (x, y, z), std, guessed in rows
         ),
     ]
+
+
+def _shared(person: PersonMessage) -> str:
+    """Standard deviations, cm, of what all joints share; empty for an older publisher."""
+    if person.common_cov is None:
+        return ""
+    variances = person.common_cov.tolist()
+    x, y, z = (100 * math.sqrt(max(variances[i], 0.0)) for i in (0, 3, 5))
+    return f" (x {x:.1f}, y {y:.1f}, z {z:.1f})"
 
 
 def _in_words(calibration: StreamCalibration | None) -> str:

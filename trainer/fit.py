@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from engines.blazepose.people.tracker import open_people_tracker
 from engines.body import BodyModel
-from engines.camera import Intrinsics, distance_std_by_focal
+from engines.camera import Intrinsics, axis_std_by_focal
 from engines.distinct import check_distinct
 from engines.errors import PenumbraError
 from engines.flow.model import FlowModel
@@ -155,17 +155,15 @@ def _in_video(run: RunConfig) -> tuple[Iterator[Found], dict[str, object]]:
 def person(estimate: ViewEstimate, track_id: int, intrinsics: Intrinsics) -> Person:
     """Return an estimate as a person of an archive."""
     pelvis = estimate.joints[0]
-    distance = float(np.linalg.norm(pelvis))
-    # The fit takes the focal length as given.
-    by_focal = distance_std_by_focal(intrinsics.focal_error, pelvis)
-    spread = float(np.hypot(estimate.distance_std, by_focal))
     return Person(
         landmarks=estimate.landmarks,
         hypotheses=estimate.hypotheses,
         best=body_of(estimate.hypotheses),
         joint_cov=estimate.cov,
-        distance_std=spread,
-        ray=pelvis / distance,
+        ray_std=estimate.distance_std,
+        # The fit takes the focal length as given.
+        axis_std=axis_std_by_focal(intrinsics.focal_error, float(pelvis[2])),
+        ray=pelvis / np.linalg.norm(pelvis),
         joint_visible=estimate.joint_visible,
         track_id=track_id,
     )

@@ -35,7 +35,7 @@ T = TypeVar("T")
 def decode(message: bytes | memoryview) -> PoseMessage:
     """Read and check one message.
 
-    Every array lies inside the message and every number of its header is finite. What version 2.1
+    Every array lies inside the message and every number of its header is finite. What version 2.2
     does not define is skipped.
 
     Raises:
@@ -57,7 +57,9 @@ def _read(message: type[T], fields: "_Fields") -> T:
     """One of the classes of `message.py`, each field read as it is declared."""
     return message(
         **{
-            name: _READERS[field.kind](fields, name, field)
+            name: None
+            if fields.predates(name, field)
+            else _READERS[field.kind](fields, name, field)
             for name, field in declared(message).items()
         }
     )
@@ -74,11 +76,17 @@ class _Fields:
     hypotheses: int | None = None
     """The K of this map, known from its first array on."""
     minor: int = 0
-    """Minor version of the message; of the header only."""
+    """Minor version of the message."""
 
     def refuse(self, key: str, what: str) -> NoReturn:
         """Raise the error about one field."""
         raise MessageError(f"message: '{key}' of {self.where} {what}.")
+
+    def predates(self, key: str, field: Field) -> bool:
+        """Whether the field is missing because the message is of an earlier version."""
+        if field.since <= self.minor:
+            return False
+        return isinstance(self.values, dict) and key not in self.values
 
     def get(self, key: str, *kinds: type) -> Any:
         if not isinstance(self.values, dict):
@@ -91,7 +99,8 @@ class _Fields:
         return value
 
     def inner(self, key: str) -> "_Fields":
-        return _Fields(f"'{key}' of {self.where}", self.get(key, dict), self.data)
+        where = f"'{key}' of {self.where}"
+        return _Fields(where, self.get(key, dict), self.data, minor=self.minor)
 
     def count(self, key: str) -> int:
         if (value := self.get(key, int)) < 0:
@@ -165,7 +174,7 @@ def _checked(fields: _Fields, key: str, field: Field, value: T) -> T:
 def _many(fields: _Fields, key: str, field: Field) -> tuple[Any, ...]:
     assert field.nested is not None
     return tuple(
-        _read(field.nested, _Fields(f"person {i}", values, fields.data))
+        _read(field.nested, _Fields(f"person {i}", values, fields.data, minor=fields.minor))
         for i, values in enumerate(fields.get(key, list))
     )
 
@@ -176,8 +185,6 @@ def _one(fields: _Fields, key: str, field: Field) -> Any:
 
 
 def _optional(fields: _Fields, key: str, field: Field) -> Any:
-    if field.since > fields.minor and key not in fields.values:
-        return None
     return None if fields.get(key, dict, type(None)) is None else _one(fields, key, field)
 
 

@@ -51,7 +51,7 @@ class Field:
     nested: type | None = None
     """The class whose fields the map has (`one`, `optional`, `many`)."""
     since: int = 0
-    """The minor version that it came with; an optional field of a later one may be missing."""
+    """The minor version that it came with; messages of earlier ones lack it, and None is read."""
     valid: Callable[[Any], bool] | None = None
     """What else must hold, as `meaning` says it."""
 
@@ -64,11 +64,12 @@ def array(
     *,
     archive: str | Stored | None = None,
     dtype: str = "<f4",
+    since: int = 0,
 ) -> Field:
     """An array, kept in the archive under the name `archive`, or in the way that it says."""
     if isinstance(archive, str):
         archive = Stored(archive, dtype, shape, take)
-    return Field("array", take, meaning, unit, shape, dtype, archive)
+    return Field("array", take, meaning, unit, shape, dtype, archive, since=since)
 
 
 @cache

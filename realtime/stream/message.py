@@ -109,6 +109,18 @@ class PersonMessage:
             stored=Stored("distance_std", "<f4", "", "distance_std"),
         ),
     ]  # fmt: skip
+    common_cov: Annotated[
+        Array | None,
+        array(
+            "6", "m²", "common_cov_six",
+            "covariance xx, xy, xz, yy, yz, zz of the displacement that all joints share; since "
+            "2.2", since=2,
+            archive=Stored(
+                "common_cov", "<f4", "3 3", "common_cov",
+                "covariance of the displacement that all joints share; since format 5",
+            ),
+        ),
+    ]  # fmt: skip
     ray: Annotated[
         Array, array("3", "", "ray", "unit vector from the camera to the pelvis", archive="ray")
     ]

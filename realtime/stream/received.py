@@ -6,11 +6,15 @@ Needs NumPy and jaxtyping, which plain subscribing does not.
         for message in stream:
             for person in message.people:
                 posterior = reweight(hypotheses_of(person), NonPenetration(floor, surface))
+                cov = covariance_of(person)  # about person.joints, camera frame, m^2
 """
 
 import numpy as np
+from jaxtyping import Float
 
 from engines.camera import Intrinsics
+from engines.covariance import cov_from_six
+from engines.errors import PenumbraError
 from engines.types import NUM_JOINTS, Hypotheses
 from realtime.stream.message import PersonMessage, PoseMessage
 
@@ -28,6 +32,21 @@ def hypotheses_of(person: PersonMessage) -> Hypotheses:
         log_q=np.asarray(sent.log_q),
         weights=np.asarray(sent.weights),
     )
+
+
+def covariance_of(person: PersonMessage) -> Float[np.ndarray, "24 3 3"]:
+    """The covariance of each joint about `person.joints`, camera frame, square metres.
+
+    It includes the displacement that all joints share, by which they err together: `joint_cov` +
+    `common_cov`.
+
+    Raises:
+        PenumbraError: the publisher is older than version 2.2 and sends no `common_cov`.
+    """
+    if person.common_cov is None:
+        raise PenumbraError("person: has no common_cov; update the publisher to version 2.2.")
+    shared = cov_from_six(np.asarray(person.common_cov))
+    return cov_from_six(np.asarray(person.joint_cov)) + shared
 
 
 def intrinsics_of(message: PoseMessage) -> Intrinsics:

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from engines.body import BodyModel
-from engines.camera import distance_std_by_focal
+from engines.camera import axis_std_by_focal
 from engines.gravity.direction import Direction
 from engines.types import JOINT_NAMES, Person
 
@@ -128,7 +128,7 @@ class FloorFilter:
             The floor, or a guess of where it is.
         """
         for person in people:
-            sole = self._sole(person, up.vector, focal_error)
+            sole = self._sole(person, up.vector)
             self._add_guess(sole, t_s)
             track = self._people.pop(person.track_id, None) or _Track()
             self._people[person.track_id] = track  # the last that was in view is the last
@@ -138,7 +138,7 @@ class FloorFilter:
             del self._people[next(iter(self._people))]
         return self._floor(up, focal_error)
 
-    def _sole(self, person: Person, up: Float[np.ndarray, "3"], focal_error: float) -> _Sole:
+    def _sole(self, person: Person, up: Float[np.ndarray, "3"]) -> _Sole:
         """The lowest sole: below an ankle or the ball of a foot."""
         joints = person.best.joints
         soles = [
@@ -147,9 +147,8 @@ class FloorFilter:
             for joint in joints_of
         ]
         position, joint = min(soles, key=lambda sole: float(up @ sole[0]))
-        by_focal = distance_std_by_focal(focal_error, joints[0])
-        own = max(person.distance_std**2 - by_focal**2, 0.0)
-        variance = float(up @ person.joint_cov[joint] @ up) + own * float(up @ person.ray) ** 2
+        own = (person.ray_std * float(up @ person.ray)) ** 2  # all people share the focal length
+        variance = float(up @ person.joint_cov[joint] @ up) + own
         return _Sole(position, variance + self.config.floor_m**2)
 
     def _rests(self, track: _Track, person: Person, up: Float[np.ndarray, "3"], t_s: float) -> bool:
@@ -217,8 +216,8 @@ class FloorFilter:
         share = together / np.diag(cov)
         share /= share.sum()
         height = -float(share @ heights)
-        by_focal = focal_error * float(share @ positions[:, 2]) * float(up.vector[2])
-        variance = float(share @ cov @ share) + by_focal**2
+        by_focal = axis_std_by_focal(focal_error, float(share @ positions[:, 2])) * up.vector[2]
+        variance = float(share @ cov @ share + by_focal**2)
         return Floor(height, math.sqrt(variance))
 
     def _lowest_who_agree(

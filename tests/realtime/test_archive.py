@@ -51,7 +51,15 @@ def make_person(seed: int, k: int) -> Person:
     )
     best = Body(random(3), random(69), random(10), random(3), random(24, 3))
     return Person(
-        landmarks, hypotheses, best, random(24, 3, 3), 0.25 + seed, random(3), random(24), seed + 1
+        landmarks=landmarks,
+        hypotheses=hypotheses,
+        best=best,
+        joint_cov=random(24, 3, 3),
+        ray_std=0.25 + seed,
+        axis_std=0.5 * seed,
+        ray=random(3),
+        joint_visible=random(24),
+        track_id=seed + 1,
     )
 
 
@@ -93,6 +101,7 @@ def test_returns_what_went_in(tmp_path):
         "joint_cov": (24, 3, 3),
         "joint_visible": (24,),
         "distance_std": (),
+        "common_cov": (3, 3),
         "ray": (3,),
         "hypotheses": (k, 24, 3),
         "weights": (k,),
@@ -126,8 +135,10 @@ def test_returns_what_went_in(tmp_path):
         np.testing.assert_array_equal(data["weights"][i], person.hypotheses.weights)
         for name in ("joints", "global_orient", "body_pose", "betas", "transl"):
             np.testing.assert_array_equal(data[name][i], getattr(person.best, name))
-        for name in ("joint_cov", "joint_visible", "ray", "distance_std", "track_id"):
+        for name in ("joint_cov", "joint_visible", "ray", "track_id"):
             np.testing.assert_array_equal(data[name][i], getattr(person, name))
+        for name in ("distance_std", "common_cov"):
+            np.testing.assert_allclose(data[name][i], getattr(person, name), rtol=1e-6)
         np.testing.assert_array_equal(data["landmarks"][i, :, :2], person.landmarks.points)
         np.testing.assert_array_equal(data["landmarks"][i, :, 2], person.landmarks.visibility)
     meta = json.loads(str(data["meta"]))

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 from collections.abc import Iterator
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -10,13 +11,14 @@ import pytest
 from engines.blazepose.people.track import TrackedPerson
 from engines.blazepose.people.tracker import FORGET_AFTER, open_people_tracker
 from engines.body import BodyModel, joints_only
-from engines.camera import from_fov
+from engines.camera import axis_std_by_focal, from_fov
 from engines.circumstances import Circumstances
 from engines.covariance import std_from_cov
 from engines.fitting.settings import FitConfig
 from engines.flow.model import FlowModel
 from engines.flow.sampler import FlowOutput, open_sampler
 from engines.flow.statistics import entropy
+from engines.flow.stature import Stature
 from engines.types import LIMB_LANDMARKS, Person
 from realtime import demo
 from realtime.capture.frame import Frame
@@ -139,9 +141,14 @@ def test_what_smoothing_moves_is_added_to_the_covariances(
         atol=1e-9,
     )
     assert person.distance_std == pytest.approx(np.hypot(expected.distance_std, along))
+    np.testing.assert_allclose(
+        person.common_cov,
+        expected.common_cov + along**2 * np.outer(person.ray, person.ray),
+        atol=1e-8,
+    )
 
 
-def test_an_assumed_camera_widens_the_distance_only(
+def test_an_assumed_camera_widens_along_its_axis(
     pipeline: Pipeline, frame: Frame, body: BodyModel
 ) -> None:
     size = (frame.image.shape[1], frame.image.shape[0])
@@ -163,10 +170,67 @@ def test_an_assumed_camera_widens_the_distance_only(
     pelvis = guessed.best.joints[0]
     assert pelvis[2] < 0.9 * np.linalg.norm(pelvis)
     assert widened == pytest.approx(0.12 * pelvis[2] ** 2 / np.linalg.norm(pelvis), rel=0.1)
+    np.testing.assert_allclose(
+        known.common_cov, known.distance_std**2 * np.outer(known.ray, known.ray), rtol=1e-6
+    )
+    along_axis = guessed.common_cov - known.common_cov
+    assert along_axis[2, 2] == pytest.approx((0.12 * pelvis[2]) ** 2, rel=0.1)
+    along_axis[2, 2] = 0
+    np.testing.assert_allclose(along_axis, 0, atol=0.1 * known.common_cov.max())
     # Tracking moves the crop by a fraction of a pixel between two estimates of one frame.
     np.testing.assert_allclose(
         std_from_cov(guessed.joint_cov), std_from_cov(known.joint_cov), rtol=0.2
     )
+
+
+def test_the_flow_itself_moves_people_along_the_axis_when_the_focal_length_changes(
+    pipeline: Pipeline, person: Person
+) -> None:
+    """Focal lengths as they are distributed, the person 25 degrees off the axis: a little less than
+    `axis_std` says, and hardly sideways.
+    """
+    K = pipeline.intrinsics
+    aside = dataclasses.replace(K, cx=K.cx - 0.55 * K.fx, source="assumed")
+    normal, places = NormalDist(), []
+    for i in range(20):
+        share = 1 + aside.focal_error * normal.inv_cdf((i + 0.5) / 20)
+        camera = dataclasses.replace(aside, fx=K.fx * share, fy=K.fy * share)
+        places.append(pipeline.sampler(person.landmarks, camera).hypotheses.joints[0].copy())
+    joints = np.array(places, float)
+    std = joints.mean(1).std(0)
+    z = joints[:, 0, 2].mean()
+    assert 0.8 < std[2] / axis_std_by_focal(aside.focal_error, z) < 1.05
+    assert np.linalg.norm(std[:2]) < 0.1 * std[2]
+    relative = joints - joints.mean(1, keepdims=True)
+    assert np.sqrt(relative.var(0).sum(-1).mean()) < 0.015
+
+
+@pytest.mark.parametrize("height_m", [1.55, 1.95])
+def test_a_known_height_scales_what_all_joints_share(
+    pipeline: Pipeline, frame: Frame, body: BodyModel, height_m: float
+) -> None:
+    """The uncertainty of the size is gone, and that of the focal length goes with the distance."""
+    plain, known, guessed = (
+        Pipeline(
+            open_people_tracker(),
+            pipeline.sampler,
+            body,
+            dataclasses.replace(pipeline.intrinsics, source=source),
+            pipeline.calibration,
+            SmoothingConfig(enabled=False),
+            height_m=height,
+        )(frame).estimate.person
+        for source, height in (("demo", None), ("demo", height_m), ("assumed", height_m))
+    )
+    assert plain is not None and known is not None and guessed is not None
+    assert known.distance_std < 0.8 * plain.distance_std
+    z = float(guessed.best.joints[0, 2])
+    expected = known.distance_std**2 * np.outer(known.ray, known.ray)
+    np.testing.assert_allclose(known.common_cov, expected, rtol=1e-6)
+    expected[2, 2] += (0.12 * z) ** 2
+    np.testing.assert_allclose(guessed.common_cov, expected, rtol=1e-3)
+    stature = Stature(body, K, height_m).heights(plain.best.betas[None])[0]
+    assert z / plain.best.joints[0, 2] == pytest.approx(height_m / stature, rel=0.05)
 
 
 def test_a_frame_may_bring_its_own_camera(pipeline: Pipeline, frame: Frame) -> None:

@@ -53,6 +53,7 @@ def test_subscribe_prints_joints_with_their_spread(publisher: Publisher) -> None
     assert (code, err) == (0, "")
     assert "not calibrated" in out
     assert "monotonic clock" in out
+    assert "distance ± 20.0 cm (x 0.0, y 9.6, z 19.7), not in the std below" in out
     head = next(line for line in out.splitlines() if line.split()[:1] == ["head"])
     std_cm = 100 * np.sqrt(np.trace(estimate.person.joint_cov[15]) / 3)
     np.testing.assert_allclose(
@@ -70,6 +71,7 @@ def test_subscribe_prints_one_json_line_for_each_message(publisher: Publisher) -
     assert code == 0
     assert [line["seq"] - lines[0]["seq"] for line in lines] == [0, 1, 2, 3]
     assert np.shape(lines[0]["people"][0]["joint_cov"]) == (24, 6)
+    assert np.shape(lines[0]["people"][0]["common_cov"]) == (6,)
 
 
 def test_subscribe_waits_with_a_sentence_and_ends_on_ctrl_c() -> None:

@@ -127,6 +127,25 @@ def test_an_archive_is_fitted_and_is_an_archive_again(
         assert np.isfinite(after["joint_cov"][rows]).all()
         assert (np.linalg.eigvalsh(after["joint_cov"][rows]) > -1e-9).all()
         assert (after["distance_std"][rows] > 0.01).all()
+        rays, along = after["ray"][rows], after["distance_std"][rows]
+        np.testing.assert_allclose(
+            after["common_cov"][rows],
+            (along**2)[:, None, None] * rays[:, :, None] * rays[:, None],
+            rtol=1e-4,
+            atol=1e-9,
+        )
+
+
+def test_landmarks_of_an_archive_from_before_the_common_covariance_are_read(
+    archive: Path, tmp_path: Path
+) -> None:
+    with np.load(archive) as now:
+        arrays = {name: now[name] for name in now if name != "common_cov"}
+    meta = json.loads(str(arrays["meta"])) | {"format": 4}
+    np.savez(tmp_path / "old.npz", **(arrays | {"meta": np.array(json.dumps(meta))}))
+    old, new = read_landmarks(tmp_path / "old.npz"), read_landmarks(archive)
+    np.testing.assert_array_equal(old.points, new.points)
+    assert len(list(old.frames())) == 3
 
 
 def test_a_fit_can_begin_with_the_flow_and_stay_uncalibrated(archive: Path, tmp_path: Path) -> None:

@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 
 from engines import uncertainty
 from engines.calibration_metrics import CalibrationMetrics
+from engines.errors import PenumbraError
 from engines.types import JOINT_NAMES
+from realtime import subscribe
 from realtime.stream import wire
 from realtime.stream.decode import decode
 from realtime.stream.encode import MAX_HYPOTHESES, encode_estimate, stream_calibration
 from realtime.stream.fields import declared
 from realtime.stream.message import PersonMessage, StreamCalibration
+from realtime.stream.received import covariance_of
 from realtime.stream.wire import (
     MAX_MESSAGE_BYTES,
     Array,
@@ -69,7 +72,8 @@ def test_every_field_survives() -> None:
     (person,) = message.people
     source = estimate.person
     assert source is not None
-    assert (person.track_id, person.score, person.distance_std) == (2, 0.97, 0.2)
+    assert (person.track_id, person.score) == (2, 0.97)
+    assert person.distance_std == pytest.approx(0.2)  # 0.16 along the ray, 0.8 * 0.15 by the axis
     for name in ("global_orient", "body_pose", "betas", "transl", "joints"):
         np.testing.assert_array_equal(
             getattr(person, name), getattr(source.best, name).astype(np.float32)
@@ -125,15 +129,30 @@ def test_messages_of_the_version_before_the_world_are_read() -> None:
         decode(encoded(world=...))
 
 
+def test_messages_of_the_version_before_the_common_covariance_are_read() -> None:
+    header, data = wire.unpack(encoded())
+    del header["people"][0]["common_cov"]
+    with pytest.raises(MessageError, match="'common_cov' of person 0 is missing"):
+        decode(wire.pack(header, bytes(data)))
+    (person,) = decode(wire.pack({**header, "version": [2, 1]}, bytes(data))).people
+    assert person.common_cov is None and person.distance_std == pytest.approx(0.2)
+    with pytest.raises(PenumbraError, match=r"update the publisher to version 2\.2"):
+        covariance_of(person)
+    assert "distance ± 20.0 cm, not in" in subscribe.person_lines(person, JOINT_NAMES)[0]
+
+
 def test_covariance_is_xx_xy_xz_yy_yz_zz() -> None:
     estimate = make_estimate()
     assert estimate.person is not None
     (person,) = decode(encode_estimate(estimate, INFO, STAMP)).people
-    for six, std, matrix in zip(
-        person.joint_cov.tolist(), person.joint_std.tolist(), estimate.person.joint_cov, strict=True
+    assert person.common_cov is not None
+    rows = [*person.joint_cov.tolist(), person.common_cov.tolist()]
+    for six, matrix in zip(
+        rows, [*estimate.person.joint_cov, estimate.person.common_cov], strict=True
     ):
         xx, xy, xz, yy, yz, zz = six
         np.testing.assert_allclose([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]], matrix, rtol=1e-6)
+    for std, matrix in zip(person.joint_std.tolist(), estimate.person.joint_cov, strict=True):
         assert std == pytest.approx(np.sqrt(np.linalg.eigvalsh(matrix).mean()), rel=1e-6)
 
 
@@ -147,7 +166,7 @@ def test_arrays_are_views_of_the_message_and_aligned_in_it() -> None:
     (person,) = decode(message).people
     arrays = [value for value in vars(person).values() if isinstance(value, Array)]
     arrays += vars(person.hypotheses).values()
-    assert len(arrays) == 11 + 7
+    assert len(arrays) == 12 + 7
     for array in arrays:
         view = np.asarray(array)
         inside = view.__array_interface__["data"][0] - start

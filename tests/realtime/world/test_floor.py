@@ -34,7 +34,8 @@ def person_at(
     *,
     pose: np.ndarray | None = None,
     std: float = 0.02,
-    distance_std: float = 0.0,
+    ray_std: float = 0.0,
+    axis_std: float = 0.0,
     visible: float = 1.0,
     track_id: int = 0,
 ) -> Person:
@@ -53,7 +54,8 @@ def person_at(
         base,
         best=best,
         joint_cov=np.broadcast_to(std**2 * np.eye(3), (24, 3, 3)),
-        distance_std=distance_std,
+        ray_std=ray_std,
+        axis_std=axis_std,
         ray=joints[0] / np.linalg.norm(joints[0]),
         joint_visible=np.full(24, visible),
         track_id=track_id,
@@ -143,7 +145,7 @@ def test_its_uncertainty_holds_for_errors_as_published(body: BodyModel) -> None:
         floor, off = FloorFilter(body), 0.3 * rng.normal()
         ray = person_at(body, (0, 3, 0)).ray
         for i in range(12):
-            one = person_at(body, (0, 3, 0), std=0.03, distance_std=0.3)
+            one = person_at(body, (0, 3, 0), std=0.03, ray_std=0.3)
             noise = off * ray + 0.003 * rng.normal(size=(24, 3))
             best = replace(one.best, joints=one.best.joints + noise)
             found = floor((replace(one, best=best),), UP, i * 0.5, 0.0)
@@ -153,13 +155,14 @@ def test_its_uncertainty_holds_for_errors_as_published(body: BodyModel) -> None:
 
 def test_gravity_and_an_assumed_focal_length_widen_it(body: BodyModel) -> None:
     person = person_at(body, (0.0, 3, 0))
+    said = replace(person, axis_std=0.12 * float(person.best.joints[0, 2]))  # counts once
     B = tangent_basis(UP.vector)
     tilted = Direction(UP.vector, math.radians(5) ** 2 * B @ B.T)
     plain, wider, assumed = (FloorFilter(body) for _ in range(3))
     for i in range(20):
         known = plain((person,), UP, i * 0.1, 0.0)
         unsure = wider((person,), tilted, i * 0.1, 0.0)
-        scaled = assumed((person,), UP, i * 0.1, 0.12)
+        scaled = assumed((said,), UP, i * 0.1, 0.12)
     assert math.sqrt(unsure.std**2 - known.std**2) == pytest.approx(3 * math.radians(5), rel=0.05)
     sole = R_WORLD_CAM.T @ np.array([0, 3, -HEIGHT_M])
     farther = sole * (1, 1, 1.12)  # the same image by a focal length that is 12 % longer
