@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainer.data.augment import AugmentConfig
+from trainer.live.jitter import JitterConfig
 from trainer.model.anchored_flow import AnchoredFlowConfig
 from trainer.synthetic.config import SyntheticConfig
 
@@ -65,3 +66,5 @@ class LiveConfig:
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Of rendered samples."""
+    jitter: JitterConfig = field(default_factory=JitterConfig)
+    """Of all samples' features."""

@@ -6,6 +6,7 @@ import math
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from engines.errors import PenumbraError
 from trainer.data.samples import Batch
 from trainer.live.config import LiveConfig
 from trainer.live.folder import fresh_live_method
+from trainer.live.jitter import jittered
 from trainer.live.rendered import RenderedSource
 from trainer.methods.method import Losses
 from trainer.synthetic.landmark_bank import LandmarkBank
@@ -103,6 +105,11 @@ class LiveTraining:
 
     def _batch(self) -> Batch:
         """Make this step's samples."""
+        rng = np.random.default_rng([self.config.seed, self.done])
+        seeded = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        return jittered(self._sharp_batch(), self.config.jitter, seeded)
+
+    def _sharp_batch(self) -> Batch:
         config = self.config
         if self._rendered is None:
             return self._synthetic.batch(self.done, config.batch)
