@@ -24,10 +24,16 @@ class ExportConfig:
 
 
 def lineage(run: Path) -> dict[str, Any]:
-    """Read how a run was made, and the run whose weights it started from, if that still exists."""
+    """Read how a run was made, and the run whose weights it started from, if that still exists.
+
+    An imported run says itself what it started from; a folder of that name holds something else by
+    now, perhaps the imported run.
+    """
     facts = json.loads((run / "config.json").read_text())
     start = facts["starts"][0]["config"].get("start")
-    if start is not None and (Path(start) / "config.json").exists():
+    if start is None or "started_from" in facts or Path(start).resolve() == run.resolve():
+        return facts
+    if (Path(start) / "config.json").exists():
         facts["started_from"] = lineage(Path(start))
     return facts
 
