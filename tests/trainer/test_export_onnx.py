@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -36,7 +37,7 @@ from trainer.export.onnx import (
     load_flow,
     without_folders,
 )
-from trainer.export_onnx import ExportConfig
+from trainer.export_onnx import ExportConfig, lineage
 from trainer.export_trt import FLOW
 from trainer.methods.hmr import HMR, HMRConfig
 from trainer.model.anchored_flow import AnchoredFlow
@@ -181,3 +182,31 @@ def test_records_do_not_say_where_files_lay() -> None:
     facts = {"start": "/home/me/runs/live", "deep": [{"body": "runs/body.npz"}], "steps": 3}
     expected = {"start": "live", "deep": [{"body": "runs/body.npz"}], "steps": 3}
     assert without_folders(facts) == expected
+
+
+def _run_folder(path: Path, start: Path | None, **also: Any) -> dict[str, Any]:
+    path.mkdir()
+    facts = {"starts": [{"config": {"start": start and str(start)}}]} | also
+    (path / "config.json").write_text(json.dumps(facts))
+    return facts
+
+
+def test_a_run_says_what_it_was_started_from(tmp_path: Path) -> None:
+    first = _run_folder(tmp_path / "first", None)
+    second = _run_folder(tmp_path / "second", tmp_path / "first")
+    _run_folder(tmp_path / "gone", tmp_path / "deleted")
+    assert lineage(tmp_path / "second") == second | {"started_from": first}
+    assert "started_from" not in lineage(tmp_path / "gone")
+
+
+def test_an_imported_run_that_lies_where_it_once_started_is_not_its_own_start(
+    tmp_path: Path,
+) -> None:
+    shipped = tmp_path / "shipped"
+    before = {"starts": []}
+    facts = _run_folder(shipped, shipped, started_from=before)
+    assert lineage(shipped) == facts
+    mine = _run_folder(tmp_path / "mine", shipped)
+    assert lineage(tmp_path / "mine") == mine | {"started_from": facts}
+    same = _run_folder(tmp_path / "same", tmp_path / "same")
+    assert lineage(tmp_path / "same") == same
