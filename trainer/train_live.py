@@ -25,13 +25,11 @@ from trainer.evaluation.score import Scores, score
 from trainer.live import folder
 from trainer.live.config import LiveConfig
 from trainer.live.training import LiveTraining
+from trainer.live.validation import validation_samples
 from trainer.runs.folder import write_scores
-from trainer.synthetic.poses import PoseBank
-from trainer.synthetic.source import SyntheticSource
 
 LOG_EVERY = 50
 """Steps between two entries of the losses in the log."""
-_VALIDATION_SEED = 77
 
 
 def run(config: LiveConfig) -> Scores:
@@ -55,7 +53,7 @@ def run(config: LiveConfig) -> Scores:
     elif config.start is not None:
         training.start_from(config.start / "last.pt")
     folder.record_start(config, training.done, training.num_rendered)
-    validation = _validation(config, body)
+    validation = validation_samples(config, body)
     _train(training, validation)
     training.save(last)
     scores = _evaluate(training, validation)
@@ -79,13 +77,6 @@ def _train(training: LiveTraining, validation: Batch) -> None:
                 training.save(config.run / "last.pt")
             if done % config.evaluate_every == 0 and training.progress < 1:
                 _evaluate(training, validation)
-
-
-def _validation(config: LiveConfig, body: BodyModel) -> Batch:
-    """Make synthetic samples of validation subjects."""
-    poses = PoseBank.load(config.poses, "val", body)
-    source = SyntheticSource(body, poses, config.synthetic, _VALIDATION_SEED)
-    return source.batch(0, config.evaluate_samples)
 
 
 def _evaluate(training: LiveTraining, validation: Batch) -> Scores:

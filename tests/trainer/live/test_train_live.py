@@ -4,7 +4,6 @@ import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -12,40 +11,13 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.flow.model import FlowModel
 from engines.flow.sampler import open_sampler
-from tests.support.pose_banks import write_poses
-from tests.support.random_samples import TINY_ANCHORED, prior, random_records
+from tests.support.random_samples import TINY_ANCHORED
 from trainer import export_onnx, synthetic_rate, train_live
 from trainer.live.config import LiveConfig
 from trainer.live.folder import load_live_config, load_live_method
 from trainer.live.rendered import RenderedSource
 from trainer.live.training import LiveTraining, check, learning_rate_factor
-from trainer.model.pose_prior import PosePrior
 from trainer.runs.folder import load_config, load_scores
-
-
-@pytest.fixture(autouse=True)
-def known_prior(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PosePrior, "load", staticmethod(prior))
-    monkeypatch.setattr("trainer.live.training.PREPARE", 200)
-
-
-@pytest.fixture
-def config(tmp_path: Path, body: BodyModel) -> LiveConfig:
-    (tmp_path / "rendered").mkdir()
-    np.savez(tmp_path / "rendered" / "00000.npz", **random_records(12, 1, body))
-    return LiveConfig(
-        run=tmp_path / "run",
-        poses=write_poses(tmp_path / "poses.npz"),
-        rendered=tmp_path / "rendered",
-        steps=6,
-        batch=20,
-        warmup=2,
-        threads=torch.get_num_threads(),
-        evaluate_every=4,
-        evaluate_samples=20,
-        checkpoint_every=3,
-        flow=TINY_ANCHORED,
-    )
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
