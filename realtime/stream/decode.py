@@ -49,6 +49,8 @@ def decode(message: bytes | memoryview) -> PoseMessage:
     version = fields.counts("version", 2)
     if version[0] != VERSION[0]:
         raise VersionError(other_version(version[0]))
+    if version[1] < 0:  # nothing came with it: all fields would be missing
+        fields.refuse("version", "has a minor number below zero")
     fields.minor = version[1]
     return _read(PoseMessage, fields)
 

@@ -264,6 +264,10 @@ def test_another_major_version_is_named(message: bytes) -> None:
         ({"schema": "other.pose"}, "schema 'other.pose'"),
         ({"version": 1}, "'version' of the header is of type int"),
         ({"version": [1]}, "'version' of the header has the wrong number"),
+        (
+            {"version": [2, -2], "people": ...},
+            "'version' of the header has a minor number below zero",
+        ),
         ({"camera_matrix": [[1.0, 2.0]]}, "'camera_matrix' of the header has the wrong number"),
         ({"camera_matrix": []}, "'camera_matrix' of the header has the wrong number"),
         (
