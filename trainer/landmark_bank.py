@@ -15,17 +15,19 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from calib.metrics import spearman
 from engines.blazepose.landmarker import open_landmarker
 from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from engines.types import LandmarkNetwork
+from engines.types import LIMB_LANDMARKS, LandmarkNetwork
 from trainer.command import start
 from trainer.data.augment import RawRecords
 from trainer.data.samples import read
 from trainer.synthetic.covered_video import covered_answers
 from trainer.synthetic.known_landmarks import landmark_positions, landmark_states
 from trainer.synthetic.landmark_bank import normalised
+from trainer.synthetic.occlusion import VISIBLE
 
 _BOUND = 1e-6
 """Distance of a probability from 0 and 1 at least, so that its logit is finite."""
@@ -81,6 +83,8 @@ def main(config: LandmarkBankConfig) -> None:
     np.savez(config.out, **arrays)
     counts = " and ".join(str(len(part["true"])) for part in parts)
     print(f"{config.out}: {counts} answers")
+    for part in parts:
+        print(_describe(part))
 
 
 def _real(config: LandmarkBankConfig) -> RawRecords | None:
@@ -135,6 +139,20 @@ def _of_shards(records: RawRecords, body: BodyModel) -> RawRecords:
         "presence": records["presence"],
         "peak": records["peak"],
     }
+
+
+def _describe(part: RawRecords) -> str:
+    """Say how well the network knows the errors of visible limb landmarks, by rank correlation."""
+    limbs = list(LIMB_LANDMARKS)
+    error = np.linalg.norm(part["found"] - part["true"], axis=-1)[:, limbs]
+    visible = (part["state"][:, limbs] == VISIBLE) & np.isfinite(part["peak"][:, limbs])
+    peak, visibility = (
+        spearman(error[visible], part[name][:, limbs][visible]) for name in ("peak", "visibility")
+    )
+    return (
+        f"{len(error)} answers: rank correlation of a visible limb landmark's error with its peak "
+        f"{peak:.2f}, with its visibility {visibility:.2f}"
+    )
 
 
 if __name__ == "__main__":

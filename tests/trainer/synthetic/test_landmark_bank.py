@@ -14,6 +14,7 @@ from tests.support.pose_banks import pose_bank
 from tests.support.random_samples import random_records
 from trainer.landmark_bank import LandmarkBankConfig, main
 from trainer.synthetic.config import ErrorConfig, SyntheticConfig
+from trainer.synthetic.known_landmarks import landmark_positions
 from trainer.synthetic.landmark_bank import LandmarkBank, half_sizes, look_up, normalised
 from trainer.synthetic.landmark_errors import ErrorModel
 from trainer.synthetic.occlusion import OCCLUDED, OUTSIDE, VISIBLE
@@ -171,6 +172,24 @@ def test_a_bank_of_rendered_people_is_written_and_read(body: BodyModel, tmp_path
     torch.testing.assert_close(trunk, torch.zeros(40, 2), atol=1e-5, rtol=0)
     assert (read.found - read.true).norm(dim=-1).median() < 0.2
     assert read.weight.sum() == pytest.approx(2.0, rel=1e-4)
+
+
+def test_how_well_errors_are_known_is_printed(
+    body: BodyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards = tmp_path / "train"
+    shards.mkdir()
+    records = random_records(60, 1, body)
+    marks = landmark_positions(*(records[n] for n in ("rotvec", "betas", "pelvis")), body)
+    true = marks[..., :2] / marks[..., 2:] * records["focal"][:, None, None].astype(float)
+    true += records["size"][:, None] / 2
+    away = np.linalg.norm(records["points"] - true, axis=-1) / half_sizes(true)[:, None]
+    records["peak"] = np.exp(-away).astype(np.float32)
+    records["visibility"] = (0.5 + 0.4 * np.tanh(away)).astype(np.float32)
+    np.savez(shards / "00000.npz", **records)
+    main(LandmarkBankConfig(rendered=(shards,), out=tmp_path / "bank.npz"))
+    line = "60 answers: rank correlation of a visible limb landmark's error with its peak -1.00"
+    assert f"{line}, with its visibility 1.00" in capsys.readouterr().out
 
 
 def test_nothing_to_collect_and_another_file_are_refused(tmp_path: Path) -> None:
