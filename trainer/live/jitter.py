@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engines.flow.features import LAYOUT_2D
+from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
 
 _PROBABILITIES = ("visibility", "presence", "peak")
@@ -29,16 +30,16 @@ class JitterConfig:
     """To the logits of the network's probabilities."""
 
 
-def jittered(batch: Batch, config: JitterConfig, rng: torch.Generator) -> Batch:
+def jittered(batch: Batch, config: JitterConfig, rng: StepRng) -> Batch:
     """Return the samples with other features, which are `landmarks_2d`."""
     features = batch.features.clone()
     points = features[:, LAYOUT_2D["points"]]
-    features[:, LAYOUT_2D["points"]] = points + config.points * _normal(points, rng)
+    features[:, LAYOUT_2D["points"]] = points + config.points * rng.normal(*points.shape)
     for name in _PROBABILITIES:
         part = features[:, LAYOUT_2D[name]]
-        known = part != 0  # a peak that is not known
-        blurred = _blurred(part, config.logits * _normal(part, rng))
-        features[:, LAYOUT_2D[name]] = torch.where(known, blurred, part)
+        blurred = _blurred(part, config.logits * rng.normal(*part.shape))
+        unknown = part == 0 if name == "peak" else torch.zeros_like(part, dtype=torch.bool)
+        features[:, LAYOUT_2D[name]] = torch.where(unknown, part, blurred)
     return batch._replace(features=features)
 
 
@@ -46,7 +47,3 @@ def _blurred(part: Float[Tensor, "N 33"], shift: Float[Tensor, "N 33"]) -> Float
     """Shift the logits of probabilities that are given in [-1, 1]."""
     logits = torch.logit((0.5 * (part + 1)).clamp(_BOUND, 1 - _BOUND))
     return 2 * torch.sigmoid(logits + shift) - 1
-
-
-def _normal(like: Float[Tensor, "N D"], rng: torch.Generator) -> Float[Tensor, "N D"]:
-    return torch.randn(like.shape, generator=rng)

@@ -6,12 +6,12 @@ import math
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
+from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
 from trainer.live.config import LiveConfig
 from trainer.live.folder import fresh_live_method
@@ -104,12 +104,12 @@ class LiveTraining:
         return Losses({name: value.detach() for name, value in losses.items()} | {"gradient": norm})
 
     def _batch(self) -> Batch:
-        """Make this step's samples."""
-        rng = np.random.default_rng([self.config.seed, self.done])
-        seeded = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        return jittered(self._sharp_batch(), self.config.jitter, seeded)
+        """Make this step's samples, blurred."""
+        rng = StepRng(self.config.seed, self.done)
+        return jittered(self._exact_batch(), self.config.jitter, rng)
 
-    def _sharp_batch(self) -> Batch:
+    def _exact_batch(self) -> Batch:
+        """Make this step's samples: synthetic ones and a share of rendered ones."""
         config = self.config
         if self._rendered is None:
             return self._synthetic.batch(self.done, config.batch)

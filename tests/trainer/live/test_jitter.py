@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from engines.flow.features import LAYOUT_2D, NUM_FEATURES_2D
+from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
 from trainer.live.jitter import JitterConfig, jittered
 
@@ -18,13 +19,13 @@ def batch() -> Batch:
     return Batch(features, *rest)
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def numbers(seed: int = 0) -> StepRng:
+    return StepRng(seed, step=0)
 
 
 def test_each_part_is_blurred_by_its_size() -> None:
     given, config = batch(), JitterConfig(points=0.01, logits=0.3)
-    features = jittered(given, config, generator()).features
+    features = jittered(given, config, numbers()).features
     points = features[:, LAYOUT_2D["points"]]
     assert points.mean() == pytest.approx(0.5, abs=1e-3)
     assert points.std() == pytest.approx(0.01, rel=0.02)
@@ -37,7 +38,7 @@ def test_each_part_is_blurred_by_its_size() -> None:
 
 def test_nothing_else_changes_and_what_is_not_known_stays_so() -> None:
     given = batch()
-    result = jittered(given, JitterConfig(), generator())
+    result = jittered(given, JitterConfig(), numbers())
     for name, part in LAYOUT_2D.items():
         if name not in BLURRED:
             assert torch.equal(result.features[:, part], given.features[:, part]), name
@@ -46,16 +47,23 @@ def test_nothing_else_changes_and_what_is_not_known_stays_so() -> None:
     assert (given.features[:, LAYOUT_2D["points"]] == 0.5).all()
 
 
-def test_the_same_generator_gives_the_same_blur() -> None:
-    a, b, c = (jittered(batch(), JitterConfig(), generator(seed)).features for seed in (1, 1, 2))
+def test_the_same_step_gives_the_same_blur() -> None:
+    a, b, c = (jittered(batch(), JitterConfig(), numbers(seed)).features for seed in (1, 1, 2))
     assert torch.equal(a, b) and not torch.equal(a, c)
+
+
+def test_an_even_chance_is_no_missing_value() -> None:
+    given = batch()
+    given.features[:, LAYOUT_2D["visibility"]] = 0.0
+    features = jittered(given, JitterConfig(), numbers()).features
+    assert features[:, LAYOUT_2D["visibility"]].std() > 0.1
 
 
 def test_certain_probabilities_stay_finite_and_within_bounds() -> None:
     given = batch()
     given.features[:, LAYOUT_2D["visibility"]] = 1.0
     given.features[:, LAYOUT_2D["presence"]] = -1.0
-    features = jittered(given, JitterConfig(logits=2.0), generator()).features
+    features = jittered(given, JitterConfig(logits=2.0), numbers()).features
     assert features.isfinite().all()
     assert features[:, LAYOUT_2D["visibility"]].max() <= 1
     assert features[:, LAYOUT_2D["presence"]].min() >= -1
