@@ -96,9 +96,13 @@ class Stage:
         """Camera frame to px."""
         return points_cam[:, :2] / points_cam[:, 2:] * self.focal + np.array(self.config.size) / 2
 
+    def drawn(self, points_cam: Float[np.ndarray, "N 3"], scale: float) -> Float[np.ndarray, "N 2"]:
+        """Camera frame to px times `scale`, as OpenCV draws: from the first pixel's centre."""
+        return scale * self.to_image(points_cam) - 0.5
+
     def polygon(self, quad: Quad, scale: float) -> np.ndarray:
-        """A quad of the room in px times `scale`."""
-        return np.round(self.to_image(self.to_camera(np.array(quad))) * scale).astype(np.int32)
+        """Where a quad of the room is drawn, px times `scale`."""
+        return np.round(self.drawn(self.to_camera(np.array(quad)), scale)).astype(np.int32)
 
 
 def motion(
@@ -164,7 +168,7 @@ def build(config: DemoClipConfig) -> None:
     for pose, place in zip(rotvec, pelvis, strict=True):
         posed = shaped.posed(pose, place - shaped.rest_joints[0])
         vertices = posed.vertices("full")
-        square = _render(mesh, vertices, 2 * stage.to_image(vertices), background, config)
+        square = _render(mesh, vertices, stage.drawn(vertices, 2), background, config)
         for quad, colour in occluders(config):
             cv2.fillPoly(square.image, [stage.polygon(quad, 2)], colour, cv2.LINE_AA)
             cv2.fillPoly(square.part, [stage.polygon(quad, 2)], [NO_BODY])
@@ -174,7 +178,7 @@ def build(config: DemoClipConfig) -> None:
         noise = np.random.default_rng(len(joints)).normal(0, 1.5, frame.shape)
         writer.write(np.clip(frame + noise, 0, 255).astype(np.uint8))
         square.part[background.shape[0] :] = NO_BODY
-        visible.append(visible_joints(square.part, 2 * stage.to_image(posed.joints), reach=8))
+        visible.append(visible_joints(square.part, stage.drawn(posed.joints, 2), reach=8))
         joints.append(posed.joints)
     writer.release()
     np.savez_compressed(
