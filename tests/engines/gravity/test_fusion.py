@@ -135,3 +135,12 @@ def test_a_camera_that_stands_still_is_left_alone() -> None:
         for i in range(150):
             false_alarms += gravity({0: seen(UP, errors[i], 0.15)}, i / 5)[1]
     assert false_alarms == 0
+
+
+def test_what_all_people_have_in_common_remains() -> None:
+    """However sure of themselves they are: one degree per axis."""
+    samples = {k: seen(UP, np.zeros(2), 1e-4) for k in range(20)}
+    fused, _ = GravityFilter()(samples, 0.0)
+    assert fused is not None
+    B = tangent_basis(fused.vector)
+    np.testing.assert_allclose(B.T @ fused.cov @ B, np.radians(1.0) ** 2 * np.eye(2), atol=1e-7)
