@@ -9,7 +9,8 @@ the mean counts the first sample fully and each further one
     (1 - r) / (1 + r)  with  r = exp(-dt / correlation_s)
 
 (the interior weights of generalised least squares), so a person's n frames count as N = sum of
-these. The part that stays does not average out: their information L becomes L / (1 + persistent N).
+these. The part that stays does not average out: the variance of a mean is sigma^2 times
+p + (1 - p) / N with p = `persistent`, so their information L becomes L / (1 + p (N - 1)).
 Information of different people adds up, and `common` is what even many people leave open.
 
 A sample that contradicts what is known counts less (weights of Student's t). Memory fades over
@@ -80,7 +81,7 @@ class PersonEvidence:
 
     def effective(self, persistent: float) -> Float[np.ndarray, "3 3"]:
         """Their information, the part of the error that stays taken into account."""
-        return self.information / (1.0 + persistent * self.count)
+        return self.information / (1.0 + persistent * (max(self.count, 1.0) - 1.0))
 
 
 class GravityMemory:
