@@ -94,6 +94,19 @@ def test_the_frame_rate_does_not_change_what_is_known() -> None:
     assert stds[0] > 0.05
 
 
+def test_an_empty_room_makes_nobody_forget() -> None:
+    """A minute of somebody upright, ten minutes of nobody, then a frame of another who leans."""
+    gravity = GravityFilter()
+    for i in range(600):
+        before, _ = gravity({0: seen(UP, np.zeros(2), 0.1)}, i / 10)
+    for i in range(600, 6600):
+        gravity({}, i / 10)
+    fused, _ = gravity({1: seen(UP, np.array([0.35, 0]), 0.1)}, 660.0)
+    assert before is not None and fused is not None
+    assert np.degrees(np.linalg.norm(log_direction(UP, fused.vector))) < 4
+    assert fused.std < before.std
+
+
 def test_a_person_who_bends_down_for_a_moment_hardly_changes_it() -> None:
     gravity = GravityFilter()
     for i in range(200):
