@@ -184,7 +184,7 @@ class FloorFilter:
             dt = max(t_s - track.last_s, 0.0)
             r = math.exp(-dt / config.correlation_s)
             share = (1 - r) / (1 + r)
-            track.fade(math.exp(-dt / config.memory_s))
+            track.fade(math.exp(-min(dt, config.correlation_s) / config.memory_s))
         if track.weight > 0:
             away = float(up @ (sole.position - track.position / track.weight))
             away /= math.sqrt(sole.variance)

@@ -135,6 +135,16 @@ def test_a_person_on_a_chair_does_not_raise_it(body: BodyModel, floor: FloorFilt
     assert after(FloorFilter(body), both).height == pytest.approx(HEIGHT_M, abs=0.03)
 
 
+def test_who_returns_after_a_gap_is_remembered(body: BodyModel, floor: FloorFilter) -> None:
+    """Ten minutes without feet at rest, then a frame of the same person on a low step."""
+    below, above = person_at(body, (0.3, 3, 0), std=0.1), person_at(body, (0.3, 3, 0.15), std=0.1)
+    known = after(floor, [[below]] * 600)
+    floor((above,), UP, 660.0, 0.0)
+    found = floor((above,), UP, 660.4, 0.0)
+    assert found.height == pytest.approx(known.height, abs=0.03)
+    assert found.std == pytest.approx(known.std, rel=0.05)
+
+
 def test_its_uncertainty_holds_for_errors_as_published(body: BodyModel) -> None:
     """Monte Carlo: people at a wrong distance, feet with noise; the squared error over the
     predicted variance has mean 1.
