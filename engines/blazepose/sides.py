@@ -18,13 +18,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from engines.types import MIRRORED_LANDMARKS, Landmarks
+from engines.types import LIMB_LANDMARKS, MIRRORED_LANDMARKS, Landmarks
 
 _MIRRORED = np.array(MIRRORED_LANDMARKS)
 _FACE = np.arange(11)
 _ARMS, _LEGS = np.arange(11, 23), np.arange(23, 33)
 _ARM_JOINTS, _LEG_JOINTS = np.arange(11, 17), np.arange(23, 29)
-_LIMBS = np.concatenate([_ARM_JOINTS, _LEG_JOINTS])
+_LIMBS = np.array(list(LIMB_LANDMARKS))
 _TORSO = np.array([11, 12, 23, 24])
 
 

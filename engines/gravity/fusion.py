@@ -9,13 +9,14 @@ the mean counts the first sample fully and each further one
     (1 - r) / (1 + r)  with  r = exp(-dt / correlation_s)
 
 (the interior weights of generalised least squares), so a person's n frames count as N = sum of
-these. The part that stays does not average out: their information L becomes L / (1 + persistent N).
+these. The part that stays does not average out: the variance of a mean is sigma^2 times
+p + (1 - p) / N with p = `persistent`, so their information L becomes L / (1 + p (N - 1)).
 Information of different people adds up, and `common` is what even many people leave open.
 
 A sample that contradicts what is known counts less (weights of Student's t). Memory fades over
-`memory_s`. A second, short memory is compared with the long one, without the errors that stay,
-which both share: if the two disagree for `moved_after_s`, the camera has moved, and only the short
-one is kept.
+`memory_s`, of which a gap takes no more than `correlation_s`: an empty room makes nobody forget. A
+second, short memory is compared with the long one, without the errors that stay, which both share:
+if the two disagree for `moved_after_s`, the camera has moved, and only the short one is kept.
 """
 
 import math
@@ -80,7 +81,7 @@ class PersonEvidence:
 
     def effective(self, persistent: float) -> Float[np.ndarray, "3 3"]:
         """Their information, the part of the error that stays taken into account."""
-        return self.information / (1.0 + persistent * self.count)
+        return self.information / (1.0 + persistent * (max(self.count, 1.0) - 1.0))
 
 
 class GravityMemory:
@@ -100,7 +101,8 @@ class GravityMemory:
             return
         known = self.known
         if self._last_s is not None:
-            factor = math.exp(-max(t_s - self._last_s, 0.0) / self.config.memory_s)
+            in_view_s = min(max(t_s - self._last_s, 0.0), self.config.correlation_s)
+            factor = math.exp(-in_view_s / self.config.memory_s)
             for person in self._people.values():
                 person.scale(factor)
             self._near = factor * self._near

@@ -2,7 +2,8 @@
 
 Every kind has an energy and rows for the solver; the other protocols are what some of them can do
 in addition. Weights against landmarks are 1: landmarks count in units of their standard deviation,
-energies in nats. The root's orientation, shape and position are no pose and cost nothing.
+energies in nats. The root's orientation, shape and position are no pose and cost nothing. A prior
+with a latent code is also `engines.fitting.charts.Decoder`.
 """
 
 from typing import ClassVar, Protocol, runtime_checkable
@@ -67,30 +68,4 @@ class Projector(Protocol):
         self, R: Float[np.ndarray, "K 24 3 3"], steps: int
     ) -> Float[np.ndarray, "K 24 3 3"]:
         """Take poses towards plausible ones by a number of steps; the root stays."""
-        ...
-
-
-@runtime_checkable
-class Latent(Protocol):
-    """A prior with a latent code z that is N(0, I) a priori."""
-
-    @property
-    def dim(self) -> int:
-        """Numbers of the code, Z."""
-        ...
-
-    def decode(self, z: Float[np.ndarray, "K Z"]) -> Float[np.ndarray, "K 24 3 3"]:
-        """Return the pose of codes; the root and joints that the prior does not know are I."""
-        ...
-
-    def decode_with_jacobian(
-        self, z: Float[np.ndarray, "K Z"]
-    ) -> tuple[Float[np.ndarray, "K 24 3 3"], Float[np.ndarray, "K 24 3 Z"]]:
-        """Decode, and differentiate: R(z + d) = R(z) exp(J d) to first order."""
-        ...
-
-    def encode(
-        self, R: Float[np.ndarray, "K 24 3 3"]
-    ) -> tuple[Float[np.ndarray, "K Z"], Float[np.ndarray, "K Z"]]:
-        """Return mean and standard deviation of the codes of poses."""
         ...

@@ -90,6 +90,10 @@ class _Track:
     count: float = 0.0
     last_s: float | None = None
 
+    def variance(self, persistent: float) -> float:
+        """Of the mean height, square metres, with the part of the error that stays."""
+        return (1.0 + persistent * (max(self.count, 1.0) - 1.0)) / self.weight
+
     def fade(self, factor: float) -> None:
         """Forget a share."""
         self.weight *= factor
@@ -180,7 +184,7 @@ class FloorFilter:
             dt = max(t_s - track.last_s, 0.0)
             r = math.exp(-dt / config.correlation_s)
             share = (1 - r) / (1 + r)
-            track.fade(math.exp(-dt / config.memory_s))
+            track.fade(math.exp(-min(dt, config.correlation_s) / config.memory_s))
         if track.weight > 0:
             away = float(up @ (sole.position - track.position / track.weight))
             away /= math.sqrt(sole.variance)
@@ -209,7 +213,7 @@ class FloorFilter:
                 return Floor(_USUAL_HEIGHT_M, math.inf)
             return Floor(-float(up.vector @ self._guess.position) / self._guess.weight, math.inf)
         positions = np.array([track.position / track.weight for track in found])
-        own = [(1 / track.weight) * (1 + self.config.persistent * track.count) for track in found]
+        own = [track.variance(self.config.persistent) for track in found]
         cov = np.diag(own) + positions @ up.cov @ positions.T
         heights = positions @ up.vector
         together = self._lowest_who_agree(heights, cov)

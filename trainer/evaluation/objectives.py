@@ -15,12 +15,12 @@ from jaxtyping import Float
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
+from engines.fitting.charts import Decoder
 from engines.fitting.smplify import SmplifyConfig, smplify, smplify_x
 from engines.flow.model import FlowModel
 from engines.flow.sampler import skeleton_of
 from engines.priors.load import load_prior
 from engines.priors.mixture import Mixture
-from engines.priors.prior import Latent
 from engines.rotations import exp_so3
 from engines.types import NUM_JOINTS
 from engines.uncertainty import CovarianceCalibration
@@ -104,7 +104,7 @@ def open_objective(
         return Anchored(FrameEstimator(flow, body, hypotheses, prior=loaded, calibrate=calibrate))
     if objective == "smplify":
         fitter = smplify(body, loaded, mean_pose(), config)
-    elif isinstance(loaded, Latent):
+    elif isinstance(loaded, Decoder):
         fitter = smplify_x(body, loaded, config)
     else:
         raise PenumbraError(

@@ -3,7 +3,8 @@
 import numpy as np
 from jaxtyping import Float
 
-from engines.priors.prior import Latent, PosePrior
+from engines.fitting.charts import Decoder
+from engines.priors.prior import PosePrior
 from engines.priors.turns import ARTICULATED
 from engines.rotations import exp_so3, geodesic_angle
 from engines.types import NUM_JOINTS
@@ -75,7 +76,7 @@ def metrics(
     }
 
 
-def reconstruction(prior: Latent, poses: Float[np.ndarray, "N 23 3"]) -> dict[str, float]:
+def reconstruction(prior: Decoder, poses: Float[np.ndarray, "N 23 3"]) -> dict[str, float]:
     """Return how far decode(encode) turns the joints that a prior knows, degrees."""
     R = exp_so3(with_root(poses).astype(np.float32))
     decoded = [prior.decode(prior.encode(R[i : i + _BATCH])[0]) for i in range(0, len(R), _BATCH)]

@@ -16,9 +16,9 @@ from jaxtyping import Bool, UInt8
 
 from engines.blazepose.people.appearance import colours_of
 from engines.blazepose.people.track import Observation
-from engines.types import Landmarks
+from engines.types import LIMB_LANDMARKS, Landmarks
 
-LIMBS = [11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
+_LIMBS = list(LIMB_LANDMARKS)
 """Shoulders, elbows, wrists, hips, knees, ankles."""
 _BONES = (
     *((11, 13), (13, 15), (15, 19), (12, 14), (14, 16), (16, 20)),
@@ -70,7 +70,7 @@ class Cover:
         where it surely shows nobody who is covered.
         """
         hidden = under(self.mask, one.landmarks)
-        if hidden[LIMBS].mean() > MOST_HIDDEN:
+        if hidden[_LIMBS].mean() > MOST_HIDDEN:
             return None
         colours = colours_of(self.original, one.landmarks, self._mask(WITH_EDGES))
         return replace(one, landmarks=hide(one.landmarks, hidden), colours=colours)

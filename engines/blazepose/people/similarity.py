@@ -5,10 +5,10 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from engines.types import LANDMARK_BONES, MIRRORED_LANDMARKS, Landmarks, Roi
+from engines.types import LANDMARK_BONES, LIMB_LANDMARKS, MIRRORED_LANDMARKS, Landmarks, Roi
 
-_JOINTS = np.array([11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28])
-"""Shoulders, elbows, wrists, hips, knees, ankles, each left and right."""
+_JOINTS = np.array(list(LIMB_LANDMARKS))
+"""Shoulders, elbows, wrists, hips, knees, ankles, each left and right: in this order."""
 _MIRRORED = np.array(MIRRORED_LANDMARKS)
 _FALLOFF = 2 * np.repeat([0.079, 0.072, 0.062, 0.107, 0.087, 0.089], 2)
 """COCO's constants of these joints: twice the standard deviation of their annotation, in roots of

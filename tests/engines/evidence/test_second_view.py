@@ -39,6 +39,12 @@ def second_view(
     return SecondView(points, np.full(33, visibility), CAMERA, T)
 
 
+def two_bodies(joints: np.ndarray) -> Hypotheses:
+    """Of which only the joints (2, 24, 3) count."""
+    zeros = np.zeros((2, 24, 3)), np.zeros((2, 10)), np.zeros((2, 3))
+    return Hypotheses(*zeros, joints, np.zeros(2), np.ones(2) / 2)
+
+
 def test_landmarks_and_joints_agree_with_the_trainer() -> None:
     assert all(JOINT_OF_LANDMARK[landmark] == joint for landmark, joint in LIMB_LANDMARKS.items())
     assert set(LIMB_LANDMARKS.values()) == set(LIMB_JOINTS)
@@ -55,20 +61,20 @@ def test_the_likelihood_by_hand() -> None:
     joints = np.zeros((2, 24, 3))
     joints[..., 2] = 2
     joints[1, 20, 2] = -2  # behind the camera
-    bodies = Hypotheses(
-        np.zeros((2, 24, 3)),
-        np.zeros((2, 10)),
-        np.zeros((2, 3)),
-        joints,
-        np.zeros(2),
-        np.ones(2) / 2,
-    )
-    found = view.log_likelihood(bodies) - np.log(1280 * 720)
+    found = view.log_likelihood(two_bodies(joints)) - np.log(1280 * 720)
     expected = [
         np.log(0.8 * np.exp(-3) / (2 * np.pi * 100) + 0.2 / (1280 * 720)),
         np.log(0.2 / (1280 * 720)),
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_a_landmark_that_is_surely_visible_may_still_be_anywhere() -> None:
+    """Of two bodies the second is behind the camera, and all landmarks are said to be visible."""
+    ahead = np.tile([0.0, 0.0, 2.0], (24, 1))
+    view = second_view(ahead, np.eye(4), visibility=1.0)
+    front, behind = view.log_likelihood(two_bodies(np.stack([ahead, -ahead])))
+    assert front > behind == pytest.approx(12 * np.log(0.01))
 
 
 def test_the_true_body_is_likeliest_through_a_distorting_lens(body: BodyModel) -> None:

@@ -95,9 +95,9 @@ def test_the_first_sample_is_the_heaviest_solution(skeleton: Skeleton) -> None:
         assert log_q.argmax() == 0
 
 
-def test_masses_are_those_of_normal_distributions(skeleton: Skeleton) -> None:
-    """Without landmarks the objective is the anchor's, exactly normal: equal solutions of unequal
-    cost weigh as their costs say, and a broader one weighs more."""
+def test_masses_of_unequal_cost_are_those_of_normal_distributions(skeleton: Skeleton) -> None:
+    """Without landmarks the objective is the anchor's, exactly normal, and equally curved
+    everywhere: solutions weigh as their costs say."""
     start = random_bodies(skeleton, 2, 8)
     unseen = LandmarkResiduals(skeleton, JOINTS, np.zeros((2, 12, 2)), np.full(12, 1e6), 3.0)
     chart = Turns(skeleton, start)
@@ -107,6 +107,32 @@ def test_masses_are_those_of_normal_distributions(skeleton: Skeleton) -> None:
     found = posterior(skeleton, chart, anchor, solve(chart, anchor, [unseen], 0, step=step), 2)
     ratio = found.weights[0, 1] / found.weights[0, 0]
     assert ratio == pytest.approx(np.exp(-0.5 * 1.3**2), rel=1e-3)
+
+
+def test_of_solutions_of_equal_cost_the_broader_weighs_more(skeleton: Skeleton) -> None:
+    """One landmark, exactly where each body's wrist is, but blurred in the second's image: the
+    masses are to each other as the roots of the determinants of the covariances."""
+    start = random_bodies(skeleton, 2, 8)
+    sigma = np.full((2, 12), 1e6)
+    sigma[:, 4] = 0.004, 0.04
+    landmarks = LandmarkResiduals(skeleton, JOINTS, projected(start), sigma, 3.0)
+    chart, anchor = Turns(skeleton, start), Anchor(np.diag(SCALE**2))
+    found = posterior(skeleton, chart, anchor, solve(chart, anchor, [landmarks], 0), 2)
+    np.testing.assert_allclose(found.solution.cost, 0.0, atol=1e-20)
+    # |A^-1| = |C| / |I + J C J^T / sigma^2|, of two rows, with J by finite differences.
+    h = 1e-6
+    columns = [
+        projected(chart.bodies(np.tile(d, (2, 1)))) - projected(chart.bodies(np.tile(-d, (2, 1))))
+        for d in h * np.eye(DIM)
+    ]
+    J = np.stack(columns, -1)[:, 4] / (2 * h)
+    shrunk = np.linalg.det(
+        np.eye(2) + (J * SCALE**2) @ J.swapaxes(1, 2) / sigma[:, 4, None, None] ** 2
+    )
+    assert found.weights[0, 1] / found.weights[0, 0] == pytest.approx(
+        np.sqrt(shrunk[0] / shrunk[1]), rel=1e-4
+    )
+    assert found.weights[0, 1] > 0.9
 
 
 def test_a_solution_that_was_found_twice_counts_once(skeleton: Skeleton) -> None:

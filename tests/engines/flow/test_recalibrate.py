@@ -122,6 +122,26 @@ def test_wider_poses_remain_plausible(recalibrate: Recalibrator, body: BodyModel
         assert np.median(lost) < 0.15 * np.median(every_angle)
 
 
+def test_a_body_turns_as_a_whole_rather_than_bends(
+    recalibrate: Recalibrator, body: BodyModel
+) -> None:
+    """Its orientation is drawn within 3 degrees, and is asked to be open by 9 more."""
+    before = draws(body, 0)
+    turns = exp_so3(np.random.default_rng(0).normal(0, 0.05, (K, 3)))
+    rotvec = before.rotvec.copy()
+    rotvec[1:, 0] = log_so3(exp_so3(rotvec[0, 0].astype(float)) @ turns[1:])
+    joints = joints_only(body, rotvec, before.betas, before.transl)
+    before = replace(before, rotvec=rotvec, joints=np.ascontiguousarray(joints, np.float32))
+    moments = joint_moments(before)
+    lever = moments.mean - moments.mean[0]
+    squared = (lever**2).sum(-1)[:, None, None] * np.eye(3)
+    by_turn = 0.15**2 * (squared - lever[:, :, None] * lever[:, None])
+    after = recalibrate(before, moments, moments.cov + by_turn, moments.distance_std).hypotheses
+    angles = geodesic_angle(exp_so3(after.rotvec), exp_so3(rotvec))[1:]
+    whole, bent = (np.sqrt((some**2).mean()) for some in (angles[:, 0], angles[:, 1:]))
+    assert whole > 3 * bent
+
+
 def test_the_jacobian_is_that_of_forward_kinematics(
     recalibrate: Recalibrator, body: BodyModel
 ) -> None:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from engines.errors import PenumbraError
+from engines.fitting.charts import Decoder
 from engines.fitting.residuals import Residuals
 from engines.priors.load import KINDS, load_prior, read_prior
-from engines.priors.prior import Differentiable, Latent, PosePrior, Projector, Sampler
+from engines.priors.prior import Differentiable, PosePrior, Projector, Sampler
 from engines.rotations import exp_so3, geodesic_angle, log_so3
 from tests.support.paths import ROOT, SHARED
 from tests.support.prior_checks import (
@@ -134,7 +135,7 @@ def test_samples_are_plausible(kind: str) -> None:
 
 def test_code_of_a_pose_decodes_to_about_it() -> None:
     prior = load_prior("vposer")
-    assert isinstance(prior, Latent)
+    assert isinstance(prior, Decoder)
     record = json.loads((ASSETS / "vposer.json").read_text())
     R = likely(300, seed=7)
     mean, std = prior.encode(R)
@@ -146,7 +147,7 @@ def test_code_of_a_pose_decodes_to_about_it() -> None:
 
 def test_jacobian_of_the_decoder() -> None:
     prior = load_prior("vposer")
-    assert isinstance(prior, Latent)
+    assert isinstance(prior, Decoder)
     z = np.random.default_rng(0).standard_normal((3, prior.dim))
     R, J = prior.decode_with_jacobian(z)
     np.testing.assert_allclose(R, prior.decode(z), atol=1e-12)

@@ -11,7 +11,7 @@ from engines.body import BodyModel, joints_only
 from engines.gravity.direction import Direction, tangent_basis
 from engines.rotations import exp_so3, log_so3
 from engines.types import JOINT_NAMES, Body, Person
-from realtime.world.floor import Floor, FloorFilter
+from realtime.world.floor import Floor, FloorConfig, FloorFilter
 from tests.support.example_estimate import make_estimate
 
 HEIGHT_M = 1.3
@@ -135,6 +135,16 @@ def test_a_person_on_a_chair_does_not_raise_it(body: BodyModel, floor: FloorFilt
     assert after(FloorFilter(body), both).height == pytest.approx(HEIGHT_M, abs=0.03)
 
 
+def test_who_returns_after_a_gap_is_remembered(body: BodyModel, floor: FloorFilter) -> None:
+    """Ten minutes without feet at rest, then a frame of the same person on a low step."""
+    below, above = person_at(body, (0.3, 3, 0), std=0.1), person_at(body, (0.3, 3, 0.15), std=0.1)
+    known = after(floor, [[below]] * 600)
+    floor((above,), UP, 660.0, 0.0)
+    found = floor((above,), UP, 660.4, 0.0)
+    assert found.height == pytest.approx(known.height, abs=0.03)
+    assert found.std == pytest.approx(known.std, rel=0.05)
+
+
 def test_its_uncertainty_holds_for_errors_as_published(body: BodyModel) -> None:
     """Monte Carlo: people at a wrong distance, feet with noise; the squared error over the
     predicted variance has mean 1.
@@ -151,6 +161,16 @@ def test_its_uncertainty_holds_for_errors_as_published(body: BodyModel) -> None:
             found = floor((replace(one, best=best),), UP, i * 0.5, 0.0)
         ratios.append(((found.height - HEIGHT_M) / found.std) ** 2)
     assert 0.4 < np.mean(ratios) < 1.8
+
+
+@pytest.mark.parametrize("samples", [2, 5, 20])
+def test_half_the_variance_stays_with_a_person(body: BodyModel, samples: int) -> None:
+    """And the other half is divided by the number of samples, here long after one another."""
+    person = person_at(body, (0.3, 3, 0), std=0.03)
+    floor = FloorFilter(body, FloorConfig(memory_s=1e9))
+    found = after(floor, [[person]] * (samples + 1), dt=20.0)  # the first does not rest yet
+    variance = 0.03**2 + 0.02**2
+    assert found.std**2 == pytest.approx(variance * (0.5 + 0.5 / samples), rel=1e-3)
 
 
 def test_gravity_and_an_assumed_focal_length_widen_it(body: BodyModel) -> None:
