@@ -106,7 +106,7 @@ class CalibrationDataset:
             raise PenumbraError(
                 f"{argument}: {path} is not an errors file ({error}); {_REMEDY}."
             ) from error
-        count = len(arrays["ray"])
+        count = len(np.atleast_1d(arrays["ray"]))
         if count == 0:
             raise PenumbraError(f"{argument}: {path} holds no images; {_REMEDY}.")
         for name, shape in _SHAPES.items():

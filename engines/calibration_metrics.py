@@ -75,7 +75,8 @@ def metrics_from_json(data: dict[str, Any]) -> CalibrationMetrics:
     """Read metrics from the JSON of a calibration.
 
     Raises:
-        KeyError, TypeError, ValueError: `data` is not what `asdict` makes of metrics.
+        KeyError, OverflowError, TypeError, ValueError: `data` is not what `asdict` makes of
+            metrics.
     """
     levels = _shares(data["levels"])
     if len(data["strata"]) > MAX_STRATA:
@@ -115,7 +116,7 @@ def finite(value: Any) -> float:
     """Read a finite number.
 
     Raises:
-        TypeError, ValueError: it is none.
+        OverflowError, TypeError, ValueError: it is none.
     """
     number = float(value)
     if not np.isfinite(number):
