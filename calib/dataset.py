@@ -106,11 +106,16 @@ class CalibrationDataset:
             raise PenumbraError(
                 f"{argument}: {path} is not an errors file ({error}); {_REMEDY}."
             ) from error
-        count = len(arrays["ray"])
+        count = len(np.atleast_1d(arrays["ray"]))
         if count == 0:
             raise PenumbraError(f"{argument}: {path} holds no images; {_REMEDY}.")
         for name, shape in _SHAPES.items():
             _check(arrays[name], name, (count, *shape), f"{argument}: {path}")
+        for name in ("half_size", "distance_std"):
+            if arrays[name].min() <= 0:
+                raise PenumbraError(
+                    f"{argument}: {path} holds {name} that is not positive; {_REMEDY}."
+                )
         if (arrays["heavy"] > 1).any() or not _numbers_of(arrays["stratum"], len(strata)):
             raise PenumbraError(f"{argument}: {path} holds strata without a name; {_REMEDY}.")
         wide = {name: a.astype(_KINDS.get(name, np.float64)) for name, a in arrays.items()}

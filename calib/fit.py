@@ -59,9 +59,11 @@ def fit(errors: CalibrationDataset) -> CovarianceCalibration:
     Raises:
         PenumbraError: the errors are too few for the outermost level.
     """
-    if errors.size < _ENOUGH:
+    count = int(errors.known.any(1).sum())
+    if count < _ENOUGH:
         raise PenumbraError(
-            f"fit: {errors.size} images are too few to calibrate on; give at least {_ENOUGH}."
+            f"fit: {count} images with known joints are too few to calibrate on; give at least "
+            f"{_ENOUGH}."
         )
     errors = errors.rows(balanced(errors.stratum))
     normal = np.array([chi_square_3(level) for level in RADII_LEVELS])

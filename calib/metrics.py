@@ -192,8 +192,8 @@ def evaluate(
         ause=_rounded(curves["standard deviation"].ause),
         ause_landmarks=_rounded(curves["landmark visibility"].ause),
         ause_constant=_rounded(curves["joint"].ause),
-        spearman=_rounded(np.nanmean(spearman_within_joint(error, std, use))),
-        distance=_rounded(_distance_coverage(calibration, errors)),
+        spearman=_rounded_mean(spearman_within_joint(error, std, use)),
+        distance=_rounded_mean(_distance_inside(calibration, errors)),
         strata=tuple(
             _stratum(errors, d2_normal, int(number)) for number in np.unique(errors.stratum)
         ),
@@ -219,15 +219,23 @@ def _stratum(
     return StratumCoverage(errors.strata[number], **shares)
 
 
-def _distance_coverage(calibration: CovarianceCalibration, errors: CalibrationDataset) -> float:
-    """Share of known distances inside the interval that nominally holds 90 %."""
+def _distance_inside(
+    calibration: CovarianceCalibration, errors: CalibrationDataset
+) -> Float[np.ndarray, "N"]:
+    """1 for distances inside the interval that nominally holds 90 %, 0 outside; NaN if unknown."""
     std = calibration.apply_to_distance(errors.distance_std, errors.circumstances)
-    known = np.isfinite(errors.distance_error)
-    return float((np.abs(errors.distance_error[known]) <= 1.645 * std[known]).mean())
+    inside = np.abs(errors.distance_error) <= 1.645 * std
+    return np.where(np.isfinite(errors.distance_error), inside, np.nan)
 
 
 def _rounded_coverage(d2: np.ndarray) -> tuple[float, ...]:
     return tuple(_rounded(share) for share in coverage(d2))
+
+
+def _rounded_mean(values: Float[np.ndarray, "N"]) -> float | None:
+    """The mean of those that are not NaN; None where there are none."""
+    defined = values[~np.isnan(values)]
+    return _rounded(defined.mean()) if len(defined) else None
 
 
 def _rounded(value: float | np.floating) -> float:

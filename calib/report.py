@@ -36,11 +36,15 @@ def table(metrics: CalibrationMetrics) -> str:
             *(f"{name:<14}" + "".join(f"{cell:>8}" for cell in cells) for name, *cells in rows),
             f"AUSE {metrics.ause:.3f}; by landmark visibility {metrics.ause_landmarks:.3f}; "
             f"constant {metrics.ause_constant:.3f}",
-            f"rank correlation within joint {metrics.spearman:.3f}; "
-            f"distance inside 90 %: {metrics.distance:.1%}",
+            f"rank correlation within joint {_shown(metrics.spearman, '.3f')}; "
+            f"distance inside 90 %: {_shown(metrics.distance, '.1%')}",
             *_strata(metrics),
         ]
     )
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "not defined" if value is None else format(value, form)
 
 
 def _strata(metrics: CalibrationMetrics) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from calib.dataset import CalibrationDataset
 from calib.fit import fit
@@ -67,22 +68,32 @@ def calibrate(
         The calibration with its metrics, and what the metrics were computed from.
     """
     fitted = fit(fit_errors)
-    usual_error = np.nanmean(np.linalg.norm(fit_errors.error, axis=-1), 0)
-    evaluation = evaluate(fitted, test_errors, usual_error)
+    evaluation = evaluate(fitted, test_errors, usual_error(fit_errors))
     return replace(fitted, metrics=evaluation.metrics), evaluation
+
+
+def usual_error(errors: CalibrationDataset) -> Float[np.ndarray, "24"]:
+    """Mean error of each joint, metres; that of all together for a joint that is never known."""
+    error, known = np.linalg.norm(errors.error, axis=-1), errors.known
+    of_all = error[known].mean()
+    columns = zip(error.T, known.T, strict=True)
+    return np.array([one[rows].mean() if rows.any() else of_all for one, rows in columns])
 
 
 def store(calibration: CovarianceCalibration, record: Path) -> None:
     """Put the calibration into a model's record.
 
     Raises:
-        PenumbraError: the record cannot be read or written.
+        PenumbraError: the record cannot be read or written, or the calibration could not be read
+            back.
     """
+    stored = _readable(calibration)
     try:
         fields: dict[str, Any] = json.loads(read_at_most(record, MAX_RECORD_BYTES))
-        fields["calibration"] = calibration.to_json()
+        fields["calibration"] = stored
+        text = json.dumps(fields, indent=2, allow_nan=False) + "\n"
         with open_output(record, "record", ".json", force=True) as output:
-            output.file.write((json.dumps(fields, indent=2) + "\n").encode())
+            output.file.write(text.encode())
             output.commit()
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise PenumbraError(
@@ -91,12 +102,31 @@ def store(calibration: CovarianceCalibration, record: Path) -> None:
         ) from error
 
 
+def _readable(calibration: CovarianceCalibration) -> dict[str, Any]:
+    """The calibration as JSON that a model's reader takes."""
+    try:
+        stored = json.loads(json.dumps(calibration.to_json(), allow_nan=False))
+        CovarianceCalibration.from_json(stored)
+    except ValueError as error:
+        raise PenumbraError(
+            f"fit: these errors give a calibration that cannot be used ({error}); write them "
+            "again with python -m trainer.calibrate."
+        ) from error
+    return stored
+
+
 def _load(path: Path, argument: str) -> CalibrationDataset:
     errors = CalibrationDataset.load(path, argument)
-    if np.isnan(errors.landmark_visibility).all():
+    seen = ~np.isnan(errors.landmark_visibility)
+    if not seen.any():
         raise PenumbraError(
             f"{argument}: {path} holds no landmark's visibility for any joint; write it again with "
             "python -m trainer.calibrate."
+        )
+    if not np.any(errors.error[seen & errors.known]):
+        raise PenumbraError(
+            f"{argument}: {path} holds no error of a joint that has a landmark; calibrate on "
+            "images with ground truth."
         )
     return errors
 

@@ -51,19 +51,32 @@ class CalibrationMetrics:
     """The same for ranking by the landmark network's visibility."""
     ause_constant: float
     """The same for a constant per joint: its mean error where the calibration was fitted."""
-    spearman: float
-    """Rank correlation of standard deviation and error within a joint, mean over joints."""
-    distance: float
-    """Share of distances within 1.645 standard deviations, nominally 90 %."""
+    spearman: float | None
+    """Rank correlation of standard deviation and error within a joint, mean over joints; None
+    where every joint has fewer than three errors, or equal ones."""
+    distance: float | None
+    """Share of distances within 1.645 standard deviations, nominally 90 %; None where none is
+    known."""
     strata: tuple[StratumCoverage, ...]
     """The coverage of each kind of image by itself, with the radii."""
+
+
+_MAY_BE_UNDEFINED = (
+    "coverage_visible",
+    "coverage_occluded",
+    "ece_visible",
+    "ece_occluded",
+    "spearman",
+    "distance",
+)
 
 
 def metrics_from_json(data: dict[str, Any]) -> CalibrationMetrics:
     """Read metrics from the JSON of a calibration.
 
     Raises:
-        KeyError, TypeError, ValueError: `data` is not what `asdict` makes of metrics.
+        KeyError, OverflowError, TypeError, ValueError: `data` is not what `asdict` makes of
+            metrics.
     """
     levels = _shares(data["levels"])
     if len(data["strata"]) > MAX_STRATA:
@@ -71,12 +84,14 @@ def metrics_from_json(data: dict[str, Any]) -> CalibrationMetrics:
     strata = tuple(_stratum(one, len(levels)) for one in data["strata"])
     plain: dict[str, Any] = {"data": text(data["data"]), "levels": levels, "strata": strata}
     for name, value in data.items():
-        if name.startswith("coverage") and value is not None:
+        if value is None and name in _MAY_BE_UNDEFINED:
+            plain[name] = None
+        elif name.startswith("coverage"):
             plain[name] = _shares(value)
             if len(plain[name]) != len(levels):
                 raise ValueError(f"{name} has not as many shares as there are levels")
         elif name not in plain:
-            plain[name] = None if value is None else finite(value)
+            plain[name] = finite(value)
     return CalibrationMetrics(**plain)
 
 
@@ -101,7 +116,7 @@ def finite(value: Any) -> float:
     """Read a finite number.
 
     Raises:
-        TypeError, ValueError: it is none.
+        OverflowError, TypeError, ValueError: it is none.
     """
     number = float(value)
     if not np.isfinite(number):

@@ -92,7 +92,7 @@ class ImageFactor:
         """Check and return a stored factor.
 
         Raises:
-            KeyError, TypeError, ValueError: `data` is none.
+            KeyError, OverflowError, TypeError, ValueError: `data` is none.
         """
         fours = {name: _four(data[name]) for name in ("slope", "low", "middle", "high")}
         factor = ImageFactor(heavy=finite(data["heavy"]), **fours)

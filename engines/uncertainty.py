@@ -194,7 +194,7 @@ class CovarianceCalibration:
         """A calibration from its JSON.
 
         Raises:
-            KeyError, TypeError, ValueError: `data` is not what `to_json` returns.
+            KeyError, OverflowError, TypeError, ValueError: `data` is not what `to_json` returns.
         """
         return CovarianceCalibration(
             visible=_factors(data["visible"]),

@@ -236,7 +236,7 @@ def _usable(backend: str) -> ModuleType:
     """Return the module of a backend that can be used here.
 
     Raises:
-        PenumbraError: it is unknown, or something is missing.
+        PenumbraError: it is unknown, or something is missing or broken.
     """
     if backend not in BACKENDS:
         raise PenumbraError(
@@ -253,7 +253,19 @@ def _device(backend: str) -> str:
 
 
 def _module_of(backend: str) -> ModuleType:
-    return importlib.import_module(f"engines.backends.{BACKENDS[backend].module}")
+    """Import the module of a backend, and with it the backend's library.
+
+    Raises:
+        PenumbraError: the library is installed and cannot be imported.
+    """
+    spec = BACKENDS[backend]
+    try:
+        return importlib.import_module(f"engines.backends.{spec.module}")
+    except (ImportError, OSError) as error:  # OSError: a library that torch loads by ctypes
+        raise PenumbraError(
+            f"backend: '{backend}' is installed and cannot be imported ({_first_line(error)}); "
+            f"install it again with {spec.install}."
+        ) from error
 
 
 def _choose(model: Path, shapes: Shapes) -> tuple[str, str]:
@@ -266,12 +278,20 @@ def _choose(model: Path, shapes: Shapes) -> tuple[str, str]:
         reason = f"no {name}" if refusal else _why_not_for(name, model, shapes)
         if reason is None:
             return name, "; ".join([*passed_over, f"{name} is the first that works here"])
-        passed_over.append(reason)
-    raise PenumbraError("backend: auto found none to run on; get one with pip install openvino.")
+        passed_over.append(reason.rstrip("."))
+    raise PenumbraError(
+        f"backend: auto found none to run on ({'; '.join(passed_over)}); get one with pip install "
+        "openvino."
+    )
 
 
 def _why_not_for(name: str, model: Path, shapes: Shapes) -> str | None:
-    """Ask the backend's own library: is there a plan for this model, has torch CUDA?"""
-    if not BACKENDS[name].needs_cuda:
-        return None
-    return _module_of(name).why_not(model, shapes)
+    """Ask the backend's own library.
+
+    Can it be imported, is there a plan for this model, has torch CUDA?
+    """
+    try:
+        module = _module_of(name)
+    except PenumbraError as error:
+        return str(error)
+    return module.why_not(model, shapes) if BACKENDS[name].needs_cuda else None

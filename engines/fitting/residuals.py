@@ -17,9 +17,7 @@ from jaxtyping import Float, Int
 
 from engines.fitting.bodies import DIM, Bodies, joint_jacobian
 from engines.kernels import Skeleton
-
-NEAREST_M = 0.1
-"""Joints nearer to the camera are projected as if they were so far away."""
+from engines.kernels.steps import NEAREST_M
 
 
 @dataclass(frozen=True)
@@ -94,6 +92,6 @@ class LandmarkResiduals:
         predicted = points[..., :2] / z
         across = np.zeros((*predicted.shape, 3), predicted.dtype)
         across[..., :2] = np.eye(2)
-        across[..., 2] = -predicted
+        across[..., 2] = np.where(points[..., 2:] > NEAREST_M, -predicted, 0.0)
         by_joint = across / z[..., None]  # (K, m, 2, 3)
         return by_joint @ joint_jacobian(self.skeleton, bodies, self.joints), predicted

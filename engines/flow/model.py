@@ -81,7 +81,7 @@ class FlowModel:
         stored = self.record.get("calibration")
         try:
             return CovarianceCalibration.from_json(stored) if stored else None
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             name = self.onnx.with_suffix(".json").name
             raise PenumbraError(
                 f"model: {name} holds no readable calibration; run python -m calib.uncertainty "
@@ -158,7 +158,7 @@ def _read_record(graph: Path) -> dict[str, Any]:
 def _check_joints(path: Path, J_template: Any) -> None:
     try:
         joints = np.array(J_template, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         joints = np.empty(0)
     if joints.shape != (NUM_JOINTS, 3) or not np.isfinite(joints).all():
         raise PenumbraError(

@@ -54,7 +54,7 @@ class GravityNetwork:
                 path = Path(shipped)
         try:
             return _network(read_npz(path, max_bytes=MAX_BYTES))
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError, IndexError) as error:
             raise PenumbraError(
                 f"gravity: {path} is no gravity network ({error}); make it with "
                 "python -m trainer.train_gravity."

@@ -180,8 +180,9 @@ def jacobian_kernel(
     for m in range(marked.shape[0]):
         x = joints[k, marked[m]]
         z = wp.max(x[2], NEAREST_M)
-        u = wp.vec3(1.0, 0.0, -x[0] / z) / z
-        v = wp.vec3(0.0, 1.0, -x[1] / z) / z
+        by_depth = wp.where(x[2] > NEAREST_M, -1.0 / z, 0.0)  # 0 where it is held
+        u = wp.vec3(1.0, 0.0, x[0] * by_depth) / z
+        v = wp.vec3(0.0, 1.0, x[1] * by_depth) / z
         a = parents[marked[m]]
         while a >= 0:
             lever = x - joints[k, a]

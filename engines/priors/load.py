@@ -60,7 +60,7 @@ def read_prior(path: Path) -> PosePrior:
         if kind not in KINDS:
             raise ValueError(f"its kind {kind[:20]!r} is none of {', '.join(KINDS)}")
         return KINDS[kind](arrays)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, IndexError) as error:
         raise PenumbraError(
             f"prior: {path} cannot be read ({error}); make it with python -m trainer.prior."
         ) from error

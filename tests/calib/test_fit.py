@@ -149,7 +149,7 @@ def test_a_high_entropy_never_shrinks_the_covariance() -> None:
 
 
 def test_too_few_images_are_refused() -> None:
-    with pytest.raises(PenumbraError, match="fit: 60 images are too few"):
+    with pytest.raises(PenumbraError, match="fit: 60 images with known joints are too few"):
         fit(simulate(ONES, ONES, count=60))
 
 

@@ -1,6 +1,7 @@
 """`python -m calib.uncertainty`: files in; a record, figures and a table out."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from calib.dataset import CalibrationDataset
+from calib.fit import fit
 from calib.metrics import sparsification, spearman_within_joint
-from calib.uncertainty import UncertaintyConfig, main
+from calib.uncertainty import UncertaintyConfig, main, store, usual_error
 from engines.command import start
 from engines.covariance import squared_mahalanobis
 from engines.errors import PenumbraError
@@ -73,6 +75,39 @@ def test_what_is_reached_is_what_other_people_show(folder: Path) -> None:
     assert metrics.distance == pytest.approx(0.9, abs=0.05)
 
 
+def test_metrics_that_are_not_defined_are_stored_as_none(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitted, measured = sample(1, "some"), sample(2, "others").rows(np.arange(2))
+    fitted.error[:, 5] = np.nan
+    for name, errors in (("val", fitted), ("test", measured)):
+        unknown = np.full_like(errors.distance_error, np.nan)
+        replace(errors, distance_error=unknown).save(tmp_path / f"{name}.npz")
+    record = tmp_path / "flow.json"
+    record.write_text("{}")
+    run(*f"--fit {tmp_path}/val.npz --measure {tmp_path}/test.npz --record {record}".split())
+    metrics = CovarianceCalibration.from_json(json.loads(record.read_text())["calibration"]).metrics
+    assert metrics is not None and metrics.distance is None and metrics.spearman is None
+    assert "distance inside 90 %: not defined" in capsys.readouterr().out
+
+
+def test_a_calibration_that_no_reader_would_take_is_not_stored(tmp_path: Path) -> None:
+    record, usual = tmp_path / "flow.json", fit(sample(1, "some"))
+    record.write_text("{}")
+    for distance in (math.nan, 1e6):
+        with pytest.raises(PenumbraError, match=r"fit: .* cannot be used"):
+            store(replace(usual, distance=distance), record)
+    assert record.read_text() == "{}"
+
+
+def test_the_usual_error_of_a_joint_that_is_never_known_is_that_of_all() -> None:
+    errors = sample(1, "some")
+    errors.error[:, 5] = np.nan
+    found = usual_error(errors)
+    assert found[5] == pytest.approx(np.delete(found, 5).mean())
+    assert found[6] == pytest.approx(np.linalg.norm(errors.error[:, 6], axis=-1).mean())
+
+
 def test_the_figures_can_be_read_and_are_not_blank(folder: Path) -> None:
     for name in ("reliability", "sparsification"):
         image = cv2.imread(str(folder / "figures" / f"{name}.png"))
@@ -104,7 +139,7 @@ def test_errors_survive_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "what", ["missing", "not a zip", "another file", "pickle", "shape", "nan", "empty"]
+    "what", ["missing", "not a zip", "another file", "pickle", "shape", "nan", "zero", "empty"]
 )
 def test_what_is_no_errors_file_is_refused_by_name(tmp_path: Path, what: str) -> None:
     path, good = tmp_path / "bad.npz", sample(3, "these")
@@ -121,6 +156,8 @@ def test_what_is_no_errors_file_is_refused_by_name(tmp_path: Path, what: str) ->
             np.savez(path, **vars(good) | {"ray": good.ray[:-1]})
         case "nan":
             replace(good, cov=good.cov * np.nan).save(path)
+        case "zero":
+            replace(good, distance_std=0 * good.distance_std).save(path)
         case "empty":
             np.savez(path, **{k: v if isinstance(v, str) else v[:0] for k, v in vars(good).items()})
     with pytest.raises(PenumbraError, match=r"measure: .*bad\.npz"):
@@ -135,14 +172,18 @@ def test_user_errors_end_with_one_sentence(
     replace(blind, landmark_visibility=np.full_like(blind.landmark_visibility, np.nan)).save(
         tmp_path / "blind.npz"
     )
-    fit, measure = ["--fit", f"{folder}/val.npz"], ["--measure", f"{folder}/test.npz"]
+    unknown = sample(4, "unknown")
+    replace(unknown, error=unknown.error * np.nan).save(tmp_path / "unknown.npz")
+    val, test = ["--fit", f"{folder}/val.npz"], ["--measure", f"{folder}/test.npz"]
     for arguments, said in (
-        ([*fit, *measure, "--record", str(tmp_path / "none.json")], "is not a model's record"),
+        ([*val, *test, "--record", str(tmp_path / "none.json")], "is not a model's record"),
         (
-            [*fit, *measure, "--figures", str(tmp_path / "file" / "x")],
+            [*val, *test, "--figures", str(tmp_path / "file" / "x")],
             "figures: ",
         ),
-        ([*fit, "--measure", str(tmp_path / "blind.npz")], "holds no landmark's visibility"),
+        ([*val, "--measure", str(tmp_path / "blind.npz")], "holds no landmark's visibility"),
+        ([*val, "--measure", str(tmp_path / "unknown.npz")], "measure: "),
+        (["--fit", str(tmp_path / "unknown.npz"), *test], "holds no error of a joint"),
     ):
         with pytest.raises(SystemExit) as end:
             run(*arguments)

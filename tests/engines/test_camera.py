@@ -23,6 +23,8 @@ LENSES = {
     "rational": (0.1, -0.05, -2e-4, 3e-4, 0.01, 0.05, -0.02, 0.004),
 }
 
+NO_INVERSE = (-0.33, 0.12, 1e-3, 0.0, -0.02)
+
 
 def intrinsics(lens: str) -> camera.Intrinsics:
     return camera.Intrinsics(900.0, 910.0, 655.0, 340.0, SIZE, LENSES[lens])
@@ -49,10 +51,36 @@ def test_project_matches_opencv(lens: str) -> None:
 def test_rays_undo_project(lens: str) -> None:
     points = points_cam()
     rays = intrinsics(lens).rays(intrinsics(lens).project(points))
-    # 0.2 px; exact without a lens.
-    np.testing.assert_allclose(rays, points[:, :2] / points[:, 2:], atol=2e-4)
+    np.testing.assert_allclose(rays, points[:, :2] / points[:, 2:], atol=1e-6)
     if not LENSES[lens]:
         np.testing.assert_allclose(rays, points[:, :2] / points[:, 2:], atol=1e-12)
+
+
+def whole_image() -> np.ndarray:
+    x, y = np.meshgrid(np.linspace(0, SIZE[0], 33), np.linspace(0, SIZE[1], 19))
+    return np.column_stack([x.ravel(), y.ravel()])
+
+
+def test_rays_of_a_wide_lens_are_exact_up_to_the_corners() -> None:
+    wide = (8.9, 6.2, 0.0001, 0.0, 0.35, 9.25, 9.4, 1.9)  # five steps miss by 50 px
+    K = camera.Intrinsics(565.0, 565.0, 640.0, 360.0, SIZE, wide)
+    rays = K.rays(whole_image())
+    points = np.column_stack([rays, np.ones(len(rays))])
+    np.testing.assert_allclose(K.project(points), whole_image(), atol=1e-3)
+
+
+def test_where_a_lens_has_no_inverse_more_steps_do_not_lead_away() -> None:
+    K = camera.Intrinsics(450.0, 450.0, 640.0, 360.0, SIZE, NO_INVERSE)
+    dist, points = np.array(K.dist), whole_image()
+
+    def missed(rays: np.ndarray) -> np.ndarray:
+        rays, still = np.column_stack([rays, np.ones(len(rays))]), np.zeros(3)
+        at = cv2.projectPoints(rays, still, still, K.matrix, dist)[0][:, 0]
+        return np.linalg.norm(at - points, axis=1)
+
+    five = missed(cv2.undistortPoints(points[:, None], K.matrix, dist)[:, 0])
+    assert five.max() > 10
+    assert (missed(K.rays(points)) <= five + 1e-3).all()
 
 
 @pytest.mark.parametrize("lens", LENSES)
@@ -61,9 +89,7 @@ def test_no_points_are_no_points(lens: str) -> None:
     assert K.rays(np.zeros((0, 2))).shape == K.project(np.zeros((0, 3))).shape == (0, 2)
 
 
-@pytest.mark.parametrize(
-    "dist", [(-0.2, 0.0, 0.0, 0.0), (-0.33, 0.12, 1e-3, 0.0, -0.02), (0, 0, 0, 0, 0, -0.1, 0, 0)]
-)
+@pytest.mark.parametrize("dist", [(-0.2, 0.0, 0.0, 0.0), NO_INVERSE, (0, 0, 0, 0, 0, -0.1, 0, 0)])
 def test_what_is_far_outside_does_not_come_back_into_the_image(dist: tuple[float, ...]) -> None:
     K = camera.Intrinsics(600.0, 600.0, 640.0, 360.0, SIZE, dist)
     down = np.column_stack([np.zeros(60), np.linspace(0, 6, 60), np.full(60, 2 / 3)])

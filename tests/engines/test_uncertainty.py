@@ -220,6 +220,7 @@ def test_json_round_trip(calibration: CovarianceCalibration) -> None:
         ("metrics", {"ece": 0.1}),
         ("metrics", METRICS_JSON | {"ece": math.nan}),
         ("metrics", METRICS_JSON | {"ece": "\x1b[2J"}),
+        ("metrics", METRICS_JSON | {"ause": None}),
         ("metrics", METRICS_JSON | {"coverage": [0.5]}),
         ("metrics", METRICS_JSON | {"coverage": [0.5, 7.0]}),
         ("metrics", METRICS_JSON | {"data": "\x1b[2J"}),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float
 
+from engines.errors import PenumbraError
 from engines.fitting.residuals import Residuals
 from engines.fitting.sequences.floor import FloorContact, FloorContactConfig, MotionModel
 from engines.fitting.sequences.observations import (
@@ -29,6 +30,8 @@ from engines.types import NUM_JOINTS
 
 _TORSO = (0, 1, 2, 3, 6, 9, 12, 16, 17)
 """Joints that hardly move against each other: pelvis, hips, spine, neck, shoulders."""
+_FEWEST = 3
+"""Frames: what the motion prior and the calm motion link."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ class JointMeasurements:
     visible: Bool[np.ndarray, "T 24"]
     sigma: float
     """Standard deviation per axis, metres."""
+
+    def __post_init__(self) -> None:
+        _check_visible("joints", self.joints, self.visible)
+        _check_sigma("sigma", self.sigma)
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,12 @@ class RotationMeasurements:
     """Standard deviation per axis, radians."""
     pelvis_sigma: float
     """The same of the pelvis, metres."""
+
+    def __post_init__(self) -> None:
+        _check_visible("R", self.R, self.visible)
+        _check_visible("pelvis", self.pelvis, np.ones(len(self.visible), bool))
+        _check_sigma("sigma", self.sigma)
+        _check_sigma("pelvis_sigma", self.pelvis_sigma)
 
 
 @dataclass(frozen=True)
@@ -89,7 +102,14 @@ def denoise(
         measured: what is known of it.
         sole_m: height of each of `floor.FEET` above the sole of a standing body, metres.
         config: of the fit; the default one when None.
+
+    Raises:
+        PenumbraError: the sequence has fewer frames.
     """
+    if len(measured.visible) < _FEWEST:
+        raise PenumbraError(
+            f"measured: {len(measured.visible)} frames are too few; give at least {_FEWEST}."
+        )
     config = config or DenoiseConfig()
     data = _residuals(shape, measured)
     calm: list[SequenceResiduals] = [data, config.calm]
@@ -103,6 +123,23 @@ def denoise(
             some.append(EachFrame(shape, config.pose_prior, weight))
     begun = solve_sequence(start_of(shape, measured), calm, config.calm_iterations)
     return solve_sequence(begun.sequence, terms, config.iterations).sequence
+
+
+def _check_visible(name: str, values: np.ndarray, visible: Bool[np.ndarray, "*T"]) -> None:
+    if values.shape[: visible.ndim] != visible.shape:
+        raise PenumbraError(
+            f"{name}: the shape {values.shape} does not fit {visible.shape} of visible; give a "
+            "value for each."
+        )
+    if not np.isfinite(values[visible]).all():
+        raise PenumbraError(
+            f"{name}: what is visible must be finite; correct it, or mark it as not visible."
+        )
+
+
+def _check_sigma(name: str, sigma: float) -> None:
+    if not 0.0 < sigma < np.inf:
+        raise PenumbraError(f"{name}: must be positive and finite, not {sigma}.")
 
 
 def _residuals(

@@ -18,10 +18,10 @@ from jaxtyping import Float, Int
 
 from engines.fitting.bodies import TURNS, Bodies, joint_jacobian, pose
 from engines.fitting.observation import JOINTS
-from engines.fitting.residuals import NEAREST_M
 from engines.fitting.sequences.observations import COLUMNS, half_square
 from engines.fitting.sequences.sequence import BodySequence, Linearised, LinkedRows
 from engines.kernels import Skeleton
+from engines.kernels.steps import NEAREST_M
 from engines.rotations import exp_so3, right_jacobian, skew
 from engines.types import NUM_BETAS
 
@@ -93,7 +93,8 @@ class VideoLandmarks:
         z = np.maximum(seen.points[..., 2:], NEAREST_M)
         across = np.zeros((*seen.points.shape[:2], 2, 3))
         across[..., :2] = np.eye(2)
-        across[..., 2] = -seen.points[..., :2] / z
+        clear = seen.points[..., 2:] > NEAREST_M
+        across[..., 2] = np.where(clear, -seen.points[..., :2] / z, 0.0)
         by_point = across / z[..., None] * (weight / self.sigma)[..., None, None]  # (T, 12, 2, 3)
         count = sequence.count
         by_frame = (by_point @ seen.by_frame).reshape(count, 2 * len(JOINTS), -1)

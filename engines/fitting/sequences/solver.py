@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
 
+from engines.errors import PenumbraError
 from engines.fitting.sequences.sequence import (
     FRAME_DIM,
     BodySequence,
@@ -84,11 +85,19 @@ def solve_sequence(
         residuals: what the sequence should agree with.
         iterations: the largest number of steps that are tried.
         tolerance: stop when an accepted step lowers the cost by less than this share.
+
+    Raises:
+        PenumbraError: the cost of the start is not finite, so that no step could lower it.
     """
     sequence = start
     around = [one.at(sequence) for one in residuals]
-    equations = normal_equations(around, sequence)
     cost = cost_before = _cost(around, sequence)
+    if not np.isfinite(cost):
+        raise PenumbraError(
+            f"sequence: its cost is {cost} where the fit begins; give finite measurements and "
+            "standard deviations above 0."
+        )
+    equations = normal_equations(around, sequence)
     damping, tried = _FIRST_DAMPING, 0
     while tried < iterations and damping < _MOST_DAMPING:
         tried += 1

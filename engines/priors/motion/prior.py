@@ -76,7 +76,7 @@ class MotionPrior:
             if str(arrays["kind"]) != MotionPrior.name:
                 raise ValueError("its kind is another")
             return MotionPrior.of(arrays)
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError, IndexError) as error:
             raise PenumbraError(
                 f"motion prior: {path} cannot be read ({error}); make it with "
                 "python -m trainer.prior --kind humor."

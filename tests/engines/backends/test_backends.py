@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnx
@@ -171,6 +172,33 @@ def test_no_gpu_runs_anything_where_there_is_none(
         engines.backends.engine.runs_on_gpu(conv_net(tmp_path), name)
         for name in ("auto", *BACKENDS)
     )
+
+
+@pytest.mark.parametrize("error", [ImportError, OSError])
+def test_a_library_that_cannot_be_imported_is_passed_over_by_auto_and_named_otherwise(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: type[Exception],
+) -> None:
+    import_module = engines.backends.engine.importlib.import_module
+
+    def broken(name: str) -> ModuleType:
+        if name.endswith((".tensorrt_engine", ".openvino_engine")):
+            raise error("libbroken.so: cannot open shared object file")
+        return import_module(name)
+
+    monkeypatch.setattr(engines.backends.engine.importlib, "import_module", broken)
+    monkeypatch.setattr(engines.backends.engine, "cuda_device_count", lambda: 1)
+    monkeypatch.setattr(engines.backends.engine, "find_spec", lambda name: name != "torch" or None)
+    model = conv_net(tmp_path)
+    assert not engines.backends.engine.runs_on_gpu(model)
+    with caplog.at_level(logging.INFO):
+        assert open_engine(model).backend.startswith("onnxruntime")
+    assert "'openvino' is installed and cannot be imported (libbroken.so" in caplog.text
+    for backend in ("tensorrt", "openvino"):
+        with pytest.raises(PenumbraError, match=f"'{backend}' .*libbroken.* pip install"):
+            open_engine(model, backend)
 
 
 def test_auto_takes_openvino_on_a_cpu_and_says_so(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import warp as wp
 
-from engines.fitting.bodies import DIM, bodies_of, moved, steps_from_first
+from engines.fitting.bodies import DIM, bodies_of, moved, pose, steps_from_first
 from engines.fitting.charts import Turns
 from engines.fitting.fit import HypothesisFitter, dither
 from engines.fitting.limits import HINGES, HingeLimits
@@ -103,6 +103,20 @@ def check_jacobian(
     everything = plan.jacobian().copy()
     np.testing.assert_allclose(everything, expected[..., plan.columns], atol=3e-5)
     np.testing.assert_array_equal(plan.jacobian(first_only=True), everything[:1])
+
+
+def test_the_kernel_differentiates_joints_that_are_too_near_as_the_reference(
+    skeleton: Skeleton,
+) -> None:
+    drawn = hypotheses(skeleton, 4, 30)
+    plan, far = plan_of(skeleton, drawn, "cpu"), bodies_of(skeleton, drawn)
+    depth = far.joints[:, JOINTS[0], 2] - 0.05
+    near = pose(skeleton, far.R, far.betas, far.pelvis - depth[:, None] * [0, 0, 1])
+    plan.pelvis.write(near.pelvis.astype(np.float32))
+    plan.move(np.zeros((4, DIM), np.float32))
+    landmarks = LandmarkResiduals(skeleton, JOINTS, np.zeros((1, 12, 2)), np.ones(12), 3.0)
+    J = landmarks.projected(near)[0].reshape(4, -1, DIM)[..., plan.columns]
+    np.testing.assert_allclose(plan.jacobian()[:, :24], J, rtol=1e-3, atol=1e-2)
 
 
 def test_columns_are_those_of_the_bones_above_limb_joints() -> None:

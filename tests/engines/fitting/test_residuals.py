@@ -40,6 +40,18 @@ def test_the_jacobian_of_landmarks_is_their_derivative(skeleton: Skeleton) -> No
     np.testing.assert_allclose(J, differences(skeleton, start, residuals), atol=1e-8)
 
 
+def test_the_jacobian_of_a_joint_that_is_too_near_is_that_of_where_it_counts(
+    skeleton: Skeleton,
+) -> None:
+    start = random_bodies(skeleton, K, seed=0)
+    depth = start.joints[:, JOINTS[0], 2] - 0.05
+    near = pose(skeleton, start.R, start.betas, start.pelvis - depth[:, None] * [0, 0, 1])
+    residuals = landmarks_of(skeleton, near)
+    J = residuals(near).J
+    np.testing.assert_array_equal(J[:, :2, -1], 0)
+    np.testing.assert_allclose(J, differences(skeleton, near, residuals), atol=1e-5)
+
+
 def test_limits_count_beyond_them_and_there_their_jacobian_is_their_derivative(
     skeleton: Skeleton,
 ) -> None:

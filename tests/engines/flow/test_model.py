@@ -120,11 +120,23 @@ def test_unknown_features_are_refused(model: FlowModel, tmp_path: Path, features
 
 
 NAN = [[float("nan")] * 3] * 24
+HUGE = 10**400
+"""A JSON number that no float can hold."""
 
 
 @pytest.mark.parametrize(
     "joints",
-    [None, NAN, [[1e999] * 3] * 24, [[0.0] * 3] * 23, [0.0] * 72, [[0.0], 1], "joints", {"a": 1}],
+    [
+        None,
+        NAN,
+        [[1e999] * 3] * 24,
+        [[HUGE] * 3] * 24,
+        [[0.0] * 3] * 23,
+        [0.0] * 72,
+        [[0.0], 1],
+        "joints",
+        {"a": 1},
+    ],
 )
 def test_joints_that_are_no_points_are_refused(
     model: FlowModel, tmp_path: Path, joints: Any
@@ -145,7 +157,9 @@ def test_calibration_comes_from_the_record(model: FlowModel) -> None:
     assert read is not None and read.to_json() == written.to_json()
 
 
-@pytest.mark.parametrize("value", [float("nan"), 1e999, -1.0, 0.0, "x", None, 1e300])
+@pytest.mark.parametrize(
+    "value", [float("nan"), 1e999, -1.0, 0.0, "x", None, 1e300, pytest.param(HUGE, id="huge")]
+)
 @pytest.mark.parametrize("name", ["distance", "visible", "occluded", "image_factor", "radii"])
 def test_a_calibration_of_impossible_numbers_is_refused(
     model: FlowModel, name: str, value: Any

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from engines.body import BodyModel
+from engines.errors import PenumbraError
 from engines.fitting.bodies import pose
 from engines.fitting.observation import JOINTS
 from engines.fitting.sequences.denoise import (
@@ -102,6 +103,29 @@ def test_an_occluded_arm_is_completed(
     assert off[8:16, hidden[:2]].mean() < 0.08
     still = np.linalg.norm(joints[8:16] - joints[7], axis=-1)
     assert off[8:16, hidden[:2]].mean() < 0.5 * still[:, hidden[:2]].max()
+
+
+def test_measurements_that_cannot_be_fitted_are_refused(
+    prior: MotionPrior, skeleton: Skeleton, soles: np.ndarray, swinging: BodySequence
+) -> None:
+    shape, visible = Shape(skeleton, np.zeros(10)), np.ones((FRAMES, 24), bool)
+    joints, R = shape.joints(swinging), swinging.R.copy()
+    joints[3, 4] = R[3, 4] = np.nan
+    hidden = visible.copy()
+    hidden[3, 4] = False
+    JointMeasurements(joints, hidden, 0.03)
+    for said, make in (
+        ("joints", lambda: JointMeasurements(joints, visible, 0.03)),
+        ("sigma", lambda: JointMeasurements(joints, hidden, 0.0)),
+        ("R", lambda: RotationMeasurements(R, swinging.pelvis, visible, 0.1, 0.02)),
+        ("pelvis", lambda: RotationMeasurements(R, joints[:, 4], hidden, 0.1, 0.02)),
+        ("pelvis_sigma", lambda: RotationMeasurements(R, swinging.pelvis, hidden, 0.1, np.nan)),
+    ):
+        with pytest.raises(PenumbraError, match=f"^{said}: "):
+            make()
+    two = JointMeasurements(joints[:2], visible[:2], 0.03)
+    with pytest.raises(PenumbraError, match="at least 3"):
+        denoise(prior, shape, two, soles)
 
 
 def test_a_video_is_fitted(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from engines.errors import PenumbraError
 from engines.fitting.sequences.sequence import (
     FRAME_DIM,
     BodySequence,
@@ -97,3 +98,9 @@ def test_a_step_that_raises_the_cost_is_taken_back() -> None:
 
     found = solve_sequence(start, [Misled(np.ones((FRAMES, 3)))], 4)
     assert found.sequence is start and found.cost == found.cost_before
+
+
+def test_a_start_without_a_finite_cost_is_refused() -> None:
+    start = wandering(FRAMES, np.random.default_rng(3), SHARED)
+    with pytest.raises(PenumbraError, match="nan"):
+        solve_sequence(start, [Home(np.full((FRAMES, 3), np.nan))], 4)
