@@ -102,6 +102,13 @@ def test_the_demo_says_how_wrong_it_is(capsys: pytest.CaptureFixture[str]) -> No
         "ground truth in 90 % ellipsoid",
     ):
         assert row in printed
+    errors = {
+        words: [float(number) for number in re.findall(r"\d+\.\d", line)]
+        for line in printed.splitlines()
+        for words in [re.split(r"  +", line)[0]]
+    }
+    best, closest = errors["error of best estimate"], errors["error of closest hypothesis"]
+    assert all(c < b for b, c in zip(best, closest, strict=True)), printed
 
 
 def test_a_subscriber_in_another_process_gets_every_message() -> None:
