@@ -4,17 +4,22 @@ python run_demo.py --video walk.mp4 --record view.mp4
 python -m realtime.animate view.mp4 realtime/assets/view.webp --start 1 --end 8
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import cv2
+import numpy as np
 import tyro
+from jaxtyping import UInt8
 from PIL import Image
 
 from engines.command import start
 from engines.errors import PenumbraError
 from engines.outputs import check_output
+
+_ROUNDING_S = 0.0005  # of the time stamps, to 1 ms at worst
 
 
 @dataclass(frozen=True)
@@ -47,18 +52,13 @@ def animate(config: AnimateConfig) -> int:
     _check(config)
     capture = cv2.VideoCapture(str(config.video))
     rate = float(capture.get(cv2.CAP_PROP_FPS)) or 30.0
+    fps = min(config.fps, rate)
     images: list[Image.Image] = []
-    number = 0
-    while capture.isOpened():
-        found, image = capture.read()
-        if not found or number / rate > config.end:
+    for image, until_s in _displayed(capture, rate):
+        while config.start + len(images) / fps <= min(until_s - _ROUNDING_S, config.end):
+            images.append(_small(image, config.width))
+        if until_s > config.end:
             break
-        due = config.start + len(images) / min(config.fps, rate)
-        if number / rate >= due - 1e-6:
-            height = round(config.width * image.shape[0] / image.shape[1])
-            small = cv2.resize(image, (config.width, height), interpolation=cv2.INTER_AREA)
-            images.append(Image.fromarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB)))
-        number += 1
     capture.release()
     if not images:
         raise PenumbraError(
@@ -69,12 +69,30 @@ def animate(config: AnimateConfig) -> int:
         config.out,
         save_all=True,
         append_images=images[1:],
-        duration=round(1000 / min(config.fps, rate)),
+        duration=round(1000 / fps),
         loop=0,
         quality=config.quality,
         method=6,
     )
     return len(images)
+
+
+def _displayed(
+    capture: cv2.VideoCapture, rate: float
+) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], float]]:
+    """Read images, each with the time until which it is displayed, that of the next one, s."""
+    found, image = capture.read()
+    while found:
+        end_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0 + 1.0 / rate  # if it is the last
+        found, following = capture.read()
+        yield image, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0 if found else end_s
+        image = following
+
+
+def _small(image: UInt8[np.ndarray, "H W 3"], width: int) -> Image.Image:
+    height = round(width * image.shape[0] / image.shape[1])
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return Image.fromarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB))
 
 
 def _check(config: AnimateConfig) -> None:

@@ -63,7 +63,8 @@ class FrameScore:
     estimate_error: Float[np.ndarray, "L"]
     """Error of the best estimate, metres."""
     closest_error: Float[np.ndarray, "L"]
-    """Error of the hypothesis whose joints are closest to the ground truth on average, metres."""
+    """Error of the hypothesis whose joints are closest to the ground truth on average, metres;
+    chosen for the visible joints and for the occluded ones apart."""
     std: Float[np.ndarray, "L"]
     """Predicted standard deviation, metres."""
     inside: Bool[np.ndarray, "L"]
@@ -103,10 +104,13 @@ class DemoScore:
         estimate = np.linalg.norm(best - best[0] - relative, axis=-1)
         along = (true_joints[0] - best[0]) @ person.ray  # the common distance is not in the cov
         error = true_joints - along * person.ray - best
+        visible = self.ground_truth.visible[index, limbs]
         return FrameScore(
-            visible=self.ground_truth.visible[index, limbs],
+            visible=visible,
             estimate_error=estimate[limbs],
-            closest_error=distances[distances.mean(1).argmin()],
+            closest_error=np.where(
+                visible, _closest(distances, visible), _closest(distances, ~visible)
+            ),
             std=std_from_cov(person.joint_cov)[limbs],
             inside=ellipsoid_contains(person.joint_cov, error)[limbs],
             reprojection=self._reprojection(person, index)[limbs],
@@ -145,6 +149,13 @@ class DemoScore:
         if self._others:
             lines.append(f"false detections in all frames: {self._others}")
         return "\n".join(lines)
+
+
+def _closest(
+    distances: Float[np.ndarray, "K L"], chosen: Bool[np.ndarray, "L"]
+) -> Float[np.ndarray, "L"]:
+    """Distances of the hypothesis that is the closest over the chosen joints."""
+    return distances[(distances * chosen).sum(1).argmin()]
 
 
 def _in_image(point: Float[np.ndarray, "3"]) -> Float[np.ndarray, "2"]:

@@ -77,9 +77,10 @@ class Session:
         with session:  # opens the outputs, which are complete at the end of the block
             outcome = session.run()
 
-    `stop` ends the run from another thread; an output that fails does so alone
-    (`outputs.failed`). Inside the block BLAS has one thread, in all of the process, because it
-    cannot be told for one thread alone; afterwards it has as many as before.
+    Source and port are held from the beginning; without a block, `close` frees them. `stop` ends
+    the run from another thread; an output that fails does so alone (`outputs.failed`). Inside the
+    block BLAS has one thread, in all of the process, because it cannot be told for one thread
+    alone; afterwards it has as many as before.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -94,7 +95,7 @@ class Session:
         self._playback = Playback()
         self._stopped_by: str | None = None
         self._count = _Count()
-        self._entered = self._left = False
+        self._entered = self._ran = self._left = False
         with ExitStack() as stack:  # what is open is closed again where a later part refuses
             self._load(stack)
             self._stack = stack.pop_all()
@@ -132,7 +133,7 @@ class Session:
         Raises:
             PenumbraError: One of them cannot be written; nothing that existed has been changed.
         """
-        if self._entered:
+        if self._entered or self._left:
             raise RuntimeError("a session is one run: a second would replace its outputs")
         self._entered = True
         meta = self._record.at_start(
@@ -171,6 +172,10 @@ class Session:
         Raises:
             PenumbraError: The source failed. What was written is complete at the end of the block.
         """
+        self._check_open()
+        if self._ran:
+            raise RuntimeError("a session is one run: its source has been read")
+        self._ran = True
         try:
             self._go_over(self.source, show, progress)
             if at_end is not None and self._can_stay_open():
@@ -206,13 +211,16 @@ class Session:
             frame: of the source.
             show: see `run`.
         """
-        if not self._entered or self._left:
-            raise RuntimeError("outside of `with session`: nothing is written")
+        self._check_open()
         result = self.pipeline(frame)
         self.outputs(frame, result, frame.intrinsics or self.intrinsics, show)
         self._count.frames += 1
         self._count.with_people += result.estimate.found
         self._count.dropped, self._count.skipped = frame.info.dropped, frame.info.skipped
+
+    def _check_open(self) -> None:
+        if not self._entered or self._left:
+            raise RuntimeError("outside of `with session`: nothing is written")
 
     def _can_stay_open(self) -> bool:
         """Whether there is something to look at after the end, and nothing was cut short."""
@@ -245,6 +253,11 @@ class Session:
             track_id: of the person; None to choose by `person` of the configuration again.
         """
         self.pipeline.follower.follow(track_id)
+
+    def close(self) -> None:
+        """Free everything, as the end of the block does; it may be called again."""
+        self._left = True
+        self._stack.close()
 
     def __exit__(
         self,

@@ -19,6 +19,7 @@ AHEAD = 2
 """Packets that are read ahead of the frames: decoders may lose or reorder a few at a change."""
 _MPEG = frozenset((b"mpg1", b"mpg2", b"pim1", b"pim2", b"mp1v", b"mp2v"))
 _MPEG4 = frozenset((b"mp4v", b"fmp4", b"xvid", b"divx", b"dx50", b"m4s2"))
+_WATCHED = _MPEG | _MPEG4 | {b"mjpg", b"vp80", b"vp90"}
 
 
 def coded_size(codec: bytes, packet: bytes) -> tuple[int, int] | None:
@@ -48,13 +49,16 @@ def coded_size(codec: bytes, packet: bytes) -> tuple[int, int] | None:
 class SizeWatch:
     """Reads the packets of a local video along with its frames, and tells when their size changes.
 
-    It is a second reader of the file, because OpenCV gives either frames or packets.
+    It is a second reader of the file, because OpenCV gives either frames or packets. Nothing
+    is read of other codecs than those above.
     """
 
     def __init__(self, path: Path) -> None:
         self._packets = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         self._codec = int(self._packets.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little")
         self._packets.set(cv2.CAP_PROP_FORMAT, -1)
+        if self._codec.lower() not in _WATCHED:
+            self.close()  # so there are no packets
         self._next = 0
         self._first: tuple[int, int] | None = None
         self._changed: tuple[int, int] | None = None

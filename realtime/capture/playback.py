@@ -23,8 +23,7 @@ class Playback:
         self._steps = 0
         self._target_s: float | None = None
         self._ended = False
-        self.jumps = 0
-        """Number of times that a recording went elsewhere."""
+        self._shots = 0
 
     def pause(self, on: bool) -> None:
         """Hold the recording or let it go on."""
@@ -72,8 +71,12 @@ class Playback:
                 return None
             self._steps = max(0, self._steps - 1)
             target_s, self._target_s = self._target_s, None
-            self.jumps += target_s is not None
             return target_s
+
+    def new_shot(self) -> int:
+        """Return the number of a shot that begins; only for the thread that reads."""
+        self._shots += 1
+        return self._shots - 1
 
     def wake(self) -> None:
         """Let who waits look again."""
@@ -82,7 +85,11 @@ class Playback:
 
 
 class Played:
-    """A recording that waits and jumps as its playback says."""
+    """A recording that waits and jumps as its playback says.
+
+    The shots are those of the playback: a recording that was opened again counts its own from the
+    beginning, and a photo has the same number each time that it is gone to.
+    """
 
     live = False
 
@@ -95,8 +102,8 @@ class Played:
         self._source = source
         self._playback = playback
         self._closed = threading.Event()
-        # A recording that was opened again counts its shots from the beginning.
-        self._first_shot = playback.jumps
+        self._shot = 0
+        self._source_shot: int | None = None  # the newest; None where the next frame begins a shot
 
     @property
     def length(self) -> int | None:
@@ -107,15 +114,18 @@ class Played:
         """Return the next frame as soon as it may pass; None at the end."""
         target_s = self._playback.hold(self._closed)
         if target_s is not None:
-            self._source.seek(target_s)
+            self.seek(target_s)
         frame = self._source.read()
-        if frame is None or self._first_shot == 0:
-            return frame
-        info = replace(frame.info, shot=frame.info.shot + self._first_shot)
-        return replace(frame, info=info)
+        if frame is None:
+            return None
+        if frame.info.shot != self._source_shot:
+            self._source_shot = frame.info.shot
+            self._shot = self._playback.new_shot()
+        return replace(frame, info=replace(frame.info, shot=self._shot))
 
     def seek(self, time_s: float) -> None:
         """Go to a time of the recording, s; only for the thread that reads."""
+        self._source_shot = None
         self._source.seek(time_s)
 
     def close(self) -> None:

@@ -70,7 +70,7 @@ class VideoFile:
         """
         self.name = name
         self._capture = capture
-        # A capture must not be released while another thread reads it.
+        # Neither capture, that of the watch included, may be released while a thread reads it.
         self._decoder = threading.Lock()
         self._closed = False
         self._path = path
@@ -167,8 +167,9 @@ class VideoFile:
                 self._check_complete()
             return None
         t_capture_ns = (before_ns + time.monotonic_ns()) // 2
-        self._check_size(image)
-        self._last_ms = float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
+        with self._decoder:
+            self._check_size(image)
+            self._last_ms = float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
         media_time_s = self._media_clock.stamp(self._last_ms)
         info = FrameInfo(
             self._count, t_capture_ns, media_time_s, skipped=self._skipped, shot=self._shot

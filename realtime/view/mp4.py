@@ -1,8 +1,8 @@
 """Writes MPEG-4 video as a fragmented MP4 file (ISO/IEC 14496-12): readable at any moment.
 
-    muxer = FragmentedMp4(file, size=(1280, 720), fps=30.0)
-    muxer.add(packet)       # one encoded image; about every half second they become a fragment
-    muxer.finish()          # what is left becomes the last fragment
+    muxer = FragmentedMp4(file, size=(1280, 720))
+    muxer.add(packet, 0.04)     # an encoded image, and for how long it is displayed, s
+    muxer.finish()              # what is left of about half a second becomes the last fragment
 
 An ordinary MP4 has its index at the end and is lost without it. Here the file begins with an empty
 index, and each fragment (`moof` + `mdat`) carries its own: whatever ends the process, `kill -9`
@@ -19,7 +19,7 @@ FRAGMENT_S = 0.5
 """A fragment is written after this long, of the recording or of the clock, whichever is first."""
 _VIDEO_OBJECT_PLANE = b"\0\0\1\xb6"
 _GROUP_OF_PLANES = b"\0\0\1\xb3"
-_TICKS = 1000  # of the time scale in a frame, so that 29.97 frames a second are exact
+_TICKS_PER_S = 90_000  # a frame of 24, 25, 29.97, 30 or 60 a second has a whole number
 _IDENTITY = struct.pack(">9I", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 _KEY_SAMPLE = 0x02000000  # depends on no other sample
 _DELTA_SAMPLE = 0x01010000  # depends on others and is no point to start from
@@ -28,36 +28,39 @@ _DELTA_SAMPLE = 0x01010000  # depends on others and is no point to start from
 class FragmentedMp4:
     """One video track. Nothing is written before the first fragment."""
 
-    def __init__(self, file: BinaryIO, size: tuple[int, int], fps: float) -> None:
+    def __init__(self, file: BinaryIO, size: tuple[int, int]) -> None:
         """Prepare the track.
 
         Args:
             file: Unbuffered, open for writing, at its end.
             size: (width, height), px.
-            fps: Frames per second, constant.
         """
         self.frames = 0
         """Number of frames in the file; those of the open fragment are not in it yet."""
         self._file = file
         self._size = size
-        self._timescale = round(fps * _TICKS)
-        self._fps = fps
         self._fragments = 0
-        self._packets: list[bytes] = []
-        self._fragment_began_s = 0.0
+        self._samples: list[tuple[bytes, int]] = []  # packets and their durations, ticks
+        self._end_s = 0.0
+        self._end = 0  # of the samples, ticks
+        self._fragment_began = 0
+        self._fragment_began_s = 0.0  # by the clock
 
-    def add(self, packet: bytes) -> None:
-        """Add the next encoded image.
+    def add(self, packet: bytes, duration_s: float) -> None:
+        """Add the next encoded image, which is displayed for `duration_s`.
 
         Raises:
             OSError: The fragment could not be written; the file ends with the one before.
         """
         now_s = time.monotonic()
-        if not self._packets:
-            self._fragment_began_s = now_s
-        self._packets.append(packet)
-        waited_s = now_s - self._fragment_began_s
-        if max(len(self._packets) / self._fps, waited_s) >= FRAGMENT_S:
+        if not self._samples:
+            self._fragment_began, self._fragment_began_s = self._end, now_s
+        self._end_s += duration_s
+        end = round(self._end_s * _TICKS_PER_S)  # of the sum, so that roundings do not add up
+        self._samples.append((packet, end - self._end))
+        self._end = end
+        lasts_s = (end - self._fragment_began) / _TICKS_PER_S
+        if max(lasts_s, now_s - self._fragment_began_s) >= FRAGMENT_S:
             self.finish()
 
     def finish(self) -> None:
@@ -66,16 +69,16 @@ class FragmentedMp4:
         Raises:
             OSError: The fragment could not be written; the file ends with the one before.
         """
-        packets = self._packets
-        self._packets = []
-        if not packets:
+        samples = self._samples
+        self._samples = []
+        if not samples:
             return
-        data = _fragment(self._fragments + 1, self.frames * _TICKS, packets)
+        data = _fragment(self._fragments + 1, self._fragment_began, samples)
         if not self._fragments:
-            data = _header(self._size, self._timescale, _configuration(packets[0])) + data
+            data = _header(self._size, _configuration(samples[0][0])) + data
         self._write(data)
         self._fragments += 1
-        self.frames += len(packets)
+        self.frames += len(samples)
 
     def _write(self, data: bytes) -> None:
         end = self._file.tell()
@@ -102,35 +105,35 @@ def _is_key(packet: bytes) -> bool:
     return packet[start] >> 6 == 0
 
 
-def _fragment(number: int, time: int, packets: list[bytes]) -> bytes:
+def _fragment(number: int, time: int, samples: list[tuple[bytes, int]]) -> bytes:
     """Return the boxes of one fragment, numbered from 1, which begins at `time` ticks."""
-    flags = (_KEY_SAMPLE if _is_key(packet) else _DELTA_SAMPLE for packet in packets)
-    samples = b"".join(
-        struct.pack(">II", len(packet), flag) for packet, flag in zip(packets, flags, strict=True)
+    table = b"".join(
+        struct.pack(">3I", duration, len(packet), _KEY_SAMPLE if _is_key(packet) else _DELTA_SAMPLE)
+        for packet, duration in samples
     )
     track = _full_box(b"tfhd", struct.pack(">I", 1), flags=0x020000)  # offsets count from the moof
     track += _full_box(b"tfdt", struct.pack(">Q", time), version=1)
 
     def movie_fragment(data_offset: int) -> bytes:
-        run = struct.pack(">Ii", len(packets), data_offset) + samples
-        boxes = track + _full_box(b"trun", run, flags=0x601)  # data offset, sizes, sample flags
+        run = struct.pack(">Ii", len(samples), data_offset) + table
+        boxes = track + _full_box(b"trun", run, flags=0x701)  # offset; durations, sizes, flags
         return _box(b"moof", _full_box(b"mfhd", struct.pack(">I", number)) + _box(b"traf", boxes))
 
     data_offset = len(movie_fragment(0)) + 8  # behind the header of the mdat
-    return movie_fragment(data_offset) + _box(b"mdat", b"".join(packets))
+    return movie_fragment(data_offset) + _box(b"mdat", b"".join(packet for packet, _ in samples))
 
 
-def _header(size: tuple[int, int], timescale: int, configuration: bytes) -> bytes:
+def _header(size: tuple[int, int], configuration: bytes) -> bytes:
     """Return the file type and the movie, which has one track and no samples."""
     width, height = size
-    movie = struct.pack(">4I", 0, 0, timescale, 0) + struct.pack(">IH10x", 1 << 16, 1 << 8)
+    movie = struct.pack(">4I", 0, 0, _TICKS_PER_S, 0) + struct.pack(">IH10x", 1 << 16, 1 << 8)
     movie = _full_box(b"mvhd", movie + _IDENTITY + bytes(24) + struct.pack(">I", 2))
     track = struct.pack(">5I16x", 0, 0, 1, 0, 0) + _IDENTITY
     track = _full_box(b"tkhd", track + struct.pack(">2I", width << 16, height << 16), flags=3)
-    media = _full_box(b"mdhd", struct.pack(">4IHH", 0, 0, timescale, 0, 0x55C4, 0))
+    media = _full_box(b"mdhd", struct.pack(">4IHH", 0, 0, _TICKS_PER_S, 0, 0x55C4, 0))
     media += _full_box(b"hdlr", struct.pack(">I4s12x", 0, b"vide") + b"video\0")
     media += _box(b"minf", _media_information(size, configuration))
-    defaults = struct.pack(">5I", 1, 1, _TICKS, 0, 0)  # track, description, duration, size, flags
+    defaults = struct.pack(">5I", 1, 1, 0, 0, 0)  # track, description; each sample says the rest
     extends = _box(b"mvex", _full_box(b"trex", defaults))
     track += _box(b"mdia", media)
     return _box(b"ftyp", b"iso5\0\0\2\0iso5iso6mp41") + _box(

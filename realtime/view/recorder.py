@@ -3,14 +3,16 @@
     with Recorder("out.mp4", renderer, fps=30.0, every_frame=False) as recorder:
         recorder.put(frame)
 
-Whatever ends the process, `kill -9` included, the file stays readable but for the last half second
-(`realtime.view.mp4`). It takes its name with the first images, so a run that fails before it has
-any changes nothing on the disk.
+Each image is displayed until the next one's time, for which the newest has to wait. Whatever ends
+the process, `kill -9` included, the file stays readable but for the newest image and the last half
+second before it (`realtime.view.mp4`). It takes its name with the first images, so a run that fails
+before it has any changes nothing on the disk.
 """
 
 import logging
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +30,8 @@ from realtime.view.scene import ViewFrame
 log = logging.getLogger(__name__)
 
 _QUEUE_LENGTH = 4  # smooths over a slow write; a longer one would only hold images back
-_MAX_REPEAT_S = 2.0  # a longer gap, such as a reconnecting camera, is cut out of the recording
+_SHORTEST_S = 0.001  # for which an image is displayed
+_LONGEST_S = 2.0  # a longer gap, such as a reconnecting camera, is cut out of the recording
 
 
 class Recorder:
@@ -48,10 +51,9 @@ class Recorder:
         Args:
             path: File to write, `.mp4`.
             renderer: Composes the images, in the recorder's thread.
-            fps: Frames per second of the recording.
-            every_frame: True: `put` waits and each frame is written once. False: `put` never waits,
-                frames that come too fast are dropped and counted, and an image is repeated until
-                the next one's time, so that the recording keeps the pace of the source.
+            fps: Nominal frames per second of the source.
+            every_frame: True: `put` waits. False: `put` never waits, and frames that come too fast
+                are dropped and counted.
             force: Replace an existing file.
 
         Raises:
@@ -62,13 +64,13 @@ class Recorder:
         self.dropped = 0
         """Number of frames that came while the queue was full."""
         self.written = 0
-        """Number of images in the recording, repeated ones included."""
+        """Number of images in the recording."""
         self._renderer = renderer
-        self._fps = fps
+        self._last_s = 1.0 / fps  # for which the last image is displayed
         self._every_frame = every_frame
         size = (renderer.config.width, renderer.config.height)
         self._output = open_output(self.path, "record", ".mp4", force=force)
-        self._muxer = FragmentedMp4(self._output.file, size, fps)
+        self._muxer = FragmentedMp4(self._output.file, size)
         try:
             self._encoder = Encoder(size, fps, self._write_packet)
         except BaseException:
@@ -79,7 +81,7 @@ class Recorder:
         self._error: Exception | None = None
         self._failed = False
         self._previous: tuple[float, UInt8[np.ndarray, "height width 3"]] | None = None
-        self._debt = 0.0  # fraction of an image that rounding has left over
+        self._durations: deque[float] = deque()  # s, of the images that are being encoded
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
@@ -157,33 +159,30 @@ class Recorder:
         )
 
     def _finish(self) -> None:
-        self._encoder.close()
+        try:
+            if self._previous is not None:
+                self._write(self._previous[1], self._last_s)
+        finally:
+            self._encoder.close()
         self._muxer.finish()
         self._commit_once()
 
     def _record(self, frame: ViewFrame) -> None:
         image = self._renderer.compose(frame)
         time_s = frame.estimate.frame.media_time_s
-        if self._previous is not None and not self._every_frame:
-            for _ in range(self._repeats(time_s - self._previous[0])):
-                self._write(self._previous[1])
-        self._write(image)
+        if self._previous is not None:
+            elapsed_s = max(time_s - self._previous[0], _SHORTEST_S)
+            self._write(self._previous[1], min(elapsed_s, max(_LONGEST_S, self._last_s)))
         self._previous = (time_s, image)
 
-    def _repeats(self, elapsed_s: float) -> int:
-        """Return how often the previous image is repeated before the next one is due."""
-        due = min(max(elapsed_s, 0.0), _MAX_REPEAT_S) * self._fps + self._debt
-        count = max(1, round(due))
-        self._debt = due - count if elapsed_s < _MAX_REPEAT_S else 0.0
-        return count - 1
-
-    def _write(self, image: UInt8[np.ndarray, "height width 3"]) -> None:
+    def _write(self, image: UInt8[np.ndarray, "height width 3"], duration_s: float) -> None:
+        self._durations.append(duration_s)
         self._encoder.encode(image)
         self.written += 1
 
     def _write_packet(self, packet: bytes) -> None:
         """Add a packet to the file; called in the encoder's thread."""
-        self._muxer.add(packet)
+        self._muxer.add(packet, self._durations.popleft())
         self._commit_once()
 
     def _commit_once(self) -> None:

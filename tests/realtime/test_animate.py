@@ -12,6 +12,8 @@ from PIL import Image
 from engines.errors import PenumbraError
 from realtime.animate import AnimateConfig, animate
 from tests.support.paths import ROOT
+from tests.support.run_demo import grey_video
+from tests.support.videos import with_variable_rate
 
 
 def test_part_of_a_video_becomes_an_animation(tmp_path: Path) -> None:
@@ -25,6 +27,19 @@ def test_part_of_a_video_becomes_an_animation(tmp_path: Path) -> None:
         assert (image.size, image.n_frames) == ((80, 45), 11)
         first = np.asarray(image.convert("RGB"))[0, 0, 0]
     assert first == pytest.approx(60, abs=8)
+
+
+def test_an_animation_keeps_the_pace_of_a_video_whose_rate_varies(tmp_path: Path) -> None:
+    video, out = grey_video(tmp_path / "grey.mp4"), tmp_path / "view.webp"
+    video.write_bytes(with_variable_rate(video.read_bytes(), (4, 3, 5), (1, 9, 2)))
+    assert animate(AnimateConfig(video, out, width=80, fps=2.0, end=3.5)) == 8
+    levels = []
+    with Image.open(out) as image:
+        for i in range(image.n_frames):
+            image.seek(i)
+            levels += [image.convert("L").getpixel((0, 0))] * round(image.info["duration"] / 500)
+    # The images are displayed from 0.0, 0.1, 0.2, 0.3, 0.4, 1.3, 2.2, 3.1, 3.3 and 3.5 s on.
+    np.testing.assert_allclose(levels, [0, 40, 40, 50, 50, 60, 60, 90], atol=4)
 
 
 def test_what_cannot_be_animated_is_a_sentence(tmp_path: Path) -> None:

@@ -186,12 +186,29 @@ def test_a_session_is_one_run_inside_its_block(tmp_path: Path) -> None:
         Session(config).run()
     assert not out.exists()
     session = Session(config)
-    with session:
+    with pytest.raises(RuntimeError, match="outside of `with session`"):
         session.run()
+    with session:
+        assert session.run().frames == 2, "the source was not touched"
+        with pytest.raises(RuntimeError, match="a session is one run"):
+            session.run()
     assert frames_in(out) == 2
     with pytest.raises(RuntimeError, match="a session is one run"), session:
         pass
     assert frames_in(out) == 2, "not replaced by an empty archive"
+
+
+def test_a_session_that_is_not_run_can_be_closed(tmp_path: Path) -> None:
+    video = grey_video(tmp_path / "grey.mp4")
+    config = RunConfig(video=video, landmarks="full", endpoint="tcp://127.0.0.1:*")
+    for _ in range(2):  # the second finds the port free
+        session = Session(config)
+        assert session.publisher is not None
+        config = replace(config, endpoint=session.publisher.endpoint)
+        session.close()
+        session.close()
+        with pytest.raises(RuntimeError, match="a session is one run"), session:
+            pass
 
 
 def test_blas_has_one_thread_while_a_run_lasts(tmp_path: Path) -> None:

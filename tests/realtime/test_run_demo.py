@@ -18,6 +18,7 @@ from realtime.subscriber import Subscriber
 from realtime.view.scene import ViewFrame
 from tests.support.paths import ROOT
 from tests.support.run_demo import OFFLINE, QUIET, demo, grey_video, start, words
+from tests.support.videos import time_stamps_ms, with_variable_rate
 
 FRAMES = 24
 
@@ -101,6 +102,13 @@ def test_the_demo_says_how_wrong_it_is(capsys: pytest.CaptureFixture[str]) -> No
         "ground truth in 90 % ellipsoid",
     ):
         assert row in printed
+    errors = {
+        words: [float(number) for number in re.findall(r"\d+\.\d", line)]
+        for line in printed.splitlines()
+        for words in [re.split(r"  +", line)[0]]
+    }
+    best, closest = errors["error of best estimate"], errors["error of closest hypothesis"]
+    assert all(c < b for b, c in zip(best, closest, strict=True)), printed
 
 
 def test_a_subscriber_in_another_process_gets_every_message() -> None:
@@ -157,6 +165,16 @@ def test_recording_headless_writes_what_the_window_would_show(tmp_path: Path) ->
     while (grabbed := capture.read())[0]:
         images.append(grabbed[1])
     assert len(images) == 10 and images[0].std() > 10
+
+
+def test_a_recording_has_the_times_of_its_video(tmp_path: Path) -> None:
+    video, out, record = (tmp_path / name for name in ("grey.mp4", "grey.npz", "view.mp4"))
+    grey_video(video)
+    video.write_bytes(with_variable_rate(video.read_bytes(), (4, 3, 5), (1, 9, 2)))
+    assert run_demo.main(words("--video", video, "--out", out, "--record", record, *QUIET)) == 0
+    with np.load(out) as data:
+        assert set(np.diff(data["t"]).round(3)) == {0.1, 0.9, 0.2}
+        np.testing.assert_allclose(time_stamps_ms(record), 1000 * data["t"], atol=0.02)
 
 
 def test_frames_without_a_person_keep_nan_rows(tmp_path: Path) -> None:

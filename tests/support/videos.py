@@ -71,6 +71,33 @@ def with_index_first(data: bytes) -> bytes:
     return b"".join([parts[b"ftyp"], parts.get(b"free", b""), bytes(moov), parts[b"mdat"]])
 
 
+def with_variable_rate(data: bytes, counts: tuple[int, ...], ticks: tuple[int, ...]) -> bytes:
+    """The same MP4, whose samples last `ticks` times the first duration, `counts` of each."""
+    at = data.find(b"stts") - 4
+    assert struct.unpack(">I4s3I", data[at : at + 20])[3] == 1, "a fixed rate"
+    duration = struct.unpack(">I", data[at + 20 : at + 24])[0]
+    entries = [(count, duration * tick) for count, tick in zip(counts, ticks, strict=True)]
+    table = struct.pack(">4s2I", b"stts", 0, len(entries))
+    table += b"".join(struct.pack(">2I", *entry) for entry in entries)
+    changed = bytearray(data[:at] + struct.pack(">I", len(table) + 4) + table + data[at + 24 :])
+    edit = changed.find(b"elst") + 12  # which displays no more than the duration of before
+    if edit > 12:
+        changed[edit : edit + 4] = struct.pack(">I", 1 << 30)
+    for box in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):  # those around it have grown
+        start = changed.find(box) - 4
+        (size,) = struct.unpack(">I", changed[start : start + 4])
+        changed[start : start + 4] = struct.pack(">I", size + len(changed) - len(data))
+    return bytes(changed)
+
+
+def time_stamps_ms(path: Path) -> list[float]:
+    """When each image of a video is displayed, by its container."""
+    capture, stamps_ms = cv2.VideoCapture(str(path)), []
+    while capture.read()[0]:
+        stamps_ms.append(capture.get(cv2.CAP_PROP_POS_MSEC))
+    return stamps_ms
+
+
 def read_all(source: Source) -> tuple[list[Frame], Exception | None]:
     """All frames, and the error that ended them."""
     got: list[Frame] = []

@@ -1,6 +1,5 @@
 """Parts of recordings: the frames between two times, under the numbers they have in the file."""
 
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,14 @@ from engines.errors import PenumbraError
 from realtime.capture import recordings
 from realtime.capture.excerpt import Excerpt
 from realtime.capture.sources import Recording, open_video
-from tests.support.videos import jpeg, number_in, read_all, write_images, write_video
+from tests.support.videos import (
+    jpeg,
+    number_in,
+    read_all,
+    with_variable_rate,
+    write_images,
+    write_video,
+)
 
 FPS = 25.0
 
@@ -19,25 +25,6 @@ def excerpt(path: Path, start_s: float | None = None, end_s: float | None = None
     source = open_video(str(path))
     assert isinstance(source, Recording)
     return Excerpt(source, start_s, end_s)
-
-
-def with_variable_rate(data: bytes, counts: tuple[int, ...], ticks: tuple[int, ...]) -> bytes:
-    """The same MP4, whose samples last `ticks` times the first duration, `counts` of each."""
-    at = data.find(b"stts") - 4
-    assert struct.unpack(">I4s3I", data[at : at + 20])[3] == 1, "a fixed rate"
-    duration = struct.unpack(">I", data[at + 20 : at + 24])[0]
-    entries = [(count, duration * tick) for count, tick in zip(counts, ticks, strict=True)]
-    table = struct.pack(">4s2I", b"stts", 0, len(entries))
-    table += b"".join(struct.pack(">2I", *entry) for entry in entries)
-    changed = bytearray(data[:at] + struct.pack(">I", len(table) + 4) + table + data[at + 24 :])
-    edit = changed.find(b"elst") + 12  # which displays no more than the duration of before
-    if edit > 12:
-        changed[edit : edit + 4] = struct.pack(">I", 1 << 30)
-    for box in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):  # those around it have grown
-        start = changed.find(box) - 4
-        (size,) = struct.unpack(">I", changed[start : start + 4])
-        changed[start : start + 4] = struct.pack(">I", size + len(changed) - len(data))
-    return bytes(changed)
 
 
 @pytest.fixture(params=["mp4", "avi", "mkv", "mjpeg", "folder", "variable"])

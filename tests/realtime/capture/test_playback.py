@@ -2,16 +2,19 @@
 
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engines.types import FrameInfo
 from realtime.capture.frame import Frame
+from realtime.capture.photos import Photos
 from realtime.capture.playback import Playback, Played
 from realtime.capture.reader import frames
 from realtime.capture.sources import Recording
 from realtime.playing import SessionControls
+from tests.support.videos import write_images
 
 
 class Numbers:
@@ -132,6 +135,32 @@ def test_shots_of_a_recording_that_is_opened_again_are_new() -> None:
         shots += [frame.info.shot for frame in iter(source.read, None)]
         source.close()
     assert len(set(shots)) == 3 and shots == sorted(shots)
+
+
+def test_a_photo_never_has_the_shot_of_another(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "photos", ["anna.png", "bert.png", "carl.png"])
+    playback = Playback()
+    seen: list[tuple[int, int]] = []
+    for start_s in (0.0, 4.0, 2.0, 4.0):  # opened again and again, as after its end
+        playback.seek(start_s)
+        source = Played(Photos("photos", sorted(folder.iterdir())), playback)
+        while (frame := source.read()) is not None:
+            seen.append((frame.info.frame_id, frame.info.shot))
+    assert [number for number, _ in seen] == [0, 1, 2, 2, 1, 2, 2]
+    assert [shot for _, shot in seen] == list(range(7))
+
+
+def test_going_to_the_photo_that_is_shown_begins_a_shot(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "photos", ["anna.png", "bert.png"])
+    playback = Playback()
+    source = Played(Photos("photos", sorted(folder.iterdir())), playback)
+    shots: list[int] = []
+    for _ in range(3):
+        frame = source.read()
+        assert number(frame) == 0 and frame is not None
+        shots.append(frame.info.shot)
+        playback.seek(0.0)
+    assert shots == [0, 1, 2]
 
 
 def test_the_end_is_left_by_a_jump_or_for_good() -> None:

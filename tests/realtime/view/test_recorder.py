@@ -18,7 +18,7 @@ from realtime.view.recorder import Recorder
 from realtime.view.renderer import Renderer
 from realtime.view.scene import ViewFrame
 from tests.support.paths import ROOT
-from tests.support.videos import boxes
+from tests.support.videos import boxes, time_stamps_ms
 from tests.support.views import SMALL, default_body, noise_frame, small_renderer
 
 RECORD_UNTIL_KILLED = """
@@ -49,7 +49,7 @@ def test_every_frame_is_in_the_file_with_size_and_rate(tmp_path: Path) -> None:
     renderer = small_renderer()
     with Recorder(path, renderer, 25.0, every_frame=True) as recorder:
         for number in range(20):
-            recorder.put(noise_frame(number))
+            recorder.put(noise_frame(number, number / 25))
     assert (recorder.written, recorder.dropped) == (20, 0)
     capture = cv2.VideoCapture(str(path))
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(25.0, abs=1e-3)
@@ -62,15 +62,24 @@ def test_every_frame_is_in_the_file_with_size_and_rate(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["out.mp4"]
 
 
-def test_time_stamps_are_those_of_a_constant_rate(tmp_path: Path) -> None:
+def test_time_stamps_of_a_constant_rate_are_exact(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     with Recorder(path, small_renderer(), 30000 / 1001, every_frame=True) as recorder:
         for number in range(40):
-            recorder.put(noise_frame(number))
-    capture, stamps_ms = cv2.VideoCapture(str(path)), []
-    while capture.read()[0]:
-        stamps_ms.append(capture.get(cv2.CAP_PROP_POS_MSEC))
-    np.testing.assert_allclose(stamps_ms, np.arange(40) * 1001 / 30, atol=0.05)
+            recorder.put(noise_frame(number, number * 1001 / 30000))
+    np.testing.assert_allclose(time_stamps_ms(path), np.arange(40) * 1001 / 30, atol=0.05)
+
+
+def test_images_are_displayed_as_long_as_in_the_source(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    # Fragments begin where the rate changes; from 1.6 s on the source was away.
+    times_s = np.array([*np.arange(15) / 30, 0.5, 0.51, 0.6, 1.1, 1.13, 1.6, 9.0, 9.01])
+    with Recorder(path, small_renderer(), 12.0, every_frame=True) as recorder:
+        for number, time_s in enumerate(times_s):
+            recorder.put(noise_frame(number, time_s))
+    times_s[-2:] -= 9.0 - 1.6 - 2.0
+    np.testing.assert_allclose(time_stamps_ms(path), 1000 * times_s, atol=0.02)
+    assert len(read_all(path)) == len(times_s)
 
 
 def test_the_file_is_readable_within_the_first_second(tmp_path: Path) -> None:
@@ -89,7 +98,8 @@ def test_the_file_is_readable_within_the_first_second(tmp_path: Path) -> None:
 def test_a_slow_recording_is_readable_as_soon(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     with Recorder(path, small_renderer(), 2.0, every_frame=True) as recorder:
-        recorder.put(noise_frame(0))
+        recorder.put(noise_frame(0, 0.0))
+        recorder.put(noise_frame(1, 0.5))
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline and not path.exists():
             time.sleep(0.05)
@@ -188,7 +198,7 @@ def test_live_recording_keeps_the_pace_of_the_source(tmp_path: Path) -> None:
                 time.sleep(0.001)
             recorder.put(noise_frame(number, time_s))
     assert recorder.dropped == 0
-    assert recorder.written == 31  # the last image is due at 1.0 s, 31st of a 30 fps clock
+    np.testing.assert_allclose(time_stamps_ms(tmp_path / "out.mp4"), 1000 * np.array(times_s))
 
 
 @pytest.mark.parametrize(
