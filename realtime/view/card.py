@@ -39,10 +39,10 @@ def draw_card(
         _draw_column(canvas, person, rect, layout, config)
 
 
-def headline(person: PersonScene) -> tuple[str, str]:
-    """Return who it is, and how far away, in words."""
-    away = f"{person.distance:.1f} m ± {person.distance_std:.1f} m away"
-    return f"person {person.track_id}", away
+def headline(person: PersonScene) -> tuple[str, str, str]:
+    """Return who it is, how far away, and how sure that is, in words."""
+    away, spread = f"{person.distance:.1f} m away", f"± {person.distance_std:.1f} m"
+    return f"person {person.track_id}", away, spread
 
 
 def limb_lines(limb: Limb) -> tuple[str, str]:
@@ -59,8 +59,7 @@ def _draw_row(
     config: ViewConfig,
 ) -> None:
     """Draw columns: who, then each limb with its last seconds below."""
-    name, away = headline(person)
-    number, rest = away.split(" away")[0], "away"
+    name, away, spread = headline(person)
     big, small = layout.font(15), layout.font(13)
     step = layout.px(21)
     columns = len(person.limbs) + 1
@@ -69,8 +68,8 @@ def _draw_row(
     x = rect.x + layout.px(2)
     room = round(pitch) - layout.px(10)
     draw_text(canvas, fitting(name, big, room), (x, top), big, PAPER)
-    draw_text(canvas, fitting(number, small, room), (x, top + step), small, MUTED)
-    draw_text(canvas, rest, (x, top + step + layout.px(17)), small, MUTED)
+    draw_text(canvas, fitting(away, small, room), (x, top + step), small, MUTED)
+    draw_text(canvas, spread, (x, top + step + layout.px(17)), small, MUTED)
     for i, limb in enumerate(person.limbs, start=1):
         x = round(rect.x + i * pitch)
         _draw_limb(canvas, limb, (x, top), room, layout, config)
@@ -115,7 +114,8 @@ def _draw_column(
     config: ViewConfig,
 ) -> None:
     """Draw rows: who, then each limb."""
-    name, away = headline(person)
+    name, *distance = headline(person)
+    away = ", ".join(distance)
     big, small = layout.font(15), layout.font(13)
     inset, radius = layout.px(12), layout.px(5)
     x, y = rect.x + inset, rect.y + layout.px(9)
