@@ -13,5 +13,5 @@ limits.py        how far knees and elbows bend, as rows
 spheres.py       bodies that do not pass through themselves, as rows
 solver.py        Levenberg-Marquardt for all bodies at once, as a Kalman update
 charts.py        the coordinates that it moves bodies in: turns, or a latent code
-bodies.py        bodies, their 85 coordinates, and the Jacobian of their joints
+bodies.py        bodies, moved by a step each
 """

@@ -13,7 +13,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from engines.fitting.bodies import DIM, Bodies, steps_from_first
+from engines.coordinates import DIM
+from engines.fitting.bodies import Bodies, steps_from_first
 from engines.fitting.residuals import Rows
 
 _LEAST_VARIANCE = 1e-8

@@ -1,10 +1,10 @@
 """The coordinates that a solver moves bodies in: turns of every joint, or a latent code.
 
-Rows of residuals are derived by the 85 coordinates of `bodies.py`. A chart says which numbers the
-solver looks for instead, which bodies they make, and how derivatives by the 85 become derivatives
-by them. `Turns` takes the 85 as they are. `Latent` takes the pose of the body from a decoder: there
-the prior of the code, N(0, I), is the whole pose prior (Pavlakos et al., Expressive Body Capture,
-2019), and stands in the anchor.
+Rows of residuals are derived by the 85 coordinates of `engines.coordinates`. A chart says which
+numbers the solver looks for instead, which bodies they make, and how derivatives by the 85 become
+derivatives by them. `Turns` takes the 85 as they are. `Latent` takes the pose of the body from a
+decoder: there the prior of the code, N(0, I), is the whole pose prior (Pavlakos et al., Expressive
+Body Capture, 2019), and stands in the anchor.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +13,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-from engines.fitting.bodies import DIM, TURNS, Bodies, moved, pose, take
+from engines.coordinates import DIM, TURNS
+from engines.fitting.bodies import Bodies, moved, pose, take
 from engines.kernels import Skeleton
 from engines.rotations import exp_so3, right_jacobian
 from engines.types import NUM_BETAS, NUM_JOINTS

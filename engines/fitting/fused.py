@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from engines.coordinates import DIM
 from engines.fitting.anchor import Anchor
-from engines.fitting.bodies import DIM
 from engines.fitting.limits import HINGES, UNLIMITED
 from engines.fitting.observation import JOINTS, Observation
 from engines.fitting.solver import MAX_DAMPING

@@ -10,8 +10,9 @@ hypotheses are at hand, they and the flip of the best one are the starts.
 import numpy as np
 from jaxtyping import Float
 
+from engines.coordinates import DIM
 from engines.fitting.anchor import Anchor
-from engines.fitting.bodies import DIM, Bodies, pose, take
+from engines.fitting.bodies import Bodies, pose, take
 from engines.fitting.charts import Turns
 from engines.fitting.observation import JOINTS
 from engines.fitting.residuals import LandmarkResiduals

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from engines.coordinates import DIM
 from engines.fitting.anchor import Anchor
-from engines.fitting.bodies import DIM, Bodies, joint_jacobian
+from engines.fitting.bodies import Bodies
 from engines.fitting.charts import Chart
 from engines.fitting.solver import Solution
 from engines.kernels import Skeleton
@@ -110,7 +111,7 @@ def posterior(
     precision = anchor.precision + weighted @ rows.J
     cov = np.linalg.inv(precision)
     _, log_det = np.linalg.slogdet(precision)
-    G = joint_jacobian(skeleton, bodies, np.arange(NUM_JOINTS)).reshape(bodies.count, -1, DIM)
+    G = bodies.joint_jacobian(skeleton, np.arange(NUM_JOINTS)).reshape(bodies.count, -1, DIM)
     log_mass = (-solution.cost - 0.5 * log_det).reshape(-1, starts)
     cost = solution.cost.reshape(-1, starts)
     joints = bodies.joints.reshape(-1, starts, NUM_JOINTS, 3)

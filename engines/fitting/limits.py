@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from engines.fitting.bodies import DIM, Bodies
+from engines.coordinates import DIM
+from engines.fitting.bodies import Bodies
 from engines.fitting.residuals import Rows
 from engines.rotations import inverse_right_jacobian, log_so3
 from engines.types import JOINT_NAMES

@@ -15,7 +15,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-from engines.fitting.bodies import DIM, Bodies, joint_jacobian
+from engines.coordinates import DIM
+from engines.fitting.bodies import Bodies
 from engines.kernels import Skeleton
 from engines.kernels.steps import NEAREST_M
 
@@ -94,4 +95,4 @@ class LandmarkResiduals:
         across[..., :2] = np.eye(2)
         across[..., 2] = np.where(points[..., 2:] > NEAREST_M, -predicted, 0.0)
         by_joint = across / z[..., None]  # (K, m, 2, 3)
-        return by_joint @ joint_jacobian(self.skeleton, bodies, self.joints), predicted
+        return by_joint @ bodies.joint_jacobian(self.skeleton, self.joints), predicted

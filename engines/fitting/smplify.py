@@ -19,8 +19,9 @@ import numpy as np
 from jaxtyping import Float
 
 from engines.body import BodyModel
+from engines.coordinates import TURNS
 from engines.fitting.anchor import Anchor
-from engines.fitting.bodies import TURNS, Bodies, pose
+from engines.fitting.bodies import Bodies, pose
 from engines.fitting.charts import Chart, Decoder, Latent, Turns
 from engines.fitting.initial import torso_starts
 from engines.fitting.laplace import Posterior, posterior

@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from engines.body import BodyModel
-from engines.fitting.bodies import DIM, TURNS, Bodies, joint_jacobian
+from engines.coordinates import DIM, TURNS
+from engines.fitting.bodies import Bodies
 from engines.fitting.limits import UNLIMITED
 from engines.fitting.residuals import Rows
 from engines.kernels import Skeleton
@@ -134,7 +135,7 @@ class Spheres:
         """Differentiate the depth of m pairs of spheres, the shape staying."""
         concerned, again = np.unique(body, return_inverse=True)
         some = Bodies(*(part[concerned] for part in vars(bodies).values()))
-        by_joint = joint_jacobian(self.skeleton, some, np.arange(NUM_JOINTS))
+        by_joint = some.joint_jacobian(self.skeleton, np.arange(NUM_JOINTS))
         centers = self.centers(some.joints)[again[:, None], spheres]  # (m, 2, 3)
         away = centers[:, 0] - centers[:, 1]
         unit = away / np.maximum(np.linalg.norm(away, axis=-1, keepdims=True), 1e-6)

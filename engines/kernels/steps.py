@@ -1,8 +1,9 @@
 """Bodies moved by a step each: their joints, the projections of some, and how these depend on it.
 
-The coordinates of a step (85 numbers), the Jacobian of joints and the limits of hinges are those of
-`engines.fitting` (`bodies.py`, `residuals.py`, `limits.py`), which is the reference. For body k,
-with start R, step e and marked joint m at x_m = (x, y, z):
+The coordinates of a step (85 numbers) and the Jacobian of joints are those of
+`engines.coordinates`, projections and hinges those of `engines.fitting` (`residuals.py`,
+`limits.py`), which are the reference. For body k, with start R, step e and marked joint m at
+x_m = (x, y, z):
 
     R_j <- R_j exp(e_j)     predicted_m = (x, y) / z     M_a = R_cam_a J_r(e_a)
     d predicted_m / d e_a = ((x_m - x_a) x u)^T M_a      u = (1, 0, -x/z) / z  or  (0, 1, -y/z) / z

@@ -18,7 +18,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from engines.fitting.bodies import DIM
+from engines.coordinates import DIM
 from engines.fitting.residuals import Rows
 from engines.priors.turns import ARTICULATED
 

@@ -24,7 +24,8 @@ from typing import ClassVar, NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Float
 
-from engines.fitting.bodies import DIM, Bodies
+from engines.coordinates import DIM
+from engines.fitting.bodies import Bodies
 from engines.fitting.residuals import Rows
 from engines.priors.descent import descend
 from engines.priors.layers import Linear, layer, softplus

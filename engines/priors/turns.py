@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from engines.fitting.bodies import DIM
+from engines.coordinates import DIM
 from engines.fitting.residuals import Rows
 from engines.rotations import exp_so3, inverse_right_jacobian, log_so3
 from engines.types import NUM_JOINTS

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from engines.coordinates import DIM, TURNS
 from engines.fitting.anchor import Anchor
-from engines.fitting.bodies import DIM, TURNS, Bodies, moved, pose
+from engines.fitting.bodies import Bodies, moved, pose
 from engines.fitting.limits import HINGES
 from engines.kernels import Skeleton
 from engines.rotations import exp_so3

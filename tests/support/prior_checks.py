@@ -4,7 +4,8 @@ import numpy as np
 from jaxtyping import Float
 
 from engines.body import BodyModel
-from engines.fitting.bodies import DIM, TURNS, Bodies, moved, pose
+from engines.coordinates import DIM, TURNS
+from engines.fitting.bodies import Bodies, moved, pose
 from engines.kernels import Skeleton
 from engines.priors.prior import PosePrior
 from engines.rotations import exp_so3

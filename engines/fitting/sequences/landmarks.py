@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from engines.fitting.bodies import TURNS, Bodies, joint_jacobian, pose
+from engines.coordinates import TURNS
+from engines.fitting.bodies import Bodies, pose
 from engines.fitting.observation import JOINTS
 from engines.fitting.sequences.observations import COLUMNS, half_square
 from engines.fitting.sequences.sequence import BodySequence, Linearised, LinkedRows
@@ -63,7 +64,7 @@ def camera_joints(
     bodies = world_bodies(skeleton, sequence)
     R, position = camera_to_world(R_world_cam, sequence.shared)
     offset = bodies.joints[:, joints] - position
-    by_body = R.T @ joint_jacobian(skeleton, bodies, joints)
+    by_body = R.T @ bodies.joint_jacobian(skeleton, joints)
     tilt = np.array([*sequence.shared[_TILT], 0.0])
     by_tilt = R.T @ skew(offset) @ right_jacobian(-tilt)
     by_height = np.broadcast_to(-R.T[:, 2:], (*offset.shape, 1))

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from engines.fitting.bodies import TURNS, Bodies, joint_jacobian, pose
+from engines.coordinates import TURNS
+from engines.fitting.bodies import Bodies, pose
 from engines.fitting.residuals import Residuals
 from engines.fitting.sequences.sequence import FRAME_DIM, BodySequence, Linearised, LinkedRows
 from engines.kernels import Skeleton
@@ -47,7 +48,7 @@ class Shape:
             bodies: of `bodies()`.
             shared: how many numbers the frames share.
         """
-        return self.split(joint_jacobian(self.skeleton, bodies, np.arange(NUM_JOINTS)), shared)
+        return self.split(bodies.joint_jacobian(self.skeleton, np.arange(NUM_JOINTS)), shared)
 
     def split(
         self, J: Float[np.ndarray, "*B 85"], shared: int

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-from engines.fitting.bodies import TURNS
+from engines.coordinates import TURNS
 from engines.rotations import exp_so3
 from engines.types import NUM_JOINTS
 

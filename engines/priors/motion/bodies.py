@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from engines.fitting.bodies import TURNS
+from engines.coordinates import TURNS
 from engines.fitting.sequences.sequence import FRAME_DIM, BodySequence, Linearised, LinkedRows
 from engines.priors.motion.layout import TURNING
 from engines.priors.motion.start import POSE, StartMixture

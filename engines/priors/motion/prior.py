@@ -28,8 +28,8 @@ import numpy as np
 from jaxtyping import Float
 
 from engines.arrays import read_npz
+from engines.coordinates import TURNS
 from engines.errors import PenumbraError
-from engines.fitting.bodies import TURNS
 from engines.fitting.sequences.sequence import FRAME_DIM, BodySequence, Linearised, LinkedRows
 from engines.priors.motion.bodies import SingleBodies
 from engines.priors.motion.contact import ContactNetwork

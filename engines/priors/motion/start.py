@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from engines.fitting.bodies import TURNS
+from engines.coordinates import TURNS
 from engines.fitting.sequences.sequence import FRAME_DIM
 from engines.priors.motion.layout import STEP, TURNING
 from engines.priors.motion.state import Pairs, stepped

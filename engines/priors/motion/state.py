@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from engines.fitting.bodies import ANCESTORS, TURNS
+from engines.coordinates import ANCESTORS, TURNS
 from engines.fitting.sequences.sequence import FRAME_DIM
 from engines.priors.motion.layout import BODY, FPS, NUM_STATE, STEP, TURNING, part
 from engines.rotations import exp_so3, inverse_right_jacobian, log_so3, skew

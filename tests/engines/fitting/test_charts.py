@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from engines.fitting.bodies import DIM, Bodies, joint_jacobian
+from engines.coordinates import DIM
+from engines.fitting.bodies import Bodies
 from engines.fitting.charts import Chart, Latent, Turns
 from engines.kernels import Skeleton
 from engines.rotations import exp_so3, right_jacobian
@@ -50,7 +51,7 @@ def charts(skeleton: Skeleton) -> list[Chart]:
 
 
 def joints_by_step(skeleton: Skeleton, chart: Chart, step: np.ndarray) -> np.ndarray:
-    J = joint_jacobian(skeleton, chart.bodies(step), np.arange(24))
+    J = chart.bodies(step).joint_jacobian(skeleton, np.arange(24))
     return chart.derivative(J.reshape(K, -1, DIM), step)
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from engines.body import BodyModel
 from engines.camera import Intrinsics
-from engines.fitting.bodies import DIM, Bodies, bodies_of
+from engines.coordinates import DIM
+from engines.fitting.bodies import Bodies, bodies_of
 from engines.fitting.fit import HypothesisFitter, dither
 from engines.fitting.gate import belief, normalised_innovation
 from engines.fitting.observation import JOINTS, LANDMARKS, landmark_sigma, observe

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import warp as wp
 
-from engines.fitting.bodies import DIM, bodies_of, moved, pose, steps_from_first
+from engines.coordinates import DIM
+from engines.fitting.bodies import bodies_of, moved, pose, steps_from_first
 from engines.fitting.charts import Turns
 from engines.fitting.fit import HypothesisFitter, dither
 from engines.fitting.limits import HINGES, HingeLimits

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from engines.coordinates import DIM, TURNS
 from engines.fitting.anchor import Anchor
-from engines.fitting.bodies import DIM, TURNS, Bodies, hypotheses_of, take
+from engines.fitting.bodies import Bodies, hypotheses_of, take
 from engines.fitting.charts import Turns
 from engines.fitting.laplace import Posterior, posterior
 from engines.fitting.observation import JOINTS

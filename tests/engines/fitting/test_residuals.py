@@ -1,10 +1,9 @@
 """Jacobians of everything that a fit is made of, against central differences in float64."""
 
 import numpy as np
-import pytest
 
-from engines.fitting import bodies as bodies_module
-from engines.fitting.bodies import DIM, Bodies, moved, pose, steps_from_first
+from engines.coordinates import DIM
+from engines.fitting.bodies import Bodies, moved, pose, steps_from_first
 from engines.fitting.limits import HINGES, Bending, HingeLimits
 from engines.fitting.observation import JOINTS
 from engines.fitting.residuals import LandmarkResiduals, Residuals, stacked
@@ -139,9 +138,3 @@ def test_steps_from_the_first_body_lead_to_each(skeleton: Skeleton) -> None:
     first = Bodies(*(np.repeat(getattr(start, name)[:1], K, 0) for name in vars(start)))
     np.testing.assert_allclose(moved(skeleton, first, steps).joints, start.joints, atol=1e-12)
     np.testing.assert_array_equal(steps[0], 0)
-
-
-@pytest.mark.parametrize("joint", range(24))
-def test_ancestors_are_all_joints_on_the_way_to_the_root(joint: int) -> None:
-    chain = bodies_module.ANCESTORS[joint]
-    assert joint not in chain and (joint == 0 or chain[-1] == 0)

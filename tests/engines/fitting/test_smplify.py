@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from engines.body import BodyModel
-from engines.fitting.bodies import DIM, TURNS, Bodies, pose, take
+from engines.coordinates import DIM, TURNS
+from engines.fitting.bodies import Bodies, pose, take
 from engines.fitting.initial import STARTS, hypothesis_starts, torso_starts
 from engines.fitting.laplace import Posterior
 from engines.fitting.observation import JOINTS, UNSEEN, Limbs

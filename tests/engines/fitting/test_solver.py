@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
+from engines.coordinates import DIM, TURNS
 from engines.fitting.anchor import Anchor, anchor_of, conditioned
-from engines.fitting.bodies import DIM, TURNS, Bodies, moved, pose, take
+from engines.fitting.bodies import Bodies, moved, pose, take
 from engines.fitting.charts import Turns
 from engines.fitting.limits import HingeLimits
 from engines.fitting.observation import JOINTS

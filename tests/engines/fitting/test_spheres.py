@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from engines.body import BodyModel
+from engines.coordinates import DIM, TURNS
 from engines.fitting.anchor import Anchor
-from engines.fitting.bodies import DIM, TURNS, Bodies, moved, pose
+from engines.fitting.bodies import Bodies, moved, pose
 from engines.fitting.charts import Turns
 from engines.fitting.solver import solve
 from engines.fitting.spheres import MOST, Spheres
