@@ -34,13 +34,14 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
+from engines.coordinates import DIM, TURNS, joint_jacobian
 from engines.flow.sampler import FlowOutput, PosedHypotheses
 from engines.flow.statistics import entropy
 from engines.kernels import Skeleton
 from engines.kernels.steps import Marks, StepPlan
-from engines.types import NUM_BETAS, NUM_JOINTS, Hypotheses, JointMoments
+from engines.types import NUM_JOINTS, Hypotheses, JointMoments
 from engines.uncertainty import CovarianceCalibration
 
 RIDGE = 0.03
@@ -57,12 +58,8 @@ _NEAREST_RATIO = 0.05
 """Smallest distance along the ray, in relation to the best estimate's."""
 _WIDENING = 1e-6
 """(1 mm)^2, added to covariances, which may vanish."""
-_ROTATIONS = 3 * NUM_JOINTS
-_WHOLE_BODY = [*range(3), *range(_ROTATIONS + NUM_BETAS, _ROTATIONS + NUM_BETAS + 3)]
+_WHOLE_BODY = [*range(3), *range(DIM - 3, DIM)]
 """Columns of omega: the root's rotation and the pelvis."""
-_LEVI_CIVITA = np.zeros((3, 3, 3), np.float32)
-_LEVI_CIVITA[[0, 1, 2], [1, 2, 0], [2, 0, 1]] = 1.0
-_LEVI_CIVITA[[0, 2, 1], [2, 1, 0], [1, 0, 2]] = -1.0
 
 
 class Calibrated(NamedTuple):
@@ -87,13 +84,9 @@ class Recalibrator:
             device: of the forward kinematics, "cpu" or "cuda:N".
         """
         self._bodies = StepPlan(skeleton, num_hypotheses, Marks((), ()), device)
-        self._none = np.zeros((num_hypotheses, _ROTATIONS + NUM_BETAS + 3), np.float32)
+        self._none = np.zeros((num_hypotheses, DIM), np.float32)
         self._first = np.arange(num_hypotheses) == 0
-        self._parents = skeleton.parents
-        self._is_ancestor = _ancestors(skeleton.parents).astype(np.float32)
-        shapedirs = skeleton.J_shapedirs.astype(np.float32)
-        self._bone_shapedirs = shapedirs - shapedirs[np.maximum(skeleton.parents, 0)]
-        self._below = (self._is_ancestor + np.eye(NUM_JOINTS)).astype(np.float32)
+        self._shapedirs = skeleton.J_shapedirs.astype(np.float32)
 
     def calibrated(
         self, samples: FlowOutput, moments: JointMoments, calibration: CovarianceCalibration | None
@@ -131,11 +124,11 @@ class Recalibrator:
         change = limited_change(transport_map(moments.cov.astype(np.float64), cov))
         change = (OVER_RELAXATION * change).astype(np.float32)
         displacements = _deviations(hypotheses.joints, ray) @ change.swapaxes(1, 2)  # (24, K, 3)
-        displacements = displacements.swapaxes(0, 1).reshape(-1, _ROTATIONS)
+        displacements = displacements.swapaxes(0, 1).reshape(-1, 3 * NUM_JOINTS)
         omega += displacements @ self._gain(omega, hypotheses, across)
         distance = scaled_distances(pelvis @ ray, hypotheses.weights, distance_std)
         omega[:, -3:] = omega[:, -3:] @ across + (distance - distance[0])[:, None] * ray
-        omega[:, _ROTATIONS:-3] = _bounded(omega[:, _ROTATIONS:-3], hypotheses.betas)
+        omega[:, TURNS:-3] = _bounded(omega[:, TURNS:-3], hypotheses.betas)
         return self._moved(omega, hypotheses)
 
     def _moved(self, omega: Float[np.ndarray, "K D"], before: Hypotheses) -> PosedHypotheses:
@@ -156,38 +149,17 @@ class Recalibrator:
     ) -> Float[np.ndarray, "72 D"]:
         """Return (J W J^T + RIDGE I)^-1 J W: displacements of the joints to changes of omega."""
         self._bodies.move(self._none, self._first)
-        J = self._jacobian(hypotheses.joints[0], self._bodies.first_rotations(), across)
+        R_cam, first = self._bodies.first_rotations()[None], hypotheses.joints[:1]
+        J = joint_jacobian(self._shapedirs, R_cam, first, np.arange(NUM_JOINTS))
+        J[..., -3:] = across
+        J = J.reshape(-1, DIM)
         weights = hypotheses.weights
         variance = weights @ (omega - weights @ omega) ** 2
         variance[_WHOLE_BODY] *= MOBILITY
         JW = J * variance
         S = JW @ J.T
-        S.reshape(-1)[:: _ROTATIONS + 1] += RIDGE
+        S.reshape(-1)[:: len(S) + 1] += RIDGE
         return np.linalg.solve(S, JW)
-
-    def _jacobian(
-        self,
-        x: Float[np.ndarray, "24 3"],
-        R: Float[np.ndarray, "24 3 3"],
-        across: Float[np.ndarray, "3 3"],
-    ) -> Float[np.ndarray, "72 D"]:
-        """Differentiate the best estimate's joints x (24 x 3) with respect to omega.
-
-        A small rotation e in the axes of joint a, R_a e in the camera frame, moves each joint x_j
-        below it by R_a e x (x_j - x_a).
-        """
-        lever = (x - x[:, None]) * self._is_ancestor.T[..., None]  # (24 a, 24 j, 3)
-        cross = np.tensordot(R, _LEVI_CIVITA, (1, 1))  # (24 a, 3 of e, 3 of x_j, 3 of lever)
-        by_rotation = lever @ cross.reshape(NUM_JOINTS, 9, 3).swapaxes(1, 2)
-        by_rotation = by_rotation.reshape(NUM_JOINTS, NUM_JOINTS, 3, 3).transpose(1, 3, 0, 2)
-        bones = R[np.maximum(self._parents, 0)] @ self._bone_shapedirs  # zero for the root
-        by_shape = np.tensordot(self._below, bones, 1)
-        blocks = (
-            by_rotation.reshape(_ROTATIONS, _ROTATIONS),
-            by_shape.reshape(_ROTATIONS, NUM_BETAS),
-            np.tile(across, (NUM_JOINTS, 1)),
-        )
-        return np.concatenate(blocks, 1)
 
 
 def transport_map(
@@ -237,16 +209,6 @@ def _deviations(
     deviations = np.ascontiguousarray((joints - joints[0]).swapaxes(0, 1))
     deviations -= (deviations[0] @ ray)[:, None] * ray
     return deviations
-
-
-def _ancestors(parents: tuple[int, ...]) -> Bool[np.ndarray, "24 24"]:
-    """Return the table whose entry (j, a) says whether joint a is an ancestor of joint j."""
-    ancestors = np.zeros((len(parents), len(parents)), bool)
-    for j, parent in enumerate(parents):
-        if parent >= 0:
-            ancestors[j] = ancestors[parent]
-            ancestors[j, parent] = True
-    return ancestors
 
 
 def _bounded(

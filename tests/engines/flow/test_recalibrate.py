@@ -21,7 +21,7 @@ from engines.flow.sampler import PosedHypotheses, skeleton_of
 from engines.flow.statistics import joint_moments
 from engines.priors.load import load_prior
 from engines.rotations import exp_so3, geodesic_angle, log_so3
-from engines.types import PARENTS, Hypotheses
+from engines.types import Hypotheses
 from tests.support.random_hypotheses import FACING, around
 
 K = 100
@@ -140,30 +140,6 @@ def test_a_body_turns_as_a_whole_rather_than_bends(
     angles = geodesic_angle(exp_so3(after.rotvec), exp_so3(rotvec))[1:]
     whole, bent = (np.sqrt((some**2).mean()) for some in (angles[:, 0], angles[:, 1:]))
     assert whole > 3 * bent
-
-
-def test_the_jacobian_is_that_of_forward_kinematics(
-    recalibrate: Recalibrator, body: BodyModel
-) -> None:
-    one = draws(body, 3)
-    x, rotvec = (part.astype(np.float64) for part in (one.joints[0], one.rotvec[0]))
-    rng = np.random.default_rng(0)
-    omega = rng.normal(size=85)
-
-    def posed(step: float) -> tuple[np.ndarray, np.ndarray]:
-        turned = exp_so3(rotvec) @ exp_so3(step * omega[:72].reshape(24, 3))
-        betas = one.betas[0].astype(np.float64) + step * omega[72:82]
-        rest = body.J_template + body.J_shapedirs @ betas
-        world, found = [turned[0]], [x[0] + step * omega[82:]]
-        for j, parent in list(enumerate(PARENTS))[1:]:
-            found.append(found[parent] + world[parent] @ (rest[j] - rest[parent]))
-            world.append(world[parent] @ turned[j])
-        return np.stack(found), np.stack(world)
-
-    R = posed(0.0)[1].astype(np.float32)
-    J = recalibrate._jacobian(one.joints[0], R, np.eye(3, dtype=np.float32))
-    numeric = (posed(1e-5)[0] - posed(-1e-5)[0]) / 2e-5
-    np.testing.assert_allclose((J @ omega).reshape(24, 3), numeric, atol=1e-4)
 
 
 def test_the_least_motion_is_the_symmetric_map_between_the_covariances() -> None:
