@@ -29,7 +29,8 @@ ASSUMED_FOCAL_ERROR = 0.12
 """Relative standard deviation of a focal length that is assumed: of these 55 to 75 degrees."""
 MIN_FOCAL, MAX_FOCAL = 0.05, 1000.0
 """Bounds of a focal length as a share of the longer side: 169 and 0.06 degrees of field of view."""
-
+NEAREST_M = 0.1
+"""Points nearer to the camera are projected as if they were so far away."""
 
 _CONVERGED = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-7)
 """Steps at most, and the distance on the plane z = 1 that is near enough."""

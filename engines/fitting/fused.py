@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from engines.camera import NEAREST_M
 from engines.coordinates import DIM
 from engines.fitting.anchor import Anchor
 from engines.fitting.limits import HINGES, UNLIMITED
@@ -18,7 +19,7 @@ from engines.fitting.observation import JOINTS, Observation
 from engines.fitting.solver import MAX_DAMPING
 from engines.kernels import Skeleton
 from engines.kernels.solve import SolvePlan
-from engines.kernels.steps import NEAREST_M, Marks, MovedBodies, StepPlan
+from engines.kernels.steps import Marks, MovedBodies, StepPlan
 from engines.types import Hypotheses
 
 _MARKS = Marks(tuple(JOINTS.tolist()), tuple((hinge.joint, hinge.axis) for hinge in HINGES))

@@ -15,10 +15,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
+from engines.camera import NEAREST_M
 from engines.coordinates import DIM
 from engines.fitting.bodies import Bodies
 from engines.kernels import Skeleton
-from engines.kernels.steps import NEAREST_M
 
 
 @dataclass(frozen=True)

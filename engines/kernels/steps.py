@@ -27,15 +27,13 @@ import numpy as np
 import warp as wp
 from jaxtyping import Bool, Float
 
+from engines.camera import NEAREST_M
 from engines.kernels.joints import Skeleton, bone, mat34, rotation_of
 from engines.kernels.launch import Buffer, open_device, record
 from engines.kernels.so3 import inverse_right_jacobian, quat_exp, quat_log, right_jacobian
 from engines.types import NUM_BETAS
 
 wp.set_module_options({"enable_backward": False})
-
-NEAREST_M = 0.1
-"""Joints nearer to the camera are projected as if they were so far away."""
 
 
 @dataclass(frozen=True)

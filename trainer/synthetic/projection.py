@@ -3,12 +3,12 @@
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from engines.camera import NEAREST_M
 from engines.flow.features import TORSO
 from engines.types import LIMB_JOINTS, LIMB_LANDMARKS
 
 LIMBS = list(LIMB_JOINTS)
 _TORSO = sorted(LIMB_LANDMARKS[landmark] for landmark in TORSO)
-NEAREST_M = 0.1
 
 
 def to_plane(points: Float[Tensor, "J 3 N"]) -> Float[Tensor, "J 2 N"]:

@@ -16,13 +16,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from engines.camera import NEAREST_M
 from engines.coordinates import TURNS
 from engines.fitting.bodies import Bodies, pose
 from engines.fitting.observation import JOINTS
 from engines.fitting.sequences.observations import COLUMNS, half_square
 from engines.fitting.sequences.sequence import BodySequence, Linearised, LinkedRows
 from engines.kernels import Skeleton
-from engines.kernels.steps import NEAREST_M
 from engines.rotations import exp_so3, right_jacobian, skew
 from engines.types import NUM_BETAS
 
