@@ -3,7 +3,8 @@
     joints.py          rotation vectors, shape, pelvis -> joints and bone transforms of K hypotheses
     moments.py         joints -> weighted mean and covariance per joint, shared distance taken out
     vertex_moments.py  bone transforms and shape -> the same per vertex of the decimated mesh
-    steps.py           bodies and a step each -> moved bodies, projections and their derivative
+    steps.py           bodies and a step each -> moved bodies, projections and their derivative;
+                       step_kernels.py has the kernels
     solve.py           small symmetric systems, one for each body, sixteen side by side
     so3.py             rotations inside kernels
     launch.py          choice of the device, buffers, checks of arguments by name

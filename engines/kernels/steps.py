@@ -1,24 +1,9 @@
 """Bodies moved by a step each: their joints, the projections of some, and how these depend on it.
 
-The coordinates of a step (85 numbers) and the Jacobian of joints are those of
-`engines.coordinates`, projections and hinges those of `engines.fitting` (`residuals.py`,
-`limits.py`), which are the reference. For body k, with start R, step e and marked joint m at
-x_m = (x, y, z):
-
-    R_j <- R_j exp(e_j)     predicted_m = (x, y) / z     M_a = R_cam_a J_r(e_a)
-    d predicted_m / d e_a = ((x_m - x_a) x u)^T M_a      u = (1, 0, -x/z) / z  or  (0, 1, -y/z) / z
-
-J_r, the right Jacobian of SO(3), makes it the derivative by the step itself, not by a turn after
-it. Only the columns that marked joints depend on are stored: turns of the bones above them, shape,
-and pelvis. Rows of hinges are the derivative of one component of a joint's rotation vector.
-
-Fused: a body's rotations are turned, chained and projected in one pass, as quaternions, which give
-rotation vectors without a detour.
+The coordinates of a step (85 numbers) are those of `engines.coordinates`. Of the Jacobian only the
+columns that marked joints depend on are stored: turns of the bones above them, shape, and pelvis.
+The kernels and what they compute: `step_kernels.py`.
 """
-
-# pyright: reportInvalidTypeForm=false, reportArgumentType=false, reportCallIssue=false
-# pyright: reportOperatorIssue=false, reportIndexIssue=false
-# Kernels are written in Warp's language; the type checker takes them for Python.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,13 +12,10 @@ import numpy as np
 import warp as wp
 from jaxtyping import Bool, Float
 
-from engines.camera import NEAREST_M
-from engines.kernels.joints import Skeleton, bone, mat34, rotation_of
+from engines.kernels.joints import Skeleton, mat34
 from engines.kernels.launch import Buffer, open_device, record
-from engines.kernels.so3 import inverse_right_jacobian, quat_exp, quat_log, right_jacobian
+from engines.kernels.step_kernels import jacobian_kernel, move_kernel, steps_from_first_kernel
 from engines.types import NUM_BETAS
-
-wp.set_module_options({"enable_backward": False})
 
 
 @dataclass(frozen=True)
@@ -61,149 +43,43 @@ class MovedBodies:
     """Skinning matrices, as in `engines.kernels.joints`."""
 
 
-@wp.kernel
-def steps_from_first_kernel(
-    # inputs
-    rotvec: wp.array2d(dtype=wp.vec3),  # (K, J)
-    betas: wp.array2d(dtype=wp.float32),  # (K, 10)
-    pelvis: wp.array(dtype=wp.vec3),  # (K,)
-    # outputs
-    steps_out: wp.array2d(dtype=wp.float32),  # (K, D)
-):
-    j = wp.tid()  # parallel over joints
-    J = rotvec.shape[1]
-    back = quat_exp(-rotvec[0, j])
-    for k in range(rotvec.shape[0]):
-        e = quat_log(back * quat_exp(rotvec[k, j]))
-        for i in range(3):
-            steps_out[k, 3 * j + i] = e[i]
-        if j == 0:
-            for i in range(NUM_BETAS):
-                steps_out[k, 3 * J + i] = betas[k, i] - betas[0, i]
-            for i in range(3):
-                steps_out[k, 3 * J + NUM_BETAS + i] = pelvis[k][i] - pelvis[0][i]
+class _Constants:
+    """What the kernels are told of a skeleton and its marks, on the device."""
+
+    def __init__(self, skeleton: Skeleton, marks: Marks, device: wp.Device) -> None:
+        def vectors(values: np.ndarray) -> wp.array:
+            return wp.array(np.ascontiguousarray(values), dtype=wp.vec3, device=device)
+
+        def numbers(values: Sequence[int] | np.ndarray) -> wp.array:
+            return wp.array(np.array(values, np.int32), dtype=wp.int32, device=device)
+
+        bones = moving_bones(skeleton.parents, marks.joints)
+        column = np.full(len(skeleton.parents), -1)
+        column[list(bones)] = 3 * np.arange(len(bones))
+        self.template = vectors(skeleton.J_template)
+        self.shapedirs = vectors(skeleton.J_shapedirs.transpose(0, 2, 1))
+        self.parents = numbers(skeleton.parents)
+        self.marked = numbers(marks.joints)
+        self.hinges = [numbers([hinge[i] for hinge in marks.hinges]) for i in range(2)]
+        self.column = numbers(column)
 
 
-@wp.kernel
-def move_kernel(
-    # constants
-    J_template: wp.array(dtype=wp.vec3),
-    J_shapedirs: wp.array2d(dtype=wp.vec3),  # (J, 10)
-    parents: wp.array(dtype=wp.int32),
-    marked: wp.array(dtype=wp.int32),
-    hinge_joint: wp.array(dtype=wp.int32),
-    hinge_axis: wp.array(dtype=wp.int32),
-    # inputs
-    rotvec: wp.array2d(dtype=wp.vec3),  # (K, J)
-    betas: wp.array2d(dtype=wp.float32),  # (K, 10)
-    pelvis: wp.array(dtype=wp.vec3),  # (K,)
-    step: wp.array2d(dtype=wp.float32),  # (K, D)
-    chosen: wp.array(dtype=wp.int32),  # (K,) 0 for bodies that stay where the last move put them
-    # outputs
-    rotvec_out: wp.array2d(dtype=wp.vec3),  # (K, J)
-    betas_out: wp.array2d(dtype=wp.float32),  # (K, 10)
-    transl_out: wp.array(dtype=wp.vec3),  # (K,)
-    joints_out: wp.array2d(dtype=wp.vec3),  # (K, J)
-    T_cam_rest_out: wp.array2d(dtype=mat34),  # (K, J)
-    predicted_out: wp.array2d(dtype=wp.vec2),  # (K, m)
-    angle_out: wp.array2d(dtype=wp.float32),  # (K, h)
-):
-    k = wp.tid()  # parallel over bodies
-    if chosen[k] == 0:
-        return
-    J = parents.shape[0]
-    B = 3 * J
-    for i in range(NUM_BETAS):
-        betas_out[k, i] = betas[k, i] + step[k, B + i]
-    B += NUM_BETAS
-    for j in range(J):
-        rest = J_template[j]
-        for i in range(NUM_BETAS):
-            rest += betas_out[k, i] * J_shapedirs[j, i]
-        e = wp.vec3(step[k, 3 * j], step[k, 3 * j + 1], step[k, 3 * j + 2])
-        q = quat_exp(rotvec[k, j]) * quat_exp(e)
-        rotvec_out[k, j] = quat_log(q)
-        R = wp.quat_to_matrix(q)
-        x = pelvis[k] + wp.vec3(step[k, B], step[k, B + 1], step[k, B + 2])
-        if j == 0:
-            transl_out[k] = x - rest
-        else:
-            above = T_cam_rest_out[k, parents[j]]
-            R = rotation_of(above) * R
-            x = above * wp.vec4(rest[0], rest[1], rest[2], 1.0)
-        joints_out[k, j] = x
-        T_cam_rest_out[k, j] = bone(R, x - R * rest)
-    for m in range(marked.shape[0]):
-        x = joints_out[k, marked[m]]
-        z = wp.max(x[2], NEAREST_M)
-        predicted_out[k, m] = wp.vec2(x[0] / z, x[1] / z)
-    for h in range(hinge_joint.shape[0]):
-        w = rotvec_out[k, hinge_joint[h]]
-        angle_out[k, h] = w[hinge_axis[h]]
+class _Moved:
+    """The moved bodies, and what is predicted of them."""
 
+    def __init__(self, K: int, J: int, marks: Marks, device: wp.Device) -> None:
+        self.rotvec = Buffer("rotvec_out", (K, J), wp.vec3, device)
+        self.betas = Buffer("betas_out", (K, NUM_BETAS), wp.float32, device)
+        self.transl = Buffer("transl", (K,), wp.vec3, device)
+        self.joints = Buffer("joints", (K, J), wp.vec3, device)
+        self.T_cam_rest = Buffer("T_cam_rest", (K, J), mat34, device)
+        self.predicted = Buffer("predicted", (K, len(marks.joints)), wp.vec2, device)
+        self.angle = Buffer("angle", (K, len(marks.hinges)), wp.float32, device)
 
-@wp.kernel
-def jacobian_kernel(
-    # constants
-    J_shapedirs: wp.array2d(dtype=wp.vec3),  # (J, 10)
-    parents: wp.array(dtype=wp.int32),
-    marked: wp.array(dtype=wp.int32),
-    hinge_joint: wp.array(dtype=wp.int32),
-    hinge_axis: wp.array(dtype=wp.int32),
-    column: wp.array(dtype=wp.int32),  # (J,) of the bone's turns, -1 for bones that move no mark
-    # inputs
-    step: wp.array2d(dtype=wp.float32),  # (K, D)
-    rotvec: wp.array2d(dtype=wp.vec3),  # (K, J) after the step
-    joints: wp.array2d(dtype=wp.vec3),  # (K, J)
-    T_cam_rest: wp.array2d(dtype=mat34),  # (K, J)
-    # scratch
-    turn: wp.array2d(dtype=wp.mat33),  # (K, J)
-    by_shape: wp.array3d(dtype=wp.vec3),  # (K, J, 10)
-    # outputs
-    J_out: wp.array3d(dtype=wp.float32),  # (K, 2 m + h, C)
-):
-    k = wp.tid()  # parallel over bodies
-    J = parents.shape[0]
-    shape_column = J_out.shape[2] - NUM_BETAS - 3
-    for j in range(J):
-        e = wp.vec3(step[k, 3 * j], step[k, 3 * j + 1], step[k, 3 * j + 2])
-        if column[j] >= 0:
-            turn[k, j] = right_jacobian(e)
-        if j > 0:
-            above = parents[j]
-            if column[above] >= 0:
-                R = rotation_of(T_cam_rest[k, above])
-                for i in range(NUM_BETAS):
-                    bone_change = J_shapedirs[j, i] - J_shapedirs[above, i]
-                    by_shape[k, j, i] = by_shape[k, above, i] + R * bone_change
-    for m in range(marked.shape[0]):
-        x = joints[k, marked[m]]
-        z = wp.max(x[2], NEAREST_M)
-        by_depth = wp.where(x[2] > NEAREST_M, -1.0 / z, 0.0)  # 0 where it is held
-        u = wp.vec3(1.0, 0.0, x[0] * by_depth) / z
-        v = wp.vec3(0.0, 1.0, x[1] * by_depth) / z
-        a = parents[marked[m]]
-        while a >= 0:
-            lever = x - joints[k, a]
-            M = rotation_of(T_cam_rest[k, a]) * turn[k, a]
-            gu = wp.cross(lever, u) * M  # a row vector
-            gv = wp.cross(lever, v) * M
-            for i in range(3):
-                J_out[k, 2 * m, column[a] + i] = gu[i]
-                J_out[k, 2 * m + 1, column[a] + i] = gv[i]
-            a = parents[a]
-        for i in range(NUM_BETAS):
-            change = by_shape[k, marked[m], i]
-            J_out[k, 2 * m, shape_column + i] = wp.dot(u, change)
-            J_out[k, 2 * m + 1, shape_column + i] = wp.dot(v, change)
-        for i in range(3):
-            J_out[k, 2 * m, shape_column + NUM_BETAS + i] = u[i]
-            J_out[k, 2 * m + 1, shape_column + NUM_BETAS + i] = v[i]
-    for h in range(hinge_joint.shape[0]):
-        j = hinge_joint[h]
-        by_turn = inverse_right_jacobian(rotvec[k, j]) * turn[k, j]
-        for i in range(3):
-            J_out[k, 2 * marked.shape[0] + h, column[j] + i] = by_turn[hinge_axis[h], i]
+    @property
+    def of_body(self) -> tuple[Buffer, ...]:
+        """In the order of `MovedBodies`."""
+        return (self.rotvec, self.betas, self.transl, self.joints, self.T_cam_rest)
 
 
 class StepPlan:
@@ -219,64 +95,49 @@ class StepPlan:
         """Compile or load the kernels."""
         opened = open_device(device)
         K, J = num_hypotheses, len(skeleton.parents)
-        D, m, h = 3 * J + NUM_BETAS + 3, len(marks.joints), len(marks.hinges)
-        bones = moving_bones(skeleton.parents, marks.joints)
-        self.columns = columns_of(bones, J)
+        D, rows = 3 * J + NUM_BETAS + 3, 2 * len(marks.joints) + len(marks.hinges)
+        self.columns = columns_of(moving_bones(skeleton.parents, marks.joints), J)
         """Which of the D coordinates the columns of the Jacobian are."""
-        C = len(self.columns)
         self.rotvec = Buffer("rotvec", (K, J), wp.vec3, opened)
         self.betas = Buffer("betas", (K, NUM_BETAS), wp.float32, opened)
         self.pelvis = Buffer("pelvis", (K,), wp.vec3, opened)
         self.step = Buffer("step", (K, D), wp.float32, opened)
-        self._steps_from_first = Buffer("steps", (K, D), wp.float32, opened)
-        self._rotvec = Buffer("rotvec_out", (K, J), wp.vec3, opened)
-        self._betas = Buffer("betas_out", (K, NUM_BETAS), wp.float32, opened)
-        self._transl = Buffer("transl", (K,), wp.vec3, opened)
-        self._joints = Buffer("joints", (K, J), wp.vec3, opened)
-        self._T_cam_rest = Buffer("T_cam_rest", (K, J), mat34, opened)
-        self._predicted = Buffer("predicted", (K, m), wp.vec2, opened)
-        self._angle = Buffer("angle", (K, h), wp.float32, opened)
-        self._jacobian = Buffer("J", (K, 2 * m + h, C), wp.float32, opened)
         self._chosen = Buffer("chosen", (K,), wp.int32, opened)
-        turn = wp.zeros((K, J), dtype=wp.mat33, device=opened)
-        by_shape = wp.zeros((K, J, NUM_BETAS), dtype=wp.vec3, device=opened)
-
-        def numbers(values: Sequence[int]) -> wp.array:
-            return wp.array(np.array(values, np.int32), dtype=wp.int32, device=opened)
-
-        shapedirs = np.ascontiguousarray(skeleton.J_shapedirs.transpose(0, 2, 1))
-        template = np.ascontiguousarray(skeleton.J_template)
-        dirs = wp.array(shapedirs, dtype=wp.vec3, device=opened)
-        parents, marked = numbers(skeleton.parents), numbers(marks.joints)
-        hinges = [numbers([hinge[i] for hinge in marks.hinges]) for i in range(2)]
-        column = np.full(J, -1)
-        column[list(bones)] = 3 * np.arange(len(bones))
+        self._steps_from_first = Buffer("steps", (K, D), wp.float32, opened)
+        self._moved = _Moved(K, J, marks, opened)
+        self._jacobian = Buffer("J", (K, rows, len(self.columns)), wp.float32, opened)
         start = [b.array for b in (self.rotvec, self.betas, self.pelvis)]
-        moving = [self.step.array, self._chosen.array]
-        self._compare = record(
-            steps_from_first_kernel,
-            J,
-            start,
-            [self._steps_from_first.array],
-            opened,
-            block_dim=32,
+        to = [self._steps_from_first.array]
+        self._compare = record(steps_from_first_kernel, J, start, to, opened, block_dim=32)
+        constants = _Constants(skeleton, marks, opened)
+        self._move = self._movement(constants, start, opened)
+        self._differentiate, self._differentiate_first = self._differentiations(constants, opened)
+
+    def _movement(
+        self, constants: _Constants, start: list[wp.array], device: wp.Device
+    ) -> wp.Launch:
+        c, moved = constants, self._moved
+        fixed = [c.template, c.shapedirs, c.parents, c.marked, *c.hinges]
+        inputs = [*fixed, *start, self.step.array, self._chosen.array]
+        outputs = [b.array for b in (*moved.of_body, moved.predicted, moved.angle)]
+        return record(move_kernel, len(start[0]), inputs, outputs, device, block_dim=32)
+
+    def _differentiations(
+        self, constants: _Constants, device: wp.Device
+    ) -> tuple[wp.Launch, wp.Launch]:
+        """Return those of all bodies, and of body 0 alone."""
+        c, moved = constants, self._moved
+        K, J = moved.joints.array.shape
+        after = [b.array for b in (self.step, moved.rotvec, moved.joints, moved.T_cam_rest)]
+        inputs = [c.shapedirs, c.parents, c.marked, *c.hinges, c.column, *after]
+        turn = wp.zeros((K, J), dtype=wp.mat33, device=device)
+        by_shape = wp.zeros((K, J, NUM_BETAS), dtype=wp.vec3, device=device)
+        outputs = [turn, by_shape, self._jacobian.array]
+        every, first = (
+            record(jacobian_kernel, count, inputs, outputs, device, block_dim=32)
+            for count in (K, 1)
         )
-        rest = wp.array(template, dtype=wp.vec3, device=opened)
-        outputs = (self._rotvec, self._betas, self._transl, self._joints, self._T_cam_rest)
-        self._move = record(
-            move_kernel,
-            K,
-            [rest, dirs, parents, marked, *hinges, *start, *moving],
-            [b.array for b in (*outputs, self._predicted, self._angle)],
-            opened,
-            block_dim=32,
-        )
-        after = (self._rotvec.array, self._joints.array, self._T_cam_rest.array)
-        fixed = [dirs, parents, marked, *hinges, numbers(column), self.step.array, *after]
-        results = [turn, by_shape, self._jacobian.array]
-        self._differentiate, self._differentiate_first = (
-            record(jacobian_kernel, count, fixed, results, opened, block_dim=32) for count in (K, 1)
-        )
+        return every, first
 
     def load(
         self,
@@ -313,7 +174,7 @@ class StepPlan:
         with self._chosen.writing() as to:
             to[:] = 1 if chosen is None else chosen
         self._move.launch()
-        return self._predicted.read(), self._angle.read()
+        return self._moved.predicted.read(), self._moved.angle.read()
 
     def jacobian(self, first_only: bool = False) -> Float[np.ndarray, "#K r C"]:
         """Differentiate what `move` returned by the step: rows x, y of each joint, then angles.
@@ -328,12 +189,11 @@ class StepPlan:
 
     def first_rotations(self) -> Float[np.ndarray, "J 3 3"]:
         """Return the rotations from body 0's bones to the camera."""
-        return self._T_cam_rest.view()[0, :, :, :3].copy()
+        return self._moved.T_cam_rest.view()[0, :, :, :3].copy()
 
     def bodies(self) -> MovedBodies:
         """Return the moved bodies."""
-        outputs = (self._rotvec, self._betas, self._transl, self._joints, self._T_cam_rest)
-        return MovedBodies(*(buffer.read() for buffer in outputs))
+        return MovedBodies(*(buffer.read() for buffer in self._moved.of_body))
 
 
 def moving_bones(parents: Sequence[int], joints: Sequence[int]) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from engines.fitting.observation import JOINTS, LANDMARKS, Observation
 from engines.fitting.reference import fit_reference
 from engines.fitting.residuals import LandmarkResiduals
 from engines.fitting.settings import FitConfig
-from engines.kernels import Skeleton, launch, solve, steps
+from engines.kernels import Skeleton, launch, solve, step_kernels, steps
 from engines.kernels.solve import SolvePlan, solve_reference
 from engines.kernels.steps import Marks, StepPlan
 from engines.rotations import geodesic_angle, log_so3
@@ -185,7 +185,7 @@ def test_they_believe_alike(skeleton: Skeleton, full_belief: float) -> None:
     assert (truth is None) == (posed is None) == (full_belief == 0.0)
 
 
-@pytest.mark.parametrize("module", [steps, solve])
+@pytest.mark.parametrize("module", [step_kernels, solve])
 def test_kernels_compile_for_cuda_without_owning_one(module: Any, tmp_path: Path) -> None:
     launch.open_device("cpu")
     wp.compile_aot_module(module, arch=90, module_dir=tmp_path, use_ptx=True)
