@@ -66,7 +66,11 @@ def calibrate(
 
     Returns:
         The calibration with its metrics, and what the metrics were computed from.
+
+    Raises:
+        PenumbraError: there is too little to fit on, or nothing to measure.
     """
+    _check(test_errors, "test_errors:")
     fitted = fit(fit_errors)
     evaluation = evaluate(fitted, test_errors, usual_error(fit_errors))
     return replace(fitted, metrics=evaluation.metrics), evaluation
@@ -117,18 +121,23 @@ def _readable(calibration: CovarianceCalibration) -> dict[str, Any]:
 
 def _load(path: Path, argument: str) -> CalibrationDataset:
     errors = CalibrationDataset.load(path, argument)
+    _check(errors, f"{argument}: {path}")
+    return errors
+
+
+def _check(errors: CalibrationDataset, subject: str) -> None:
+    """Refuse errors of which nothing can be measured; the message begins with `subject`."""
     seen = ~np.isnan(errors.landmark_visibility)
     if not seen.any():
         raise PenumbraError(
-            f"{argument}: {path} holds no landmark's visibility for any joint; write it again with "
+            f"{subject} holds no landmark's visibility for any joint; write it again with "
             "python -m trainer.calibrate."
         )
     if not np.any(errors.error[seen & errors.known]):
         raise PenumbraError(
-            f"{argument}: {path} holds no error of a joint that has a landmark; calibrate on "
-            "images with ground truth."
+            f"{subject} holds no error of a joint that has a landmark; calibrate on images with "
+            "ground truth."
         )
-    return errors
 
 
 if __name__ == "__main__":

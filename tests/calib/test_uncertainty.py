@@ -12,7 +12,7 @@ import pytest
 from calib.dataset import CalibrationDataset
 from calib.fit import fit
 from calib.metrics import sparsification, spearman_within_joint
-from calib.uncertainty import UncertaintyConfig, main, store, usual_error
+from calib.uncertainty import UncertaintyConfig, calibrate, main, store, usual_error
 from engines.command import start
 from engines.covariance import squared_mahalanobis
 from engines.errors import PenumbraError
@@ -98,6 +98,14 @@ def test_a_calibration_that_no_reader_would_take_is_not_stored(tmp_path: Path) -
         with pytest.raises(PenumbraError, match=r"fit: .* cannot be used"):
             store(replace(usual, distance=distance), record)
     assert record.read_text() == "{}"
+
+
+@pytest.mark.parametrize("name", ["error", "landmark_visibility"])
+def test_errors_of_which_nothing_is_known_are_refused_by_name(name: str) -> None:
+    usual, unknown = sample(1, "some"), sample(2, "others")
+    unknown = replace(unknown, **{name: np.full_like(getattr(unknown, name), np.nan)})
+    with pytest.raises(PenumbraError, match=r"^test_errors: holds no .*\.$"):
+        calibrate(usual, unknown)
 
 
 def test_the_usual_error_of_a_joint_that_is_never_known_is_that_of_all() -> None:
