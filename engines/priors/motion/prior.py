@@ -33,6 +33,7 @@ from engines.errors import PenumbraError
 from engines.fitting.sequences.sequence import FRAME_DIM, BodySequence, Linearised, LinkedRows
 from engines.priors.motion.bodies import SingleBodies
 from engines.priors.motion.contact import ContactNetwork
+from engines.priors.motion.latents import best_latents, step_covariance
 from engines.priors.motion.layout import BODY, CONTACTS, STEP
 from engines.priors.motion.network import MotionNetwork
 from engines.priors.motion.start import StartMixture
@@ -41,9 +42,6 @@ from engines.priors.motion.unmeasured import Unmeasured
 
 MAX_BYTES = 2**24
 """The file has some two megabytes."""
-_LATENT_STEPS = 6
-_NO_GAIN = 1e-3
-"""Nats below which the latents are good enough."""
 
 
 @dataclass(frozen=True)
@@ -162,9 +160,9 @@ class MotionPrior:
         """Return the energy of each frame from the third on, given the two before; nats."""
         states, steps = self._transitions(sequence)
         mean, std = self.network.prior(states)
-        z, misfit = self._latents(states, steps, mean, std, mean)
+        z, misfit = best_latents(self.network, states, steps, mean, std, mean)
         _, G = self.network.latent_jacobian(states, z)
-        factor = np.linalg.cholesky(self._covariance(G, std))
+        factor = np.linalg.cholesky(step_covariance(self.network, G, std))
         log_det = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(-1)
         return misfit + log_det + 0.5 * STEP * math.log(2 * math.pi)
 
@@ -182,7 +180,7 @@ class MotionPrior:
         first, second = pairs.take(slice(-1)), pairs.take(slice(1, None))
         states, steps = first.state(self.rest), second.step()
         mean, std = self.network.prior(states)
-        z, _ = self._latents(states, steps, mean, std, mean)
+        z, _ = best_latents(self.network, states, steps, mean, std, mean)
         return self.contacts_after(first, self.network.decode(states, z))
 
     def contacts_after(
@@ -204,63 +202,23 @@ class MotionPrior:
         steps = second.step()
         step_second, step_third = second.step_jacobian()
         mean, std = self.network.prior(states)
-        z, _ = self._latents(states, steps, mean, std, mean)
+        z, _ = best_latents(self.network, states, steps, mean, std, mean)
         predicted, by_state, G = self.network.decode_jacobian(states, z)
         by_state = by_state + G @ self.network.mean_jacobian(states)
         left = steps - predicted - (G @ (mean - z)[..., None])[..., 0]
         by_bodies = (-by_state @ by_first, step_second - by_state @ by_second, step_third)
-        whitening = np.linalg.inv(np.linalg.cholesky(self._covariance(G, std)))
+        whitening = np.linalg.inv(np.linalg.cholesky(step_covariance(self.network, G, std)))
         J = whitening @ self._by_size(np.concatenate(by_bodies, -1))
         rows = LinkedRows(np.arange(len(left)), -(whitening @ left[..., None])[..., 0], J)
 
         def cost(other: BodySequence) -> float:
             states, steps = self._transitions(other)
             mean, _ = self.network.prior(states)
-            _, misfit = self._latents(states, steps, mean, std, z)
+            _, misfit = best_latents(self.network, states, steps, mean, std, z)
             wandering = sum(float((part.residual**2).sum()) for part in self.unmeasured.rows(other))
             return float(misfit.sum()) + 0.5 * wandering + self.start_energy(other)
 
         return Linearised((rows, self._start_rows(pairs), *self.unmeasured.rows(sequence)), cost)
-
-    def _latents(
-        self,
-        states: Float[np.ndarray, "K F"],
-        steps: Float[np.ndarray, "K 63"],
-        mean: Float[np.ndarray, "K L"],
-        std: Float[np.ndarray, "K L"],
-        z: Float[np.ndarray, "K L"],
-    ) -> tuple[Float[np.ndarray, "K L"], Float[np.ndarray, "K"]]:
-        """Find the best latents by Gauss-Newton steps from z, and the first line of E there.
-
-        The derivative is that at z: the decoder is nearly linear between two latents of a frame.
-        """
-        sigma = self.network.sigma
-        predicted, G = self.network.latent_jacobian(states, z)
-        G = G * (std[:, None] / sigma[:, None])
-        Gt = G.swapaxes(-1, -2)
-        solve = np.linalg.inv(np.eye(z.shape[1]) + Gt @ G)
-        w, white = (z - mean) / std, (steps - predicted) / sigma
-        misfit = _half_square(white, w)
-        for _ in range(_LATENT_STEPS):
-            downhill = (Gt @ white[..., None])[..., 0] - w
-            trial = w + (solve @ downhill[..., None])[..., 0]
-            trial_white = (steps - self.network.decode(states, mean + std * trial)) / sigma
-            trial_misfit = _half_square(trial_white, trial)
-            gained = np.where(trial_misfit < misfit, misfit - trial_misfit, 0.0)
-            better = (gained > 0)[:, None]
-            w, white = np.where(better, trial, w), np.where(better, trial_white, white)
-            misfit = misfit - gained
-            if gained.max(initial=0.0) < _NO_GAIN:
-                break
-        return mean + std * w, misfit
-
-    def _covariance(
-        self, G: Float[np.ndarray, "K 63 L"], std: Float[np.ndarray, "K L"]
-    ) -> Float[np.ndarray, "K 63 63"]:
-        """C, in double precision."""
-        spread = (G * std[:, None]).astype(np.float64)
-        noise = np.diag(self.network.sigma.astype(np.float64) ** 2)
-        return spread @ spread.swapaxes(-1, -2) + noise
 
     def _pairs(self, sequence: BodySequence) -> Pairs:
         """Each two successive bodies of a sequence, in the size of the trained body."""
@@ -299,9 +257,3 @@ def feet(
     """Return where `CONTACTS` are in the world, metres."""
     joints = PelvisFrame.of(rest, R).joints[:, list(CONTACTS)]
     return pelvis[:, None] + joints @ R[:, 0].swapaxes(-1, -2)
-
-
-def _half_square(
-    white: Float[np.ndarray, "K 63"], w: Float[np.ndarray, "K L"]
-) -> Float[np.ndarray, "K"]:
-    return 0.5 * (white**2).sum(-1) + 0.5 * (w**2).sum(-1)
