@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tracemalloc
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,64 +18,15 @@ from engines.errors import PenumbraError
 from engines.outputs import open_output
 from engines.types import (
     JOINT_NAMES,
-    Body,
-    Estimate,
     FrameInfo,
-    Hypotheses,
-    Landmarks,
-    Person,
-    Roi,
-    World,
 )
 from realtime import records as records_module
 from realtime.archive import Archive
 from realtime.assembly import assemble
-from realtime.records import FORMAT, MAGIC, MAX_HEADER_BYTES, Records, record_dtype
-from realtime.recovery import main, recover
+from realtime.records import FORMAT, MAX_HEADER_BYTES, Records, record_dtype
+from realtime.recovery import recover
+from tests.support.archives import load, make_estimate, make_person, names_in
 from tests.support.paths import ROOT
-
-
-def make_person(seed: int, k: int) -> Person:
-    rng = np.random.default_rng(seed)
-
-    def random(*shape: int) -> np.ndarray:
-        return rng.normal(size=shape).astype(np.float32)
-
-    roi = Roi(random(2), 100.0, 0.1)
-    landmarks = Landmarks(
-        random(33, 2), random(33), random(33), random(33), random(33, 3), 0.9, roi
-    )
-    hypotheses = Hypotheses(
-        random(k, 24, 3), random(k, 10), random(k, 3), random(k, 24, 3), random(k), random(k)
-    )
-    best = Body(random(3), random(69), random(10), random(3), random(24, 3))
-    return Person(
-        landmarks=landmarks,
-        hypotheses=hypotheses,
-        best=best,
-        joint_cov=random(24, 3, 3),
-        ray_std=0.25 + seed,
-        axis_std=0.5 * seed,
-        ray=random(3),
-        joint_visible=random(24),
-        track_id=seed + 1,
-    )
-
-
-def make_estimate(index: int, k: int, found: bool = True) -> Estimate:
-    people = (make_person(index, k),) if found else ()
-    T = np.random.default_rng(index).normal(size=(4, 4)).astype(np.float32)
-    world = World(T, T[:2, :2], np.inf if index == 1 else 0.5 * index, "given") if index else None
-    return Estimate(FrameInfo(3 * index, 10 * index, index / 30.0), people, world)
-
-
-def load(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as data:
-        return dict(data)
-
-
-def names_in(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
 
 
 def test_returns_what_went_in(tmp_path):
@@ -210,7 +160,7 @@ from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from realtime.archive import Archive
 from realtime.assembly import assemble
-from tests.realtime.test_archive import make_estimate
+from tests.support.archives import make_estimate
 """
 
 
@@ -367,60 +317,6 @@ def test_only_a_regular_file_is_replaced(tmp_path, kind):
     assert not (tmp_path / "nowhere").exists()
 
 
-@pytest.mark.parametrize("cut", [1, 100, record_dtype(2).itemsize - 1])
-def test_half_a_record_is_left_out(tmp_path, cut):
-    archive = Archive(tmp_path / "out.npz", 2)
-    for i in range(3):
-        archive.append(make_estimate(i, 2))
-    whole = archive.partial.read_bytes()
-    (tmp_path / "cut.npz.partial").write_bytes(whole[:-cut])
-    assert recover(tmp_path / "cut.npz.partial") == (tmp_path / "cut.npz", 2)
-    np.testing.assert_array_equal(load(tmp_path / "cut.npz")["frame"], [0, 3])
-    archive.close()
-
-
-def test_recover_refuses_in_one_sentence(tmp_path, capsys):
-    (tmp_path / "a.npz.partial").write_bytes(b"something else entirely")
-    (tmp_path / "b.npz").write_bytes(b"precious")
-    (tmp_path / "b.npz.partial").write_bytes(b"")
-    for name, reason in (
-        ("a.npz.partial", "not the scratch"),
-        ("b.npz.partial", "exists"),
-        ("c.npz.partial", "read"),
-    ):
-        with pytest.raises(SystemExit, match="2"):
-            main(["recover", str(tmp_path / name)])
-        message = capsys.readouterr().err
-        assert reason in message and message.count("\n") == 1
-    assert (tmp_path / "b.npz").read_bytes() == b"precious"
-
-
-def test_the_name_of_a_result_is_answered_with_its_scratch_file(tmp_path):
-    archive = Archive(tmp_path / "out.npz", 2)
-    archive.append(make_estimate(1, 2))
-    with pytest.raises(PenumbraError, match=rf"give its scratch file, '{archive.partial}'\.$"):
-        recover(archive.path)
-    archive.close()
-    with pytest.raises(PenumbraError, match=r"what numpy\.load reads needs no recovery"):
-        recover(archive.path)
-    np.testing.assert_array_equal(load(archive.path)["frame"], [3])
-
-
-@pytest.mark.parametrize("more", [0, 20_000])
-def test_photos_are_named_as_far_as_there_are_frames_of_them(tmp_path, caplog, more):
-    images = [{"frame": i, "file": f"{i}.jpg", "camera_matrix": []} for i in range(7 + more)]
-    archive = Archive(tmp_path / "out.npz", 2, {"images": images})
-    for i in range(2):
-        archive.append(make_estimate(i, 2))
-    (tmp_path / "killed.npz.partial").write_bytes(archive.partial.read_bytes())
-    archive.close()
-    recover(tmp_path / "killed.npz.partial")
-    named = [json.loads(str(load(path)["meta"]))["images"] for path in sorted(tmp_path.glob("*z"))]
-    kept = [images[0], images[3]]
-    assert named == [[] if more else kept, kept]
-    assert ("more than the scratch file can name" in caplog.text) is bool(more)
-
-
 def test_assembly_does_not_hold_the_run_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(records_module, "CHUNK_BYTES", 1 << 20)
     with Archive(tmp_path / "out.npz", 100) as archive:
@@ -437,84 +333,6 @@ def test_assembly_does_not_hold_the_run_in_memory(tmp_path, monkeypatch):
     assert peak < 5 << 20
 
 
-def scratch(tmp_path: Path, first: bytes, header: bytes, records: bytes = b"") -> Path:
-    partial = tmp_path / "damaged.npz.partial"
-    partial.write_bytes(first + header + records)
-    return partial
-
-
-DAMAGED = [
-    b"",
-    b"{",
-    b"{}\n",
-    b"null\n",
-    b"[]\n",
-    b"\xff\xfe\n",
-    b'{"k": 2}\n',
-    b'{"k": 2, "meta": []}\n',
-    b'{"k": "2", "meta": {}}\n',
-    b'{"k": true, "meta": {}}\n',
-    b'{"k": 2.0, "meta": {}}\n',
-    b'{"k": 0, "meta": {}}\n',
-    b'{"k": -1, "meta": {}}\n',
-    b'{"k": 100001, "meta": {}}\n',
-    b'{"k": 1e999, "meta": {}}\n',
-    b'{"k": 1' + 5000 * b"0" + b', "meta": {}}\n',
-    b'{"k": 2, "meta": {"deep": ' + 300_000 * b"[" + 300_000 * b"]" + b"}}\n",
-    b'{"k": 2, "meta": {}}',
-    b'{"k": 2, "meta": {"images": {}}}\n',
-    b'{"k": 2, "meta": {"images": [2]}}\n',
-    b'{"k": 2, "meta": {"images": [{"frame": [2]}]}}\n',
-    b'{"k": 2, "meta": {"long": "' + (1 << 21) * b"x" + b'"}}\n',
-]
-
-
-@pytest.mark.parametrize("header", DAMAGED, ids=range(len(DAMAGED)))
-def test_a_damaged_header_is_a_sentence(tmp_path, header):
-    partial = scratch(tmp_path, MAGIC, header)
-    with pytest.raises(PenumbraError, match=r"^partial: the header of '.*' is damaged"):
-        recover(partial)
-    assert names_in(tmp_path) == {partial.name}
-
-
-@pytest.mark.parametrize(
-    ("first", "complaint"),
-    [
-        (b"PENUMBRA RECORDS 2\n", "another version"),
-        (MAGIC[:-1], "another version"),
-        (b"", "scratch"),
-    ],
-)
-def test_a_file_of_another_format_is_named(tmp_path, first, complaint):
-    with pytest.raises(PenumbraError, match=complaint):
-        recover(scratch(tmp_path, first, b'{"k": 2, "meta": {}}\n'))
-
-
-def test_a_header_at_its_bound_takes_no_more_memory_than_promised(tmp_path):
-    inner = b"[" + (MAX_HEADER_BYTES // 3 - 20) * b"[]," + b"[]]"
-    partial = scratch(tmp_path, MAGIC, b'{"k": 2, "meta": {"a": ' + inner + b"}}\n")
-    tracemalloc.start()
-    assert recover(partial)[1] == 0
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 64 << 20
-
-
-@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "name"])
-def test_recover_reads_regular_files_only(tmp_path, kind):
-    partial = tmp_path / "out.npz.partial"
-    if kind == "pipe":
-        os.mkfifo(partial)
-    elif kind == "folder":
-        partial.mkdir()
-    elif kind == "device":
-        partial.symlink_to("/dev/zero")
-    else:
-        partial = Path("out\0.npz.partial")
-    with pytest.raises(PenumbraError, match=r"^(partial|out): "):
-        recover(partial)
-
-
 def test_records_that_vanish_while_they_are_read_are_an_error(tmp_path):
     archive = Archive(tmp_path / "out.npz", 2)
     for i in range(3):
@@ -527,15 +345,6 @@ def test_records_that_vanish_while_they_are_read_are_an_error(tmp_path):
     archive.discard()
 
 
-def test_a_number_that_is_no_truth_value_is_made_one(tmp_path):
-    header = b'{"k": 2, "meta": {}}\n'
-    record = bytearray(record_dtype(2).itemsize)
-    record[record_dtype(2).fields["found"][1]] = 7
-    recover(scratch(tmp_path, MAGIC, header, bytes(record)))
-    found = load(tmp_path / "damaged.npz")["found"]
-    assert found.view(np.uint8) == [1]
-
-
 def test_frames_survive_the_removal_of_their_scratch_file(tmp_path):
     with Archive(tmp_path / "out.npz", 2) as archive:
         archive.append(make_estimate(1, 2))
@@ -543,18 +352,6 @@ def test_frames_survive_the_removal_of_their_scratch_file(tmp_path):
         archive.append(make_estimate(2, 2))
     np.testing.assert_array_equal(load(tmp_path / "out.npz")["frame"], [3, 6])
     assert names_in(tmp_path) == {"out.npz"}
-
-
-def test_a_result_is_replaced_by_recovery_only_with_force(tmp_path):
-    archive = Archive(tmp_path / "out.npz", 2)
-    archive.append(make_estimate(1, 2))
-    archive._output.keep()
-    (tmp_path / "out.npz").write_text("mine")
-    with pytest.raises(PenumbraError, match="exists already"):
-        recover(archive.partial)
-    assert (tmp_path / "out.npz").read_text() == "mine"
-    recover(archive.partial, force=True)
-    np.testing.assert_array_equal(load(tmp_path / "out.npz")["frame"], [3])
 
 
 def test_meta_data_that_could_not_be_read_again_are_refused(tmp_path):
