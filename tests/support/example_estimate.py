@@ -6,11 +6,21 @@ from engines.rotations import exp_so3
 from engines.types import Body, Estimate, FrameInfo, Hypotheses, Landmarks, Person, Roi, World
 from realtime.stream import wire
 from realtime.stream.encode import Stamp, StreamInfo, encode_estimate
+from realtime.stream.message import StreamCalibration
 from realtime.timing import ClockPair
 
 STAMP = Stamp("0" * 32, 7, 1_011, ClockPair(1_700_000_000_000_000_000))
 INFO = StreamInfo(
     "camera 0", (640, 480), np.array([[600.0, 0, 320], [0, 601, 240], [0, 0, 1]]), False, "openvino"
+)
+CALIBRATION = StreamCalibration(
+    "elbow",
+    "held-out renders",
+    ((0.5, 0.48), (0.9, 0.91)),
+    "other people's renders",
+    ((0.5, 0.49), (0.9, 0.92)),
+    (),
+    ((0.5, 1.25, 1.5), (0.9, 6.25, 6.5)),
 )
 
 
