@@ -51,6 +51,8 @@ def animate(config: AnimateConfig) -> int:
     """
     _check(config)
     capture = cv2.VideoCapture(str(config.video))
+    if not capture.isOpened():
+        raise PenumbraError(f"video '{config.video}': cannot be read as a video; give another one.")
     rate = float(capture.get(cv2.CAP_PROP_FPS)) or 30.0
     fps = min(config.fps, rate)
     images: list[Image.Image] = []
@@ -101,6 +103,8 @@ def _check(config: AnimateConfig) -> None:
         value = getattr(config, argument)
         if not value > 0:
             raise PenumbraError(f"{argument}: must be above 0, not {value:g}; ask for more.")
+    if not config.video.is_file():
+        raise PenumbraError(f"video '{config.video}': does not exist; check the path.")
 
 
 def main(config: AnimateConfig) -> None:

@@ -46,7 +46,7 @@ def load_prior(name: str | Path) -> PosePrior:
     path = Path(name)
     if path.suffix != ".npz":
         raise PenumbraError(
-            f"prior: {name!s} is none; choose one of {', '.join(KINDS)} or a file .npz that "
+            f"prior: '{name!s}' is unknown; choose none, {', '.join(KINDS)} or a file .npz that "
             "python -m trainer.prior wrote."
         )
     return read_prior(path)

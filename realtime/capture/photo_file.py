@@ -61,6 +61,8 @@ class PhotoHeader:
     """Focal length in px of this image, if it can be trusted."""
     focal_source: str = "no focal length in its EXIF data"
     """Where the focal length comes from, or why there is none."""
+    images: int = 1
+    """How many images or pages the file holds; only its first one is decoded."""
 
 
 def read_header(path: Path) -> PhotoHeader:
@@ -72,11 +74,12 @@ def read_header(path: Path) -> PhotoHeader:
     with _open(path) as image:
         size = image.size
         tags = _tags(image)
+        images = _images(image)
     orientation = _whole(tags.get(ExifTags.Base.Orientation, 1))
     orientation = orientation if orientation in _UPRIGHT else 1
     upright = size if orientation < 5 else (size[1], size[0])
     by_camera = ExifTags.Base.Make in tags or ExifTags.Base.Model in tags
-    return PhotoHeader(upright, orientation, by_camera, *_focal(tags, size))
+    return PhotoHeader(upright, orientation, by_camera, *_focal(tags, size), images)
 
 
 def decode(path: Path, header: PhotoHeader) -> UInt8[np.ndarray, "H W 3"]:
@@ -151,6 +154,16 @@ def _tags(image: Image.Image) -> dict[int, object]:
             return {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
     except Exception:  # Pillow's parsers raise whatever damaged bytes lead to
         return {}
+
+
+def _images(image: Image.Image) -> int:
+    """How many images a file holds; what a phone adds to its JPEG (MPO) is no other image."""
+    if image.format == "MPO":
+        return 1
+    try:
+        return getattr(image, "n_frames", 1)
+    except Exception:  # as above: a page that is damaged
+        return 1
 
 
 def _focal(tags: dict[int, object], size: tuple[int, int]) -> tuple[float | None, str]:

@@ -9,7 +9,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +84,7 @@ class Photos:
         self.size = self._first[1].size
         """(width, height) of the first, px; the `intrinsics` of each frame have its own."""
         _log_cameras(list(self._headers.values()), list(self._cameras.values()))
+        _log_left_out(self._headers)
 
     @property
     def cameras(self) -> dict[int, Intrinsics]:
@@ -176,3 +177,15 @@ def _log_cameras(headers: Sequence[PhotoHeader], cameras: Sequence[Intrinsics]) 
         log.info("focal length: %s (%s).", fov, headers[0].focal_source)
     elif stated or assumed:
         log.info("focal lengths: from EXIF for %d photos; for %d %s.", stated, assumed, fov)
+
+
+def _log_left_out(headers: Mapping[Path, PhotoHeader]) -> None:
+    """Name the files that hold more than the image that is taken, such as animations."""
+    for path, header in headers.items():
+        if header.images > 1:
+            log.warning(
+                "photo '%s': only the first of its %d images is taken; save them as a video or as "
+                "a folder of images.",
+                path,
+                header.images,
+            )

@@ -131,11 +131,10 @@ def open_video(
         PenumbraError: It cannot be opened; the message says why and what to do.
     """
     path = Path(spec).expanduser()
-    if folder_fps is not None and not (path.is_dir() and 0 < folder_fps < 1000):
-        raise PenumbraError(
-            f"fps: must be between 0 and 1000, for a folder of images, not {folder_fps:g} for "
-            f"'{spec}'; leave it out."
-        )
+    if folder_fps is not None and not path.is_dir():
+        raise PenumbraError(f"fps: is for a folder of images, and '{spec}' is none; leave it out.")
+    if folder_fps is not None and not 0 < folder_fps < 1000:
+        raise PenumbraError(f"fps: must be above 0 and below 1000, not {folder_fps:g}.")
     if photos and not path.is_dir():
         raise PenumbraError(
             f"photos: is for a folder of images, and '{spec}' is none; leave it out."

@@ -43,9 +43,13 @@ def test_an_animation_keeps_the_pace_of_a_video_whose_rate_varies(tmp_path: Path
 
 
 def test_what_cannot_be_animated_is_a_sentence(tmp_path: Path) -> None:
-    video, out = tmp_path / "none.mp4", tmp_path / "out.webp"
+    video, out, text = tmp_path / "none.mp4", tmp_path / "out.webp", tmp_path / "text.mp4"
+    text.write_text("no video")
+    grey = grey_video(tmp_path / "grey.mp4")
     for config, sentence in (
-        (AnimateConfig(video, out), "give another file"),
+        (AnimateConfig(video, out), "none.mp4': does not exist; check the path"),
+        (AnimateConfig(text, out), "text.mp4': cannot be read as a video"),
+        (AnimateConfig(grey, out, start=50.0), "gives no images from 50 s"),
         (AnimateConfig(video, tmp_path / "out.gif"), "^out: .* does not end in .webp"),
         (AnimateConfig(video, tmp_path / "no" / "out.webp"), "^out: .* cannot be written"),
         (AnimateConfig(video, out, fps=0.0), "^fps: must be above 0"),

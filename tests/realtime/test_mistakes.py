@@ -36,7 +36,7 @@ MISTAKES = {
     "demo and a source": ("--demo --video {video}", "--demo"),
     "backend": ("--video {video} --backend abacus", "abacus"),
     "absent backend": ("--video {video} --backend tensorrt", "tensorrt"),
-    "prior": ("--video {video} --prior abacus", "--prior"),
+    "prior": ("--video {video} --prior abacus", "--prior: 'abacus' is unknown; choose none"),
     "prior without a fit": ("--video {video} --no-fit --prior gmm", "--prior"),
     "no hypotheses": ("--video {video} --hypotheses 0", "--hypotheses"),
     "too many hypotheses": (

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import ExifTags
+from PIL import ExifTags, Image
 
 from engines import camera
 from engines.errors import PenumbraError
@@ -132,6 +132,26 @@ def test_where_the_focal_length_comes_from_is_said(
         assert "26 mm on 35 mm film, from EXIF" in caplog.text
         open_video(str(tmp_path))
     assert "from EXIF for 1 photos; for 1 a field of view of 63 degrees" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.tiff", "a.png"])
+def test_a_file_of_several_images_says_that_one_is_taken(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second, third = (Image.new("RGB", (60, 40), (c, 0, 0)) for c in (10, 120, 240))
+    first.save(tmp_path / name, save_all=True, append_images=[second, third])
+    frames, error = read_all(open_video(str(tmp_path / name)))
+    assert error is None and len(frames) == 1
+    assert "only the first of its 3 images is taken" in caplog.text
+
+
+def test_what_a_phone_adds_to_a_photo_is_no_other_image(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photo, depth = Image.new("RGB", (60, 40)), Image.new("RGB", (30, 20))
+    photo.save(tmp_path / "photo.jpg", format="MPO", save_all=True, append_images=[depth])
+    frames, error = read_all(open_video(str(tmp_path / "photo.jpg")))
+    assert error is None and len(frames) == 1 and "images" not in caplog.text
 
 
 def test_photos_of_different_sizes_each_have_their_camera_and_their_shot(tmp_path: Path) -> None:

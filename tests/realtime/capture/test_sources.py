@@ -190,6 +190,8 @@ def test_an_assumed_rate_is_logged(tmp_path, caplog):
         assert "assumed" not in caplog.text
     with pytest.raises(PenumbraError, match=r"fps: .* not 0"):
         open_video(str(folder), folder_fps=0.0)
+    with pytest.raises(PenumbraError, match=r"fps: is for a folder .* leave it out"):
+        open_video(str(folder / "nothing.mp4"), folder_fps=30.0)
 
 
 def test_folder_without_images(tmp_path):
