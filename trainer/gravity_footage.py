@@ -32,7 +32,7 @@ from engines.gravity.network import GravityNetwork
 from engines.rotations import exp_so3
 from trainer.command import start
 from trainer.data.video_reader import read_frames
-from trainer.datasets.recordings import read_recording
+from trainer.datasets.recordings import read_recordings
 from trainer.evaluation.frame_estimator import FrameEstimator
 from trainer.evaluation.triangulation import RigCamera
 
@@ -178,8 +178,7 @@ def main(config: GravityFootageConfig) -> None:
     body, network = BodyModel.load(), GravityNetwork.load(config.weights)
     estimator = FrameEstimator(FlowModel.load(), body, config.hypotheses)
     tracker = open_tracker()
-    for folder in config.folders:
-        recording = read_recording(folder)
+    for recording in read_recordings(config.folders):
         cameras = {camera.video.stem: camera for camera in recording.cameras}
         up = None
         if config.up != "none":

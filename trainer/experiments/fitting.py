@@ -22,7 +22,7 @@ from engines.priors.load import KINDS
 from engines.types import LIMB_JOINTS, LandmarkNetwork
 from trainer.data.augment import joints_in_camera
 from trainer.data.samples import read
-from trainer.datasets.recordings import read_recording
+from trainer.datasets.recordings import read_recordings
 from trainer.datasets.tracked import tracked
 from trainer.datasets.view_samples import view_samples, view_tracks
 from trainer.evaluation.frame_estimator import FrameEstimator
@@ -208,9 +208,9 @@ def measure(score: Scorer, column: Column) -> Values:
 def image_columns(config: FittingConfig, body: BodyModel) -> Mapping[str, Column]:
     """Read images and references: a column for each view, whole recording and network."""
     columns: dict[str, Column] = {}
+    recordings = read_recordings(config.folders) if config.folders else []
     for network in config.networks:
-        for folder in config.folders:
-            recording = read_recording(folder)
+        for recording in recordings:
             found = tracked(recording, network, config.landmark_folder)
             samples = view_samples(recording, found, TriangulationConfig())
             if recording.name in config.together:
