@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from engines.body import BodyModel
 from engines.covariance import std_from_cov
-from engines.errors import PenumbraError
+from engines.errors import PenumbraError, check_at_least
 from engines.flow.model import FlowModel
 from engines.types import LIMB_JOINTS
 from trainer.command import start
@@ -92,8 +92,7 @@ def main(config: FailuresConfig) -> None:
         PenumbraError: there are no poses, no images are asked for, the model does not fit, or the
             result cannot be written.
     """
-    if config.images < 1:
-        raise PenumbraError(f"images: must be at least 1, not {config.images}; ask for more.")
+    check_at_least(1, config, "images")
     body = BodyModel.load(config.body)
     estimator = FrameEstimator(FlowModel.load(config.model), body, _HYPOTHESES)
     records, images = render_samples(config, body)

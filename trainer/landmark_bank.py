@@ -19,7 +19,7 @@ from calib.metrics import spearman
 from engines.blazepose.landmarker import open_landmarker
 from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel
-from engines.errors import PenumbraError
+from engines.errors import PenumbraError, check_at_least
 from engines.types import LIMB_LANDMARKS, LandmarkNetwork
 from trainer.command import start
 from trainer.data.augment import RawRecords
@@ -91,9 +91,7 @@ def _real(config: LandmarkBankConfig) -> RawRecords | None:
     """Ask the networks about covered people."""
     if not config.videos:
         return None
-    for name in ("frames", "coverings"):
-        if (count := getattr(config, name)) < 1:
-            raise PenumbraError(f"{name}: must be at least 1, not {count}; ask for more.")
+    check_at_least(1, config, "frames", "coverings")
     rng = np.random.default_rng(config.seed)
     heavy = open_landmarker(network="heavy")
     entries: list[dict[str, np.ndarray]] = []

@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from engines.body import BodyModel
-from engines.errors import PenumbraError
+from engines.errors import PenumbraError, check_at_least
 from engines.types import LandmarkNetwork
 from trainer.data.rendered import SampleRenderer
 from trainer.motion.poses import SPLITS, Poses, Split
@@ -74,9 +74,7 @@ def write_shards(config: ShardConfig, scenes: SceneDistribution | None = None) -
         PenumbraError: there are no poses, a number is too small, or the folder holds shards of
             something else.
     """
-    for name in ("shards", "processes"):
-        if (number := getattr(config, name)) < 1:
-            raise PenumbraError(f"{name}: must be at least 1, not {number}; ask for more.")
+    check_at_least(1, config, "shards", "processes")
     scenes = scenes or config.scene
     _check_folder(config, scenes)
     jobs = [(config, scenes, index) for index in range(config.shards)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engines.body import BodyModel
-from engines.errors import PenumbraError
+from engines.errors import PenumbraError, check_at_least
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
 from trainer.live.config import LiveConfig
@@ -181,8 +181,10 @@ def check(config: LiveConfig) -> None:
     Raises:
         PenumbraError: if a number is out of range.
     """
-    if config.batch < 2:
-        raise PenumbraError(f"batch: must be at least 2, not {config.batch}; ask for more.")
+    check_at_least(2, config, "batch")
+    check_at_least(1, config, "steps", "evaluate_every", "evaluate_samples", "checkpoint_every")
+    if config.minutes is not None and not config.minutes > 0:
+        raise PenumbraError(f"minutes: must be more than 0, not {config.minutes}; ask for more.")
     if not 0 <= config.rendered_share < 1:
         raise PenumbraError(
             f"rendered_share: must be at least 0 and less than 1, not {config.rendered_share}; "

@@ -98,9 +98,13 @@ def test_other_settings_are_refused(config: LiveConfig, tmp_path: Path) -> None:
     (tmp_path / "other" / "config.json").write_text('{"starts": []}')
     with pytest.raises(PenumbraError, match="holds another kind of run"):
         train_live.run(dataclasses.replace(config, run=tmp_path / "other"))
-    for name, value in (("batch", 1), ("rendered_share", 1.0), ("rendered_share", -0.1)):
+    numbers = [(name, 0) for name in ("steps", "evaluate_every", "evaluate_samples")]
+    numbers += [("checkpoint_every", 0), ("batch", 1)]
+    for name, value in (*numbers, ("rendered_share", 1.0), ("rendered_share", -0.1)):
         with pytest.raises(PenumbraError, match=f"{name}: must be at least"):
             check(dataclasses.replace(config, **{name: value}))
+    with pytest.raises(PenumbraError, match="minutes: must be more than 0"):
+        check(dataclasses.replace(config, minutes=0.0))
 
 
 @pytest.mark.slow
