@@ -145,9 +145,14 @@ class LiveTraining:
         """Go on from a checkpoint.
 
         Raises:
-            PenumbraError: if its flow has other sizes.
+            PenumbraError: if no training wrote it, or its flow has other sizes.
         """
         state = torch.load(path, weights_only=True)
+        if "optimiser" not in state:
+            raise PenumbraError(
+                f"run: {path.parent} was imported or averaged and cannot go on; name it as `start` "
+                "of a new run."
+            )
         self._load(state["flow"], state["average"], path)
         self.optimiser.load_state_dict(state["optimiser"])
         self.done, self.spent = state["done"], state["spent"]

@@ -89,6 +89,14 @@ def test_a_run_starts_from_another_ones_averaged_weights(config: LiveConfig) -> 
         LiveTraining(other, body).start_from(config.run / "last.pt")
 
 
+def test_an_imported_or_averaged_run_can_only_be_started_from(
+    config: LiveConfig, tmp_path: Path
+) -> None:
+    torch.save({"flow": {}, "average": {}, "done": 0, "skipped": 0}, tmp_path / "last.pt")
+    with pytest.raises(PenumbraError, match="name it as `start`"):
+        LiveTraining(config, BodyModel.load()).resume(tmp_path / "last.pt")
+
+
 def test_other_settings_are_refused(config: LiveConfig, tmp_path: Path) -> None:
     train_live.run(dataclasses.replace(config, steps=1))
     train_live.run(dataclasses.replace(config, steps=2, evaluate_every=1))
