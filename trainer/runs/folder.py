@@ -40,7 +40,9 @@ def append_start(run: Path, about: dict[str, Any], facts: dict[str, Any], config
     starts = json.loads(path.read_text())["starts"] if path.exists() else []
     facts = facts | {"commit": git("rev-parse", "HEAD"), "config": dataclasses.asdict(config)}
     record = about | {"starts": [*starts, facts]}
-    path.write_text(json.dumps(record, indent=2, default=str))
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(record, indent=2, default=str))
+    scratch.replace(path)  # a kill in the middle leaves the starts before
     (run / "uncommitted.diff").write_text(git("diff", "HEAD") + "\n")
 
 

@@ -35,6 +35,22 @@ def test_the_configuration_survives_being_written(tmp_path: Path) -> None:
     assert len(second["commit"]) == 40 or second["commit"] == "unknown"  # where there is no git
 
 
+def test_a_kill_while_recording_a_start_leaves_those_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.record(TrainConfig(run=tmp_path), tmp_path, samples=5, done=0)
+    whole = Path.write_text
+
+    def dies(path: Path, text: str) -> None:
+        whole(path, text[: len(text) // 2])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "write_text", dies)
+        runs.record(TrainConfig(run=tmp_path), tmp_path, samples=5, done=3)
+    assert runs.load_config(tmp_path) == TrainConfig(run=tmp_path)
+
+
 def test_the_averaged_weights_are_loaded(body: BodyModel, tmp_path: Path) -> None:
     method = mhentropy(body, random_flow(3))
     config = stored_run(tmp_path / "run", method)
