@@ -223,8 +223,8 @@ def check(config: TrainConfig, processes: int) -> None:
     """Refuse a configuration that cannot be trained.
 
     Raises:
-        PenumbraError: if a number is too small, a batch does not divide among the processes, or unlabelled video is given
-            where it cannot be used.
+        PenumbraError: if a number is too small, a batch does not divide among the processes, or
+            unlabelled video is given where it cannot be used.
     """
     names = ("evaluate_every", "evaluate_samples", "checkpoint_every")
     check_at_least(1, config, "steps", "epoch", "batch", "unlabelled_batch", *names)
