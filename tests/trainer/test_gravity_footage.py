@@ -97,7 +97,9 @@ class Upright(GravityNetwork):
 
     def __init__(self) -> None: ...
 
-    def direction(self, *_: Any) -> Direction:
+    def direction(
+        self, R_cam_root: Any, joints: Any, joint_cov: Any, joint_visible: Any
+    ) -> Direction:
         B = tangent_basis(VECTOR)
         return Direction(VECTOR, 0.01 * B @ B.T)
 
