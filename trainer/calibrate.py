@@ -24,6 +24,7 @@ from engines.errors import PenumbraError, check_at_least
 from engines.flow.model import FlowModel
 from engines.types import LandmarkNetwork
 from trainer.command import start
+from trainer.data.made import read_made
 from trainer.data.samples import read
 from trainer.datasets.recordings import read_recordings
 from trainer.datasets.tracked import tracked
@@ -138,7 +139,9 @@ def _rendered(
     records = read(folder, body)
     kept = np.linspace(0, len(records["rotvec"]) - 1, min(images, len(records["rotvec"])))
     rows = np.unique(kept.round().astype(int))
-    return of_records(estimator, {key: value[rows] for key, value in records.items()}, body)
+    network = read_made(folder).get("network", "full")
+    chosen = {key: value[rows] for key, value in records.items()}
+    return of_records(estimator, chosen, body, network)
 
 
 def _footage(

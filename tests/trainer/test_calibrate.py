@@ -107,6 +107,7 @@ def test_folders_become_strata_of_one_file_each(
         hypotheses=10,
         out=tmp_path,
     )
+    (tmp_path / "clear/val" / "made.json").write_text('{"network": "heavy"}')
     calibrate.main(config)
     val, test = (
         CalibrationDataset.load(tmp_path / f"{split}_errors.npz", "fit")
@@ -114,6 +115,7 @@ def test_folders_become_strata_of_one_file_each(
     )
     assert val.strata == ("clear", "near") and test.strata == ("near",)
     assert val.stratum.tolist() == [0, 0, 1, 1, 1] and test.size == 3
+    assert val.heavy.tolist() == [True, True, False, False, False] and not test.heavy.any()
     assert val.data.endswith("and footage: 2 of clear, 3 of near")
     assert "--record engines/assets/flow.json" in capsys.readouterr().out
     flow = Path(shutil.copy(FlowModel.load().onnx, tmp_path / "mine.onnx"))

@@ -7,6 +7,12 @@ from typing import Any
 from engines.errors import PenumbraError
 
 
+def read_made(folder: Path) -> dict[str, Any]:
+    """Read what a folder's files were made of; nothing where nobody wrote it down."""
+    record = folder / "made.json"
+    return json.loads(record.read_text()) if record.exists() else {}
+
+
 def check_made(folder: Path, made: dict[str, Any], argument: str) -> None:
     """Write down what a folder's `.npz` are made of, or compare with what was written.
 
@@ -19,12 +25,11 @@ def check_made(folder: Path, made: dict[str, Any], argument: str) -> None:
         PenumbraError: it holds some that are made of something else.
     """
     made = json.loads(json.dumps(made))
-    record = folder / "made.json"
     if not any(folder.glob("*.npz")):
         folder.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(made, indent=2) + "\n")
+        (folder / "made.json").write_text(json.dumps(made, indent=2) + "\n")
         return
-    before = json.loads(record.read_text()) if record.exists() else {}
+    before = read_made(folder)
     if different := [name for name, value in made.items() if before.get(name) != value]:
         raise PenumbraError(
             f"{argument}: {folder} holds shards with another {', '.join(different)}; name another "
