@@ -5,6 +5,8 @@ test subjects. Every row is one way to fit, every column one kind of images; a c
 (`results.py`) and landmarks are found once (`trainer.datasets.tracked`).
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -152,10 +154,14 @@ def fit_tables(
         Row -> column -> what was measured, millimetres and shares.
 
     Raises:
-        PenumbraError: a recording cannot be read, or the results are of other options.
+        PenumbraError: a recording cannot be read, or the results are of other options or of
+            another flow.
     """
     body, model = BodyModel.load(), FlowModel.load()
-    options = {k: v for k, v in asdict(config).items() if k not in ("folders", "landmark_folder")}
+    left_out = ("folders", "landmark_folder")
+    options: dict[str, object] = {k: v for k, v in asdict(config).items() if k not in left_out}
+    record = json.dumps(model.record, sort_keys=True)
+    options["flow"] = hashlib.sha256(record.encode()).hexdigest()
     results = Results(out / "fitting.json", options)
     columns = image_columns(config, body)
     rows = {row.name: row for row in ways}
