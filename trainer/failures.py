@@ -19,6 +19,7 @@ from engines.body import BodyModel
 from engines.covariance import std_from_cov
 from engines.errors import PenumbraError, check_at_least
 from engines.flow.model import FlowModel
+from engines.outputs import check_output
 from engines.types import LIMB_JOINTS
 from trainer.command import start
 from trainer.data.augment import RawRecords, joints_in_camera
@@ -93,6 +94,7 @@ def main(config: FailuresConfig) -> None:
             result cannot be written.
     """
     check_at_least(1, config, "images")
+    check_output(config.out, "out", ".jpg", force=True)
     body = BodyModel.load(config.body)
     estimator = FrameEstimator(FlowModel.load(config.model), body, _HYPOTHESES)
     records, images = render_samples(config, body)
@@ -107,9 +109,7 @@ def main(config: FailuresConfig) -> None:
         figure = figure_row(bodies, joints[i], visible, crop_from_camera(records, i))
         rows.append(np.hstack([images[i], figure]))
     if not cv2.imwrite(str(config.out), np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 82]):
-        raise PenumbraError(
-            f"out: cannot write {config.out}; name a .jpg file in a folder that is there."
-        )
+        raise PenumbraError(f"out: cannot write {config.out}; name a file in another folder.")
     print(
         f"{config.out}: a median case, then the {config.shown} largest normalised errors of"
         f" {len(images)}"
