@@ -111,9 +111,9 @@ class LiveTraining:
     def _exact_batch(self) -> Batch:
         """Make this step's samples: synthetic ones and a share of rendered ones."""
         config = self.config
-        if self._rendered is None:
-            return self._synthetic.batch(self.done, config.batch)
         count = int(config.rendered_share * config.batch)
+        if self._rendered is None or count == 0:
+            return self._synthetic.batch(self.done, config.batch)
         parts = (
             self._synthetic.batch(self.done, config.batch - count),
             self._rendered.batch(self.done, count),

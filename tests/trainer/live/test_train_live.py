@@ -133,6 +133,11 @@ def test_training_lowers_the_loss_and_skips_what_is_not_finite(config: LiveConfi
         assert torch.equal(value, before[name]), name
 
 
+def test_a_share_of_no_rendered_sample_leaves_synthetic_ones(config: LiveConfig) -> None:
+    none = LiveTraining(dataclasses.replace(config, rendered_share=0.04), BodyModel.load())
+    assert set(none.step()) >= {"likelihood", "gradient"} and none.skipped == 0
+
+
 def test_the_clock_can_end_a_run(config: LiveConfig) -> None:
     training = LiveTraining(dataclasses.replace(config, minutes=2.0), BodyModel.load())
     assert training.progress == 0.0
