@@ -33,6 +33,9 @@ def test_clips_are_written_with_their_splits(tmp_path: Path) -> None:
     poses = Poses.load(config.out)
     assert poses.clip.tolist() == [0] * 4 + [1] * 3 and poses.clip_names.tolist() == ["a", "b"]
     assert poses.split.tolist() == [0] * 4 + [2] * 3
+    assert [len(part) for part in poses.of("test")] == [3, 3]
+    with pytest.raises(PenumbraError, match="poses: there are none of val subjects"):
+        poses.of("val")
     stored = np.load(config.out)
     assert stored["frame"].tolist() == [0, 1, 2, 3, 0, 1, 2]
     assert stored["clip_fps"].tolist() == [30.0, 30.0]
