@@ -79,9 +79,11 @@ class CalibrationDataset:
             name: a.astype(np.float32) if a.dtype.kind == "f" else a for name, a in arrays.items()
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:  # a name without .npz stays as it is
+        partial = path.with_name(f"{path.name}.partial")  # a kill leaves what was there
+        with partial.open("wb") as file:  # a name without .npz stays as it is
             about = {"data": np.array(self.data), "strata": np.array(self.strata)}
             np.savez_compressed(file, **about, **small)
+        partial.replace(path)
 
     @staticmethod
     def load(path: Path, argument: str) -> "CalibrationDataset":

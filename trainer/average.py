@@ -13,7 +13,6 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ from trainer.command import start
 from trainer.evaluation.score import score
 from trainer.live.folder import is_live, load_live_config, load_live_method
 from trainer.live.validation import validation_samples
-from trainer.runs.folder import write_scores
+from trainer.runs.folder import check_new, read_facts, write_scores
 
 
 @dataclass(frozen=True)
@@ -45,14 +44,13 @@ def main(config: AverageConfig) -> None:
     """
     if len(config.runs) < 2:
         raise PenumbraError("runs: an average needs at least two; name more.")
-    if config.out.exists() and any(config.out.iterdir()):
-        raise PenumbraError(f"out: {config.out} is not empty; name another folder.")
+    check_new(config.out)
     for run in config.runs:
         if not is_live(run) or not (run / "last.pt").exists():
             raise PenumbraError(f"runs: {run} holds no weights of the live flow; name another.")
     average = mean_of([_weights(run) for run in config.runs])
     config.out.mkdir(parents=True, exist_ok=True)
-    facts: dict[str, Any] = json.loads((config.runs[-1] / "config.json").read_text())
+    facts = read_facts(config.runs[-1])
     facts["average_of"] = [str(run) for run in config.runs]
     (config.out / "config.json").write_text(json.dumps(facts, indent=2) + "\n")
     torch.save(

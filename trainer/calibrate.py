@@ -13,18 +13,20 @@ subjects and all other views, and stores the result with the model. A fit to lan
 """
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from engines.body import BodyModel
-from engines.errors import PenumbraError
+from engines.errors import PenumbraError, check_at_least
 from engines.flow.model import FlowModel
 from engines.types import LandmarkNetwork
 from trainer.command import start
+from trainer.data.made import read_made
 from trainer.data.samples import read
-from trainer.datasets.recordings import read_recording
+from trainer.datasets.recordings import read_recordings
 from trainer.datasets.tracked import tracked
 from trainer.datasets.view_samples import view_samples
 from trainer.evaluation.frame_estimator import FrameEstimator
@@ -54,7 +56,7 @@ class CalibrateConfig:
         Path("runs/ambiguous/val"),
         Path("runs/near/val"),
     )
-    """Samples of validation subjects, to fit on."""
+    """Samples of validation subjects, to fit on; a stratum is called as the folder above."""
     test: tuple[Path, ...] = (
         Path("runs/clear/test"),
         Path("runs/ambiguous/test"),
@@ -89,8 +91,12 @@ def main(config: CalibrateConfig) -> None:
     """Write both files.
 
     Raises:
-        PenumbraError: a folder of samples or footage is missing, or a side has nothing.
+        PenumbraError: a folder of samples or footage is missing, two would be one stratum, a side
+            has nothing, or a number is too small.
     """
+    check_at_least(1, config, "images", "every")
+    for argument in ("val", "test"):
+        _check_names(argument, getattr(config, argument))
     body = BodyModel.load(config.body)
     estimator = _open(config, body)
     val, test = (
@@ -107,7 +113,8 @@ def main(config: CalibrateConfig) -> None:
         errors = dataset(strata, _describe(config, strata, name))
         errors.save(config.out / f"{name}_errors.npz")
         print(f"{config.out / name}_errors.npz: {errors.data}")
-    record = "engines/assets/flow.json"
+    model = config.model or Path("engines/assets/flow.onnx")
+    record = str(model.with_suffix(".json"))
     if config.objective != "anchored":
         record = str(config.out / f"{config.objective}_{config.starts}.json")
         facts = {"objective": config.objective, "starts": config.starts}
@@ -132,7 +139,9 @@ def _rendered(
     records = read(folder, body)
     kept = np.linspace(0, len(records["rotvec"]) - 1, min(images, len(records["rotvec"])))
     rows = np.unique(kept.round().astype(int))
-    return of_records(estimator, {key: value[rows] for key, value in records.items()}, body)
+    network = read_made(folder).get("network", "full")
+    chosen = {key: value[rows] for key, value in records.items()}
+    return of_records(estimator, chosen, body, network)
 
 
 def _footage(
@@ -143,8 +152,7 @@ def _footage(
         return [], []
     fitted, measured = [], []
     missing = set(config.fit_views)
-    for folder in config.footage:
-        recording = read_recording(folder)
+    for recording in read_recordings(config.footage) if config.footage else ():
         landmarks = tracked(recording, network, config.landmark_folder)
         for view, samples in view_samples(recording, landmarks, config.triangulation).items():
             errors = of_views(estimator, samples[:: config.every])
@@ -160,7 +168,17 @@ def _footage(
 
 
 def _name(folder: Path) -> str:
-    return folder.parent.name
+    return folder.resolve().parent.name
+
+
+def _check_names(argument: str, folders: tuple[Path, ...]) -> None:
+    """Refuse folders that would be the same stratum."""
+    names = Counter(map(_name, folders))
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise PenumbraError(
+            f"{argument}: several folders lie in one that is called {twice[0]}, which names the "
+            "stratum; move or link all but one elsewhere."
+        )
 
 
 def _describe(config: CalibrateConfig, strata: dict[str, list[ImageErrors]], split: str) -> str:

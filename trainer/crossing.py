@@ -29,7 +29,7 @@ from engines.flow.model import FlowModel
 from engines.types import LANDMARK_BONES, LIMB_LANDMARKS, LandmarkNetwork
 from trainer.command import start
 from trainer.data.video_reader import read_frames
-from trainer.datasets.recordings import Recording, read_recording
+from trainer.datasets.recordings import Recording, read_recordings
 from trainer.evaluation.frame_estimator import FrameEstimator
 from trainer.evaluation.second_person import Silhouettes, Walker, composite
 from trainer.evaluation.track_scores import TrackScores, score
@@ -239,11 +239,11 @@ def main(config: CrossingConfig) -> None:
     Raises:
         PenumbraError: a recording or the walk cannot be read.
     """
+    recordings = read_recordings(config.folders)
     if config.images is not None:
         config.images.mkdir(parents=True, exist_ok=True)
     scorer = Scorer(config)
-    for folder in config.folders:
-        recording = read_recording(folder)
+    for recording in recordings:
         for view in tqdm(views_of(recording), total=len(recording.cameras), desc=recording.name):
             name = view.camera.video.stem
             silhouettes = scorer.silhouettes(view)

@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 
 from engines.backends.engine import Engine, Shapes, open_dimension, open_engine, why_unavailable
 from engines.backends.plans import BUILT, Manifest, file_sha256, plan_path, write_plan
-from engines.errors import PenumbraError
+from engines.errors import PenumbraError, check_at_least
 from trainer.command import start
 from trainer.export.float16 import halve
 from trainer.runs.git import git
@@ -51,8 +51,7 @@ def main(config: PlanConfig) -> None:
     Raises:
         PenumbraError: TensorRT is not there, or a plan cannot be built or computes something else.
     """
-    if config.hypotheses < 1:
-        raise PenumbraError(f"hypotheses: must be at least 1, not {config.hypotheses}.")
+    check_at_least(1, config, "hypotheses")
     refusal = why_unavailable("tensorrt")
     if refusal:
         raise PenumbraError(refusal)

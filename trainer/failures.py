@@ -17,8 +17,9 @@ from tqdm import tqdm
 
 from engines.body import BodyModel
 from engines.covariance import std_from_cov
-from engines.errors import PenumbraError
+from engines.errors import PenumbraError, check_at_least
 from engines.flow.model import FlowModel
+from engines.outputs import check_output
 from engines.types import LIMB_JOINTS
 from trainer.command import start
 from trainer.data.augment import RawRecords, joints_in_camera
@@ -92,8 +93,8 @@ def main(config: FailuresConfig) -> None:
         PenumbraError: there are no poses, no images are asked for, the model does not fit, or the
             result cannot be written.
     """
-    if config.images < 1:
-        raise PenumbraError(f"images: must be at least 1, not {config.images}; ask for more.")
+    check_at_least(1, config, "images")
+    check_output(config.out, "out", ".jpg", force=True)
     body = BodyModel.load(config.body)
     estimator = FrameEstimator(FlowModel.load(config.model), body, _HYPOTHESES)
     records, images = render_samples(config, body)
@@ -108,9 +109,7 @@ def main(config: FailuresConfig) -> None:
         figure = figure_row(bodies, joints[i], visible, crop_from_camera(records, i))
         rows.append(np.hstack([images[i], figure]))
     if not cv2.imwrite(str(config.out), np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 82]):
-        raise PenumbraError(
-            f"out: cannot write {config.out}; name a .jpg file in a folder that is there."
-        )
+        raise PenumbraError(f"out: cannot write {config.out}; name a file in another folder.")
     print(
         f"{config.out}: a median case, then the {config.shown} largest normalised errors of"
         f" {len(images)}"

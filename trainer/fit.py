@@ -28,7 +28,7 @@ from engines.blazepose.people.tracker import open_people_tracker
 from engines.body import BodyModel
 from engines.camera import Intrinsics, axis_std_by_focal
 from engines.distinct import check_distinct
-from engines.errors import PenumbraError
+from engines.errors import PenumbraError, check_at_least
 from engines.flow.model import FlowModel
 from engines.hypotheses import body_of
 from engines.types import Estimate, FrameInfo, LandmarkNetwork, Landmarks, Person, World
@@ -232,10 +232,7 @@ def main(config: FitBodiesConfig) -> None:
         PenumbraError: the source cannot be read, an option is wrong, nobody is found, or the result
             cannot be written.
     """
-    for argument in ("hypotheses", "max_frames", "max_people"):
-        value = getattr(config, argument)
-        if value is not None and value < 1:
-            raise PenumbraError(f"{argument}: must be at least 1, not {value}; ask for more.")
+    check_at_least(1, config, "hypotheses", "max_frames", "max_people")
     check_distinct({"out": config.out}, {"the source": config.source})
     body = BodyModel.load(config.body)
     by_flow = config.objective in ("anchored", "humor")

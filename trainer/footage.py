@@ -21,7 +21,7 @@ from engines.errors import PenumbraError
 from engines.flow.model import FlowModel
 from engines.types import LandmarkNetwork
 from trainer.command import start
-from trainer.datasets.recordings import read_recording
+from trainer.datasets.recordings import read_recordings
 from trainer.datasets.tracked import tracked
 from trainer.datasets.view_samples import view_samples, view_tracks
 from trainer.evaluation.frame_estimator import FrameEstimator
@@ -101,14 +101,13 @@ def main(config: FootageConfig) -> None:
     """
     network = named(config.landmarks, config.landmarks_file)
     recordings: dict[str, dict[str, Track]] = {}
-    for folder in config.folders:
-        recording = read_recording(folder)
+    for recording in read_recordings(config.folders):
         landmarks = tracked(recording, network, config.landmark_folder)
         samples = view_samples(recording, landmarks, config.triangulation)
         if not any(samples.values()):
             raise PenumbraError(
-                f"--folders: {folder} has no instant with enough joints that the cameras agree on;"
-                " leave it out."
+                f"folders: {recording.name} has no instant with enough joints that its cameras"
+                " agree on; leave it out."
             )
         recordings[recording.name] = view_tracks(recording, landmarks, samples)
     for path in config.models or (None,):

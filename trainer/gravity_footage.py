@@ -25,14 +25,15 @@ from tqdm import tqdm
 from engines.blazepose.tracker import PoseTracker, open_tracker
 from engines.body import BodyModel
 from engines.camera import Intrinsics
+from engines.errors import PenumbraError, check_at_least
 from engines.flow.model import FlowModel
 from engines.gravity.direction import Direction
 from engines.gravity.fusion import GravityFilter
 from engines.gravity.network import GravityNetwork
 from engines.rotations import exp_so3
 from trainer.command import start
-from trainer.data.video_reader import read_frames
-from trainer.datasets.recordings import read_recording
+from trainer.data.video_reader import frame_rate, read_frames
+from trainer.datasets.recordings import read_recordings
 from trainer.evaluation.frame_estimator import FrameEstimator
 from trainer.evaluation.triangulation import RigCamera
 
@@ -50,8 +51,8 @@ class GravityFootageConfig:
     """Time with a person in view after which the fused direction is taken."""
     every: int = 4
     """Take every so many frames."""
-    fps: float = 60.0
-    """Of the recording."""
+    fps: float | None = None
+    """Frames a second of the recording; as its videos say when None."""
     hypotheses: int = 50
     weights: Path | None = None
     """Of the gravity network; the shipped ones when None."""
@@ -121,11 +122,12 @@ def run_camera(
     single: list[Direction] = []
     fused: list[tuple[float, Direction]] = []
     began, moved = None, 0
+    rate = frame_rate(camera.video, "folders") if config.fps is None else config.fps
     for i, image in enumerate(read_frames(camera.video, "folders")):
         if i % config.every:
             continue
         landmarks = tracker(rolled(image))
-        t_s = i / config.fps
+        t_s = i / rate
         if landmarks is None:
             continue
         began = t_s if began is None else began
@@ -173,13 +175,15 @@ def main(config: GravityFootageConfig) -> None:
     """Print a report of every recording and roll.
 
     Raises:
-        PenumbraError: a recording cannot be read.
+        PenumbraError: a recording cannot be read, or a number is too small.
     """
+    check_at_least(1, config, "every", "hypotheses")
+    if config.fps is not None and not config.fps > 0:
+        raise PenumbraError(f"fps: must be more than 0, not {config.fps}; leave it out.")
     body, network = BodyModel.load(), GravityNetwork.load(config.weights)
     estimator = FrameEstimator(FlowModel.load(), body, config.hypotheses)
     tracker = open_tracker()
-    for folder in config.folders:
-        recording = read_recording(folder)
+    for recording in read_recordings(config.folders):
         cameras = {camera.video.stem: camera for camera in recording.cameras}
         up = None
         if config.up != "none":

@@ -25,7 +25,7 @@ from engines.flow.model import FlowModel
 from engines.types import JOINT_NAMES, LandmarkNetwork, Landmarks
 from trainer.command import start
 from trainer.data.video_reader import read_frames
-from trainer.datasets.recordings import Recording, read_recording
+from trainer.datasets.recordings import Recording, read_recordings
 from trainer.datasets.view_samples import view_samples
 from trainer.evaluation.frame_estimator import FrameEstimator
 from trainer.evaluation.triangulation import RigCamera, TriangulationConfig
@@ -119,7 +119,7 @@ def main(config: HiddenLimbsConfig) -> None:
     tracker = open_tracker(network=config.landmarks)
     samples = {
         (recording.name, limb): hidden_samples(recording, limb, tracker, config.margin)
-        for recording in map(read_recording, config.folders)
+        for recording in read_recordings(config.folders)
         for limb in tqdm(HIDDEN, desc=recording.name, unit="limb")
     }
     body = BodyModel.load(config.body)

@@ -32,7 +32,7 @@ from trainer.live.method import LiveMethod
 from trainer.methods.mhentropy import MHEntropy
 from trainer.model.anchored_flow import AnchoredFlow
 from trainer.model.flow import PoseFlow
-from trainer.runs.folder import LIVE, config_of, fresh_method
+from trainer.runs.folder import LIVE, check_new, config_of, fresh_method
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,7 @@ def main(config: ImportConfig) -> None:
         PenumbraError: if the folder holds something, the model is broken, or was made by another
             version of the trainer.
     """
-    if config.out.exists() and any(config.out.iterdir()):
-        raise PenumbraError(f"--out {config.out} is not empty; name another folder.")
+    check_new(config.out)
     model = FlowModel.load(config.model)
     if not {"trained", "validation"} <= model.record.keys():
         raise PenumbraError(

@@ -19,7 +19,8 @@ from calib.metrics import spearman
 from engines.blazepose.landmarker import open_landmarker
 from engines.blazepose.tracker import open_tracker
 from engines.body import BodyModel
-from engines.errors import PenumbraError
+from engines.errors import PenumbraError, check_at_least
+from engines.outputs import open_output
 from engines.types import LIMB_LANDMARKS, LandmarkNetwork
 from trainer.command import start
 from trainer.data.augment import RawRecords
@@ -59,12 +60,24 @@ def main(config: LandmarkBankConfig) -> None:
     """Collect and write.
 
     Raises:
-        PenumbraError: a video or a shard cannot be read, a number is too small, or there is nothing
-            to collect.
+        PenumbraError: a video or a shard cannot be read, a number is too small, there is nothing to
+            collect, or the result cannot be written.
     """
-    parts = [part for part in (_real(config), _rendered(config)) if part is not None]
-    if not parts:
+    if not (config.videos or config.rendered):
         raise PenumbraError("videos: there is nothing to collect; name videos or `rendered`.")
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    with open_output(config.out, "out", ".npz", force=True) as output:
+        parts = [part for part in (_real(config), _rendered(config)) if part is not None]
+        np.savez(output.file, **_bank(config, parts))
+        output.commit()
+    counts = " and ".join(str(len(part["true"])) for part in parts)
+    print(f"{config.out}: {counts} answers")
+    for part in parts:
+        print(_describe(part))
+
+
+def _bank(config: LandmarkBankConfig, parts: list[RawRecords]) -> RawRecords:
+    """Join the answers to real and to rendered people, or what there is of them, and weigh them."""
     shares = [config.real_share, 1 - config.real_share] if len(parts) == 2 else [1.0]
     weights = [
         np.full(len(part["true"]), share / len(part["true"]))
@@ -75,25 +88,17 @@ def main(config: LandmarkBankConfig) -> None:
         p = arrays[name].astype(np.float64).clip(_BOUND, 1 - _BOUND)
         arrays[name] = np.log(p / (1 - p))
     arrays["weight"] = np.concatenate(weights)
-    arrays = {
+    return {
         key: value.astype(np.int8 if key == "state" else np.float32)
         for key, value in arrays.items()
     }
-    config.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(config.out, **arrays)
-    counts = " and ".join(str(len(part["true"])) for part in parts)
-    print(f"{config.out}: {counts} answers")
-    for part in parts:
-        print(_describe(part))
 
 
 def _real(config: LandmarkBankConfig) -> RawRecords | None:
     """Ask the networks about covered people."""
     if not config.videos:
         return None
-    for name in ("frames", "coverings"):
-        if (count := getattr(config, name)) < 1:
-            raise PenumbraError(f"{name}: must be at least 1, not {count}; ask for more.")
+    check_at_least(1, config, "frames", "coverings")
     rng = np.random.default_rng(config.seed)
     heavy = open_landmarker(network="heavy")
     entries: list[dict[str, np.ndarray]] = []

@@ -28,6 +28,7 @@ from engines.types import LIMB_LANDMARKS
 from trainer.command import start
 from trainer.data.augment import RawRecords, joints_in_camera
 from trainer.data.samples import read
+from trainer.priors.measure import auroc
 from trainer.synthetic.config import ErrorConfig
 from trainer.synthetic.known_landmarks import landmark_positions, landmark_states
 from trainer.synthetic.landmark_bank import TRUNK, LandmarkBank
@@ -93,13 +94,6 @@ class Pairs(NamedTuple):
 
     real: Described
     simulated: Described
-
-
-def auroc(positive: Float[np.ndarray, "P"], negative: Float[np.ndarray, "Q"]) -> float:
-    """Area under the ROC curve: how often a positive scores above a negative."""
-    ranks = np.argsort(np.argsort(np.concatenate([positive, negative]))) + 1
-    count = len(positive)
-    return float((ranks[:count].sum() - count * (count + 1) / 2) / (count * len(negative)))
 
 
 def described_pairs(records: RawRecords, body: BodyModel, model: ErrorModel, seed: int) -> Pairs:
@@ -173,8 +167,8 @@ def tell_apart(train: Pairs, test: Pairs, given: str, config: RealismConfig) -> 
         falling.step()
     model.eval()
     with torch.no_grad():
-        scores = [model(part.features(given))[:, 0].numpy() for part in test]
-    return auroc(*scores)
+        real, simulated = (model(part.features(given))[:, 0].numpy() for part in test)
+    return auroc(simulated, real)
 
 
 def _read(folders: tuple[Path, ...], name: str, body: BodyModel) -> RawRecords:

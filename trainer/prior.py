@@ -7,6 +7,7 @@ record beside the weights states the figures of the test subjects. A killed trai
 its folder. The kinds are in `trainer.priors`; what a fit does with them is in `engines.priors`.
 """
 
+import hashlib
 import json
 import os
 import sys
@@ -91,7 +92,9 @@ def _train_nrdf(config: PriorConfig, samples: PoseSamples) -> Trained:
 
 
 def _run(config: PriorConfig) -> Run:
-    run = Run(config.run / config.kind, config.seed, getattr(config, config.kind))
+    poses = hashlib.sha256(config.poses.read_bytes()).hexdigest()
+    settings = (getattr(config, config.kind), config.step_rad, poses)
+    run = Run(config.run / config.kind, config.seed, settings)
     run.claim()
     return run
 

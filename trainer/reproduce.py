@@ -71,8 +71,7 @@ def main(config: ReproduceConfig) -> None:
     """Train all, then score all; or make one of the other tables.
 
     Raises:
-        PenumbraError: there is nothing to score on.
-        subprocess.CalledProcessError: a run failed; its `log.txt` says why.
+        PenumbraError: there is nothing to score on, or a run failed; its `log.txt` says why.
     """
     if config.table == "priors":
         print(compare_priors(config.priors))

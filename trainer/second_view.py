@@ -7,7 +7,7 @@ reweighted by the landmarks of the second. The reference is triangulated from th
 so that evidence and reference share no image (they share the landmark network and its errors).
 Nothing is turned or scaled: errors are in the first camera's frame as they are ("absolute"), after
 the means of the scored joints are put together ("relative"), and, to compare, after Procrustes
-alignment ("aligned"). Folders as in `trainer.datasets.recordings`, of three cameras or more.
+alignment ("aligned"). Folders as in `trainer.datasets.recordings`, of four cameras or more.
 """
 
 import json
@@ -30,7 +30,7 @@ from engines.evidence.second_view import SCALE, SecondView
 from engines.flow.model import FlowModel
 from engines.types import LIMB_LANDMARKS, LandmarkNetwork
 from trainer.command import start
-from trainer.datasets.recordings import read_recording
+from trainer.datasets.recordings import read_recordings
 from trainer.evaluation.frame_estimator import FrameEstimator, track_landmarks
 from trainer.evaluation.metrics import pa_mpjpe
 from trainer.evaluation.prediction import ViewEstimate
@@ -40,6 +40,9 @@ from trainer.evaluation.triangulation import (
     relative_pose,
     triangulate_landmarks,
 )
+
+_CAMERAS = 4
+"""Two for the pair, and two whose joints are the reference."""
 
 
 @dataclass(frozen=True)
@@ -142,14 +145,17 @@ def main(config: SecondViewConfig) -> None:
     """Print the means over all pairs and instants.
 
     Raises:
-        PenumbraError: there is nothing to score.
+        PenumbraError: a recording cannot be read or has too few cameras, or there is nothing to
+            score.
     """
+    recordings = read_recordings(config.folders)
+    if few := [one.name for one in recordings if len(one.cameras) < _CAMERAS]:
+        raise PenumbraError(f"folders: {few[0]} has fewer than {_CAMERAS} cameras; leave it out.")
     tracker = open_tracker(network=named(config.landmarks, config.landmarks_file))
     body = BodyModel.load(config.body)
     estimator = FrameEstimator(FlowModel.load(config.model), body, config.hypotheses)
     rows: list[dict[str, float]] = []
-    for folder in config.folders:
-        recording = read_recording(folder)
+    for recording in recordings:
         cameras = tqdm(recording.cameras, desc=recording.name, unit="camera")
         estimates = [estimate_frames(camera, tracker, estimator) for camera in cameras]
         for frames in recording.instants[:: config.every]:
@@ -161,8 +167,8 @@ def main(config: SecondViewConfig) -> None:
                 rows += score_instant(complete, recording.cameras, config)
     if not rows:
         raise PenumbraError(
-            "--folders: no instant has enough joints that the remaining cameras agree on; give"
-            " recordings of three cameras or more that see the whole person."
+            "folders: no instant has enough joints that the remaining cameras agree on; give"
+            " recordings that show the whole person."
         )
     means = {key: round(float(np.mean([row[key] for row in rows])), 1) for key in rows[0]}
     print(json.dumps(means | {"pairs": len(rows)}, indent=2))

@@ -3,11 +3,13 @@
     python -m trainer.train_gravity --poses runs/poses.npz
 
 The samples are people in front of cameras of known orientation, as the shipped flow estimates them
-from synthetic landmarks; they are kept in `samples`, shard by shard, so a killed run goes on. The
+from synthetic landmarks; they are kept in `samples`, shard by shard, so a killed run goes on;
+`made.json` there says what they are made of. The
 best epoch and the factor on sigma are chosen on the validation subjects, the record beside the
 weights states the errors on the test subjects.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,11 +18,15 @@ import numpy as np
 import torch
 
 from engines.body import BodyModel
+from engines.errors import check_at_least
+from engines.flow.model import FlowModel
 from engines.gravity.network import GravityNetwork
+from engines.outputs import check_output, open_output
 from trainer.command import start
+from trainer.data.made import check_made
 from trainer.gravity.fit import FitConfig, fit, metrics
 from trainer.gravity.samples import GravitySamples, SampleConfig, make_samples
-from trainer.motion.poses import SPLITS, Split
+from trainer.motion.poses import SPLITS, Poses, Split
 from trainer.synthetic.config import SyntheticConfig
 from trainer.synthetic.people import PeopleConfig
 from trainer.synthetic.poses import PoseBank
@@ -57,13 +63,19 @@ def main(config: GravityConfig) -> None:
     """Make the samples that are not there yet, train, write weights and record.
 
     Raises:
-        PenumbraError: if the poses are missing, damaged or something else.
+        PenumbraError: if the poses are missing, damaged or something else, a number is too small,
+            or `samples` holds samples that are made of something else.
     """
     torch.set_num_threads(1)
+    check_at_least(1, config, "train_shards", "test_shards", "shard")
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    check_output(config.out, "out", ".npz", force=True)
+    _check_samples(config)
     sets = {split: GravitySamples.load(_shards(config, split)) for split in SPLITS}
     network, scale, losses = fit(sets["train"], sets["val"], config.fit, config.seed)
-    config.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(config.out, **network.arrays(scale))
+    with open_output(config.out, "out", ".npz", force=True) as output:
+        np.savez(output.file, **network.arrays(scale))
+        output.commit()
     shipped = GravityNetwork.load(config.out)
     record = {
         "what": "up from one estimated person: direction and covariance; angles in degrees",
@@ -81,6 +93,24 @@ def main(config: GravityConfig) -> None:
     print(json.dumps(record, indent=2))
 
 
+def _check_samples(config: GravityConfig) -> None:
+    """Refuse to go on with samples of other people, or of another flow.
+
+    Raises:
+        PenumbraError: the folder holds such, or there are no poses.
+    """
+    Poses.load(config.poses)
+    flow = FlowModel.load().onnx.with_suffix(".json")
+    made = {
+        "poses": hashlib.sha256(config.poses.read_bytes()).hexdigest(),
+        "flow": hashlib.sha256(flow.read_bytes()).hexdigest(),
+        "shard": config.shard,
+        "sampling": asdict(config.sampling),
+        "synthetic": asdict(config.synthetic),
+    }
+    check_made(config.samples, made, "samples")
+
+
 def _shards(config: GravityConfig, split: Split) -> list[Path]:
     """Files with the samples of a split, made where they are missing."""
     count = config.train_shards if split == "train" else config.test_shards
@@ -88,7 +118,6 @@ def _shards(config: GravityConfig, split: Split) -> list[Path]:
     paths = [config.samples / f"{split}_{seed}.npz" for seed in seeds]
     if all(path.exists() for path in paths):
         return paths
-    config.samples.mkdir(parents=True, exist_ok=True)
     body = BodyModel.load()
     bank = PoseBank.load(config.poses, split, body)
     for seed, path in zip(seeds, paths, strict=True):

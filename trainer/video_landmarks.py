@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from engines.blazepose.heavy import named
 from engines.blazepose.tracker import open_tracker
-from engines.errors import PenumbraError
+from engines.errors import PenumbraError, check_at_least
 from engines.types import LandmarkNetwork
 from trainer.command import start
 from trainer.data.unlabelled import track_video
@@ -42,8 +42,7 @@ def main(config: VideoConfig) -> None:
     Raises:
         PenumbraError: a video cannot be read, two have the same name, or `every` is too small.
     """
-    if config.every < 1:
-        raise PenumbraError(f"--every: must be at least 1, not {config.every}; ask for more.")
+    check_at_least(1, config, "every")
     stems = Counter(video.stem for video in config.videos)
     if twice := [stem for stem, count in stems.items() if count > 1]:
         raise PenumbraError(

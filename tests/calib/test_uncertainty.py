@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -196,3 +197,19 @@ def test_user_errors_end_with_one_sentence(
         with pytest.raises(SystemExit) as end:
             run(*arguments)
         assert end.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_a_kill_while_writing_errors_leaves_those_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "errors.npz"
+    sample(1, "some people").save(path)
+
+    def dies(file: BinaryIO, **_: object) -> None:
+        file.write(b"PK")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(np, "savez_compressed", dies)
+        sample(2, "other people").save(path)
+    assert CalibrationDataset.load(path, "fit").data == "some people"

@@ -1,5 +1,7 @@
 """The errors files of a flow: the same as asking the live sampler image by image."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +94,9 @@ def test_footage_knows_the_joints_of_its_reference(
     assert np.isnan(row.distance_error)
 
 
-def test_folders_become_strata_of_one_file_each(body: BodyModel, tmp_path: Path) -> None:
+def test_folders_become_strata_of_one_file_each(
+    body: BodyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for seed, name in enumerate(("clear/val", "near/val", "near/test")):
         (tmp_path / name).mkdir(parents=True)
         np.savez(tmp_path / name / "00000.npz", **random_records(2 + seed, seed, body))
@@ -103,6 +107,7 @@ def test_folders_become_strata_of_one_file_each(body: BodyModel, tmp_path: Path)
         hypotheses=10,
         out=tmp_path,
     )
+    (tmp_path / "clear/val" / "made.json").write_text('{"network": "heavy"}')
     calibrate.main(config)
     val, test = (
         CalibrationDataset.load(tmp_path / f"{split}_errors.npz", "fit")
@@ -110,7 +115,23 @@ def test_folders_become_strata_of_one_file_each(body: BodyModel, tmp_path: Path)
     )
     assert val.strata == ("clear", "near") and test.strata == ("near",)
     assert val.stratum.tolist() == [0, 0, 1, 1, 1] and test.size == 3
+    assert val.heavy.tolist() == [True, True, False, False, False] and not test.heavy.any()
     assert val.data.endswith("and footage: 2 of clear, 3 of near")
+    assert "--record engines/assets/flow.json" in capsys.readouterr().out
+    flow = Path(shutil.copy(FlowModel.load().onnx, tmp_path / "mine.onnx"))
+    shutil.copy(FlowModel.load().onnx.with_suffix(".json"), tmp_path / "mine.json")
+    calibrate.main(replace(config, model=flow))
+    assert f"--record {tmp_path / 'mine.json'}" in capsys.readouterr().out
+
+
+def test_folders_of_one_stratum_and_numbers_that_are_too_small_are_refused() -> None:
+    both = (Path("runs/near/val"), Path("more/near/val"))
+    for argument in ("val", "test"):
+        with pytest.raises(PenumbraError, match=f"{argument}: several folders .* called near"):
+            calibrate.main(replace(CalibrateConfig(), **{argument: both}))
+    for name in ("images", "every"):
+        with pytest.raises(PenumbraError, match=f"{name}: must be at least 1"):
+            calibrate.main(replace(CalibrateConfig(), **{name: 0}))
 
 
 def test_a_side_without_images_is_refused() -> None:

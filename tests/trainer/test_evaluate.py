@@ -1,6 +1,7 @@
 """Two tiny runs, trained for two steps, from the benchmark's files to the tables."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,9 @@ def test_runs_become_tables(home: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert f"| {flow['pa_best_5']:.1f} |" in many
     assert f"| {flow['coverage_90']:.1f} |" in uncertainty and f"| {flow['pve']:.1f} |" in estimate
     assert (flow["pve"] or 0) > 0
+    main(config_of(home, tmp_path / "fitted", measure=replace(FEW, fit=True)))
+    fitted = stored(tmp_path / "fitted")["mhentropy", "ambiguous CMU"]
+    assert fitted["pa_best_1"] != flow["pa_best_1"] and fitted["pve"] is None
     # One body an image: many hypotheses are no better than one, and there is nothing that spreads.
     assert point["pa_best_1"] == point["pa_best_25"] and point["pjd_3d_occluded_mm"] == 0
     assert point["pa_quantised_5"] == point["pa_best_25_of_those"]
@@ -271,9 +275,11 @@ def test_what_is_missing_is_named(home: Path, tmp_path: Path, body: BodyModel) -
     )
     with pytest.raises(PenumbraError, match="SMPL labels; give a file that has pose and shape"):
         main(config_of(home, tmp_path, dataset="h36m", root=tmp_path))
-    with pytest.raises(PenumbraError, match=r"clear: .*trainer\.ambiguous --clear --out .*none"):
+    with pytest.raises(
+        PenumbraError, match=r"clear: .*ambiguous --no-tracked --clear --out .*none"
+    ):
         main(config_of(home, tmp_path, clear=tmp_path / "none" / "test"))
-    with pytest.raises(PenumbraError, match=r"ambiguous: .*trainer\.ambiguous --out .*none"):
+    with pytest.raises(PenumbraError, match=r"ambiguous: .*ambiguous --no-tracked --out .*none"):
         main(config_of(home, tmp_path, ambiguous=tmp_path / "none" / "test"))
     with pytest.raises(PenumbraError, match="holds no run"):
         main(config_of(home, tmp_path, runs=(tmp_path,)))

@@ -46,6 +46,14 @@ def test_the_homography_takes_joints_to_the_crop(body: BodyModel) -> None:
     np.testing.assert_allclose(found[:, :2] / found[:, 2:], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["a.webm", "missing/a.jpg"])
+def test_an_image_that_cannot_be_written_is_refused_before_the_search(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(PenumbraError, match="out: "):
+        main(FailuresConfig(out=tmp_path / name, poses=tmp_path / "none.npz"))
+
+
 def test_poses_are_needed(tmp_path: Path) -> None:
     with pytest.raises(PenumbraError, match="poses"):
         main(FailuresConfig(out=tmp_path / "a.jpg", poses=tmp_path / "none.npz"))

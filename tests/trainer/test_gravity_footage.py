@@ -1,11 +1,22 @@
 """Rolled cameras see what they would see, and the report measures angles."""
 
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
 import numpy as np
 import pytest
 
+from engines.blazepose.tracker import PoseTracker
 from engines.camera import Intrinsics
+from engines.errors import PenumbraError
 from engines.gravity.direction import Direction, tangent_basis
-from trainer.gravity_footage import Rolled, Run, report
+from engines.gravity.network import GravityNetwork
+from tests.support.rigs import ring
+from trainer.evaluation.frame_estimator import FrameEstimator
+from trainer.gravity_footage import GravityFootageConfig, Rolled, Run, main, report, run_camera
 
 CAMERA = Intrinsics(620.0, 610.0, 330.0, 235.0, (640, 480), (-0.1, 0.02, 1e-3, -1e-3), "test")
 
@@ -55,3 +66,59 @@ def test_the_report_states_the_angle_to_the_truth_after_a_second() -> None:
             "fused_error_later_deg": 4.0,
         }
     }
+
+
+VECTOR = np.array([0.0, -1.0, 0.0])
+
+
+class Everywhere(PoseTracker):
+    """Finds somebody in every image."""
+
+    def __init__(self) -> None: ...
+
+    def reset(self) -> None: ...
+
+    def __call__(self, image: Any) -> Any:
+        return image
+
+
+class Always(FrameEstimator):
+    """Estimates the same of everybody."""
+
+    def __init__(self) -> None: ...
+
+    def __call__(self, landmarks: Any, intrinsics: Any) -> Any:
+        parts = {name: np.zeros(3) for name in ("joints", "cov", "joint_visible")}
+        return SimpleNamespace(hypotheses=SimpleNamespace(rotvec=np.zeros((1, 24, 3))), **parts)
+
+
+class Upright(GravityNetwork):
+    """Takes everybody to stand upright before the camera."""
+
+    def __init__(self) -> None: ...
+
+    def direction(
+        self, R_cam_root: Any, joints: Any, joint_cov: Any, joint_visible: Any
+    ) -> Direction:
+        B = tangent_basis(VECTOR)
+        return Direction(VECTOR, 0.01 * B @ B.T)
+
+
+@pytest.mark.parametrize(("fps", "seconds"), [(None, 0.2), (50.0, 0.1)])
+def test_time_passes_as_the_video_says(tmp_path: Path, fps: float | None, seconds: float) -> None:
+    camera = replace(ring()[0], video=tmp_path / "walk.mp4")
+    size = camera.intrinsics.size
+    writer = cv2.VideoWriter(str(camera.video), cv2.VideoWriter.fourcc(*"mp4v"), 25, size)
+    for _ in range(6):
+        writer.write(np.zeros((size[1], size[0], 3), np.uint8))
+    writer.release()
+    rolled, config = Rolled.of(camera.intrinsics, 0.0), GravityFootageConfig((), every=5, fps=fps)
+    run = run_camera(camera, rolled, Everywhere(), Always(), Upright(), config)
+    assert [t for t, _ in run.fused] == pytest.approx([0.0, seconds])
+
+
+def test_numbers_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(PenumbraError, match="every: must be at least 1"):
+        main(GravityFootageConfig((), every=0))
+    with pytest.raises(PenumbraError, match="fps: must be more than 0"):
+        main(GravityFootageConfig((), fps=0.0))

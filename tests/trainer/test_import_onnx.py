@@ -43,7 +43,7 @@ def test_weights_come_back_exactly(body: BodyModel, tmp_path: Path) -> None:
         "last.pt",
         "scores.json",
     ]
-    with pytest.raises(PenumbraError, match=r"--out .*back is not empty"):
+    with pytest.raises(PenumbraError, match=r"out: .*back is not an empty folder"):
         import_onnx.main(ImportConfig(tmp_path / "back", tmp_path / "flow.onnx"))
 
 

@@ -161,7 +161,7 @@ def test_a_missing_benchmark_is_noticed_before_the_training(
     tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(PenumbraError, match=r"clear: .* holds no benchmark"):
+    with pytest.raises(PenumbraError, match=r"clear: .* no benchmark; .* --no-tracked --clear"):
         reproduce.main(ReproduceConfig())
     assert recorder.commands == []
 
@@ -171,7 +171,7 @@ def test_a_run_that_fails_stops_the_rest_and_nothing_is_scored(
 ) -> None:
     recorder.failing = FIRST[0]
     config = ReproduceConfig(out=tmp_path, seeds=1, processes=1)
-    with pytest.raises(subprocess.CalledProcessError):
+    with pytest.raises(PenumbraError, match=r"training of .*prohmr_0 failed; its log.txt says why"):
         reproduce.main(config)
     assert len(recorder.commands) < len(jobs(1)) and compared == []
 

@@ -7,8 +7,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from engines.body import BodyModel
+from engines.errors import PenumbraError
 from tests.support.random_hypotheses import around
 from tests.support.rigs import perfect_estimates, project, ring
+from trainer import second_view
+from trainer.datasets.recordings import Recording
 from trainer.evaluation.prediction import ViewEstimate
 from trainer.evaluation.triangulation import RigCamera
 from trainer.second_view import SecondViewConfig, errors, score_instant
@@ -62,3 +65,10 @@ def test_the_reference_does_not_use_the_two_cameras_in_question(body: BodyModel)
     again = score_instant(estimates, cameras, CONFIG)
     key = "one view, mean: absolute"
     assert again[0][key] == rows[0][key]
+
+
+def test_two_cameras_leave_none_for_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    three = Recording("walk", tuple(ring()[:3]), ((0, 0, 0),))
+    monkeypatch.setattr("trainer.second_view.read_recordings", lambda _: [three])
+    with pytest.raises(PenumbraError, match="walk has fewer than 4 cameras"):
+        second_view.main(CONFIG)

@@ -304,6 +304,12 @@ def test_other_methods_refuse_video_and_batches_must_divide(
         check(dataclasses.replace(config, unlabelled_batch=5), 2)
 
 
+@pytest.mark.parametrize("name", ["steps", "epoch", "batch", "checkpoint_every", "evaluate_every"])
+def test_numbers_that_are_too_small_are_refused(config: TrainConfig, name: str) -> None:
+    with pytest.raises(PenumbraError, match=f"{name}: must be at least 1, not 0"):
+        check(dataclasses.replace(config, **{name: 0}), 1)
+
+
 def test_a_run_trains_scores_and_loads(config: TrainConfig) -> None:
     config = dataclasses.replace(config, steps=2, evaluate_every=2, checkpoint_every=2)
     scores = train.run(config)

@@ -6,7 +6,6 @@ shards of something else are not added.
 """
 
 import hashlib
-import json
 import multiprocessing
 import os
 from collections.abc import Callable
@@ -20,8 +19,9 @@ import numpy as np
 from tqdm import tqdm
 
 from engines.body import BodyModel
-from engines.errors import PenumbraError
+from engines.errors import check_at_least
 from engines.types import LandmarkNetwork
+from trainer.data.made import check_made
 from trainer.data.rendered import SampleRenderer
 from trainer.motion.poses import SPLITS, Poses, Split
 from trainer.render.scenes import Scene, SceneConfig
@@ -74,9 +74,7 @@ def write_shards(config: ShardConfig, scenes: SceneDistribution | None = None) -
         PenumbraError: there are no poses, a number is too small, or the folder holds shards of
             something else.
     """
-    for name in ("shards", "processes"):
-        if (number := getattr(config, name)) < 1:
-            raise PenumbraError(f"{name}: must be at least 1, not {number}; ask for more.")
+    check_at_least(1, config, "shards", "processes")
     scenes = scenes or config.scene
     _check_folder(config, scenes)
     jobs = [(config, scenes, index) for index in range(config.shards)]
@@ -145,18 +143,8 @@ def _check_folder(config: ShardConfig, scenes: SceneDistribution) -> None:
         "seed": config.seed,
         "body": BodyModel.load(config.body).name,
         "poses": hashlib.sha256(config.poses.read_bytes()).hexdigest(),
-        "scene": json.loads(json.dumps(asdict(cast("Any", scenes)))),
+        "scene": asdict(cast("Any", scenes)),
         "tracked": config.tracked,
         "network": config.network,
     }
-    folder = config.out / config.split
-    record = folder / "made.json"
-    if not any(folder.glob("*.npz")):
-        folder.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(made, indent=2) + "\n")
-        return
-    before = json.loads(record.read_text()) if record.exists() else {}
-    if different := [name for name, value in made.items() if before.get(name) != value]:
-        raise PenumbraError(
-            f"out: {folder} holds shards with another {', '.join(different)}; name another folder."
-        )
+    check_made(config.out / config.split, made, "out")

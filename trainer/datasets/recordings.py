@@ -11,7 +11,8 @@ Two forms are known:
 
 import csv
 import tomllib
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,32 @@ def read_recording(folder: Path) -> Recording:
     return _read_caliscope(folder)
 
 
+def read_recordings(folders: Sequence[Path]) -> list[Recording]:
+    """Read several recordings, which reports tell apart by their names.
+
+    Raises:
+        PenumbraError: there is none, two have the same name, or as `read_recording`.
+    """
+    if not folders:
+        raise PenumbraError("folders: there is none; name at least one recording.")
+    recordings = [read_recording(folder) for folder in folders]
+    names = Counter(recording.name for recording in recordings)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise PenumbraError(f"folders: several are called {twice[0]}; rename all but one.")
+    return recordings
+
+
 def _read_caliscope(folder: Path) -> Recording:
+    try:
+        cameras = _caliscope_cameras(folder)
+        return Recording(folder.name, cameras, _read_instants(folder, len(cameras)))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise PenumbraError(
+            f"folders: {folder} holds no recording of caliscope's ({error}); calibrate it again."
+        ) from error
+
+
+def _caliscope_cameras(folder: Path) -> tuple[RigCamera, ...]:
     table = tomllib.loads((folder / "camera_array.toml").read_text())["cameras"]
     cameras = []
     for camera in sorted(table.values(), key=lambda camera: camera["cam_id"]):
@@ -72,7 +98,7 @@ def _read_caliscope(folder: Path) -> Recording:
         R = np.array(camera["rotation"])
         t = np.array(camera["translation"])
         cameras.append(RigCamera(intrinsics, R, t, folder / f"cam_{camera['cam_id']}.mp4"))
-    return Recording(folder.name, tuple(cameras), _read_instants(folder, len(cameras)))
+    return tuple(cameras)
 
 
 def _read_instants(folder: Path, cameras: int) -> tuple[tuple[int, ...], ...]:

@@ -45,5 +45,5 @@ def check_benchmarks(clear: Path = CLEAR, ambiguous: Path = AMBIGUOUS) -> None:
         if not any(folder.glob("*.npz")):
             raise PenumbraError(
                 f"{name}: {folder} holds no benchmark; make it: python -m trainer.ambiguous"
-                f" {option}--out {folder.parent}"
+                f" --no-tracked {option}--out {folder.parent}"
             )

@@ -38,7 +38,7 @@ def fit_bodies(
 def _fit_image(
     fitter: HypothesisFitter, batch: Batch, bodies: Bodies, joints: torch.Tensor, i: int
 ) -> Bodies:
-    drawn = Bodies(*(part[i] for part in bodies))
+    drawn = Bodies(*(part[i].contiguous() for part in bodies))
     R_anchor, half_size = batch.R_anchor[i].double().numpy(), batch.half_size[i].double()
     count = len(drawn.betas)
     rotvec = drawn.rotvec.double().numpy()

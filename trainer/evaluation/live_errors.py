@@ -14,7 +14,7 @@ from calib.dataset import CalibrationDataset
 from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.circumstances import floored
-from engines.types import LIMB_LANDMARKS, NUM_JOINTS, Landmarks, Roi
+from engines.types import LIMB_LANDMARKS, NUM_JOINTS, LandmarkNetwork, Landmarks, Roi
 from trainer.data.augment import RawRecords, joints_in_camera
 from trainer.evaluation.prediction import TOGETHER, People, Prediction, Predictor
 from trainer.evaluation.view_scores import ViewSample, without_common_distance
@@ -44,10 +44,12 @@ class ImageErrors:
     distance_error: float
 
 
-def of_records(predictor: Predictor, records: RawRecords, body: BodyModel) -> list[ImageErrors]:
-    """Estimate rendered samples and compare them with their labels."""
+def of_records(
+    predictor: Predictor, records: RawRecords, body: BodyModel, network: LandmarkNetwork = "full"
+) -> list[ImageErrors]:
+    """Estimate rendered samples, whose landmarks a network found, and compare with their labels."""
     joints = joints_in_camera(records["rotvec"], records["betas"], records["pelvis"], body)
-    people = [observation(records, i) for i in range(len(joints))]
+    people = [observation(records, i, network) for i in range(len(joints))]
     rows = []
     for i, one in enumerate(_predictions(predictor, people)):
         predicted, best = _predicted(one), one.hypotheses.joints[0].astype(float)
@@ -93,7 +95,9 @@ def dataset(strata: dict[str, list[ImageErrors]], data: str) -> CalibrationDatas
     )
 
 
-def observation(records: RawRecords, row: int) -> tuple[Landmarks, Intrinsics]:
+def observation(
+    records: RawRecords, row: int, network: LandmarkNetwork = "full"
+) -> tuple[Landmarks, Intrinsics]:
     """Return what the live system would be given of a stored sample: its window is the image."""
     left, top, right, bottom = records["window"][row].astype(float)
     width, height = (float(side) for side in records["size"][row])
@@ -104,7 +108,8 @@ def observation(records: RawRecords, row: int) -> tuple[Landmarks, Intrinsics]:
     parts = {name: records[name][row].astype(np.float64) for name in names}
     parts["points"] -= (left, top)
     whole = Roi(np.array([size[0] / 2, size[1] / 2]), float(max(size)), 0.0)
-    return Landmarks(**parts, score=float(records["score"][row]), roi=whole), intrinsics
+    score = float(records["score"][row])
+    return Landmarks(**parts, score=score, roi=whole, network=network), intrinsics
 
 
 def _predictions(predictor: Predictor, people: People) -> Iterator[Prediction]:

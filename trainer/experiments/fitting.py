@@ -5,6 +5,8 @@ test subjects. Every row is one way to fit, every column one kind of images; a c
 (`results.py`) and landmarks are found once (`trainer.datasets.tracked`).
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -22,7 +24,7 @@ from engines.priors.load import KINDS
 from engines.types import LIMB_JOINTS, LandmarkNetwork
 from trainer.data.augment import joints_in_camera
 from trainer.data.samples import read
-from trainer.datasets.recordings import read_recording
+from trainer.datasets.recordings import read_recordings
 from trainer.datasets.tracked import tracked
 from trainer.datasets.view_samples import view_samples, view_tracks
 from trainer.evaluation.frame_estimator import FrameEstimator
@@ -152,10 +154,14 @@ def fit_tables(
         Row -> column -> what was measured, millimetres and shares.
 
     Raises:
-        PenumbraError: a recording cannot be read, or the results are of other options.
+        PenumbraError: a recording cannot be read, or the results are of other options or of
+            another flow.
     """
     body, model = BodyModel.load(), FlowModel.load()
-    options = {k: v for k, v in asdict(config).items() if k not in ("folders", "landmark_folder")}
+    left_out = ("folders", "landmark_folder")
+    options: dict[str, object] = {k: v for k, v in asdict(config).items() if k not in left_out}
+    record = json.dumps(model.record, sort_keys=True)
+    options["flow"] = hashlib.sha256(record.encode()).hexdigest()
     results = Results(out / "fitting.json", options)
     columns = image_columns(config, body)
     rows = {row.name: row for row in ways}
@@ -208,9 +214,9 @@ def measure(score: Scorer, column: Column) -> Values:
 def image_columns(config: FittingConfig, body: BodyModel) -> Mapping[str, Column]:
     """Read images and references: a column for each view, whole recording and network."""
     columns: dict[str, Column] = {}
+    recordings = read_recordings(config.folders) if config.folders else []
     for network in config.networks:
-        for folder in config.folders:
-            recording = read_recording(folder)
+        for recording in recordings:
             found = tracked(recording, network, config.landmark_folder)
             samples = view_samples(recording, found, TriangulationConfig())
             if recording.name in config.together:

@@ -12,6 +12,7 @@ from typing import get_args
 import torch
 from tqdm import tqdm
 
+from engines.errors import PenumbraError
 from trainer.data.exact import LandmarkSource
 from trainer.methods.method import Supervision
 from trainer.methods.registry import METHOD_NAMES, MethodName
@@ -100,7 +101,7 @@ def train_all(runs: Sequence[Run], config: RunsConfig) -> None:
     """Train what is not finished, each in a process of its own with its output beside it.
 
     Raises:
-        subprocess.CalledProcessError: a run failed; its `log.txt` says why.
+        PenumbraError: a run failed; its `log.txt` says why.
     """
     with ThreadPoolExecutor(config.processes) as pool:
         for _ in tqdm(pool.map(lambda run: _train(run, config), runs), total=len(runs), unit="run"):
@@ -114,4 +115,9 @@ def _train(run: Run, config: RunsConfig) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with (run.folder / "log.txt").open("a") as log:
         words = command(run.job, run.folder, run.steps, config)
-        subprocess.run(words, env=environment, stdout=log, stderr=log, check=True)
+        try:
+            subprocess.run(words, env=environment, stdout=log, stderr=log, check=True)
+        except subprocess.CalledProcessError as error:
+            raise PenumbraError(
+                f"run: the training of {run.folder} failed; its log.txt says why."
+            ) from error

@@ -151,8 +151,8 @@ def sweep(config: SweepConfig, shared: RunsConfig) -> str:
     """Train and measure all candidates; write `sweep.md` and `weights.json`, return the Markdown.
 
     Raises:
-        PenumbraError: there are no images of validation subjects.
-        subprocess.CalledProcessError: a run failed; its `log.txt` says why.
+        PenumbraError: there are no images of validation subjects, or a run failed; its `log.txt`
+            says why.
     """
     body = BodyModel.load()
     benchmark = validation_images(config.validation, config.images, body)

@@ -14,7 +14,7 @@ from trainer.live.config import LiveConfig
 from trainer.live.method import LiveMethod
 from trainer.methods.method import Priors
 from trainer.model.pose_prior import PosePrior
-from trainer.runs.folder import LIVE, append_start
+from trainer.runs.folder import LIVE, append_start, read_facts
 
 _MAY_DIFFER = {
     "run",
@@ -43,12 +43,12 @@ def record_start(config: LiveConfig, done: int, rendered: int) -> None:
 def is_live(run: Path) -> bool:
     """Tell whether a folder holds a run of the live flow."""
     path = run / "config.json"
-    return path.exists() and json.loads(path.read_text()).get("kind") == LIVE
+    return path.exists() and read_facts(run).get("kind") == LIVE
 
 
 def load_live_config(run: Path) -> LiveConfig:
     """Read the configuration of a run's last start."""
-    return live_config_of(json.loads((run / "config.json").read_text()))
+    return live_config_of(read_facts(run))
 
 
 def live_config_of(facts: dict[str, Any]) -> LiveConfig:

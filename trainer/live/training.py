@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engines.body import BodyModel
-from engines.errors import PenumbraError
+from engines.errors import PenumbraError, check_at_least
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
 from trainer.live.config import LiveConfig
@@ -111,9 +111,9 @@ class LiveTraining:
     def _exact_batch(self) -> Batch:
         """Make this step's samples: synthetic ones and a share of rendered ones."""
         config = self.config
-        if self._rendered is None:
-            return self._synthetic.batch(self.done, config.batch)
         count = int(config.rendered_share * config.batch)
+        if self._rendered is None or count == 0:
+            return self._synthetic.batch(self.done, config.batch)
         parts = (
             self._synthetic.batch(self.done, config.batch - count),
             self._rendered.batch(self.done, count),
@@ -145,9 +145,14 @@ class LiveTraining:
         """Go on from a checkpoint.
 
         Raises:
-            PenumbraError: if its flow has other sizes.
+            PenumbraError: if no training wrote it, or its flow has other sizes.
         """
         state = torch.load(path, weights_only=True)
+        if "optimiser" not in state:
+            raise PenumbraError(
+                f"run: {path.parent} was imported or averaged and cannot go on; name it as `start` "
+                "of a new run."
+            )
         self._load(state["flow"], state["average"], path)
         self.optimiser.load_state_dict(state["optimiser"])
         self.done, self.spent = state["done"], state["spent"]
@@ -181,8 +186,10 @@ def check(config: LiveConfig) -> None:
     Raises:
         PenumbraError: if a number is out of range.
     """
-    if config.batch < 2:
-        raise PenumbraError(f"batch: must be at least 2, not {config.batch}; ask for more.")
+    check_at_least(2, config, "batch")
+    check_at_least(1, config, "steps", "evaluate_every", "evaluate_samples", "checkpoint_every")
+    if config.minutes is not None and not config.minutes > 0:
+        raise PenumbraError(f"minutes: must be more than 0, not {config.minutes}; ask for more.")
     if not 0 <= config.rendered_share < 1:
         raise PenumbraError(
             f"rendered_share: must be at least 0 and less than 1, not {config.rendered_share}; "

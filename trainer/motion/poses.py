@@ -50,6 +50,15 @@ class Poses:
         return Poses(**arrays)
 
     def of(self, split: Split) -> tuple[Float[np.ndarray, "M 24 3"], Int[np.ndarray, "M"]]:
-        """Take the poses of one split's subjects, in double precision, and their clips."""
+        """Take the poses of one split's subjects, in double precision, and their clips.
+
+        Raises:
+            PenumbraError: if there are none.
+        """
         chosen = self.split == SPLITS.index(split)
+        if not chosen.any():
+            raise PenumbraError(
+                f"poses: there are none of {split} subjects; list clips of such in clips.csv and "
+                "run python -m trainer.mocap again."
+            )
         return self.rotvec[chosen].astype(np.float64), self.clip[chosen]

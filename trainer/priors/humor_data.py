@@ -26,6 +26,8 @@ _FASTEST_RAD = 0.8
 """Faster steps than these, in a frame, are breaks of the recording: 7.5 m/s, 24 rad/s."""
 _FLOOR_SHARE = 0.05
 """The floor of a clip is where this share of its frames' lowest soles lie below."""
+_RATE_ERROR = 0.02
+"""CMU's rates are 29.97 to 30 a second."""
 CONTACT_SPEED = 0.25
 """A joint that touches the floor is slower, metres per second."""
 CONTACT_HEIGHT_M = 0.1
@@ -54,6 +56,7 @@ class MotionData:
             PenumbraError: if the file is missing, damaged or something else.
         """
         poses = Poses.load(path)
+        _check_rate(path)
         chosen = np.flatnonzero(poses.split == SPLITS.index(split))
         number = _frame_numbers(path)[chosen]
         clip = poses.clip[chosen]
@@ -132,6 +135,20 @@ def _floors(soles: Float[np.ndarray, "N 4"], clip: Int[np.ndarray, "N"]) -> np.n
     for one in np.unique(clip):
         floor[clip == one] = np.quantile(lowest[clip == one], _FLOOR_SHARE)
     return floor
+
+
+def _check_rate(path: Path) -> None:
+    """Refuse clips at another rate than that of the prior, which counts speeds by frames.
+
+    Raises:
+        PenumbraError: there are such.
+    """
+    rates = read_npz(path, ("clip_fps",)).get("clip_fps")
+    if rates is not None and (wrong := rates[np.abs(rates / FPS - 1.0) > _RATE_ERROR]).size:
+        raise PenumbraError(
+            f"poses: {path} has clips of {wrong[0]:g} frames a second, and humor learns motion at "
+            f"{FPS:g}; convert the clips and run python -m trainer.mocap again."
+        )
 
 
 def _frame_numbers(path: Path) -> Int[np.ndarray, "N"]:

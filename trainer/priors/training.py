@@ -45,7 +45,7 @@ class Run:
     seed: int
     """Of weights and batches."""
     config: Any
-    """Of the kind, for which the state holds."""
+    """Of the kind, and the poses, for which the state holds."""
 
     def claim(self) -> None:
         """Make the folder, and see that what it holds is of this training.

@@ -40,8 +40,36 @@ def append_start(run: Path, about: dict[str, Any], facts: dict[str, Any], config
     starts = json.loads(path.read_text())["starts"] if path.exists() else []
     facts = facts | {"commit": git("rev-parse", "HEAD"), "config": dataclasses.asdict(config)}
     record = about | {"starts": [*starts, facts]}
-    path.write_text(json.dumps(record, indent=2, default=str))
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(record, indent=2, default=str))
+    scratch.replace(path)  # a kill in the middle leaves the starts before
     (run / "uncommitted.diff").write_text(git("diff", "HEAD") + "\n")
+
+
+def read_facts(run: Path) -> dict[str, Any]:
+    """Read the `config.json` of a run.
+
+    Raises:
+        PenumbraError: it is missing or damaged.
+    """
+    path = run / "config.json"
+    try:
+        facts = json.loads(path.read_text())
+        if not isinstance(facts, dict):
+            raise ValueError("it is no record")
+    except (OSError, ValueError) as error:
+        raise PenumbraError(f"run: {path} cannot be read ({error}); name another run.") from error
+    return facts
+
+
+def check_new(out: Path) -> None:
+    """Refuse to make a run where something is already.
+
+    Raises:
+        PenumbraError: it is a file, or a folder that is not empty.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise PenumbraError(f"out: {out} is not an empty folder; name another one.")
 
 
 def write_scores(run: Path, scores: dict[str, float | None]) -> None:
@@ -68,14 +96,14 @@ def load_config(run: Path) -> TrainConfig:
     """Read the configuration of a run's last start.
 
     Raises:
-        PenumbraError: if the folder holds no run, or one of the live flow.
+        PenumbraError: if the folder holds no run, a damaged one, or one of the live flow.
     """
     path = run / "config.json"
     if not path.exists():
         raise PenumbraError(
             f"run: {run} holds no run; train one with python -m trainer.train --run {run}."
         )
-    facts = json.loads(path.read_text())
+    facts = read_facts(run)
     if facts.get("kind") == LIVE:
         raise PenumbraError(
             f"run: {run} trained the live flow, which is no method of the comparison; name a run "

@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from engines.body import BodyModel
-from engines.errors import PenumbraError
+from engines.errors import PenumbraError, check_at_least
 from trainer.data.augment import RawRecords
 from trainer.data.noise import with_noise
 from trainer.data.pool import Pool
@@ -223,9 +223,11 @@ def check(config: TrainConfig, processes: int) -> None:
     """Refuse a configuration that cannot be trained.
 
     Raises:
-        PenumbraError: if a batch does not divide among the processes, or unlabelled video is given
-            where it cannot be used.
+        PenumbraError: if a number is too small, a batch does not divide among the processes, or
+            unlabelled video is given where it cannot be used.
     """
+    names = ("evaluate_every", "evaluate_samples", "checkpoint_every")
+    check_at_least(1, config, "steps", "epoch", "batch", "unlabelled_batch", *names)
     batches = (("batch", config.batch), ("unlabelled_batch", config.unlabelled_batch))
     for name, batch in batches:
         if batch % processes != 0:

@@ -84,11 +84,15 @@ class LandmarkBank(NamedTuple):
         Raises:
             PenumbraError: if the file is missing, damaged or something else.
         """
-        arrays = read_npz(path)
-        if set(arrays) != set(cls._fields) or arrays["true"].shape[1:] != (33, 2):
+        try:
+            arrays = read_npz(path)
+            if set(arrays) != set(cls._fields) or arrays["true"].shape[1:] != (33, 2):
+                raise ValueError("it holds something else")
+        except ValueError as error:
             raise PenumbraError(
-                f"landmark_bank: {path} is no bank; make one with python -m trainer.landmark_bank."
-            )
+                f"landmark_bank: {path} is no bank ({error}); make one with python -m "
+                "trainer.landmark_bank."
+            ) from error
         parts = {name: torch.from_numpy(arrays[name]) for name in cls._fields}
         return cls(**parts | {"state": parts["state"].long()}).with_mirrored()
 

@@ -22,8 +22,10 @@ from trainer.synthetic.people import PeopleSource
 from trainer.synthetic.poses import PoseBank
 from trainer.synthetic.projection import half_size_of, inside, to_plane
 
-_SURPLUS = 1.2
-"""More samples are drawn than asked for: those with hardly a person in the image are discarded."""
+_SURPLUS = 1.4
+"""More samples are drawn than asked for: a quarter, of whom hardly anything is in the image, are
+discarded.
+"""
 _NEAREST_JOINT_M, _NEAREST_LANDMARK_M = 0.15, 0.12
 _VAGUE = ("face", "hand", "foot")
 """Landmarks that the network misplaces twice as far as those on joints."""
@@ -65,11 +67,12 @@ class SyntheticSource:
     def people(self, step: int, count: int) -> "People":
         """Make the people of `batch(step, count)`: such whom a detector would find."""
         rng = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        people = self._draw(math.ceil(count * _SURPLUS) + 8, rng)
-        good = people.good.nonzero()[:, 0]
-        if len(good) < count:
-            good = good.repeat(math.ceil(count / max(len(good), 1)))
-        return People(*(part[..., good[:count]] for part in people))
+        found: list[People] = []
+        while (missing := count - sum(part.good.shape[-1] for part in found)) > 0:
+            people = self._draw(math.ceil(missing * _SURPLUS) + 8, rng)
+            good = people.good.nonzero()[:missing, 0]
+            found.append(People(*(part[..., good] for part in people)))
+        return People(*(torch.cat(parts, -1) for parts in zip(*found, strict=True)))
 
     def _draw(self, count: int, rng: torch.Generator) -> "People":
         people = self._people.draw(count, rng)

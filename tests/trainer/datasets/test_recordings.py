@@ -11,7 +11,7 @@ from engines.rotations import log_so3
 from engines.types import JOINT_NAMES
 from tests.support.paths import SHARED
 from tests.support.rigs import ring
-from trainer.datasets.recordings import read_recording
+from trainer.datasets.recordings import read_recording, read_recordings
 
 MULTIVIEW = SHARED / "data" / "multiview"
 
@@ -65,6 +65,36 @@ def test_a_reference_without_a_camera_matrix_or_video_is_refused(tmp_path: Path)
 def test_a_folder_of_neither_form_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PenumbraError, match=r"no camera_array\.toml and no timestamps\.csv"):
         read_recording(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("cameras", "times"),
+    [
+        ("[[[", "cam_id,sync_index\n"),
+        ("[other]\na = 1\n", "cam_id,sync_index\n"),
+        ("cameras = 3\n", "cam_id,sync_index\n"),
+        ("[cameras.0]\ncam_id = 0\nsize = [4]\n", "cam_id,sync_index\n"),
+        ("[cameras]\n", "cam_id,sync_index\n0,soon\n"),
+    ],
+)
+def test_broken_files_of_caliscope_are_refused(tmp_path: Path, cameras: str, times: str) -> None:
+    (tmp_path / "camera_array.toml").write_text(cameras)
+    (tmp_path / "timestamps.csv").write_text(times)
+    with pytest.raises(PenumbraError, match="holds no recording of caliscope's"):
+        read_recording(tmp_path)
+
+
+def test_recordings_that_reports_could_not_tell_apart_are_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        folder = tmp_path / name / "walk"
+        folder.mkdir(parents=True)
+        write_video(folder / "cam02.mp4", (64, 48))
+        np.savez(folder / "reference.npz", **reference_arrays())
+    with pytest.raises(PenumbraError, match="folders: several are called walk"):
+        read_recordings([tmp_path / "a" / "walk", tmp_path / "b" / "walk"])
+    assert len(read_recordings([tmp_path / "a" / "walk"])) == 1
+    with pytest.raises(PenumbraError, match="folders: there is none"):
+        read_recordings([])
 
 
 def test_a_caliscope_folder_is_read() -> None:

@@ -41,6 +41,7 @@ def test_the_walk_is_laid_through_the_place_on_the_floor(walker: Walker) -> None
         assert posed.vertices("decimated")[:, 2].min() == pytest.approx(THROUGH[2], abs=1e-3)
         head, ankle = posed.joints[15], posed.joints[7]
         assert head[2] - ankle[2] > 1.2  # upright
+        assert (posed.joints[10] - ankle)[0] > 0.08  # the toes point where the walk goes
 
 
 def test_the_walker_lies_where_the_camera_sees_the_body(walker: Walker) -> None:

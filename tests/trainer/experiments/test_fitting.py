@@ -85,6 +85,11 @@ def test_a_cell_is_the_score_of_its_fit_and_is_computed_once(
         fit_tables(config, tmp_path, (*rows, Row("smplify", "ndf")))
     with pytest.raises(PenumbraError, match="other options"):
         fit_tables(replace(config, hypotheses=11), tmp_path, rows)
+    shipped = FlowModel.load()
+    other = replace(shipped, record=shipped.record | {"sha256": "another"})
+    with monkeypatch.context() as patch, pytest.raises(PenumbraError, match="other options"):
+        patch.setattr(FlowModel, "load", staticmethod(lambda: other))
+        fit_tables(config, tmp_path, rows)
     text = fitting_table(table, list(table))
     assert (
         f"| flow, no fit | {table['flow, no fit']['clear renderings']['best estimate']:.1f}, "

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import multivariate_t
 
 from engines.gravity.direction import tangent_basis
 from engines.gravity.network import GravityNetwork
 from engines.rotations import exp_so3
 from trainer.gravity.fit import FitConfig, fit, metrics
-from trainer.gravity.network import TrainedNetwork, squared_distance
+from trainer.gravity.network import TrainedNetwork, likelihood_loss, squared_distance
 from trainer.gravity.samples import GravitySamples
 
 STD = 0.15
@@ -62,6 +63,20 @@ def test_numpy_evaluates_what_torch_trained(tmp_path: Path) -> None:
     away = np.einsum("nia,ni->na", B, up.numpy()) * stretch[:, None]
     again = np.einsum("na,na->n", away, np.linalg.solve(flat, away[..., None])[..., 0])
     np.testing.assert_allclose(squared, again, rtol=2e-2)
+
+
+@pytest.mark.parametrize("tails", [3.0, 5.0])
+def test_the_likelihood_is_students_t_in_the_tangent_plane(tails: float) -> None:
+    vector, L = torch.eye(3)[[2]], torch.diag(torch.tensor([0.1, 0.3, 1.0]))[None]
+    away = torch.linspace(0.0, 1.0, 11)
+    for axis, std in enumerate((0.1, 0.3)):
+        up = away.cos()[:, None] * vector + away.sin()[:, None] * torch.eye(3)[[axis]]
+        found = likelihood_loss(vector.expand(11, 3), L.expand(11, 3, 3), up, tails)
+        other = 0.03 / std  # the covariance's other axis
+        shape = np.diag([std**2, other**2])
+        points = np.column_stack([away.numpy(), np.zeros(11)])
+        expected = -multivariate_t(shape=shape, df=tails).logpdf(points) - np.log(2 * np.pi)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("tails", [5.0])

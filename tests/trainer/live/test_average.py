@@ -55,7 +55,7 @@ def test_what_cannot_be_averaged_is_refused(runs: tuple[Path, Path], tmp_path: P
         main(AverageConfig(runs[:1], tmp_path / "mean"))
     with pytest.raises(PenumbraError, match="holds no weights of the live flow"):
         main(AverageConfig((runs[0], tmp_path), tmp_path / "mean"))
-    with pytest.raises(PenumbraError, match="is not empty; name another folder"):
+    with pytest.raises(PenumbraError, match="is not an empty folder; name another one"):
         main(AverageConfig(runs, runs[0]))
     one, other = {"w": torch.zeros(2)}, {"w": torch.zeros(3)}
     with pytest.raises(PenumbraError, match="different sizes"):

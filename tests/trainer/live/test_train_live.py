@@ -89,6 +89,14 @@ def test_a_run_starts_from_another_ones_averaged_weights(config: LiveConfig) -> 
         LiveTraining(other, body).start_from(config.run / "last.pt")
 
 
+def test_an_imported_or_averaged_run_can_only_be_started_from(
+    config: LiveConfig, tmp_path: Path
+) -> None:
+    torch.save({"flow": {}, "average": {}, "done": 0, "skipped": 0}, tmp_path / "last.pt")
+    with pytest.raises(PenumbraError, match="name it as `start`"):
+        LiveTraining(config, BodyModel.load()).resume(tmp_path / "last.pt")
+
+
 def test_other_settings_are_refused(config: LiveConfig, tmp_path: Path) -> None:
     train_live.run(dataclasses.replace(config, steps=1))
     train_live.run(dataclasses.replace(config, steps=2, evaluate_every=1))
@@ -98,9 +106,13 @@ def test_other_settings_are_refused(config: LiveConfig, tmp_path: Path) -> None:
     (tmp_path / "other" / "config.json").write_text('{"starts": []}')
     with pytest.raises(PenumbraError, match="holds another kind of run"):
         train_live.run(dataclasses.replace(config, run=tmp_path / "other"))
-    for name, value in (("batch", 1), ("rendered_share", 1.0), ("rendered_share", -0.1)):
+    numbers = [(name, 0) for name in ("steps", "evaluate_every", "evaluate_samples")]
+    numbers += [("checkpoint_every", 0), ("batch", 1)]
+    for name, value in (*numbers, ("rendered_share", 1.0), ("rendered_share", -0.1)):
         with pytest.raises(PenumbraError, match=f"{name}: must be at least"):
             check(dataclasses.replace(config, **{name: value}))
+    with pytest.raises(PenumbraError, match="minutes: must be more than 0"):
+        check(dataclasses.replace(config, minutes=0.0))
 
 
 @pytest.mark.slow
@@ -119,6 +131,11 @@ def test_training_lowers_the_loss_and_skips_what_is_not_finite(config: LiveConfi
     assert training.skipped == 1 and training.done == 41
     for name, value in training.method.flow.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+def test_a_share_of_no_rendered_sample_leaves_synthetic_ones(config: LiveConfig) -> None:
+    none = LiveTraining(dataclasses.replace(config, rendered_share=0.04), BodyModel.load())
+    assert set(none.step()) >= {"likelihood", "gradient"} and none.skipped == 0
 
 
 def test_the_clock_can_end_a_run(config: LiveConfig) -> None:

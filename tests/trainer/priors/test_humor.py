@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from engines.body import BodyModel
+from engines.errors import PenumbraError
 from engines.priors.motion.layout import NUM_STATE, STEP
 from engines.priors.motion.network import MotionNetwork as NumpyNetwork
 from engines.priors.motion.prior import MotionPrior
@@ -61,6 +62,15 @@ def poses(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def data(poses: Path, body: BodyModel) -> MotionData:
     return MotionData.load(poses, "train", body)
+
+
+def test_clips_of_another_rate_are_refused(poses: Path, body: BodyModel, tmp_path: Path) -> None:
+    arrays = dict(np.load(poses))
+    np.savez(tmp_path / "same.npz", **arrays, clip_fps=np.full(6, 29.97))
+    MotionData.load(tmp_path / "same.npz", "val", body)
+    np.savez(tmp_path / "fast.npz", **arrays, clip_fps=np.repeat([30.0, 120.0], 3))
+    with pytest.raises(PenumbraError, match="clips of 120 frames a second"):
+        MotionData.load(tmp_path / "fast.npz", "val", body)
 
 
 def test_contacts_of_a_step(data: MotionData) -> None:

@@ -1,6 +1,7 @@
 """The loop and the command: a killed training goes on as if it had not been."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,16 @@ def test_command_writes_a_prior_and_its_record(
     assert 0 <= record["metrics"]["test"]["auroc_0.3rad"] <= 1
     assert json.loads(capsys.readouterr().out) == record
     assert str(tmp_path) not in out.with_suffix(".json").read_text()
+
+
+def test_other_poses_do_not_go_on(recordings: Path, tmp_path: Path) -> None:
+    own = {"flow": SMALL["flow"]}
+    config = PriorConfig("flow", recordings, tmp_path / "run", tmp_path / "prior.npz", **own)
+    main(config)
+    main(config)
+    with pytest.raises(PenumbraError, match="with other settings"):
+        main(replace(config, step_rad=0.5))
+    arrays = dict(np.load(recordings))
+    np.savez(tmp_path / "poses.npz", **arrays | {"rotvec": 0.9 * arrays["rotvec"]})
+    with pytest.raises(PenumbraError, match="with other settings"):
+        main(replace(config, poses=tmp_path / "poses.npz"))

@@ -10,6 +10,7 @@ import torch
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from tests.support.random_samples import TINY, TINY_ENCODER, mhentropy, random_flow, stored_run
+from trainer.live.folder import is_live
 from trainer.methods.mhentropy import MHEntropyConfig
 from trainer.methods.registry import MethodConfigs
 from trainer.runs import folder as runs
@@ -33,6 +34,39 @@ def test_the_configuration_survives_being_written(tmp_path: Path) -> None:
     first, second = json.loads((tmp_path / "config.json").read_text())["starts"]
     assert (first["at_step"], second["at_step"], second["training_samples"]) == (0, 40, 7)
     assert len(second["commit"]) == 40 or second["commit"] == "unknown"  # where there is no git
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    for text in ("{", "[]"):
+        (tmp_path / "config.json").write_text(text)
+        for read in (runs.load_config, is_live):
+            with pytest.raises(PenumbraError, match=r"run: .*config\.json cannot be read"):
+                read(tmp_path)
+
+
+def test_a_run_is_made_in_an_empty_folder_only(tmp_path: Path) -> None:
+    runs.check_new(tmp_path)
+    runs.check_new(tmp_path / "missing")
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path, tmp_path / "file"):
+        with pytest.raises(PenumbraError, match="is not an empty folder"):
+            runs.check_new(out)
+
+
+def test_a_kill_while_recording_a_start_leaves_those_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.record(TrainConfig(run=tmp_path), tmp_path, samples=5, done=0)
+    whole = Path.write_text
+
+    def dies(path: Path, text: str) -> None:
+        whole(path, text[: len(text) // 2])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "write_text", dies)
+        runs.record(TrainConfig(run=tmp_path), tmp_path, samples=5, done=3)
+    assert runs.load_config(tmp_path) == TrainConfig(run=tmp_path)
 
 
 def test_the_averaged_weights_are_loaded(body: BodyModel, tmp_path: Path) -> None:

@@ -195,7 +195,11 @@ def test_how_well_errors_are_known_is_printed(
 def test_nothing_to_collect_and_another_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PenumbraError, match="videos: there is nothing to collect"):
         main(LandmarkBankConfig(out=tmp_path / "bank.npz"))
+    with pytest.raises(PenumbraError, match=r"out: .*does not end in \.npz"):
+        main(LandmarkBankConfig(rendered=(tmp_path / "missing",), out=tmp_path / "bank"))
     np.savez(tmp_path / "other.npz", true=np.zeros(3))
+    with pytest.raises(PenumbraError, match=r"is no bank \(No such file"):
+        LandmarkBank.load(tmp_path / "missing.npz")
     with pytest.raises(PenumbraError, match="is no bank"):
         LandmarkBank.load(tmp_path / "other.npz")
 

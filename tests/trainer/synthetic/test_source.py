@@ -75,6 +75,15 @@ def test_a_batch_is_as_large_as_asked_for_and_finite(body: BodyModel, poses: Pos
         assert all(len(part) == count and torch.isfinite(part).all() for part in batch)
 
 
+def test_nobody_is_in_a_batch_twice(
+    body: BodyModel, poses: PoseBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = SyntheticSource(body, poses, SyntheticConfig())
+    assert len(source.batch(0, 1000).betas.unique(dim=0)) == 1000
+    monkeypatch.setattr("trainer.synthetic.source._SURPLUS", 0.5)  # too few at the first try
+    assert len(source.batch(0, 1000).betas.unique(dim=0)) == 1000
+
+
 def test_people_stand_where_cameras_are_used(body: BodyModel, poses: PoseBank) -> None:
     batch = SyntheticSource(body, poses, SyntheticConfig()).batch(0, 3000)
     distance = batch.joints[:, 0, 2]
@@ -83,7 +92,7 @@ def test_people_stand_where_cameras_are_used(body: BodyModel, poses: PoseBank) -
     occluded = 1 - batch.visible.mean()
     assert 0.2 < occluded < 0.6
     exact = SyntheticSource(body, poses, EXACT).batch(0, 3000)
-    assert occluded > 1 - exact.visible.mean() + 0.03  # occluders occlude
+    assert occluded > 1 - exact.visible.mean() + 0.02  # occluders occlude
 
 
 def test_bones_differ_between_people_and_not_between_sides(
