@@ -174,7 +174,7 @@ def _run_with_window(session: "Session", tell: "Tell | None", at_end: _AtEnd) ->
     try:
         viewer.run()
     finally:  # whatever ended the window: nothing may be closed under the thread
-        session.stop()
+        session.stop(None if session.source.live else "window closed")
         thread.join()
     if errors:
         raise errors[0]

@@ -231,7 +231,8 @@ class Session:
         """Ask `run` to end after the frame in hand, or while it waits for one, from any thread.
 
         Args:
-            reason: Why it ends before the source does, for the archive: `SIGINT`.
+            reason: Why it ends before the source does, for the archive: `SIGINT`; None if that is
+                how such a source ends.
         """
         self._stopped_by = self._stopped_by or reason
         self._stop.set()

@@ -168,7 +168,7 @@ def _footage(
 
 
 def _name(folder: Path) -> str:
-    return folder.resolve().parent.name
+    return folder.absolute().parent.name  # a link has the name that it was given
 
 
 def _check_names(argument: str, folders: tuple[Path, ...]) -> None:

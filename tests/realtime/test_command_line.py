@@ -250,6 +250,42 @@ def test_what_can_be_looked_at_again_stays_open(tmp_path: Path) -> None:
             assert not running.is_alive()
 
 
+class ClosingWindow:
+    """A window that its user closes after some frames."""
+
+    frames = 2
+
+    def __init__(self, *_: object) -> None:
+        self.shown = 0
+        self.closing = threading.Event()
+
+    def show(self, _: object) -> None:
+        self.shown += 1
+        if self.shown == self.frames:
+            self.closing.set()
+
+    def close(self) -> None:
+        self.closing.set()
+
+    def run(self) -> None:
+        assert self.closing.wait(60.0)
+
+
+@pytest.mark.parametrize(("frames", "cut_short"), [(2, True), (100, False)])
+def test_an_archive_says_that_the_window_was_closed_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: int, cut_short: bool
+) -> None:
+    monkeypatch.setattr("realtime.view.viewer.Viewer", ClosingWindow)
+    monkeypatch.setattr(ClosingWindow, "frames", frames)
+    monkeypatch.setattr(run_demo, "_why_no_window", lambda _: None)
+    video, out = grey_video(tmp_path / "grey.mp4", frames=60), tmp_path / "grey.npz"
+    assert run_demo.main([str(video), *map(str, FAST), "--out", str(out)]) == 0
+    with np.load(out) as data:
+        meta = json.loads(str(data["meta"]))
+    assert meta.get("interrupted_by") == ("window closed" if cut_short else None)
+    assert (meta["frames"] < 60) is cut_short
+
+
 def test_what_is_saved_of_photos_is_complete_while_the_last_stays_open(tmp_path: Path) -> None:
     photo, out, record = (tmp_path / name for name in ("anna.png", "anna.npz", "anna.mp4"))
     config = RunConfig(video=write_photo(photo, scene()), publish=False, landmarks="full")
