@@ -35,6 +35,7 @@ RUN_BY = {
         '"-m", "realtime.archive", "recover"',
     ),
     "engines.convert_smpl": ("tests/engines/test_convert_smpl.py", '"engines.convert_smpl",'),
+    "calib.board": ("tests/calib/test_board.py", "main(BoardConfig("),
     "trainer.import_onnx": ("tests/trainer/test_import_onnx.py", "import_onnx.main("),
 }
 """A part of a command; the file that runs it, and how."""
