@@ -1,5 +1,5 @@
 """Samples without rendering: posed bodies, cameras, occluders, and a model of the network's errors.
 
-A batch is made in the training process, some 35,000 samples a second on one core, so no sample is
+A batch is made in the training process, some 50,000 samples a second on one core, so no sample is
 ever used twice.
 """
