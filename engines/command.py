@@ -30,7 +30,10 @@ def start(
     spec = sys.modules["__main__"].__spec__  # None for a script
     program = f"python -m {spec.name}" if spec else None
     try:
-        options = tyro.cli(config, prog=program, args=arguments)
+        try:
+            options = tyro.cli(config, prog=program, args=arguments)
+        finally:
+            sys.stdout.flush()  # when the process ends it would be too late to catch
     except BrokenPipeError:  # `--help | head` has read enough
         discard(sys.stdout.fileno())
         return

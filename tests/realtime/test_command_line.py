@@ -331,11 +331,15 @@ def test_one_goes_back_after_the_end(tmp_path: Path) -> None:
     assert {frame.shot for frame in seen[once:]} != {0}
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("program", [["run_demo.py"], ["-m", "realtime.subscribe"]])
-def test_a_reader_of_the_help_may_stop_early(program: list[str]) -> None:
+def test_a_reader_of_the_help_may_stop_early(program: list[str], unbuffered: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, *program, "--help"]
-    ended = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, timeout=60)
+    env = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    ended = subprocess.run(
+        command, cwd=ROOT, env=env, stdout=writing, stderr=subprocess.PIPE, timeout=60
+    )
     os.close(writing)
     assert ended.returncode == 0 and ended.stderr == b""
