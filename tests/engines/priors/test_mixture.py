@@ -113,7 +113,7 @@ def test_shipped_rows_are_right() -> None:
 
 
 def test_what_is_no_prior_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PenumbraError, match="choose one of gmm"):
+    with pytest.raises(PenumbraError, match="choose none, gmm"):
         load_prior("smpl")
     with pytest.raises(PenumbraError, match=r"none\.npz"):
         load_prior(tmp_path / "none.npz")
