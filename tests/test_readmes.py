@@ -92,6 +92,9 @@ def test_the_program_takes_these_options(command: str, monkeypatch: pytest.Monke
 
     tyro_cli = tyro.cli
     monkeypatch.setattr(tyro, "cli", parse)
+    # What `runpy` compiles here has the tests' run-time checks (`conftest.py`). Written beside the
+    # source, Python would take it for the program's own, which fails with it.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     if words[0] == "-m":
         name, arguments = words[1], words[2:]
         monkeypatch.setattr(sys, "argv", [name, *arguments])
