@@ -8,9 +8,18 @@ from engines.errors import PenumbraError
 
 
 def read_made(folder: Path) -> dict[str, Any]:
-    """Read what a folder's files were made of; nothing where nobody wrote it down."""
+    """Read what a folder's files were made of; nothing where nobody wrote it down.
+
+    Raises:
+        PenumbraError: what was written is damaged.
+    """
     record = folder / "made.json"
-    return json.loads(record.read_text()) if record.exists() else {}
+    try:
+        return json.loads(record.read_text()) if record.exists() else {}
+    except (OSError, ValueError) as error:
+        raise PenumbraError(
+            f"{record}: cannot be read ({error}); make the folder's files anew."
+        ) from error
 
 
 def check_made(folder: Path, made: dict[str, Any], argument: str) -> None:
