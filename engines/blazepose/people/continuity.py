@@ -10,7 +10,7 @@ from engines.blazepose.people.appearance import difference
 from engines.blazepose.people.similarity import oks
 from engines.blazepose.people.stretching import is_stretched
 from engines.blazepose.people.track import Observation, Track
-from engines.types import Roi
+from engines.types import LIMB_LANDMARKS, Landmarks, Roi
 
 UNMATCHED = 6.0
 """Cost from which on an observation is rather somebody else."""
@@ -29,6 +29,9 @@ _COLOURS_LIMIT = 3.0
 """The most that other colours cost."""
 _OWN_REGION = 0.5
 """Factor on the cost of what was found in the track's own region."""
+_FARTHEST = 0.2
+"""Distance of a joint from where it should be that is as bad as any larger one, in sides of the
+region."""
 _NEAR = 0.5
 """Distance of two people who may take each other's landmarks, in sides of the larger region."""
 _SLIPPED = 1.6
@@ -52,6 +55,17 @@ def cost(track: Track, found: Observation) -> float:
     if found.track is not track:
         return total
     return min(_OWN_REGION * total, math.inf if track.hidden else UNMATCHED)
+
+
+def jump(track: Track, found: Landmarks) -> float:
+    """Return how far landmarks are from where they should be by the last ones.
+
+    It is the mean over the limb joints, in sides of the region; none counts more than a fifth.
+    """
+    joints = list(LIMB_LANDMARKS)
+    expected = track.landmarks.points[joints] + track.velocity
+    distance = np.linalg.norm(found.points[joints] - expected, axis=-1) / track.roi.size
+    return float(np.minimum(distance, _FARTHEST).mean())
 
 
 def are_near(a: Roi, b: Roi) -> bool:

@@ -5,12 +5,9 @@ from dataclasses import replace
 from itertools import combinations
 
 from engines.blazepose.people.continuity import are_near, cost
-from engines.blazepose.people.similarity import oks, share_on, turned
+from engines.blazepose.people.similarity import SAME_BODY, oks, share_on, turned
 from engines.blazepose.people.track import Observation
 from engines.types import Landmarks
-
-SAME_BODY = 0.5
-"""Object keypoint similarity from which on two sets of landmarks are of one body."""
 
 ON_THE_SAME_BODY = 0.6
 """Share of a new detection's joints on a body from which on it is not another one."""

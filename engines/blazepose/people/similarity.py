@@ -16,6 +16,8 @@ the person's area."""
 _BONES = np.array(LANDMARK_BONES)
 _THICKNESS = 0.22
 """Distance from a bone at which a point is still on the body, in lengths of the trunk."""
+SAME_BODY = 0.5
+"""Object keypoint similarity from which on two sets of landmarks are of one body."""
 _TURNED = math.radians(35.0)
 _LEAST_WEIGHT = 0.05
 """A joint that neither set believes to be visible still counts so much."""
@@ -50,6 +52,13 @@ def _area(points: Float[np.ndarray, "33 2"]) -> float:
     """Area of the box around the body, at least that of a person a quarter as wide as high, px²."""
     extent = np.ptp(points[_JOINTS], axis=0)
     return float(np.maximum(extent, extent.max() / 4).prod()) + 1e-9
+
+
+def overlap(a: Landmarks, b: Landmarks) -> bool:
+    """Tell whether the boxes about two people's limb joints overlap, and they are not one body."""
+    low = np.maximum(a.points[_JOINTS].min(0), b.points[_JOINTS].min(0))
+    high = np.minimum(a.points[_JOINTS].max(0), b.points[_JOINTS].max(0))
+    return bool((low < high).all()) and oks(a, b) < SAME_BODY
 
 
 def share_on(a: Landmarks, b: Landmarks) -> float:

@@ -9,10 +9,12 @@ Two sets of landmarks on one body count once (`duplicates`), a skeleton over two
 (`stretching`), and the cheapest assignment decides who is who (`continuity`, `matching`): by place,
 size, pose and the colours of the clothes (`appearance`). The policy:
 
-- Crossing. Who is in front is found as ever. Whose landmarks have gone over to somebody else, by
-  their overlap, their colours or the lengths of their bones, is searched again with the others
-  covered (`covering`); joints under the cover are not visible. If that fails the person is out of
-  sight, is expected to walk on or to stay, and is searched in both places.
+- Crossing. Where two overlap and the landmarks of one jump, the network is shown that one with the
+  other covered too (`covering`), and the answer counts that jumps less (`finding`); joints under
+  the cover are not visible. Whose landmarks have gone over to somebody else nevertheless, by their
+  overlap, their colours or the lengths of their bones, is searched behind all who are near. If that
+  fails the person is out of sight, is expected to walk on or to stay, and is searched in both
+  places.
 - Leaving. Who is not found for `FORGET_AFTER` frames is forgotten.
 - Coming back. Until then, somebody of the same size and colours near the expected place has the
   same number; the longer it takes, the wider is near. Later, or elsewhere, it is another number. A
@@ -24,7 +26,7 @@ size, pose and the colours of the clothes (`appearance`). The policy:
   large as the smallest.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import UInt8
@@ -32,20 +34,19 @@ from jaxtyping import UInt8
 from engines.blazepose.detector import Detection, open_detector
 from engines.blazepose.landmarker import open_landmarker
 from engines.blazepose.models import MIN_SCORE
-from engines.blazepose.people.appearance import UNKNOWN, colours_of
 from engines.blazepose.people.background import Background
-from engines.blazepose.people.continuity import UNMATCHED, are_near, cost, is_wrong, near_others
+from engines.blazepose.people.continuity import UNMATCHED, are_near, cost, near_others
 from engines.blazepose.people.covering import Cover
-from engines.blazepose.people.duplicates import lies_on, merged
+from engines.blazepose.people.duplicates import merged
+from engines.blazepose.people.finding import FindAllLandmarks, Finder
 from engines.blazepose.people.matching import assign
 from engines.blazepose.people.one_person import OnePersonTracker
-from engines.blazepose.people.similarity import same_region
+from engines.blazepose.people.similarity import overlap, same_region
 from engines.blazepose.people.stretching import split
 from engines.blazepose.people.track import Observation, Track, TrackedPerson
 from engines.blazepose.people.views import LOOK_FOR_LOST_EVERY, Lookout
-from engines.blazepose.roi import steady
-from engines.blazepose.tracker import PoseTracker, believable
-from engines.types import LandmarkNetwork, Landmarks, Roi
+from engines.blazepose.tracker import PoseTracker
+from engines.types import LandmarkNetwork, Roi
 
 FORGET_AFTER = 90
 """Frames out of sight after which somebody is forgotten."""
@@ -57,19 +58,14 @@ SURE = 0.95
 """Score of the landmarks from which on somebody counts who joins others. A body that is there
 already, its shadow and what it is near to often score above one half, people above this."""
 SURE_AGAIN = 0.9
-"""The same for somebody out of sight who is searched where they should be."""
+"""The same for somebody out of sight who is searched where they should be, and for what is found
+with others covered."""
 SMALLEST = 0.1
 """Side of a region below which nobody is tracked, in the shorter side of the image."""
 REPLACE = 2.0
 
 LookForPeople = Callable[[UInt8[np.ndarray, "h w 3"], Roi | None], list[Detection]]
 """The people of a square of an image: `engines.blazepose.detector.Detector.people`."""
-
-
-FindAllLandmarks = Callable[
-    [UInt8[np.ndarray, "h w 3"], Sequence[Roi]], list[tuple[Landmarks, Roi]]
-]
-"""Landmarks in regions of an image, and the next regions: `Landmarker.each`."""
 
 
 class PeopleTracker:
@@ -91,7 +87,7 @@ class PeopleTracker:
             min_score: of the landmarker, from which on a person counts as found.
         """
         self._detector = detector
-        self._landmarker = landmarker
+        self._find = Finder(landmarker, min_score, self._wants_colours)
         self._max_people = max_people
         self._min_score = min_score
         self._last_id = 0
@@ -129,18 +125,37 @@ class PeopleTracker:
 
     def _followed(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Observation]:
         """Return what is found in the regions of those in sight."""
-        found = []
         near = self._near_others
         in_sight = [track for track in self._tracks if not track.hidden]
-        rois = [track.expected if track in near else track.roi for track in in_sight]
-        results = self._landmarker(image, rois)
-        for track, roi, result in zip(in_sight, rois, results, strict=True):
-            one = self._observed(image, roi, track, *result)
-            if one is None or (track in near and is_wrong(track, one)):
-                continue
-            if one.landmarks.score >= self._least_score(track):
-                found.append(one)
-        return found
+        regions = [(track, track.expected if track in near else track.roi) for track in in_sight]
+        seen: dict[Track, Observation | None] = {
+            track: one if one and one.landmarks.score >= self._least_score(track) else None
+            for (track, _), one in zip(regions, self._find.each(image, regions), strict=True)
+        }
+        found = [
+            self._own(image, track, roi, seen) if track in near else seen[track]
+            for track, roi in regions
+        ]
+        return [one for one in found if one is not None]
+
+    def _own(
+        self,
+        image: UInt8[np.ndarray, "h w 3"],
+        track: Track,
+        roi: Roi,
+        seen: Mapping[Track, Observation | None],
+    ) -> Observation | None:
+        """Return what is on the person of a track near others, of what is found with and without
+        covering these."""
+        plain = seen[track]
+        body = track.landmarks if plain is None else plain.landmarks
+        others = [
+            one.landmarks
+            for other, one in seen.items()
+            if other is not track and one is not None and overlap(body, one.landmarks)
+        ]
+        score = max(self._least_score(track), SURE_AGAIN)
+        return self._find.own(track, roi, plain, Cover(image, others), score)
 
     def _least_score(self, track: Track) -> float:
         """Return the score from which on landmarks continue a track."""
@@ -159,16 +174,13 @@ class PeopleTracker:
         behind = []
         followed = {one.track for one in found}
         for track in self._tracks:
-            if track in followed or track.hidden % LOOK_FOR_LOST_EVERY:
+            if track in followed:
                 continue
             front = [one.landmarks for one in found if are_near(one.roi, track.sought)]
-            if not front and not track.hidden:
+            if not front and (not track.hidden or track.hidden % LOOK_FOR_LOST_EVERY):
                 continue
-            score = self._least_score(track)
-            one = self._landmarks_beside(Cover(image, front), track.sought, track, score)
-            if one is None or (track.hidden and lies_on(one, front)):
-                continue
-            if not is_wrong(track, one):
+            one = self._find.behind(track, Cover(image, front), self._least_score(track))
+            if one is not None:
                 behind.append(one)
         return behind
 
@@ -190,18 +202,18 @@ class PeopleTracker:
         plain, cover = Cover(image, []), Cover(image, [one.landmarks for one in found])
         for view in look.views:
             shown = cover if view.covered else plain
-            for roi in (d.roi for d in self._detector(shown.image, view.square)):
+            for roi in (d.roi for d in self._detector(shown.filled, view.square)):
                 if len(new) >= self._max_people:
                     return new
                 if any(same_region(roi, known.roi) for known in (*found, *new)):
                     continue
                 first = not (self._tracks or new)
-                one = self._landmarks_beside(shown, roi, None, 0.0 if first else SURE_AGAIN)
+                one = self._find.newcomer(shown, roi, 0.0 if first else SURE_AGAIN)
                 if one is not None and (first or self._counts(one)):
                     new.append(one)
         if look.body is not None and not new:
-            near = self._landmarks_in(image, look.body, None)
-            one = near and self._landmarks_in(image, near.roi, None)
+            (near,) = self._find.each(image, [(None, look.body)])
+            one = near and self._find.each(image, [(None, near.roi)])[0]
             if one is not None and one.landmarks.score >= SURE:
                 new.append(one)
         return new
@@ -210,37 +222,6 @@ class PeopleTracker:
         """Tell whether a detection is sure enough, for somebody new or who is missed there."""
         return one.landmarks.score >= SURE or any(
             cost(track, one) < UNMATCHED for track in self._tracks if track.hidden
-        )
-
-    def _landmarks_beside(
-        self, cover: Cover, roi: Roi, track: Track | None, min_score: float
-    ) -> Observation | None:
-        """Return who is found in a region of an image in which others are covered."""
-        one = self._landmarks_in(cover.image, roi, track)
-        if one is None or one.landmarks.score < min_score:
-            return None
-        return cover.beside(one) if cover.people else one
-
-    def _landmarks_in(
-        self, image: UInt8[np.ndarray, "h w 3"], roi: Roi, track: Track | None
-    ) -> Observation | None:
-        return self._observed(image, roi, track, *self._landmarker(image, [roi])[0])
-
-    def _observed(
-        self,
-        image: UInt8[np.ndarray, "h w 3"],
-        roi: Roi,
-        track: Track | None,
-        landmarks: Landmarks,
-        next_roi: Roi,
-    ) -> Observation | None:
-        """Return what the landmark network found in a region, None if that is no person."""
-        if not believable(landmarks, self._min_score):
-            return None
-        colours = colours_of(image, landmarks) if self._wants_colours(track) else UNKNOWN
-        following = track is not None and not track.hidden
-        return Observation(
-            landmarks, steady(roi, next_roi) if following else next_roi, colours, track
         )
 
     def _update(self, found: list[Observation], shorter_side: int) -> None:

@@ -7,6 +7,7 @@ from jaxtyping import UInt8
 
 from engines.blazepose.detector import Detection
 from engines.blazepose.people.covering import body_mask
+from engines.blazepose.people.track import Observation, Track
 from engines.types import Landmarks, Roi
 
 _STICK = {
@@ -35,6 +36,19 @@ def landmarks(
 def region(x: float, y: float = 240.0, scale: float = 100.0) -> Roi:
     """The region about a stick figure."""
     return Roi(np.array([x, y]), 2.5 * scale, 0.0)
+
+
+NO_COLOURS = np.full((3, 3), np.nan)
+
+
+def seen(x: float, track: Track | None = None, **about: float) -> Observation:
+    """What is found of a stick figure."""
+    return Observation(landmarks(x, **about), region(x), NO_COLOURS, track)
+
+
+def tracked(x: float, number: int = 1) -> Track:
+    """The track of a stick figure that was found once."""
+    return Track(landmarks(x), region(x), NO_COLOURS, number)
 
 
 class Stage:

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from engines.blazepose.people.appearance import colours_of, difference, followed
-from engines.blazepose.people.continuity import UNMATCHED, cost, has_slipped
-from engines.blazepose.people.covering import Cover, body_mask, covered, hide, under
+from engines.blazepose.people.continuity import UNMATCHED, cost, has_slipped, jump
 from engines.blazepose.people.duplicates import merged
 from engines.blazepose.people.matching import FORBIDDEN, assign
 from engines.blazepose.people.motion import MotionFinder
-from engines.blazepose.people.similarity import oks, same_region, share_on
+from engines.blazepose.people.similarity import oks, overlap, same_region, share_on
 from engines.blazepose.people.stretching import is_stretched, split
 from engines.blazepose.people.track import Observation, Track
 from engines.blazepose.people.views import (
@@ -24,19 +23,10 @@ from engines.blazepose.people.views import (
     views_of,
 )
 from engines.types import MIRRORED_LANDMARKS, Landmarks, Roi
-from tests.engines.blazepose.people.bodies import landmarks, region
+from tests.engines.blazepose.people.bodies import NO_COLOURS, landmarks, region, seen, tracked
 
-NO_COLOURS = np.full((3, 3), np.nan)
 RED = np.array([[50.0, 60.0, 40.0]] * 3)
 BLUE = np.array([[50.0, 20.0, -60.0]] * 3)
-
-
-def seen(x: float, track: Track | None = None, **about: float) -> Observation:
-    return Observation(landmarks(x, **about), region(x), NO_COLOURS, track)
-
-
-def tracked(x: float, number: int = 1) -> Track:
-    return Track(landmarks(x), region(x), NO_COLOURS, number)
 
 
 # Similarity
@@ -52,6 +42,12 @@ def test_oks_does_not_depend_on_the_names_of_the_sides() -> None:
     one = landmarks(0.0)
     other = replace(one, points=one.points[list(MIRRORED_LANDMARKS)])
     assert oks(one, other) == pytest.approx(1.0)
+
+
+def test_bodies_overlap_that_are_two() -> None:
+    one = landmarks(0.0)
+    assert overlap(one, landmarks(20.0)) and not overlap(one, landmarks(60.0))
+    assert not overlap(one, landmarks(1.0))  # the same body, seen twice
 
 
 def test_an_upside_down_skeleton_is_on_the_body_that_it_does_not_agree_with() -> None:
@@ -122,6 +118,15 @@ def test_other_colours_cost_and_say_that_landmarks_have_slipped() -> None:
 def replace_colours(track: Track, colours: np.ndarray) -> Track:
     track.colours = colours
     return track
+
+
+def test_landmarks_jump_by_how_far_they_are_from_where_they_should_be() -> None:
+    track = tracked(200.0)
+    for t in range(1, 4):
+        track.see(seen(200.0 + 5 * t, track), alone=True)
+    assert jump(track, landmarks(220.0)) == pytest.approx(0.0, abs=1e-9)
+    assert jump(track, landmarks(228.0)) == pytest.approx(8.0 / 250.0)
+    assert jump(track, landmarks(900.0)) == jump(track, landmarks(9000.0))
 
 
 # Merging
@@ -234,45 +239,6 @@ def test_colours_are_those_of_the_clothes_and_follow_slowly() -> None:
     assert np.isnan(hidden).all()
 
 
-def test_a_person_is_covered_and_what_is_behind_is_not_visible() -> None:
-    image = np.full((480, 640, 3), 9, np.uint8)
-    front, back = landmarks(300.0), landmarks(325.0)
-    mask = body_mask((640, 480), [front])
-    assert under(mask, front).all() and 0 < under(mask, back).mean() < 0.7
-    image[mask > 0] = 200
-    before = image.copy()
-    result = covered(image, mask)
-    assert (np.abs(result.astype(int) - 9) <= 3).all()  # as the surroundings: no outline is left
-    assert (image == before).all()
-    behind = hide(back, under(mask, back))
-    assert (behind.visibility[under(mask, back)] < 0.5).all()
-    assert (behind.visibility[~under(mask, back)] == 1).all()
-    far = replace(front, points=front.points + 1e7)
-    assert body_mask((640, 480), [far]).sum() == 0 and not under(mask, far).any()
-
-
-def test_nothing_is_covered_where_nobody_is() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    assert (covered(image, np.zeros((48, 64), np.uint8)) == image).all()
-    assert Cover(image, []).image is image
-
-
-def test_who_is_found_beside_a_cover_has_the_colours_of_the_original() -> None:
-    image = np.full((480, 640, 3), (200, 30, 30), np.uint8)
-    front, back = landmarks(300.0), landmarks(345.0)
-    image[body_mask((640, 480), [front]) > 0] = (30, 30, 200)
-    cover = Cover(image, [front])
-    assert (cover.image != image).any()
-    one = cover.beside(Observation(back, region(345.0), NO_COLOURS))
-    assert one is not None and difference(one.colours, colours_of(image, landmarks(540.0))) < 0.5
-    assert (one.landmarks.visibility[under(cover.mask, back)] < 0.5).all()
-
-
-def test_nobody_is_found_under_a_cover() -> None:
-    cover = Cover(np.zeros((480, 640, 3), np.uint8), [landmarks(300.0)])
-    assert cover.beside(Observation(landmarks(302.0), region(302.0), NO_COLOURS)) is None
-
-
 def test_the_detector_sees_the_image_plain_and_covered_in_turn() -> None:
     lookout, found = Lookout(), [seen(60.0, track := tracked(60.0))]
     image = np.full((480, 480, 3), 90, np.uint8)
@@ -318,11 +284,6 @@ def test_what_moves_and_is_nobody_is_shown_to_both_networks() -> None:
 def test_a_small_movement_or_that_of_a_camera_is_not_taken_for_a_body() -> None:
     for blocks in ([slice(100, 140), slice(400, 430)], [slice(None), slice(None)]):
         assert all(look.body is None for look in looks(blocks))
-
-
-def test_a_mask_with_edges_holds_the_plain_one() -> None:
-    plain, wide = (body_mask((480, 480), [landmarks(240.0)], width) for width in (1.0, 1.7))
-    assert (wide >= plain).all() and wide.sum() > 1.2 * plain.sum()
 
 
 @pytest.mark.parametrize(("frames", "kept"), [(5, True), (40, False)])
