@@ -12,6 +12,7 @@ from engines.blazepose.people.stretching import is_stretched
 from engines.blazepose.people.track import Observation, Track
 from engines.types import LIMB_LANDMARKS, Landmarks, Roi
 
+_LIMBS = list(LIMB_LANDMARKS)
 UNMATCHED = 6.0
 """Cost from which on an observation is rather somebody else."""
 _PLACE = 0.04
@@ -62,9 +63,8 @@ def jump(track: Track, found: Landmarks) -> float:
 
     It is the mean over the limb joints, in sides of the region; none counts more than a fifth.
     """
-    joints = list(LIMB_LANDMARKS)
-    expected = track.landmarks.points[joints] + track.velocity
-    distance = np.linalg.norm(found.points[joints] - expected, axis=-1) / track.roi.size
+    expected = track.landmarks.points[_LIMBS] + track.velocity
+    distance = np.linalg.norm(found.points[_LIMBS] - expected, axis=-1) / track.roi.size
     return float(np.minimum(distance, _FARTHEST).mean())
 
 

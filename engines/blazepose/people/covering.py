@@ -17,7 +17,7 @@ from functools import cache, cached_property
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 
 from engines.blazepose.people.appearance import colours_of
 from engines.blazepose.people.track import Observation
@@ -126,17 +126,17 @@ def noisy(
     hole = mask[place]
     grain = max(1, round(max(hole.shape) / _GRAINS))
     height, width = (-(-side // grain) for side in hole.shape)
-    grains = np.clip(_noise()[:height, :width], 0, 255).astype(np.uint8)
     size = (grain * width, grain * height)
-    noise = cv2.resize(grains, size, interpolation=cv2.INTER_NEAREST)
+    noise = cv2.resize(_noise()[:height, :width], size, interpolation=cv2.INTER_NEAREST)
     cv2.copyTo(noise[: hole.shape[0], : hole.shape[1]], hole, image[place])
     return image
 
 
 @cache
-def _noise() -> Float[np.ndarray, "n n 3"]:
+def _noise() -> UInt8[np.ndarray, "n n 3"]:
     side = 2 * _GRAINS
-    return np.random.default_rng(0).normal(_GREY, _CONTRAST, (side, side, 3))
+    noise = np.random.default_rng(0).normal(_GREY, _CONTRAST, (side, side, 3))
+    return noise.clip(0, 255).astype(np.uint8)
 
 
 def filled(
