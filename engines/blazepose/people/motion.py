@@ -2,7 +2,7 @@
 
 Some thousand pixels of consecutive frames are compared, which costs a small part of what a look of
 the detector does. A camera that moves itself makes everything move; the tracker looks no more often
-for that than `views.LOOK_AT_MOTION_EVERY` lets it.
+for that than `views.LOOK_AT_CHANGE_EVERY` lets it.
 """
 
 from collections.abc import Sequence

@@ -1,10 +1,11 @@
 """Consecutive images to the landmarks of several people, each with a number.
 
 In each frame the landmark network is run in the region of everybody in sight. The detector looks
-again now and then (`views`), at the whole image and its squares in turn, sooner where something
-moves that is nobody who is known (`motion`), and at once where somebody was lost. What moves like
-that is shown to the landmark network too. Beside a person the detector overlooks others, so those
-who were found are covered in every other look, and in each that has a reason (`covering`).
+again now and then (`views`), at the whole image and its squares in turn, also where something moves
+(`motion`) or has come (`background`) that is nobody who is known, and at once where somebody was
+lost. What moves or has come is shown to the landmark network too. Beside a person the detector
+overlooks others, so those who were found are covered in every other look, and in each that has a
+reason (`covering`).
 Two sets of landmarks on one body count once (`duplicates`), a skeleton over two bodies not at all
 (`stretching`), and the cheapest assignment decides who is who (`continuity`, `matching`): by place,
 size, pose and the colours of the clothes (`appearance`). The policy:
@@ -98,8 +99,8 @@ class PeopleTracker:
         self._tracks: list[Track] = []
         self._frames = 0
         self._near_others: frozenset[Track] = frozenset()
-        self._lookout = Lookout()
         self._background = Background()
+        self._lookout = Lookout(self._background)
 
     @property
     def known(self) -> frozenset[int]:
@@ -115,7 +116,8 @@ class PeopleTracker:
         found = merged(split(found + self._newly_found(image, found)))
         self._update(found, min(image.shape[:2]))
         self._number(image, alone)
-        self._background.see(image)
+        in_sight = [track.landmarks for track in self._tracks if not track.hidden]
+        self._background.see(image, in_sight)
         self._frames += 1
         return tuple(
             TrackedPerson(track.track_id, track.sides(track.landmarks))

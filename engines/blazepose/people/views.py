@@ -12,14 +12,17 @@ import numpy as np
 from jaxtyping import UInt8
 
 from engines.blazepose.detector import whole
+from engines.blazepose.people.background import Background
 from engines.blazepose.people.motion import MotionFinder
 from engines.blazepose.people.track import Observation, Track
 from engines.types import Roi
 
 LOOK_EVERY = 8
 """Frames between two looks of the detector while everybody is in sight."""
-LOOK_AT_MOTION_EVERY = 3
-"""The same where something moves that is nobody who is known."""
+LOOK_AT_CHANGE_EVERY = 3
+"""Frames after one look until another where something moves, or has come, that is nobody who is
+known. These looks come on top: what moves for ever, such as a screen, does not keep the detector
+from the rest of the image."""
 LOOK_FOR_LOST_EVERY = 2
 """Frames between two looks for somebody who is out of sight."""
 _ROOM = 1.5
@@ -53,18 +56,24 @@ class Look(NamedTuple):
 
     views: list[View]
     body: Roi | None = None
-    """Region of what may be a person by its motion, for the landmark network: beside somebody else
-    the detector often misses people whom the network finds if it is shown them."""
+    """Region of what may be a person as it moves or has come, for the landmark network: beside
+    somebody else the detector often misses people whom the network finds if it is shown them."""
 
 
 class Lookout:
     """Says for each frame where to look."""
 
-    def __init__(self) -> None:
-        """Begin before the first frame."""
+    def __init__(self, background: Background) -> None:
+        """Begin before the first frame.
+
+        Args:
+            background: tells what has come.
+        """
+        self._background = background
         self._frames = 0
         self._looks = 0
         self._last_look = 0
+        self._last_at_change = 0
         self._motion = MotionFinder()
 
     def __call__(
@@ -93,20 +102,27 @@ class Lookout:
             if lost or track.hidden % LOOK_FOR_LOST_EVERY:
                 views.append(View(near(track.expected), True))
         moving = self._motion(image, [track.expected for track in tracks])
-        waited = frame - self._last_look
-        if not found or waited >= LOOK_EVERY:
+        if not found or frame - self._last_look >= LOOK_EVERY:
             views.append(rota[self._looks % len(rota)])
             self._looks += 1
             self._last_look = frame
-        elif moving is not None and waited >= LOOK_AT_MOTION_EVERY:
-            self._last_look = frame
-            shorter, longer = sorted(image.shape[:2])
-            side = float(np.clip(_ROOM * moving.size, _SMALLEST * shorter, longer))
-            views.append(View(Roi(moving.center, side, 0.0), True))
-            body = Roi(moving.center, _BODY_ROOM * moving.size, 0.0)
-            if _SMALLEST_BODY * shorter <= body.size <= longer:  # not a camera that moves
-                return Look(views, body)
+        elif frame - max(self._last_look, self._last_at_change) >= LOOK_AT_CHANGE_EVERY:
+            come = self._background.newcomer(image, [one.landmarks for one in found])
+            change = come or moving
+            if change is not None:
+                self._last_at_change = frame
+                return _at_change(image, views, change)
         return Look(views)
+
+
+def _at_change(image: UInt8[np.ndarray, "h w 3"], views: list[View], square: Roi) -> Look:
+    """Return a look at a square beside others, for both networks if it can be about a body."""
+    shorter, longer = sorted(image.shape[:2])
+    side = float(np.clip(_ROOM * square.size, _SMALLEST * shorter, longer))
+    views = [*views, View(Roi(square.center, side, 0.0), True)]
+    body = Roi(square.center, _BODY_ROOM * square.size, 0.0)
+    is_body = _SMALLEST_BODY * shorter <= body.size <= longer  # not a camera that moves
+    return Look(views, body if is_body else None)
 
 
 def squares(image: UInt8[np.ndarray, "h w 3"], side: float) -> list[Roi]:

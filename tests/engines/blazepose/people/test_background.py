@@ -7,6 +7,7 @@ import pytest
 from jaxtyping import UInt8
 
 from engines.blazepose.people.background import Background
+from engines.blazepose.people.covering import body_mask
 from engines.types import Landmarks
 from tests.engines.blazepose.people.bodies import landmarks
 
@@ -29,7 +30,7 @@ def body() -> Landmarks:
 def _seen(images: list[UInt8[np.ndarray, "h w 3"]]) -> Background:
     background = Background()
     for image in images:
-        background.see(image)
+        background.see(image, [])
     return background
 
 
@@ -80,5 +81,39 @@ def test_what_is_remembered_later_counts_too(room: np.ndarray, body: Landmarks) 
     background = _seen([room] * 60)
     assert not background.has(now, body, [])
     for _ in range(90):
-        background.see(now)
+        background.see(now, [])
     assert background.has(now, body, [])
+
+
+def test_behind_somebody_who_is_known_it_stays_as_it_was(room: np.ndarray, body: Landmarks) -> None:
+    now = room.copy()
+    now[60:420, 60:300] = 230
+    background = _seen([room] * 60)
+    for _ in range(200):
+        background.see(now, [body])
+    assert not background.has(now, body, [])
+    assert background.has(room, body, [])
+
+
+def test_what_has_come_is_found(room: np.ndarray) -> None:
+    background = _seen([room] * 40)
+    now = room.copy()
+    now[100:400, 400:520] = 230
+    square = background.newcomer(now, [])
+    assert square is not None
+    np.testing.assert_allclose(square.center, (460, 250), atol=10)
+    assert square.size == pytest.approx(300, abs=15)
+
+
+def test_nobody_has_come(room: np.ndarray, body: Landmarks) -> None:
+    """An image as before, a person who is known, a wire, another light, the first images."""
+    background = _seen([room] * 40)
+    assert background.newcomer(room, []) is None
+    now = room.copy()
+    now[body_mask((640, 480), [body]) > 0] = 230
+    assert background.newcomer(now, [body]) is None and background.newcomer(now, []) is not None
+    wire = room.copy()
+    wire[:, 300:306] = 250
+    assert background.newcomer(wire, []) is None
+    assert background.newcomer(255 - room, []) is None
+    assert _seen([room] * 20).newcomer(now, []) is None

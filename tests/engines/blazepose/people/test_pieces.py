@@ -14,14 +14,6 @@ from engines.blazepose.people.motion import MotionFinder
 from engines.blazepose.people.similarity import oks, overlap, same_region, share_on
 from engines.blazepose.people.stretching import is_stretched, split
 from engines.blazepose.people.track import Observation, Track
-from engines.blazepose.people.views import (
-    LOOK_AT_MOTION_EVERY,
-    LOOK_EVERY,
-    Lookout,
-    near,
-    squares,
-    views_of,
-)
 from engines.types import MIRRORED_LANDMARKS, Landmarks, Roi
 from tests.engines.blazepose.people.bodies import NO_COLOURS, landmarks, region, seen, tracked
 
@@ -193,19 +185,7 @@ def test_a_skeleton_over_two_detected_bodies_makes_way_for_them() -> None:
     assert len(split([stretched, seen(100.0)])) == 2  # one detection alone says nothing
 
 
-# Views, motion
-
-
-def test_squares_cover_an_image_and_overlap() -> None:
-    image = np.zeros((300, 1000, 3), np.uint8)
-    covers = np.zeros(1000, int)
-    for view in squares(image, 300.0):
-        x = view.center[0]
-        assert 150 <= x <= 850 and view.center[1] == 150
-        covers[int(x) - 150 : int(x) + 150] += 1
-    assert covers.min() >= 1 and (covers >= 2).sum() > 150
-    assert len(views_of(np.zeros((400, 400, 3), np.uint8))) == 1
-    assert views_of(image)[0].size == 1000 and near(region(5.0)).size > region(5.0).size
+# Motion
 
 
 def test_motion_is_found_where_nobody_is_known() -> None:
@@ -239,14 +219,6 @@ def test_colours_are_those_of_the_clothes_and_follow_slowly() -> None:
     assert np.isnan(hidden).all()
 
 
-def test_the_detector_sees_the_image_plain_and_covered_in_turn() -> None:
-    lookout, found = Lookout(), [seen(60.0, track := tracked(60.0))]
-    image = np.full((480, 480, 3), 90, np.uint8)
-    looks = [lookout(image, [track], found) for _ in range(4 * LOOK_EVERY + 1)]
-    views = [view for look in looks for view in look.views]
-    assert [view.covered for view in views] == [False, False, True, False, True]
-
-
 def test_who_is_out_of_sight_is_expected_to_walk_on_though_missed_in_between() -> None:
     track = tracked(200.0)
     for t in range(1, 9):
@@ -259,31 +231,6 @@ def test_who_is_out_of_sight_is_expected_to_walk_on_though_missed_in_between() -
     for _ in range(3):
         track.miss()
     assert track.expected.center[0] == pytest.approx(260.0)
-
-
-def looks(blocks: list[slice]) -> list:
-    """Where is looked, everybody in sight, while a block of the image changes its brightness."""
-    lookout, found = Lookout(), [seen(60.0, track := tracked(60.0))]
-    results = []
-    for t in range(2 * LOOK_AT_MOTION_EVERY):
-        image = np.full((480, 640, 3), 90, np.uint8)
-        image[tuple(blocks)] += np.uint8(60 * (t % 2))
-        results.append(lookout(image, [track], found))
-    return results
-
-
-def test_what_moves_and_is_nobody_is_shown_to_both_networks() -> None:
-    moving = looks([slice(100, 300), slice(400, 480)])
-    shown = [look for look in moving if look.body is not None]
-    assert len(shown) == 1  # bounded, and not in the first image, which is looked at as a whole
-    body, square = shown[0].body, shown[0].views[-1].square
-    np.testing.assert_allclose(body.center, (440, 200), atol=12)
-    assert 200 < body.size < 300 and square.size >= body.size
-
-
-def test_a_small_movement_or_that_of_a_camera_is_not_taken_for_a_body() -> None:
-    for blocks in ([slice(100, 140), slice(400, 430)], [slice(None), slice(None)]):
-        assert all(look.body is None for look in looks(blocks))
 
 
 @pytest.mark.parametrize(("frames", "kept"), [(5, True), (40, False)])
