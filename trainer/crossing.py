@@ -1,16 +1,17 @@
-"""Score the tracker of several people on real footage into which a second person is rendered.
+"""Score the tracker of several people on real footage into which a second person is put.
 
     python -m trainer.crossing --folders ../shared/data/multiview/balancing \
         --walk ../shared/data/mocap/cmu/12/12_01.bvh
 
 A recording with a reference (`trainer.datasets.recordings`) is played there and back, once as it is
-and once for each of `passing`, with a rendered person who walks by (`evaluation.second_person`):
-near enough to a camera to cover the person of the recording, or covered. Every image goes through
-the whole tracker, `engines.blazepose.people`, and the person of the recording is estimated as in
-`trainer.footage`; errors are compared with those of the same frames without the walker.
+and once for each of `passing`, with somebody who walks by (`evaluation.walkers`): near enough to a
+camera to cover the person of the recording, or covered. Every image goes through the whole tracker,
+`engines.blazepose.people`, and the person of the recording is estimated as in `trainer.footage`;
+errors are compared with those of the same frames without the walker.
 """
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +32,11 @@ from trainer.command import start
 from trainer.data.video_reader import read_frames
 from trainer.datasets.recordings import Recording, read_recordings
 from trainer.evaluation.frame_estimator import FrameEstimator
-from trainer.evaluation.second_person import Silhouettes, Walker, composite
+from trainer.evaluation.second_person import Silhouettes, Walker, at, composite
 from trainer.evaluation.track_scores import TrackScores, score
 from trainer.evaluation.triangulation import RigCamera
 from trainer.evaluation.view_scores import ViewSample, score_view
-from trainer.motion.clip import load_clip
+from trainer.evaluation.walkers import Walkers
 
 _LIMBS = list(LIMB_LANDMARKS.values())
 
@@ -46,13 +47,18 @@ class CrossingConfig:
 
     folders: tuple[Path, ...]
     walk: Path
-    """Motion capture of somebody who walks, as `trainer.motion.clip.load_clip` reads it."""
+    """Motion capture of somebody who walks, to be rendered, or a video of somebody who walks by, to
+    be cut out."""
+    walk_s: tuple[float, float] = (0.0, math.inf)
+    """Part of that video, seconds."""
+    walk_m: float = 4.0
+    """Length of the way of who was filmed, metres."""
     passing: tuple[float, ...] = (0.9, -0.9)
     """Where the walker passes the person, metres towards the first camera (- away from it)."""
     floor: float = 0.0
     """Height of the floor in the recording's world, which is z up, metres."""
     clothes: int = 1
-    """Seed of the walker's clothes."""
+    """Seed of a rendered walker's clothes."""
     landmarks: LandmarkNetwork = "full"
     hypotheses: int = 100
     max_people: int = 4
@@ -114,20 +120,6 @@ def views_of(recording: Recording) -> Iterator[View]:
         )
 
 
-def walker_for(recording: Recording, passing: float, config: CrossingConfig, T: int) -> Walker:
-    """Let somebody walk past the person, across the first camera's line of sight."""
-    body = BodyModel.load()
-    camera = recording.cameras[0]
-    person = np.nanmean(recording.reference[0].reshape(-1, 3), 0)
-    place = (person - camera.t) @ camera.R
-    to_camera = (-camera.t @ camera.R - place)[:2]
-    to_camera /= np.linalg.norm(to_camera)
-    through = np.append(place[:2] + passing * to_camera, config.floor)
-    across = np.array([-to_camera[1], to_camera[0]])
-    walker = Walker.of(load_clip(config.walk), body, T, through, across)
-    return Walker(body, walker.rotvec, walker.transl, config.clothes)
-
-
 class Scorer:
     """Runs the tracker through views; holds the networks."""
 
@@ -166,13 +158,14 @@ class Scorer:
             joints[t, 0], visible[t, 0] = view.person(t)
             if walker is not None:
                 depth = float(np.nanmean(view.reference[t, :, 2]))
-                both = composite(image, view.camera, walker, t, depth, silhouettes[t])
+                layer = walker.seen_by(view.camera, image, t)
+                both = composite(image, layer, depth, silhouettes[t])
                 image = both.image
                 joints[t, 1], visible[t, 1] = both.joints_px, both.visible
                 if both.in_front:
                     nearer += 1
                     before = visible[t, 0].copy()
-                    visible[t, 0] &= ~_at(both.covered, joints[t, 0])
+                    visible[t, 0] &= ~at(both.covered, joints[t, 0])
                     hit = bool((before & ~visible[t, 0])[_LIMBS].any())
                 else:
                     hit = _overlap(joints[t])
@@ -243,25 +236,18 @@ def main(config: CrossingConfig) -> None:
     if config.images is not None:
         config.images.mkdir(parents=True, exist_ok=True)
     scorer = Scorer(config)
+    walkers = Walkers(config.walk, config.walk_s, config.walk_m, config.clothes)
     for recording in recordings:
         for view in tqdm(views_of(recording), total=len(recording.cameras), desc=recording.name):
             name = view.camera.video.stem
             silhouettes = scorer.silhouettes(view)
             alone = scorer.run(view, None, silhouettes, None)
             for passing in config.passing:
-                walker = walker_for(recording, passing, config, len(view.images))
+                walker = walkers.past(recording, passing, config.floor, len(view.images))
                 images = config.images and config.images / f"{recording.name}-{name}-{passing:g}"
                 crossed = scorer.run(view, walker, silhouettes, images)
                 where = {"recording": recording.name, "camera": name, "passing_m": passing}
                 print(json.dumps(where | report(alone, crossed)), flush=True)
-
-
-def _at(mask: Bool[np.ndarray, "h w"], points: Float[np.ndarray, "n 2"]) -> Bool[np.ndarray, "n"]:
-    """Tell which points lie where the mask is set."""
-    x, y = np.nan_to_num(points, nan=-1.0).round().astype(int).T
-    height, width = mask.shape
-    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-    return inside & mask[y.clip(0, height - 1), x.clip(0, width - 1)]
 
 
 def _overlap(joints: Float[np.ndarray, "2 24 2"]) -> bool:

@@ -1,13 +1,15 @@
-"""Put a rendered person who walks by into the footage of calibrated cameras.
+"""Put a person who walks by into the footage of calibrated cameras: rendered here, or filmed.
 
 The walker is at one place of the world in all cameras, so the geometry is that of two real people:
 where the walker is nearer to a camera than the person of the recording, the walker covers that
 person, and is covered by the person's silhouette elsewhere. The silhouette is what the landmark
-network says (its third output, which the live system leaves out). Worlds are z up.
+network says (its third output, which the live system leaves out). Worlds are z up. Who was filmed
+is in `filmed_walker`.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -28,6 +30,8 @@ _Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 """From a world that is y up."""
 _REACH = 0.012
 """How far from its projection a joint's part is looked for, in heights of the walker."""
+_NEAREST_M = 0.1
+"""Depth below which nothing is seen."""
 _EDGE = 1.0
 """Standard deviation of the blur of the walker's outline, px."""
 
@@ -51,7 +55,32 @@ class Silhouettes:
 
 
 @dataclass(frozen=True)
-class Walker:
+class Layer:
+    """A walker in one image, before anybody covers them."""
+
+    image: UInt8[np.ndarray, "h w 3"]
+    """With the walker drawn into it."""
+    alpha: Float[np.ndarray, "h w"]
+    """How much of each pixel is the walker, 0 to 1."""
+    joints_px: Float[np.ndarray, "24 2"]
+    """NaN where a joint is unknown or behind the camera."""
+    visible: Bool[np.ndarray, "24"]
+    """Joints inside the image that the walker's own body does not occlude."""
+    depth_m: float
+    """Distance along the camera's axis."""
+
+
+@runtime_checkable
+class Walker(Protocol):
+    """Somebody who walks through a world, for T frames."""
+
+    def seen_by(self, camera: RigCamera, image: UInt8[np.ndarray, "h w 3"], t: int) -> Layer:
+        """Draw frame t of the walk into an image that the camera took; the image stays."""
+        ...
+
+
+@dataclass(frozen=True)
+class RenderedWalker:
     """T bodies in a world that is z up."""
 
     body: BodyModel
@@ -67,7 +96,8 @@ class Walker:
         frames: int,
         through: Float[np.ndarray, "3"],
         heading: Float[np.ndarray, "2"],
-    ) -> "Walker":
+        clothes: int = 1,
+    ) -> "RenderedWalker":
         """Lay a walk through a place.
 
         Args:
@@ -76,6 +106,7 @@ class Walker:
             frames: T, over which the clip is spread.
             through: place on the floor that is passed in the middle, metres.
             heading: direction of the walk on the floor.
+            clothes: seed of the clothes and the light.
         """
         at = np.linspace(0, len(clip.rotvec) - 1, frames)
         before = np.minimum(at.astype(int), len(clip.rotvec) - 2)
@@ -92,11 +123,38 @@ class Walker:
         middle = (pelvis[0] + pelvis[-1]) / 2 * (1, 1, 0)
         R[:, 0] = R_turn @ _Z_UP @ R[:, 0]
         pelvis = (pelvis - middle) @ R_turn.T
-        walker = Walker(body, log_so3(R), pelvis - root)
+        walker = RenderedWalker(body, log_so3(R), pelvis - root)
         lowest = min(
             float(walker.posed(t).vertices("decimated")[:, 2].min()) for t in range(0, frames, 5)
         )
-        return Walker(body, walker.rotvec, walker.transl + through - (0.0, 0.0, lowest))
+        transl = walker.transl + through - (0.0, 0.0, lowest)
+        return RenderedWalker(body, walker.rotvec, transl, clothes)
+
+    def seen_by(self, camera: RigCamera, image: UInt8[np.ndarray, "h w 3"], t: int) -> Layer:
+        """Render frame t over an image."""
+        height, width = image.shape[:2]
+        posed = self.posed(t)
+        vertices = camera.to_camera(posed.vertices("decimated").astype(np.float64))
+        joints = camera.to_camera(posed.joints.astype(np.float64))
+        side = max(height, width)
+        canvas = np.zeros((side, side, 3), np.uint8)
+        canvas[:height, :width] = image
+        ahead = vertices[:, 2:] > _NEAREST_M  # what is behind the camera has no projection
+        pixels = np.where(ahead, camera.intrinsics.project(np.where(ahead, vertices, 1.0)), np.nan)
+        rng = np.random.default_rng(self.clothes)
+        # The renderer counts from the centre of the first pixel.
+        rendering = render_body(self.mesh, vertices, pixels - 0.5, canvas, rng)
+        alpha = (rendering.part[:height, :width] != NO_BODY).astype(np.float32)
+        joints_px = np.full((24, 2), np.nan)
+        ahead = joints[:, 2] > _NEAREST_M
+        joints_px[ahead] = camera.intrinsics.project(joints[ahead])
+        part = rendering.part.copy()
+        part[height:], part[:, width:] = NO_BODY, NO_BODY
+        rows = joints_px[np.isfinite(joints_px[:, 1]), 1]
+        reach = max(1, round(_REACH * float(np.ptp(rows)))) if len(rows) else 1
+        visible = visible_joints(part, np.nan_to_num(joints_px - 0.5, nan=-1e6), reach)
+        drawn = np.ascontiguousarray(rendering.image[:height, :width])
+        return Layer(drawn, alpha, joints_px, visible, float(joints[0, 2]))
 
     def posed(self, t: int) -> PosedBody:
         """Return the body of a frame."""
@@ -130,48 +188,32 @@ class Composite:
 
 def composite(
     image: UInt8[np.ndarray, "h w 3"],
-    camera: RigCamera,
-    walker: Walker,
-    t: int,
+    layer: Layer,
     person_m: float,
     silhouette: Float[np.ndarray, "h w"] | None,
 ) -> Composite:
-    """Put the walker into an image.
+    """Put a walker into an image.
 
     Args:
         image: BGR, not changed.
-        camera: that took it.
-        walker: who walks by.
-        t: frame of the walk.
+        layer: the walker, drawn into it.
         person_m: depth of the person of the recording, camera frame.
         silhouette: probability that a pixel shows that person; None where there is none.
     """
-    height, width = image.shape[:2]
-    posed = walker.posed(t)
-    vertices = camera.to_camera(posed.vertices("decimated").astype(np.float64))
-    joints = camera.to_camera(posed.joints.astype(np.float64))
-    in_front = bool(joints[0, 2] < person_m)
-    side = max(height, width)
-    canvas = np.zeros((side, side, 3), np.uint8)
-    canvas[:height, :width] = image
-    ahead = vertices[:, 2:] > 0.1  # what is behind the camera has no projection
-    pixels = np.where(ahead, camera.intrinsics.project(np.where(ahead, vertices, 1.0)), np.nan)
-    rng = np.random.default_rng(walker.clothes)
-    # The renderer counts from the centre of the first pixel.
-    rendering = render_body(walker.mesh, vertices, pixels - 0.5, canvas, rng)
-    part = rendering.part[:height, :width].copy()
-    alpha = (part != NO_BODY).astype(np.float32)
-    alpha = cv2.GaussianBlur(alpha, (0, 0), _EDGE)
+    in_front = bool(layer.depth_m < person_m)
+    covered, visible = layer.alpha > 0.5, layer.visible
+    alpha = cv2.GaussianBlur(layer.alpha, (0, 0), _EDGE)
     if not in_front and silhouette is not None:
         alpha *= 1.0 - silhouette.astype(np.float32)
-        part[silhouette > 0.5] = NO_BODY
-    mixed = image + alpha[..., None] * (rendering.image[:height, :width].astype(float) - image)
-    joints_px = np.full((24, 2), np.nan)
-    ahead = joints[:, 2] > 0.1
-    joints_px[ahead] = camera.intrinsics.project(joints[ahead])
-    square = np.full((side, side), NO_BODY, np.uint8)
-    square[:height, :width] = part
-    rows = joints_px[np.isfinite(joints_px[:, 1]), 1]
-    reach = max(1, round(_REACH * float(np.ptp(rows)))) if len(rows) else 1
-    shown = visible_joints(square, np.nan_to_num(joints_px - 0.5, nan=-1e6), reach)
-    return Composite(mixed.round().astype(np.uint8), part != NO_BODY, in_front, joints_px, shown)
+        covered &= silhouette <= 0.5
+        visible = visible & ~at(silhouette > 0.5, layer.joints_px)
+    mixed = image + alpha[..., None] * (layer.image.astype(float) - image)
+    return Composite(mixed.round().astype(np.uint8), covered, in_front, layer.joints_px, visible)
+
+
+def at(mask: Bool[np.ndarray, "h w"], points: Float[np.ndarray, "n 2"]) -> Bool[np.ndarray, "n"]:
+    """Tell which points, px, lie where a mask is set; NaN and what is outside do not."""
+    x, y = np.floor(np.nan_to_num(points, nan=-1.0)).astype(int).T
+    height, width = mask.shape
+    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    return inside & mask[y.clip(0, height - 1), x.clip(0, width - 1)]

@@ -10,7 +10,13 @@ from engines.blazepose.landmarker import SIDE
 from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.types import Roi
-from trainer.evaluation.second_person import Silhouettes, Walker, composite
+from trainer.evaluation.second_person import (
+    Composite,
+    RenderedWalker,
+    Silhouettes,
+    Walker,
+    composite,
+)
 from trainer.evaluation.triangulation import RigCamera
 from trainer.motion.clip import Motion
 
@@ -24,15 +30,26 @@ THROUGH = np.array([0.2, 4.0, 0.05])
 FRAMES = 21
 
 
+def _composite(
+    image: np.ndarray,
+    camera: RigCamera,
+    walker: Walker,
+    t: int,
+    person_m: float,
+    silhouette: np.ndarray | None,
+) -> Composite:
+    return composite(image, walker.seen_by(camera, image, t), person_m, silhouette)
+
+
 @pytest.fixture(scope="module")
-def walker(body: BodyModel) -> Walker:
+def walker(body: BodyModel) -> RenderedWalker:
     """Somebody stiff who glides 2 m along z of a world that is y up."""
     transl = np.column_stack([np.full(11, 5.0), np.full(11, 0.9), np.linspace(-1, 1, 11)])
     clip = Motion(np.zeros((11, 24, 3)), transl, 30.0, "glide", "nobody")
-    return Walker.of(clip, body, FRAMES, THROUGH, np.array([1.0, 0.0]))
+    return RenderedWalker.of(clip, body, FRAMES, THROUGH, np.array([1.0, 0.0]))
 
 
-def test_the_walk_is_laid_through_the_place_on_the_floor(walker: Walker) -> None:
+def test_the_walk_is_laid_through_the_place_on_the_floor(walker: RenderedWalker) -> None:
     pelvis = np.array([walker.posed(t).joints[0] for t in range(FRAMES)])
     np.testing.assert_allclose(pelvis[FRAMES // 2, :2], THROUGH[:2], atol=1e-5)
     np.testing.assert_allclose(pelvis[-1] - pelvis[0], (2.0, 0.0, 0.0), atol=1e-5)
@@ -44,12 +61,12 @@ def test_the_walk_is_laid_through_the_place_on_the_floor(walker: Walker) -> None
         assert (posed.joints[10] - ankle)[0] > 0.08  # the toes point where the walk goes
 
 
-def test_the_walker_lies_where_the_camera_sees_the_body(walker: Walker) -> None:
+def test_the_walker_lies_where_the_camera_sees_the_body(walker: RenderedWalker) -> None:
     """In the middle of many walkers: the outline of one is as rough as a pixel."""
     camera = replace(CAMERA, intrinsics=replace(CAMERA.intrinsics, fx=311.3, fy=311.3))
     away = []
     for t in range(FRAMES):
-        found = composite(np.zeros((240, 320, 3), np.uint8), camera, walker, t, 6.0, None)
+        found = _composite(np.zeros((240, 320, 3), np.uint8), camera, walker, t, 6.0, None)
         vertices = camera.to_camera(walker.posed(t).vertices("decimated").astype(np.float64))
         pixels = camera.intrinsics.project(vertices)
         columns = np.flatnonzero(found.covered.any(0))
@@ -77,12 +94,12 @@ def test_a_silhouette_lies_in_the_image_where_the_network_sees_it(
     np.testing.assert_allclose(middle, center, atol=0.02)
 
 
-def test_in_front_the_walker_covers_and_behind_is_covered(walker: Walker) -> None:
+def test_in_front_the_walker_covers_and_behind_is_covered(walker: RenderedWalker) -> None:
     image = np.full((240, 320, 3), 90, np.uint8)
     silhouette = np.zeros((240, 320))
     silhouette[:, 175:] = 1.0
-    front = composite(image, CAMERA, walker, FRAMES // 2, 6.0, silhouette)
-    behind = composite(image, CAMERA, walker, FRAMES // 2, 2.0, silhouette)
+    front = _composite(image, CAMERA, walker, FRAMES // 2, 6.0, silhouette)
+    behind = _composite(image, CAMERA, walker, FRAMES // 2, 2.0, silhouette)
     assert front.in_front and not behind.in_front
     np.testing.assert_allclose(front.joints_px, behind.joints_px)
     np.testing.assert_allclose(
@@ -97,8 +114,8 @@ def test_in_front_the_walker_covers_and_behind_is_covered(walker: Walker) -> Non
     assert changed[:, :172].any() and not changed[:, 175:].any()
 
 
-def test_who_is_beside_the_camera_or_behind_it_is_not_seen(walker: Walker) -> None:
+def test_who_is_beside_the_camera_or_behind_it_is_not_seen(walker: RenderedWalker) -> None:
     image = np.full((240, 320, 3), 90, np.uint8)
     turned = RigCamera(CAMERA.intrinsics, CAMERA.R * ([1.0], [1.0], [-1.0]), CAMERA.t, Path())
-    found = composite(image, turned, walker, 0, 5.0, None)
+    found = _composite(image, turned, walker, 0, 5.0, None)
     assert (found.image == image).all() and not found.visible.any() and not found.covered.any()

@@ -1,0 +1,57 @@
+"""Who walks past the person of a recording, and where."""
+
+from pathlib import Path
+
+import numpy as np
+
+from engines.body import BodyModel
+from trainer.datasets.recordings import Recording
+from trainer.evaluation.filmed_walker import FilmedWalker, cut_out
+from trainer.evaluation.second_person import RenderedWalker, Walker
+from trainer.motion.clip import load_clip
+
+_MOTION_CAPTURE = frozenset({".amc", ".bvh", ".npz"})
+
+
+class Walkers:
+    """Lets somebody walk by; who that is, is read once."""
+
+    def __init__(self, walk: Path, part_s: tuple[float, float], way_m: float, clothes: int) -> None:
+        """Read the walk.
+
+        Args:
+            walk: motion capture of somebody, to be rendered, or a video, to be cut out of.
+            part_s: beginning and end of the part of a video, seconds.
+            way_m: length of the way of who was filmed, metres.
+            clothes: seed of the clothes of who is rendered.
+
+        Raises:
+            PenumbraError: it cannot be read.
+        """
+        self._way_m = way_m
+        self._clothes = clothes
+        rendered = walk.suffix.lower() in _MOTION_CAPTURE
+        self._clip = load_clip(walk) if rendered else None
+        self._images = [] if rendered else cut_out(walk, part_s, "walk")
+
+    def past(self, recording: Recording, passing: float, floor: float, frames: int) -> Walker:
+        """Let somebody walk past the person, across the first camera's line of sight.
+
+        Args:
+            recording: of the person, with a reference, in a world that is z up.
+            passing: where, metres from the person towards that camera.
+            floor: height of the floor, metres.
+            frames: of the walk.
+        """
+        camera = recording.cameras[0]
+        person = np.nanmean(recording.reference[0].reshape(-1, 3), 0)
+        place = (person - camera.t) @ camera.R
+        to_camera = (-camera.t @ camera.R - place)[:2]
+        to_camera /= np.linalg.norm(to_camera)
+        through = np.append(place[:2] + passing * to_camera, floor)
+        across = np.array([-to_camera[1], to_camera[0]])
+        if self._clip is not None:
+            body = BodyModel.load()
+            return RenderedWalker.of(self._clip, body, frames, through, across, self._clothes)
+        along = self._way_m * np.linspace(-0.5, 0.5, frames)
+        return FilmedWalker(self._images, through + along[:, None] * np.append(across, 0.0))
