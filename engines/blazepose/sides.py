@@ -9,7 +9,8 @@ Which of the two labellings is right in the first place, continuity cannot say. 
 believed after a reset, wherever left and right coincide in the image (a person seen from the side),
 and when it has contradicted the labels for longer than it agreed with them. It mostly exchanges a
 whole body: while it is known to exchange the arms it is not believed about the legs, and the other
-way round.
+way round. And shoulders and hips face the same way: where by the labels they do not, those are
+exchanged about which less is known.
 """
 
 import math
@@ -87,6 +88,7 @@ class SideContinuity:
         arms, legs = self._groups
         self._update(arms, legs, points)
         self._update(legs, arms, points)
+        self._untwist(points)
         if not (arms.exchanged or legs.exchanged):
             return landmarks
         order = np.arange(len(points))
@@ -104,6 +106,21 @@ class SideContinuity:
             peak=landmarks.peak[order],
             world=landmarks.world[order],
         )
+
+    def _untwist(self, points: Float[np.ndarray, "33 2"]) -> None:
+        """Turn the half of the body about whose labels less is known, if it faces the other way."""
+        shoulders, hips = (
+            (points[left] - points[right]) * (-1 if group.exchanged else 1)
+            for group, left, right in zip(self._groups, (11, 23), (12, 24), strict=True)
+        )
+        narrow = self.config.coincide * _half_size(points)
+        if shoulders @ hips >= 0 or min(math.hypot(*shoulders), math.hypot(*hips)) < narrow:
+            return
+        turned = min(
+            self._groups, key=lambda one: (not one.unclear, one.agreement, not one.exchanged)
+        )
+        labelled = points if turned.exchanged else points[_MIRRORED]
+        turned.restart(labelled, exchanged=not turned.exchanged)
 
     def _restart(self, group: _Group, other: _Group, points: Float[np.ndarray, "33 2"]) -> None:
         """Believe the network, unless it is known to exchange the other half of the body."""

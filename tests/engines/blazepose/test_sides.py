@@ -13,7 +13,7 @@ from tests.support.paths import SHARED
 from trainer.data.video_reader import read_frames
 
 BALANCING = SHARED / "data" / "multiview" / "balancing"
-ARMS, LEGS, FACE = slice(11, 23), slice(23, 33), slice(0, 11)
+ARMS, LEGS, HIPS, FACE = slice(11, 23), slice(23, 33), slice(23, 25), slice(0, 11)
 
 
 def person(angle: float, shift: float = 0.0) -> Landmarks:
@@ -81,9 +81,23 @@ def test_legs_that_cross_while_the_network_exchanges_the_body_follow_the_arms() 
         apart = math.cos(math.pi * min(max(t - 50, 0), 20) / 20)  # the legs change places
         middle = points[LEGS, 0].mean()
         points[LEGS, 0] = middle + apart * (points[LEGS, 0] - middle)
+        points[HIPS, 0] = middle + max(apart, 0.3) * (true.points[HIPS, 0] - middle)
         true = replace(true, points=points)
         found = exchange(true, ARMS, LEGS, FACE) if t >= 55 else true
         assert same(sides(found), true), t
+
+
+def test_hips_do_not_face_away_from_shoulders() -> None:
+    """The legs jump, so continuity loses them, and the network has exchanged them since."""
+    sides = SideContinuity()
+    for t in range(80):
+        true = person(0.2)
+        points = true.points.copy()
+        points[LEGS, 0] += 70.0 if t >= 30 else 0.0
+        true = replace(true, points=points)
+        labelled = sides(exchange(true, LEGS) if t >= 30 else true)
+        if t > 30 + SideConfig().patience:
+            assert same(labelled, true), t
 
 
 def test_a_person_who_turns_round_keeps_the_labels_of_the_network() -> None:
