@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from engines.blazepose.detector import whole
 from engines.blazepose.people.background import Background
 from engines.blazepose.people.motion import MotionFinder
+from engines.blazepose.people.similarity import same_region
 from engines.blazepose.people.track import Observation, Track
 from engines.types import Roi
 
@@ -25,6 +26,10 @@ known. These looks come on top: what moves for ever, such as a screen, does not 
 from the rest of the image."""
 LOOK_FOR_LOST_EVERY = 2
 """Frames between two looks for somebody who is out of sight."""
+_DETECTOR_LOOKS = 2
+"""Looks at one thing that has come in which the detector takes part."""
+_RARER = 3
+"""How often the time is doubled between looks at something that has come and stays nobody."""
 _ROOM = 1.5
 """Side of the square to look at, in extents of what moves."""
 _SMALLEST = 0.5
@@ -74,6 +79,9 @@ class Lookout:
         self._looks = 0
         self._last_look = 0
         self._last_at_change = 0
+        self._come: Roi | None = None
+        self._looks_at_it = 0
+        self._last_at_it = 0
         self._motion = MotionFinder()
 
     def __call__(
@@ -107,22 +115,46 @@ class Lookout:
             self._looks += 1
             self._last_look = frame
         elif frame - max(self._last_look, self._last_at_change) >= LOOK_AT_CHANGE_EVERY:
-            come = self._background.newcomer(image, [one.landmarks for one in found])
+            come = self._what_has_come(frame, image, found)
+            if come is not None or moving is not None:
+                self._last_at_change = frame
+            if come is not None and self._looks_at_it > _DETECTOR_LOOKS:
+                return Look(views, _body(image, come))
             change = come or moving
             if change is not None:
-                self._last_at_change = frame
-                return _at_change(image, views, change)
+                return Look([*views, View(_around(image, change), True)], _body(image, change))
         return Look(views)
 
+    def _what_has_come(
+        self, frame: int, image: UInt8[np.ndarray, "h w 3"], found: Sequence[Observation]
+    ) -> Roi | None:
+        """Return where something has come, the less often the longer it has been nobody."""
+        come = self._background.newcomer(image, [one.landmarks for one in found])
+        if come is None:
+            return None
+        if self._come is None or not same_region(come, self._come):
+            self._come, self._looks_at_it = come, 0
+        if self._looks_at_it:
+            every = LOOK_AT_CHANGE_EVERY << min(self._looks_at_it - 1, _RARER)
+            if frame - self._last_at_it < every:
+                return None
+        self._looks_at_it += 1
+        self._last_at_it = frame
+        return come
 
-def _at_change(image: UInt8[np.ndarray, "h w 3"], views: list[View], square: Roi) -> Look:
-    """Return a look at a square beside others, for both networks if it can be about a body."""
+
+def _around(image: UInt8[np.ndarray, "h w 3"], change: Roi) -> Roi:
+    """Return the square in which the detector looks for who moves or has come."""
     shorter, longer = sorted(image.shape[:2])
-    side = float(np.clip(_ROOM * square.size, _SMALLEST * shorter, longer))
-    views = [*views, View(Roi(square.center, side, 0.0), True)]
-    body = Roi(square.center, _BODY_ROOM * square.size, 0.0)
-    is_body = _SMALLEST_BODY * shorter <= body.size <= longer  # not a camera that moves
-    return Look(views, body if is_body else None)
+    side = float(np.clip(_ROOM * change.size, _SMALLEST * shorter, longer))
+    return Roi(change.center, side, 0.0)
+
+
+def _body(image: UInt8[np.ndarray, "h w 3"], change: Roi) -> Roi | None:
+    """Return the region of a body in a square that has changed; None if it has not that size."""
+    shorter, longer = sorted(image.shape[:2])
+    body = Roi(change.center, _BODY_ROOM * change.size, 0.0)
+    return body if _SMALLEST_BODY * shorter <= body.size <= longer else None  # or a camera moves
 
 
 def squares(image: UInt8[np.ndarray, "h w 3"], side: float) -> list[Roi]:
