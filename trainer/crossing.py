@@ -240,10 +240,12 @@ def main(config: CrossingConfig) -> None:
     for recording in recordings:
         for view in tqdm(views_of(recording), total=len(recording.cameras), desc=recording.name):
             name = view.camera.video.stem
+            first = recording.cameras[0]
+            person = np.nanmean(recording.reference[0].reshape(-1, 3), 0)
             silhouettes = scorer.silhouettes(view)
             alone = scorer.run(view, None, silhouettes, None)
             for passing in config.passing:
-                walker = walkers.past(recording, passing, config.floor, len(view.images))
+                walker = walkers.past(first, person, passing, config.floor, len(view.images))
                 images = config.images and config.images / f"{recording.name}-{name}-{passing:g}"
                 crossed = scorer.run(view, walker, silhouettes, images)
                 where = {"recording": recording.name, "camera": name, "passing_m": passing}

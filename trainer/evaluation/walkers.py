@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from engines.body import BodyModel
-from trainer.datasets.recordings import Recording
 from trainer.evaluation.filmed_walker import FilmedWalker, cut_out
 from trainer.evaluation.second_person import RenderedWalker, Walker
+from trainer.evaluation.triangulation import RigCamera
 from trainer.motion.clip import load_clip
 
 _MOTION_CAPTURE = frozenset({".amc", ".bvh", ".npz"})
@@ -34,17 +35,23 @@ class Walkers:
         self._clip = load_clip(walk) if rendered else None
         self._images = [] if rendered else cut_out(walk, part_s, "walk")
 
-    def past(self, recording: Recording, passing: float, floor: float, frames: int) -> Walker:
-        """Let somebody walk past the person, across the first camera's line of sight.
+    def past(
+        self,
+        camera: RigCamera,
+        person: Float[np.ndarray, "3"],
+        passing: float,
+        floor: float,
+        frames: int,
+    ) -> Walker:
+        """Let somebody walk past a person, across a camera's line of sight.
 
         Args:
-            recording: of the person, with a reference, in a world that is z up.
-            passing: where, metres from the person towards that camera.
+            camera: in a world that is z up.
+            person: where the person is, camera frame, metres.
+            passing: where they pass, metres from the person towards the camera.
             floor: height of the floor, metres.
             frames: of the walk.
         """
-        camera = recording.cameras[0]
-        person = np.nanmean(recording.reference[0].reshape(-1, 3), 0)
         place = (person - camera.t) @ camera.R
         to_camera = (-camera.t @ camera.R - place)[:2]
         to_camera /= np.linalg.norm(to_camera)

@@ -14,6 +14,7 @@ from trainer.synthetic.occlusion import OCCLUDED, OUTSIDE, VISIBLE
 
 ROI = Roi(np.array([80.0, 48.0]), 90.0, 0.0)
 POINTS = np.random.default_rng(0).uniform([40, 10], [120, 86], (33, 2))
+POINTS[[11, 12, 23, 24]] = (95, 25), (65, 25), (90, 55), (70, 55)  # the trunk faces the camera
 
 
 def found(score: float = 0.99) -> Landmarks:
