@@ -1,11 +1,13 @@
 """Fit a calibration to a model's errors on people whom it was not trained on.
 
-Every kind of image (stratum) counts as much as every other, however many images it has. First the
+Every kind of image (stratum) counts as much as every other, however many images it has, unless it
+is to count twice. First the
 factor of the image and the factors of its joints in turn, the joints' from the visibility in the
 ground truth; then the radii, from what the live system computes: factors mixed by the probability
 of being visible that the model predicts.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -49,15 +51,19 @@ and the solution would diverge.
 _SEED = 0
 
 
-def fit(errors: CalibrationDataset) -> CovarianceCalibration:
+def fit(errors: CalibrationDataset, twice: Collection[str] = ()) -> CovarianceCalibration:
     """Fit everything that is stored with a model but its metrics.
 
     Each factor brings 68 % of the errors along its axis within one standard deviation; then both
     axes of a joint are scaled together until its 90 % ellipsoid holds 90 % of the errors. The
     distance of the pelvis has a factor of its own.
 
+    Args:
+        errors: of people whom the model was not trained on.
+        twice: strata that count twice.
+
     Raises:
-        PenumbraError: the errors are too few for the outermost level.
+        PenumbraError: the errors are too few for the outermost level, or have no such stratum.
     """
     count = int(errors.known.any(1).sum())
     if count < _ENOUGH:
@@ -65,7 +71,13 @@ def fit(errors: CalibrationDataset) -> CovarianceCalibration:
             f"fit: {count} images with known joints are too few to calibrate on; give at least "
             f"{_ENOUGH}."
         )
-    errors = errors.rows(balanced(errors.stratum))
+    if unknown := set(twice) - set(errors.strata):
+        raise PenumbraError(
+            f"twice: {min(unknown)} is not among the strata; name one of "
+            f"{'; '.join(errors.strata)}."
+        )
+    chosen = balanced(errors.stratum, [errors.strata.index(name) for name in twice])
+    errors = replace(errors.rows(chosen), data=_described(errors.data, twice))
     normal = np.array([chi_square_3(level) for level in RADII_LEVELS])
     calibration = CovarianceCalibration(
         visible=np.ones((24, 2)),
@@ -89,10 +101,18 @@ def fit(errors: CalibrationDataset) -> CovarianceCalibration:
     return replace(calibration, radii=radii).scaled(*np.sqrt(at_90 / ELLIPSOID_90))
 
 
-def balanced(stratum: Int[np.ndarray, "N"]) -> Int[np.ndarray, "M"]:
+def _described(data: str, twice: Collection[str]) -> str:
+    return f"{data}; counted twice: {'; '.join(twice)}" if twice else data
+
+
+def balanced(stratum: Int[np.ndarray, "N"], twice: Collection[int] = ()) -> Int[np.ndarray, "M"]:
     """Numbers of images in which every stratum is as frequent as the largest one.
 
     Smaller strata are repeated as a whole, and the rest is drawn from them.
+
+    Args:
+        stratum: of each image.
+        twice: strata that are to be twice as frequent.
     """
     rng = np.random.default_rng(_SEED)
     groups = [np.flatnonzero(stratum == number) for number in np.unique(stratum)]
@@ -100,7 +120,8 @@ def balanced(stratum: Int[np.ndarray, "N"]) -> Int[np.ndarray, "M"]:
     chosen = []
     for group in groups:
         whole, rest = divmod(most, len(group))
-        chosen += [np.tile(group, whole), rng.choice(group, rest, replace=False)]
+        part = [np.tile(group, whole), rng.choice(group, rest, replace=False)]
+        chosen += 2 * part if stratum[group[0]] in twice else part
     return np.concatenate(chosen)
 
 

@@ -1,13 +1,14 @@
 """Fit the calibration of a flow's covariances, measure it on other people, report and store it.
 
     python -m calib.uncertainty --fit val_errors.npz --measure test_errors.npz \
-        --record engines/assets/flow.json --figures DIR
+        --record engines/assets/flow.json --figures DIR --twice "footage, full"
 
 Both files come from `trainer.calibrate`. What a calibration is, and how it is applied:
 `engines.uncertainty`.
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ class UncertaintyConfig:
     """Errors on people whom the flow was not trained on, to fit on (`.npz`)."""
     measure: Path
     """Errors on yet other people, to measure on (`.npz`)."""
+    twice: tuple[str, ...] = ()
+    """Strata of the errors to fit on that count twice; all others count once."""
     record: Path | None = None
     """The model's record (`.json`), which gets the calibration and its metrics."""
     figures: Path | None = None
@@ -51,7 +54,7 @@ def main(config: UncertaintyConfig) -> None:
     """
     fit_errors = _load(config.fit, "fit")
     test_errors = _load(config.measure, "measure")
-    calibration, evaluation = calibrate(fit_errors, test_errors)
+    calibration, evaluation = calibrate(fit_errors, test_errors, config.twice)
     if config.figures is not None:
         save_figures(evaluation, config.figures)
     if config.record is not None:
@@ -60,18 +63,26 @@ def main(config: UncertaintyConfig) -> None:
 
 
 def calibrate(
-    fit_errors: CalibrationDataset, test_errors: CalibrationDataset
+    fit_errors: CalibrationDataset,
+    test_errors: CalibrationDataset,
+    twice: Collection[str] = (),
 ) -> tuple[CovarianceCalibration, Evaluation]:
     """Fit on some people and measure on others.
+
+    Args:
+        fit_errors: to fit on.
+        test_errors: to measure on.
+        twice: strata of `fit_errors` that count twice.
 
     Returns:
         The calibration with its metrics, and what the metrics were computed from.
 
     Raises:
-        PenumbraError: there is too little to fit on, or nothing to measure.
+        PenumbraError: there is too little to fit on, or nothing to measure, or no stratum that is
+            to count twice.
     """
     _check(test_errors, "test_errors:")
-    fitted = fit(fit_errors)
+    fitted = fit(fit_errors, twice)
     evaluation = evaluate(fitted, test_errors, usual_error(fit_errors))
     return replace(fitted, metrics=evaluation.metrics), evaluation
 

@@ -192,6 +192,22 @@ def test_strata_count_alike_and_are_reported() -> None:
     assert less.trunk is not None and less.limbs_occluded is not None
 
 
+def test_a_stratum_may_count_twice() -> None:
+    data = simulate(ONES, ONES, seed=5)
+    rare = np.arange(COUNT) % 10 == 0
+    errors = data.error * np.where(rare, 2.0, 1.0)[:, None, None]
+    data = replace(data, stratum=rare.astype(int), strata=("usual", "rare"), error=errors)
+    assert np.bincount(data.stratum[balanced(data.stratum, [1])]).tolist() == [
+        (~rare).sum(),
+        2 * (~rare).sum(),
+    ]
+    once, twice = (calibrate(data, data, names)[0] for names in ((), ("rare",)))
+    assert twice.visible.mean() > 1.03 * once.visible.mean()
+    assert twice.data == f"{data.data}; counted twice: rare"
+    with pytest.raises(PenumbraError, match="twice: rarer is not among the strata; name one of us"):
+        fit(data, ("rarer",))
+
+
 def test_unknown_joints_and_distances_are_left_out() -> None:
     data = simulate(2 * ONES, 2 * ONES, seed=6)
     unknown = np.random.default_rng(1).random((COUNT, 24)) < 0.4
