@@ -76,21 +76,13 @@ class HypothesisFitter:
             landmarks: that it was given.
             intrinsics: of the image.
             sigma: of each landmark if it is certainly visible, on the plane z = 1, where it is
-                known better than from the person's size.
+                known better than from its heatmap.
         """
         if sigma is None:
-            sigma = self.sigma(samples.half_size)
+            sigma = landmark_sigma(samples.half_size, landmarks.peak, self.config)
         seen = observe(landmarks, intrinsics, sigma, self.config.min_visibility)
         fitted = self.fit(samples.hypotheses, seen)
         return samples if fitted is None else replace(samples, posed=fitted)
-
-    def sigma(self, half_size: float) -> Float[np.ndarray, "33"]:
-        """Return the standard deviations of landmarks that are certainly visible.
-
-        Args:
-            half_size: half the person's size on the plane z = 1, the unit of the result too.
-        """
-        return landmark_sigma(half_size, self.config.sigma, self.config.hip_sigma)
 
     def fit(self, drawn: Hypotheses, seen: Observation) -> PosedHypotheses | None:
         """Fit hypotheses to joints that were located in the image, in any camera's frame.

@@ -74,17 +74,20 @@ def observed(
     return Observation(index, rays[use].astype(np.float32), spread.astype(np.float32))
 
 
-def landmark_sigma(half_size: float, joint: float, hip: float) -> Float[np.ndarray, "33"]:
-    """Return the same standard deviation for all landmarks but the hips.
+def landmark_sigma(
+    half_size: float, peak: Float[np.ndarray, "33"], config: FitConfig
+) -> Float[np.ndarray, "33"]:
+    """Return standard deviations of landmarks that are certainly visible, in units of `half_size`.
 
     Args:
         half_size: half the person's size on the plane z = 1.
-        joint: of a landmark in units of `half_size`.
-        hip: the same of a hip, which the landmark network and bodies place differently.
+        peak: largest probability of each landmark's heatmap, NaN where unknown.
+        config: of the fit.
     """
-    sigma = np.full(33, joint * half_size)
-    sigma[list(HIPS)] = hip * half_size
-    return sigma
+    sharpest = np.full(33, config.sigma)
+    sharpest[list(HIPS)] = config.hip_sigma
+    known = np.where(np.isnan(peak), config.usual_peak, np.maximum(peak, 1e-3))
+    return half_size * np.minimum(sharpest * known**-config.peak_power, config.max_sigma)
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,8 @@ def limbs_of(people: Sequence[tuple[Landmarks, Intrinsics]], config: FitConfig) 
     rays, sigma = [], []
     for landmarks, intrinsics in people:
         _, view = features_of(landmarks, intrinsics, "landmarks_2d")
-        sharp = landmark_sigma(float(view.half_size), config.sigma, config.hip_sigma)
-        seen = observe(landmarks, intrinsics, sharp, config.min_visibility)
+        certain = landmark_sigma(float(view.half_size), landmarks.peak, config)
+        seen = observe(landmarks, intrinsics, certain, config.min_visibility)
         rays.append(intrinsics.rays(landmarks.points)[LANDMARKS])
         sigma.append(np.full(len(LANDMARKS), UNSEEN))
         sigma[-1][seen.index] = seen.sigma

@@ -12,7 +12,7 @@ The default body has neither fingers nor a face that moves: of SMPLify-X this is
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +28,7 @@ from engines.fitting.laplace import Posterior, posterior
 from engines.fitting.limits import Bending
 from engines.fitting.observation import JOINTS, Limbs
 from engines.fitting.residuals import LandmarkResiduals, Residuals
-from engines.fitting.settings import FitConfig
+from engines.fitting.settings import WITHOUT_HEATMAPS, FitConfig
 from engines.fitting.solver import Solution, solve
 from engines.fitting.spheres import Spheres
 from engines.flow.sampler import skeleton_of
@@ -48,7 +48,7 @@ class Stage(NamedTuple):
 class SmplifyConfig:
     """How bodies are fitted to landmarks alone."""
 
-    landmarks: FitConfig = field(default_factory=FitConfig)
+    landmarks: FitConfig = WITHOUT_HEATMAPS
     """Of it: which landmarks count, how sharply, and how robustly."""
     stages: tuple[Stage, ...] = (Stage(8.0, 4), Stage(1.0, 8))
     """Blurred first, so that the pose does not settle in what lies nearest; a fit that begins near

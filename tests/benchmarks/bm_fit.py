@@ -56,7 +56,7 @@ def main(num_hypotheses: int) -> None:
 
     def reference() -> object:
         config = FitConfig()
-        sigma = landmark_sigma(samples.half_size, config.sigma, config.hip_sigma)
+        sigma = landmark_sigma(samples.half_size, landmarks.peak, config)
         seen = observe(landmarks, camera, sigma, config.min_visibility)
         return fit_reference(skeleton, samples.hypotheses, seen, dither(num_hypotheses), config)
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 
 from engines.fitting.fit import HypothesisFitter
-from engines.fitting.observation import Observation, observed
+from engines.fitting.observation import Observation, landmark_sigma, observed
 from engines.flow.features import LAYOUT
 from engines.rotations import exp_so3, log_so3
 from engines.types import NUM_LANDMARKS, Hypotheses
@@ -71,5 +71,6 @@ def _observation(
     points = features[LAYOUT["points"]].reshape(NUM_LANDMARKS, 2)
     visibility = 0.5 * (features[LAYOUT["visibility"]] + 1.0)
     inside = features[LAYOUT["inside"]] > 0
-    sigma = fitter.sigma(half_size)
-    return observed(points * half_size, inside, visibility, sigma, fitter.config.min_visibility)
+    config = fitter.config
+    sigma = landmark_sigma(half_size, np.full(NUM_LANDMARKS, np.nan), config)
+    return observed(points * half_size, inside, visibility, sigma, config.min_visibility)

@@ -30,7 +30,7 @@ from engines.fitting.observation import LANDMARKS, landmark_sigma, observe
 from engines.fitting.sequences.denoise import split_windows
 from engines.fitting.sequences.floor import FEET
 from engines.fitting.sequences.video import UPRIGHT, fit_video
-from engines.fitting.settings import FitConfig
+from engines.fitting.settings import WITHOUT_HEATMAPS
 from engines.flow.model import FlowModel
 from engines.flow.recalibrate import Recalibrator
 from engines.flow.sampler import FlowOutput, skeleton_of
@@ -72,7 +72,7 @@ class MotionFitter:
         self._prior = MotionPrior.load()
         lowest = float(body.full.v_template[:, 1].min())
         self._sole_m = body.J_template[list(FEET), 1].astype(np.float64) - lowest
-        self._config = FitConfig()
+        self._config = WITHOUT_HEATMAPS
 
     def __call__(self, moments: Sequence[Moment]) -> list[ViewEstimate]:
         """Fit successive frames of one person, at 30 a second.
@@ -113,7 +113,7 @@ class MotionFitter:
         """Limb landmarks on the plane z = 1 and their sigma, infinite where nothing is seen."""
         _, landmarks, camera, _ = moment
         config = self._config
-        certain = landmark_sigma(samples.half_size, config.sigma, config.hip_sigma)
+        certain = landmark_sigma(samples.half_size, landmarks.peak, config)
         seen = observe(landmarks, camera, certain, config.min_visibility)
         rays, sigma = np.zeros((len(LANDMARKS), 2)), np.full(len(LANDMARKS), np.inf)
         rays[seen.index], sigma[seen.index] = seen.rays, seen.sigma

@@ -218,7 +218,7 @@ def test_spread_is_that_of_the_landmarks_where_they_are_seen(
 ) -> None:
     """With moved landmarks about their sigma remains, without them far less."""
     landmarks = landmarks_of(samples, 0)
-    sigma = 0.025 * HALF_SIZE * CAMERA.fx
+    sigma = landmark_sigma(HALF_SIZE, landmarks.peak, FitConfig())[15] * CAMERA.fx
     spread = []
     for strength in (1.0, 0.0):
         config = FitConfig(dither=strength, iterations=3)
@@ -232,7 +232,7 @@ def test_a_landmark_may_have_a_sigma_of_its_own(
     fitter: HypothesisFitter, samples: FlowOutput
 ) -> None:
     landmarks = landmarks_of(samples, 7)
-    sigma = landmark_sigma(HALF_SIZE, 0.025, 0.045)
+    sigma = landmark_sigma(HALF_SIZE, landmarks.peak, FitConfig())
     same = fitter(samples, landmarks, CAMERA, sigma).hypotheses.joints
     np.testing.assert_array_equal(same, fitter(samples, landmarks, CAMERA).hypotheses.joints)
     sigma[15] *= 50
@@ -245,14 +245,36 @@ def test_a_landmark_may_have_a_sigma_of_its_own(
 def test_landmarks_are_observed_with_their_visibility(samples: FlowOutput) -> None:
     landmarks = landmarks_of(samples, 0)
     visibility = np.linspace(0.2, 1.0, 33)
-    seen = observe(
-        replace(landmarks, visibility=visibility), CAMERA, landmark_sigma(2.0, 0.1, 0.3), 0.5
-    )
+    sigma = landmark_sigma(2.0, np.ones(33), FitConfig(sigma=0.1, hip_sigma=0.3))
+    seen = observe(replace(landmarks, visibility=visibility), CAMERA, sigma, 0.5)
     assert (LANDMARKS[seen.index] == LANDMARKS[1:]).all()
     np.testing.assert_array_equal(seen.joints, JOINTS[1:])
     expected = np.where(np.isin(LANDMARKS[1:], (23, 24)), 0.6, 0.2) / visibility[LANDMARKS[1:]]
     np.testing.assert_allclose(seen.sigma, expected, rtol=1e-6)
     np.testing.assert_allclose(seen.rays, CAMERA.rays(landmarks.points[LANDMARKS[1:]]), atol=1e-6)
+
+
+def test_the_blunter_a_heatmap_the_larger_its_landmark_s_sigma() -> None:
+    config = FitConfig(sigma=0.01, hip_sigma=0.02, peak_power=3.0, usual_peak=0.8, max_sigma=0.5)
+    peak = np.ones(33)
+    peak[[13, 14, 15, 16]] = 0.5, 0.0, np.nan, 0.8
+    sigma = landmark_sigma(2.0, peak, config)
+    np.testing.assert_allclose(sigma[[11, 23, 13, 14]], [0.02, 0.04, 0.16, 1.0])
+    assert sigma[15] == sigma[16] == pytest.approx(0.02 / 0.8**3)
+
+
+def test_a_blunt_landmark_draws_less_than_a_sharp_one(
+    fitter: HypothesisFitter, samples: FlowOutput
+) -> None:
+    landmarks = landmarks_of(samples, 7)
+    blunt = np.full(33, 0.9)
+    blunt[15] = 0.4
+    wrist = LANDMARKS.tolist().index(15)
+    sharp, less = (
+        distances(fitter(samples, replace(landmarks, peak=peak), CAMERA), landmarks)[:, wrist]
+        for peak in (np.full(33, 0.9), blunt)
+    )
+    assert less.mean() > 1.2 * sharp.mean()
 
 
 def test_random_displacements_are_the_same_in_every_frame_and_none_for_the_best() -> None:
