@@ -3,7 +3,7 @@
 Bounds lie some 15 % above what was measured when the weights were shipped (`MODEL_CARD.md`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -69,12 +69,15 @@ def people(body: BodyModel) -> list[Person]:
     return [exact(scene, body) for scene in scenes]
 
 
+@pytest.mark.parametrize(("peak", "furthest"), [(np.nan, 0.018), (0.97, 0.0125)])
 def test_with_true_landmarks_the_posterior_follows(
-    estimator: FrameEstimator, people: list[Person]
+    estimator: FrameEstimator, people: list[Person], peak: float, furthest: float
 ) -> None:
+    """The sharper the heatmaps are, the closer."""
     errors, away = [], []
     for person in people:
-        bodies = estimator.samples(person.landmarks, person.camera).hypotheses.joints[:, LIMBS]
+        landmarks = replace(person.landmarks, peak=np.full(33, peak))
+        bodies = estimator.samples(landmarks, person.camera).hypotheses.joints[:, LIMBS]
         bodies = bodies.astype(float)
         target = person.joints[LIMBS]
         errors.append(pa_mpjpe(torch.tensor(bodies[:1]), torch.tensor(target)[None]).item())
@@ -82,7 +85,7 @@ def test_with_true_landmarks_the_posterior_follows(
         tall = person.camera.fy * HEIGHT_M / person.joints[0, 2]
         away.append(np.median(np.linalg.norm(px - person.camera.project(target), axis=-1)) / tall)
     assert 1000 * np.mean(errors) < 52  # mm; from 2D alone
-    assert np.median(away) < 0.018  # of the person's height, all hypotheses
+    assert np.median(away) < furthest  # of the person's height, all hypotheses
 
 
 @pytest.fixture(scope="module")
