@@ -113,7 +113,7 @@ def test_one_visible_wrist_moves_its_own_arm_most(
     fitted = fitter(samples, replace(landmarks, visibility=visibility), CAMERA)
     before, after = distances(samples, landmarks), distances(fitted, landmarks)
     wrist = LANDMARKS.tolist().index(15)
-    assert after[:, wrist].mean() < 0.5 * before[:, wrist].mean()
+    assert after[:, wrist].mean() < 0.65 * before[:, wrist].mean()
     moved = np.linalg.norm(fitted.hypotheses.joints - samples.hypotheses.joints, axis=-1).mean(0)
     assert moved[20] > 1.5 * moved[21] and moved[20] > 1.5 * moved[7]
 
@@ -239,7 +239,7 @@ def test_a_landmark_may_have_a_sigma_of_its_own(
     blurred = fitter(samples, landmarks, CAMERA, sigma)
     wrist = LANDMARKS.tolist().index(15)
     sharp = distances(fitter(samples, landmarks, CAMERA), landmarks)[:, wrist]
-    assert distances(blurred, landmarks)[:, wrist].mean() > 1.2 * sharp.mean()
+    assert distances(blurred, landmarks)[:, wrist].mean() > 1.1 * sharp.mean()
 
 
 def test_landmarks_are_observed_with_their_visibility(samples: FlowOutput) -> None:
@@ -274,7 +274,7 @@ def test_a_blunt_landmark_draws_less_than_a_sharp_one(
         distances(fitter(samples, replace(landmarks, peak=peak), CAMERA), landmarks)[:, wrist]
         for peak in (np.full(33, 0.9), blunt)
     )
-    assert less.mean() > 1.2 * sharp.mean()
+    assert less.mean() > 1.1 * sharp.mean()
 
 
 def test_random_displacements_are_the_same_in_every_frame_and_none_for_the_best() -> None:
