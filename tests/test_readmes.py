@@ -34,6 +34,7 @@ RUN_BY = {
         "tests/realtime/test_archive.py",
         '"-m", "realtime.archive", "recover"',
     ),
+    "realtime.bvh": ("tests/realtime/test_bvh.py", "bvh.main(["),
     "engines.convert_smpl": ("tests/engines/test_convert_smpl.py", '"engines.convert_smpl",'),
     "calib.board": ("tests/calib/test_board.py", "main(BoardConfig("),
     "trainer.import_onnx": ("tests/trainer/test_import_onnx.py", "import_onnx.main("),
