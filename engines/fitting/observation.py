@@ -77,7 +77,7 @@ def observed(
 def landmark_sigma(
     half_size: float, peak: Float[np.ndarray, "33"], config: FitConfig
 ) -> Float[np.ndarray, "33"]:
-    """Return standard deviations of landmarks that are certainly visible, in units of `half_size`.
+    """Return standard deviations of landmarks that are certainly visible, on the plane z = 1.
 
     Args:
         half_size: half the person's size on the plane z = 1.
