@@ -164,6 +164,7 @@ class Operated:
         self.environment = {**os.environ, "DISPLAY": display, "PYTHONPATH": str(ROOT)}
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.manager = subprocess.Popen(["openbox", "--sm-disable"], env=self.environment, **quiet)
+        self._await_manager()
         self.child = subprocess.Popen(
             [sys.executable, "-c", OPERATED, str(folder)],
             env=self.environment,
@@ -188,6 +189,13 @@ class Operated:
                     return line
         raise AssertionError(f"the window did not say {beginning!r}, but at last {last!r}")
 
+    def _await_manager(self) -> None:
+        asked = ["xdotool", "get_desktop"]  # fails where no window manager answers
+        deadline = time.monotonic() + 60
+        while subprocess.run(asked, env=self.environment, capture_output=True).returncode != 0:
+            assert time.monotonic() < deadline, "openbox did not start"
+            time.sleep(0.05)
+
     def _read(self) -> None:
         assert self.child.stdout is not None
         for line in self.child.stdout:
@@ -195,7 +203,8 @@ class Operated:
         self.lines.put(None)
 
     def hand(self, *words: str) -> None:
-        focus = ["xdotool", "search", "--sync", "--name", "^Penumbra$", "windowfocus", "--sync"]
+        # Not windowfocus: X has the focus before openbox knows, which would close nothing.
+        focus = ["xdotool", "search", "--sync", "--name", "^Penumbra$", "windowactivate", "--sync"]
         subprocess.run([*focus, *words], env=self.environment, check=True, timeout=60)
 
     def at(self, x: float, y: float) -> tuple[str, ...]:
