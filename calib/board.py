@@ -110,7 +110,7 @@ def main(config: BoardConfig) -> None:
                 "check `corners`, and hold the board flat, whole and still in more places."
             )
         camera = calibrate(found, config.corners)
-        output.file.write(f"{camera.to_json()}\n".encode())
+        output.write(f"{camera.to_json()}\n".encode())
         load_intrinsics(output.scratch, camera.size)  # what cannot be read back is not kept
         output.commit()
     print(_report(camera, found))

@@ -108,7 +108,7 @@ def store(calibration: CovarianceCalibration, record: Path) -> None:
         fields["calibration"] = stored
         text = json.dumps(fields, indent=2, allow_nan=False) + "\n"
         with open_output(record, "record", ".json", force=True) as output:
-            output.file.write(text.encode())
+            output.write(text.encode())
             output.commit()
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise PenumbraError(

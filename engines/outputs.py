@@ -1,7 +1,7 @@
 """Output files: what may be written where, and how a result takes its name in one step.
 
     with open_output(out, "out", ".npz") as output:
-        output.file.write(data)
+        output.write(data)
         output.commit()
 
 A result is written to a scratch file beside it (`walk.npz.3f9c1a7e5b2d4860.partial`), which is
@@ -16,6 +16,7 @@ refused (`engines.locks`).
 
 import contextlib
 import errno
+import io
 import logging
 import os
 import re
@@ -23,7 +24,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from engines.errors import PenumbraError
 from engines.files import os_flags
@@ -32,6 +33,28 @@ from engines.locks import in_use, lock, locked_folder
 log = logging.getLogger(__name__)
 
 _TOKEN_BYTES = 8
+
+
+class WholeFile(io.FileIO):
+    """An unbuffered file that takes all that is written.
+
+    The system may take a part only, such as what still fits on the disk. Most callers, `zipfile`
+    among them, do not look; here the rest is tried as well, which says why it cannot be written.
+    """
+
+    def write(self, data: Any, /) -> int:
+        """Write all bytes of a buffer, and return their number.
+
+        Raises:
+            OSError: They cannot all be written.
+        """
+        whole = memoryview(data).cast("B")
+        rest = whole
+        while rest:
+            taken = super().write(rest)
+            assert taken, "the file blocks"
+            rest = rest[taken:]
+        return len(whole)
 
 
 class OutputFile:
@@ -50,7 +73,7 @@ class OutputFile:
         self.scratch, self.file = self.create_scratch(scratch_suffix)
         """The scratch file, which carries the lock, and its unbuffered handle."""
 
-    def create_scratch(self, suffix: str) -> tuple[Path, BinaryIO]:
+    def create_scratch(self, suffix: str) -> tuple[Path, WholeFile]:
         """Create another scratch file beside the result; the caller commits or removes it.
 
         Raises:
@@ -61,7 +84,16 @@ class OutputFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
         flags |= os_flags("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY")
         descriptor = os.open(scratch, flags, 0o666)  # less the umask
-        return scratch, os.fdopen(descriptor, "r+b", buffering=0)
+        return scratch, WholeFile(descriptor, "r+")
+
+    def write(self, data: bytes) -> None:
+        """Append to the scratch file.
+
+        Raises:
+            PenumbraError: it cannot be written, for example on a full disk.
+        """
+        with _cannot_be_written(self.path, self.argument):
+            self.file.write(data)
 
     def commit(self, scratch: Path | None = None) -> None:
         """Give the result its name, in one step and on the disk.
@@ -174,8 +206,8 @@ def _cannot_be_written(path: Path, argument: str) -> Iterator[None]:
         # Before Python 3.13 a loop of links is a RuntimeError; a zero byte is a ValueError.
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise PenumbraError(
-            f"{argument}: '{path}' cannot be written ({reason}); choose a folder that exists and "
-            "allows it."
+            f"{argument}: '{path}' cannot be written ({reason}); choose a folder that exists, "
+            "allows it and has room."
         ) from error
 
 

@@ -67,7 +67,7 @@ class Archive:
         self.partial = self._output.scratch
         """The scratch file."""
         try:
-            self._write_all(header(k, self.meta))
+            self._output.file.write(header(k, self.meta))
         except (OSError, PenumbraError) as error:
             self._output.discard()
             if isinstance(error, PenumbraError):
@@ -90,7 +90,7 @@ class Archive:
         """
         assert not (self._closed or self._failed), "append() after close() or after an error"
         try:
-            self._write_all(records_of(estimate, self._blank).tobytes())
+            self._output.file.write(records_of(estimate, self._blank).tobytes())
         except OSError as error:
             self._failed = True
             self.meta["interrupted_by"] = error.strerror
@@ -147,11 +147,6 @@ class Archive:
             log.error("%s", error)
         else:
             log.warning("'%s' holds the %d frames up to the interruption", self.path, self._count)
-
-    def _write_all(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:  # an unbuffered write may take only a part, such as what still fits on the disk
-            view = view[self._output.file.write(view) :]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pytest
 
 from engines.distinct import check_distinct
 from engines.errors import PenumbraError
-from engines.outputs import open_output, scratch_files
+from engines.outputs import WholeFile, open_output, scratch_files
+from tests.support.full_disk import file_size_limit
 from tests.support.paths import ROOT
 
 HOLD_OUTPUT = """
@@ -55,6 +57,38 @@ def as_ordinary_user(action: Callable[[], None]) -> None:
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to change the user")
+
+
+@pytest.mark.parametrize("missing", [1, 10, 21, 500])
+def test_an_archive_that_lacks_its_last_bytes_is_not_committed(
+    tmp_path: Path, missing: int
+) -> None:
+    """`zipfile` does not look how much of its last write the disk has taken."""
+
+    def write_zip(file: Path | WholeFile) -> None:
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("joints.npy", bytes(9000))
+
+    write_zip(tmp_path / "whole.npz")
+    size = (tmp_path / "whole.npz").stat().st_size
+    with (
+        pytest.raises(OSError, match="too large"),
+        open_output(tmp_path / "walk.npz", "out", ".npz") as output,
+        file_size_limit(size - missing),
+    ):
+        write_zip(output.file)
+        output.commit()
+    assert names_in(tmp_path) == {"whole.npz"}
+
+
+def test_a_full_disk_is_an_error_that_names_the_output(tmp_path: Path) -> None:
+    with (
+        open_output(tmp_path / "walk.npz", "out", ".npz") as output,
+        file_size_limit(4),
+        pytest.raises(PenumbraError, match=r"out: .*walk\.npz' cannot be written .*has room"),
+    ):
+        output.write(b"frames")
+    assert names_in(tmp_path) == set()
 
 
 def test_a_result_takes_its_name_only_when_it_is_committed(tmp_path: Path) -> None:
