@@ -5,8 +5,10 @@
     rows of one person -> one skeleton, local rotations -> equal steps of time -> text
 
 The skeleton has SMPL's 24 joints, y up, the T-pose facing +z, centimetres, the floor at 0 where one
-was found. Its bones are those of the person's median shape, since a BVH cannot change them. Nor can
-it say how sure a joint is: what is guessed looks like what is seen.
+was found. The camera stands where the archive's last row with a person says, for all people and
+frames: gravity and floor are known best at the end. Bones are those of the person's median shape,
+since a BVH cannot change them. Nor can it say how sure a joint is: what is guessed looks like what
+is seen.
 """
 
 import json
@@ -39,6 +41,7 @@ _SHAPES = {
     "found": (),
     "track_id": (),
     "T_world_cam": (4, 4),
+    "floor_std": (),
     "joints": (NUM_JOINTS, 3),
     "joint_visible": (NUM_JOINTS,),
     "global_orient": (3,),
@@ -99,43 +102,45 @@ def run(options: Options) -> None:
             "its file."
         )
     person = _person(rows["track_id"], options.person)
-    rows = {name: values[rows["track_id"] == person] for name, values in rows.items()}
-    motion = motion_of(rows, body, options.fps)
+    of_person = {name: values[rows["track_id"] == person] for name, values in rows.items()}
+    motion = motion_of(of_person, body, rows["T_world_cam"][-1], options.fps)
     out = options.out or options.archive.with_suffix(".bvh")
     with open_output(out, "out", ".bvh", force=options.force) as output:
-        output.file.write(bvh_text(motion).encode())
+        output.write(bvh_text(motion).encode())
         output.commit()
-    guessed = (rows["joint_visible"] < 0.5).mean()
-    gap = np.diff(rows["t"]).max()
-    print(
-        f"{out}: person {person}, {len(motion.pelvis)} frames at {motion.fps:.4g} per second; "
-        f"{guessed:.0%} of the joints are guessed, which BVH cannot say; longest gap {gap:.2f} s"
-    )
+    print(f"{out}: {_summary(person, rows, motion)}")
 
 
-def motion_of(rows: dict[str, np.ndarray], body: BodyModel, fps: float | None = None) -> Motion:
+def motion_of(
+    rows: dict[str, np.ndarray],
+    body: BodyModel,
+    T_world_cam: Float[np.ndarray, "4 4"],
+    fps: float | None = None,
+) -> Motion:
     """Bring one person's rows into the world, and to equal steps of time.
 
-    Rotations are interpolated on the shortest way, positions linearly, also over gaps. The camera's
-    place is the last one: gravity and floor are known best at the end.
+    Rotations are interpolated on the shortest way, positions linearly, also over gaps.
 
     Args:
         rows: of an archive, all of one person.
         body: that they were estimated with.
+        T_world_cam: where the camera stands, in all frames.
         fps: frames per second of the result; those of the rows when None.
 
     Raises:
-        PenumbraError: there are fewer than two moments, or `fps` is not above 0.
+        PenumbraError: there are fewer than two moments, or `fps` is too low or too high.
     """
     t, order = np.unique(rows["t"], return_index=True)
     if len(t) < 2:
         raise PenumbraError("archive: a motion needs two frames of the person; give a longer one.")
-    rate = float(1.0 / np.median(np.diff(t))) if fps is None else fps
-    if not 0.0 < rate <= 1000.0:
-        raise PenumbraError(f"fps: must be above 0 and at most 1000, not {rate:g}; give another.")
+    rate = _usual_rate(t) if fps is None else fps
+    if not 1.0 / (t[-1] - t[0]) <= rate <= 1000.0:
+        raise PenumbraError(
+            f"fps: must be at most 1000 and give two frames in {t[-1] - t[0]:.4g} s, not {rate:g}; "
+            "give another."
+        )
     rotvec = np.concatenate([rows["global_orient"], rows["body_pose"]], 1)[order]
     R = exp_so3(rotvec.reshape(-1, NUM_JOINTS, 3).astype(float))
-    T_world_cam = rows["T_world_cam"][-1].astype(float)
     R_yup_cam = _R_YUP_WORLD @ T_world_cam[:3, :3]
     R[:, 0] = R_yup_cam @ R[:, 0]
     pelvis = rows["joints"][order, 0] @ R_yup_cam.T + _R_YUP_WORLD @ T_world_cam[:3, 3]
@@ -150,6 +155,34 @@ def motion_of(rows: dict[str, np.ndarray], body: BodyModel, fps: float | None = 
     return Motion(offsets, moved, np.stack(turned, 1), rate)
 
 
+def _usual_rate(t: Float[np.ndarray, "N"]) -> float:
+    """Frames per second without gaps: a mean, since containers round times to milliseconds."""
+    steps = np.diff(t)
+    return float(1.0 / steps[steps < 1.5 * np.median(steps)].mean())
+
+
+def _summary(person: int, rows: dict[str, np.ndarray], motion: Motion) -> str:
+    """Say what was written, what BVH cannot say, and who is not in it."""
+    own = rows["track_id"] == person
+    t = rows["t"][own]
+    said = [
+        f"person {person}, {len(motion.pelvis)} frames at {motion.fps:.4g} per second, from "
+        f"{t[0]:.2f} s of the archive on, longest gap {np.diff(t).max():.2f} s",
+        f"{(rows['joint_visible'][own] < 0.5).mean():.0%} of the joints are guessed, which BVH "
+        "cannot say",
+    ]
+    if not np.isfinite(rows["floor_std"][-1]):
+        said.append("no floor was found, so its height is a guess")
+    others = [
+        f"{other} ({len(at)} frames, {at[0]:.2f} to {at[-1]:.2f} s)"
+        for other in np.unique(rows["track_id"][~own])
+        for at in [rows["t"][rows["track_id"] == other]]
+    ]
+    if others:
+        said.append(f"not in it: {', '.join(others)}, see --person")
+    return "; ".join(said)
+
+
 def bvh_text(motion: Motion) -> str:
     """Return the file: a hierarchy, then one line of numbers for each moment.
 
@@ -161,6 +194,7 @@ def bvh_text(motion: Motion) -> str:
     count = len(motion.R)
     flat = motion.R[:, order].reshape(-1, 3, 3)
     degrees = Rotation.from_matrix(flat).as_euler("ZXY", degrees=True).reshape(count, -1)
+    degrees = np.unwrap(degrees, period=360.0, axis=0)  # programs interpolate each by itself
     numbers = np.column_stack([_CM * motion.pelvis, degrees])
     lines += [" ".join(f"{number:.5f}" for number in row) for row in numbers]
     return "\n".join(lines) + "\n"
@@ -222,7 +256,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], str]:
             if arrays[name].shape != (len(found), *shape):
                 raise ValueError(f"{name} is {arrays[name].shape}")
         rows = {name: arrays[name][found] for name in _SHAPES}
-        if not all(np.isfinite(values).all() for values in rows.values()):
+        if not all(np.isfinite(rows[name]).all() for name in rows if name != "floor_std"):
             raise ValueError("numbers of a person are not finite")
         name = str(meta["body"])
     except (OSError, ValueError, KeyError, TypeError) as error:

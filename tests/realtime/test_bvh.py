@@ -17,6 +17,7 @@ from realtime import bvh
 from realtime.archive import Archive
 from realtime.bvh import Options, motion_of, run
 from tests.support.example_estimate import make_estimate
+from tests.support.full_disk import file_size_limit
 
 FRAMES = 6
 
@@ -112,8 +113,16 @@ def test_other_rates_are_interpolated(archive: Path) -> None:
 def test_what_bvh_cannot_say_is_said(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(Options(archive))
     said = capsys.readouterr().out
-    assert re.search(r"person 2, 6 frames at 10 per second; \d+% of the joints are guessed", said)
-    assert "longest gap 0.20 s" in said
+    beginning = (
+        r"person 2, 6 frames at 10 per second, from 0.00 s of the archive on, longest gap 0.20 "
+    )
+    assert re.search(beginning + r"s; \d+% of the joints are guessed", said)
+    assert "not in it: 9 (1 frames, 0.60 to 0.60 s)" in said
+    assert "no floor" not in said
+    with np.load(archive) as stored:
+        np.savez(archive, **(dict(stored) | {"floor_std": np.full(FRAMES + 1, np.inf)}))
+    run(Options(archive, force=True))
+    assert "no floor was found, so its height is a guess" in capsys.readouterr().out
 
 
 def test_bad_input_is_named(archive: Path, tmp_path: Path, body: BodyModel) -> None:
@@ -125,8 +134,8 @@ def test_bad_input_is_named(archive: Path, tmp_path: Path, body: BodyModel) -> N
 
     refused(r"person: 5 is not in the archive; it has 2 \(5 frames\), 9 \(1 frames\)", person=5)
     refused("archive: a motion needs two frames", person=9)
-    refused("fps: must be above 0", fps=0.0)
-    refused("fps: must be above 0", fps=float("nan"))
+    for fps in (0.0, float("nan"), 0.01, 1e6):
+        refused("fps: must be at most 1000 and give two frames in 0.5 s", fps=fps)
     refused("archive: .*nothing.npz is not what", archive=tmp_path / "nothing.npz")
     refused(r"out: .*\.bvh", out=tmp_path / "walk.txt")
     for name, meta, message in (
@@ -154,14 +163,65 @@ def test_a_result_is_not_replaced_unasked(archive: Path) -> None:
     run(Options(archive, force=True))
 
 
-def test_the_camera_stands_where_the_last_frame_says(archive: Path, body: BodyModel) -> None:
-    """Gravity is known best at the end; a person must not tip over on the way there."""
-    rows = {
-        name: np.stack([getattr(person_at(i, body).people[0].best, name) for i in range(3)])
-        for name in ("joints", "global_orient", "body_pose", "betas")
-    }
-    tilted = np.tile(np.eye(4), (3, 1, 1))
-    tilted[0, :3, :3] = Rotation.from_euler("x", 40, degrees=True).as_matrix()
-    rows |= {"t": np.arange(3.0), "T_world_cam": tilted}
-    upright = motion_of(rows | {"T_world_cam": tilted[[2, 2, 2]]}, body)
-    np.testing.assert_array_equal(motion_of(rows, body).R, upright.R)
+def rows_of(frames: int, body: BodyModel) -> dict[str, np.ndarray]:
+    bests = [person_at(i, body).people[0].best for i in range(frames)]
+    names = ("joints", "global_orient", "body_pose", "betas")
+    rows = {name: np.stack([getattr(best, name) for best in bests]) for name in names}
+    return rows | {"t": np.arange(frames) / 30}
+
+
+def test_people_of_an_archive_share_the_last_place_of_the_camera(
+    tmp_path: Path, body: BodyModel
+) -> None:
+    """Gravity is known best at the end; and who left before it must stand on the same floor."""
+    place = np.eye(4)
+    place[2, 3] = 1.5
+    for name, last in (("moving", place), ("still", None)):
+        with Archive(tmp_path / f"{name}.npz", k=5, meta={"body": body.name}) as out:
+            for i in range(FRAMES):
+                estimate = person_at(i, body)
+                assert estimate.world is not None
+                if last is not None and i > 3:
+                    estimate = replace(estimate, world=replace(estimate.world, T_world_cam=last))
+                people = tuple(replace(one, track_id=2 + i // 4) for one in estimate.people)
+                out.append(replace(estimate, people=people))
+        run(Options(tmp_path / f"{name}.npz", person=2))
+    (_, moving, _), (_, still, _) = (
+        joints_of((tmp_path / f"{name}.bvh").read_text()) for name in ("moving", "still")
+    )
+    before = person_at(0, body).world
+    assert before is not None
+    back = np.linalg.inv(before.T_world_cam)
+    x, z, y = (still / 100 * [1, 1, -1]).transpose(2, 0, 1)
+    in_camera = np.stack([x, y, z], -1) @ back[:3, :3].T + back[:3, 3]
+    x, y, z = (100 * (in_camera + place[:3, 3])).transpose(2, 0, 1)
+    np.testing.assert_allclose(moving, np.stack([x, z, -y], -1), atol=0.05)
+
+
+def test_the_usual_rate_survives_rounded_times_and_gaps(body: BodyModel) -> None:
+    rows = rows_of(60, body)
+    rows["t"] = np.round(rows["t"], 3)  # as in Matroska
+    rows["t"][40:] += 2.0
+    assert motion_of(rows, body, np.eye(4)).fps == pytest.approx(30, rel=1e-3)
+
+
+def test_angles_do_not_jump_where_a_person_faces_away(body: BodyModel) -> None:
+    rows = rows_of(40, body)
+    level = np.eye(4)
+    level[:3, :3] = [[1, 0, 0], [0, 0, 1], [0, -1, 0]]  # the camera looks along the floor
+    upright = Rotation.from_matrix(np.diag([1.0, -1.0, -1.0]))
+    turns = Rotation.from_euler("y", 150 + 2.0 * np.arange(40)[:, None], degrees=True)
+    rows["global_orient"] = (upright * turns).as_rotvec()
+    _, text = bvh.bvh_text(motion_of(rows, body, level)).split("Frame Time: ")
+    numbers = np.array([row.split() for row in text.splitlines()[1:]], float)
+    assert numbers[:, 5].max() > 220
+    assert np.abs(np.diff(numbers[:, 3:], axis=0)).max() < 30
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(archive: Path) -> None:
+    with (
+        file_size_limit(3000),
+        pytest.raises(PenumbraError, match=r"out: .*walk\.bvh' cannot be written .*has room"),
+    ):
+        run(Options(archive))
+    assert [file.name for file in archive.parent.iterdir()] == [archive.name]
