@@ -91,6 +91,8 @@ def read_body_file(path: Path) -> dict[str, np.ndarray]:
 
 def check_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     """Raise a PenumbraError that names the first thing that is wrong with a body file."""
+    if not any(name in arrays for name in SMPL_NAMES):
+        raise PenumbraError(f"body {path}: is another kind of file than a body; {_REMEDY}.")
     version = int(arrays["version"]) if _is_count(arrays.get("version")) else 1
     if version != VERSION:
         raise PenumbraError(

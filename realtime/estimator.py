@@ -4,9 +4,11 @@ estimate = PoseEstimator()
 for person in estimate(image, t_s).people: ...
 """
 
+import math
 import time
 from dataclasses import replace
 from functools import lru_cache
+from numbers import Real
 
 import numpy as np
 from jaxtyping import UInt8
@@ -88,6 +90,7 @@ class PoseEstimator:
                 another size.
         """
         _check_image(image)
+        _check_time(t_s)
         size = (image.shape[1], image.shape[0])
         camera = intrinsics or self._camera(size)
         if camera.size != size:
@@ -105,8 +108,6 @@ class PoseEstimator:
     def _begin(self, size: tuple[int, int], t_s: float | None) -> None:
         """Begin a new shot unless the image follows upon the one before."""
         last = self._last
-        if t_s is not None and not np.isfinite(t_s):
-            raise PenumbraError(f"t_s: must be a time in seconds, not {t_s}.")
         if t_s is None or last is None or last[0] != size:
             self._shot += 1
         elif t_s <= last[1]:
@@ -115,6 +116,11 @@ class PoseEstimator:
                 "come in the order in which they were taken."
             )
         self._last = None if t_s is None else (size, t_s)
+
+
+def _check_time(t_s: object) -> None:
+    if t_s is not None and not (isinstance(t_s, Real) and math.isfinite(t_s)):
+        raise PenumbraError(f"t_s: must be a time in seconds, not {t_s!r}.")
 
 
 def _check_image(image: object) -> None:

@@ -70,6 +70,9 @@ def test_bad_input_is_named(estimator: PoseEstimator, images: list[np.ndarray]) 
     ):
         with pytest.raises(PenumbraError, match=sentence):
             without_shape_checks(estimator, wrong)
+    for time_s in ("1", float("nan")):
+        with pytest.raises(PenumbraError, match=r"t_s: must be a time in seconds, not '?(1|nan)"):
+            without_shape_checks(estimator, image, time_s)
     estimator(image, 5.0)
     with pytest.raises(PenumbraError, match="t_s: 4 s is not later than the image before, 5 s"):
         estimator(image, 4.0)
