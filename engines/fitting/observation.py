@@ -15,7 +15,6 @@ LANDMARKS = np.array(list(LIMB_LANDMARKS))
 """The limb landmarks."""
 JOINTS = np.array(list(LIMB_LANDMARKS.values()))
 """The joint that each of them marks."""
-HIPS = (23, 24)
 UNSEEN = 1e3
 """Standard deviation of a landmark that says nothing, on the plane z = 1."""
 
@@ -84,10 +83,8 @@ def landmark_sigma(
         peak: largest probability of each landmark's heatmap, NaN where unknown.
         config: of the fit.
     """
-    sharpest = np.full(33, config.sigma)
-    sharpest[list(HIPS)] = config.hip_sigma
     known = np.where(np.isnan(peak), config.usual_peak, np.maximum(peak, 1e-3))
-    return half_size * np.minimum(sharpest * known**-config.peak_power, config.max_sigma)
+    return half_size * np.minimum(config.sigma * known**-config.peak_power, config.max_sigma)
 
 
 @dataclass(frozen=True)

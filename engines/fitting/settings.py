@@ -10,8 +10,6 @@ class FitConfig:
     sigma: float = 0.012
     """Standard deviation of a limb landmark that is certainly visible and whose heatmap is a single
     point, in half sizes."""
-    hip_sigma: float = 0.023
-    """The same of a hip, which the landmark network and bodies place differently."""
     peak_power: float = 3.0
     """The standard deviation falls with the largest probability of the heatmap to this power. On
     rendered validation subjects it is 0.013, 0.016, 0.019, 0.026, 0.044 and 0.09 at peaks of 0.93,
@@ -47,6 +45,6 @@ class FitConfig:
     costs thousands is none that the prior knows."""
 
 
-WITHOUT_HEATMAPS = FitConfig(sigma=0.025, hip_sigma=0.045, peak_power=0.0, cauchy=3.0)
+WITHOUT_HEATMAPS = FitConfig(sigma=0.025, peak_power=0.0, cauchy=3.0)
 """For fits to landmarks alone, of any network: one standard deviation for all. Their calibrations
 were measured so."""

@@ -185,6 +185,17 @@ def test_default_body_has_plausible_shapes(body: BodyModel) -> None:
         assert share.min() > 0.11 and share.max() < 0.3, name
 
 
+def test_default_hips_turn_about_the_centres_of_peoples_hips(body: BodyModel) -> None:
+    betas = np.random.default_rng(5).normal(size=(200, 10))
+    joints = body.rest_joints(betas)
+    hip, knee, ankle = (joints[:, JOINT[f"left_{name}"]] for name in ("hip", "knee", "ankle"))
+    below_hip = np.linalg.norm(hip - knee, axis=-1) + np.linalg.norm(knee - ankle, axis=-1)
+    leg = (below_hip + 0.009) / (1 - 0.078)
+    apart = np.linalg.norm(hip - joints[:, JOINT["right_hip"]], axis=-1)
+    np.testing.assert_allclose(apart / 2, 0.008 + 0.086 * leg, atol=0.005)  # Hara et al., 2016
+    assert 0.155 < np.median(apart) < 0.185
+
+
 def test_default_joint_regressor_is_a_sparse_average() -> None:
     regressor = default_arrays()["J_regressor"]
     assert (regressor >= 0).all()
@@ -308,6 +319,9 @@ def test_missing_truncated_and_pickled_files_are_refused(tmp_path: Path) -> None
     np.savez(tmp_path / "objects.npz", v_template=np.array([{}], dtype=object))
     with pytest.raises(PenumbraError, match="not a safe"):
         BodyModel.load(tmp_path / "objects.npz")
+    np.savez(tmp_path / "archive.npz", joints=np.zeros((5, 24, 3)))
+    with pytest.raises(PenumbraError, match="is another kind of file than a body"):
+        BodyModel.load(tmp_path / "archive.npz")
 
 
 def test_files_of_the_first_version_are_refused(tmp_path: Path) -> None:

@@ -85,8 +85,8 @@ def test_it_is_that_of_people_who_make_the_same_image(
     found, ray = np.cov(pelvises.T), person.ray
     std, expected = np.sqrt(np.diag(found)), np.sqrt(np.diag(person.common_cov))
     np.testing.assert_allclose(std[:2], expected[:2], atol=0.005)
-    assert std[2] == pytest.approx(expected[2], rel=0.13)
-    assert np.sqrt(ray @ found @ ray) == pytest.approx(person.distance_std, rel=0.13)
+    assert std[2] == pytest.approx(expected[2], rel=0.15)
+    assert np.sqrt(ray @ found @ ray) == pytest.approx(person.distance_std, rel=0.15)
     if not focal_error:
         np.testing.assert_allclose(found, person.common_cov, atol=0.05 * np.trace(found))
 

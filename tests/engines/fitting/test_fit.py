@@ -245,21 +245,20 @@ def test_a_landmark_may_have_a_sigma_of_its_own(
 def test_landmarks_are_observed_with_their_visibility(samples: FlowOutput) -> None:
     landmarks = landmarks_of(samples, 0)
     visibility = np.linspace(0.2, 1.0, 33)
-    sigma = landmark_sigma(2.0, np.ones(33), FitConfig(sigma=0.1, hip_sigma=0.3))
+    sigma = landmark_sigma(2.0, np.ones(33), FitConfig(sigma=0.1))
     seen = observe(replace(landmarks, visibility=visibility), CAMERA, sigma, 0.5)
     assert (LANDMARKS[seen.index] == LANDMARKS[1:]).all()
     np.testing.assert_array_equal(seen.joints, JOINTS[1:])
-    expected = np.where(np.isin(LANDMARKS[1:], (23, 24)), 0.6, 0.2) / visibility[LANDMARKS[1:]]
-    np.testing.assert_allclose(seen.sigma, expected, rtol=1e-6)
+    np.testing.assert_allclose(seen.sigma, 0.2 / visibility[LANDMARKS[1:]], rtol=1e-6)
     np.testing.assert_allclose(seen.rays, CAMERA.rays(landmarks.points[LANDMARKS[1:]]), atol=1e-6)
 
 
 def test_the_blunter_a_heatmap_the_larger_its_landmark_s_sigma() -> None:
-    config = FitConfig(sigma=0.01, hip_sigma=0.02, peak_power=3.0, usual_peak=0.8, max_sigma=0.5)
+    config = FitConfig(sigma=0.01, peak_power=3.0, usual_peak=0.8, max_sigma=0.5)
     peak = np.ones(33)
     peak[[13, 14, 15, 16]] = 0.5, 0.0, np.nan, 0.8
     sigma = landmark_sigma(2.0, peak, config)
-    np.testing.assert_allclose(sigma[[11, 23, 13, 14]], [0.02, 0.04, 0.16, 1.0])
+    np.testing.assert_allclose(sigma[[11, 23, 13, 14]], [0.02, 0.02, 0.16, 1.0])
     assert sigma[15] == sigma[16] == pytest.approx(0.02 / 0.8**3)
 
 

@@ -137,4 +137,4 @@ def test_the_truth_lies_where_the_joints_are_seen(body: BodyModel) -> None:
     )
     # The anchor is the torso: what remains of the orientation is small for somebody who stands
     # straight.
-    assert batch.rotvec[:, 0].norm(dim=-1).max() < 1.2
+    assert batch.rotvec[:, 0].norm(dim=-1).max() < 1.3
