@@ -27,7 +27,7 @@ from realtime.stream.message import HypothesesMessage, PersonMessage, PoseMessag
 
 log = logging.getLogger(__name__)
 
-FORMAT = 5
+FORMAT = 6
 MAGIC = b"PENUMBRA RECORDS %d\n" % FORMAT
 MAX_HEADER_BYTES = 1 << 20
 """Longest JSON line; reading one takes less than 64 MB."""

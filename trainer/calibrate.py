@@ -35,6 +35,7 @@ from trainer.evaluation.objectives import (
     DEFAULT_PRIOR,
     Objective,
     Starts,
+    check_objective,
     open_objective,
 )
 from trainer.evaluation.prediction import Predictor
@@ -95,6 +96,7 @@ def main(config: CalibrateConfig) -> None:
             has nothing, or a number is too small.
     """
     check_at_least(1, config, "images", "every")
+    check_objective(config.objective, None, config.starts, config.fit)
     for argument in ("val", "test"):
         _check_names(argument, getattr(config, argument))
     body = BodyModel.load(config.body)

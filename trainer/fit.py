@@ -13,6 +13,7 @@ body: `calibrated` in the archive's `meta` says whether, `calibration` how well 
 on other people. Those of `humor` are of the motion as a whole.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -42,9 +43,17 @@ from realtime.opening import open_camera_model
 from realtime.run_record import RunRecord
 from trainer.command import start
 from trainer.datasets.found_landmarks import read_landmarks
-from trainer.evaluation.motion_objective import MotionFitter
-from trainer.evaluation.objectives import DEFAULT_PRIOR, Objective, Starts, open_objective
+from trainer.evaluation.motion_objective import FEWEST, MotionFitter
+from trainer.evaluation.objectives import (
+    DEFAULT_PRIOR,
+    Objective,
+    Starts,
+    check_objective,
+    open_objective,
+)
 from trainer.evaluation.prediction import TOGETHER, ViewEstimate
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,10 @@ Seen = tuple[Found, int, Landmarks]
 """Somebody in a frame: the number of their track, and their landmarks."""
 
 
+def _uses_flow(config: FitBodiesConfig) -> bool:
+    return config.objective in ("anchored", "humor") or config.starts == "flow"
+
+
 def find(config: FitBodiesConfig) -> tuple[Iterator[Found], dict[str, object]]:
     """Open the source.
 
@@ -116,6 +129,12 @@ def find(config: FitBodiesConfig) -> tuple[Iterator[Found], dict[str, object]]:
                     f"{argument}: is for videos, and {path.name} has its own; leave it out."
                 )
         stored = read_landmarks(path)
+        if _uses_flow(config) and not stored.know_heatmaps:
+            log.warning(
+                "'%s' holds landmarks without the peaks of their heatmaps (archives since format 6 "
+                "do): the flow knows less than in a run, which its calibration was made for",
+                path.name,
+            )
         meta = {"source": path.name, "landmark_network": stored.network, **stored.about_cameras}
         return (Found(*one) for one in stored.frames()), meta
     run = RunConfig(
@@ -180,8 +199,6 @@ def _open_fit(
 ) -> tuple[Callable[[list[Seen]], list[ViewEstimate]], CovarianceCalibration | None]:
     """Open the objective, and say how it is calibrated."""
     if config.objective == "humor":
-        if config.prior is not None:
-            raise PenumbraError("prior: humor has its own; leave `prior` out.")
         flow = model or FlowModel.load()
         fit_motion = MotionFitter(body, flow, config.hypotheses, config.calibrate)
         return lambda seen: _by_motion(fit_motion, seen), fit_motion.calibration
@@ -196,9 +213,22 @@ def _open_fit(
 
 
 def _by_motion(fit: MotionFitter, seen: list[Seen]) -> list[ViewEstimate]:
-    """Fit the successive frames of each person together."""
+    """Fit the successive frames of each person together.
+
+    Raises:
+        PenumbraError: nobody is in enough of them.
+    """
     estimates: dict[int, ViewEstimate] = {}
-    for run in tqdm(runs_of(seen), desc="motions", unit="motion"):
+    runs = runs_of(seen)
+    alone = sum(len(run) for run in runs if len(run) < FEWEST)
+    if alone == len(seen):
+        raise PenumbraError(
+            f"source: nobody is in {FEWEST} successive frames, which a motion needs; give a video, "
+            "or an archive with every frame."
+        )
+    if alone:
+        log.warning("%d of %d bodies have no motion; they are fitted alone", alone, len(seen))
+    for run in tqdm(runs, desc="motions", unit="motion"):
         moments = [
             (one.frame.media_time_s, landmarks, one.intrinsics, one.world)
             for one, _, landmarks in (seen[i] for i in run)
@@ -235,18 +265,14 @@ def main(config: FitBodiesConfig) -> None:
     check_at_least(1, config, "hypotheses", "max_frames", "max_people")
     check_distinct({"out": config.out}, {"the source": config.source})
     body = BodyModel.load(config.body)
-    by_flow = config.objective in ("anchored", "humor")
-    if by_flow and config.starts != "mean":
-        raise PenumbraError(
-            f"starts: {config.objective} begins with the flow's hypotheses anyway; leave it out."
-        )
-    model = FlowModel.load(config.model) if by_flow or config.starts == "flow" else None
+    check_objective(config.objective, config.prior, config.starts)
+    model = FlowModel.load(config.model) if _uses_flow(config) else None
     fit, calibration = _open_fit(config, body, model)
     found, meta = find(config)
     meta |= {
         "objective": config.objective,
         "prior": config.prior or DEFAULT_PRIOR.get(config.objective, config.objective),
-        "starts": "flow" if by_flow else config.starts,
+        "starts": "flow" if _uses_flow(config) else "mean",
         "calibrated": calibration is not None,
         "calibration": None if calibration is None else calibration.to_json(),
         "body": body.name,

@@ -26,7 +26,13 @@ from trainer.datasets.tracked import tracked
 from trainer.datasets.view_samples import view_samples, view_tracks
 from trainer.evaluation.frame_estimator import FrameEstimator
 from trainer.evaluation.motion_objective import MotionFitter, Track, score_track
-from trainer.evaluation.objectives import Objective, Starts, open_objective
+from trainer.evaluation.objectives import (
+    DEFAULT_PRIOR,
+    Objective,
+    Starts,
+    check_objective,
+    open_objective,
+)
 from trainer.evaluation.triangulation import TriangulationConfig
 from trainer.evaluation.view_scores import (
     ViewScore,
@@ -99,6 +105,7 @@ def main(config: FootageConfig) -> None:
     Raises:
         PenumbraError: a recording cannot be read, or has nothing to score.
     """
+    check_objective(config.objective, config.prior, config.starts, config.fit)
     network = named(config.landmarks, config.landmarks_file)
     recordings: dict[str, dict[str, Track]] = {}
     for recording in read_recordings(config.folders):
@@ -118,7 +125,8 @@ def main(config: FootageConfig) -> None:
         }
         together = [one for cameras in scores.values() for part in cameras.values() for one in part]
         report: dict[str, object] = {"model": str(path or "shipped"), "landmarks": network}
-        report |= {name: getattr(config, name) for name in ("objective", "prior", "starts")}
+        report |= {name: getattr(config, name) for name in ("fit", "objective", "starts")}
+        report["prior"] = config.prior or DEFAULT_PRIOR.get(config.objective, config.objective)
         report["all recordings"] = summarise(together)
         report |= {name: summarise_recording(cameras) for name, cameras in scores.items()}
         print(json.dumps(report, indent=2))

@@ -35,7 +35,7 @@ T = TypeVar("T")
 def decode(message: bytes | memoryview) -> PoseMessage:
     """Read and check one message.
 
-    Every array lies inside the message and every number of its header is finite. What version 2.2
+    Every array lies inside the message and every number of its header is finite. What version 2.3
     does not define is skipped.
 
     Raises:

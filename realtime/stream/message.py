@@ -153,6 +153,28 @@ class PersonMessage:
             archive="landmarks",
         ),
     ]  # fmt: skip
+    landmark_presence: Annotated[
+        Array | None,
+        array(
+            "33", "", "landmarks.presence",
+            "the network's probability that the landmark is inside the crop; since 2.3", since=3,
+            archive=Stored(
+                "landmark_presence", "<f4", "33", "landmarks.presence",
+                "the network's probability that the landmark is inside the crop; since format 6",
+            ),
+        ),
+    ]  # fmt: skip
+    landmark_peak: Annotated[
+        Array | None,
+        array(
+            "33", "", "landmarks.peak",
+            "largest probability in its heatmap, NaN where there is none; since 2.3", since=3,
+            archive=Stored(
+                "landmark_peak", "<f4", "33", "landmarks.peak",
+                "largest probability in its heatmap, NaN where there is none; since format 6",
+            ),
+        ),
+    ]  # fmt: skip
     hypotheses: Annotated[
         HypothesesMessage, Field("one", "hypotheses", "K bodies", nested=HypothesesMessage)
     ]

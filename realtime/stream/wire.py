@@ -15,7 +15,7 @@ from engines.printable import printable
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5590"
 SCHEMA = "penumbra.pose"
-VERSION = (2, 2)
+VERSION = (2, 3)
 TOPIC = b"pose.v%d" % VERSION[0]
 ANY_VERSION = b"pose.v"
 """What `Subscriber` subscribes to: another major version is then an error and not silence."""

@@ -60,6 +60,8 @@ def test_returns_what_went_in(tmp_path):
         "betas": (10,),
         "transl": (3,),
         "landmarks": (33, 3),
+        "landmark_presence": (33,),
+        "landmark_peak": (33,),
         "T_world_cam": (4, 4),
         "up_cov": (2, 2),
         "floor_std": (),

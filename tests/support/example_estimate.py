@@ -35,6 +35,7 @@ def make_estimate(frame_id: int = 0, count: int = 5, seed: int = 0) -> Estimate:
         rng.normal(size=(33, 3)),
         0.97,
         Roi(np.array([320.0, 240.0]), 300.0, 0.1),
+        peak=np.linspace(0.1, 0.9, 33),
     )
     hypotheses = Hypotheses(
         rotvec=rng.normal(size=(count, 24, 3)),

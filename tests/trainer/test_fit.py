@@ -41,7 +41,8 @@ def landmarks_and_joints(body: BodyModel, seed: int) -> tuple[Landmarks, np.ndar
     points[list(LIMB_LANDMARKS)] = CAMERA.project(posed.joints[LIMBS])
     ones = np.ones(33)
     roi = Roi(np.array([480.0, 360.0]), 600.0, 0.0)
-    found = Landmarks(points, 0 * ones, ones, ones, np.zeros((33, 3)), 1.0, roi)
+    peak = np.where(np.arange(33) == 7, np.nan, np.linspace(0.4, 0.9, 33))
+    found = Landmarks(points, 0 * ones, ones, 0.9 * ones, np.zeros((33, 3)), 1.0, roi, peak=peak)
     return found, posed.joints.astype(float)
 
 
@@ -213,7 +214,31 @@ def test_what_is_read_is_what_was_archived(
     assert read[0][2] == CAMERA and read[0][1][0][1].network == "heavy"
     world = read[0][3]
     assert world is not None and world.given and read[1][3] is None
-    np.testing.assert_allclose(read[2][1][0][1].points, people[2][0].points, atol=1e-3)
+    before, after = people[2][0], read[2][1][0][1]
+    np.testing.assert_allclose(after.points, before.points, atol=1e-3)
+    for name in ("visibility", "presence", "peak"):
+        np.testing.assert_allclose(getattr(after, name), getattr(before, name), atol=1e-6)
+
+
+def test_a_refit_is_told_where_an_archive_knows_no_heatmaps(
+    archive: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The flow is given heatmaps' peaks; archives before format 6 do not have them."""
+    with np.load(archive) as now:
+        arrays = {name: now[name] for name in now if not name.startswith("landmark_")}
+    np.savez(tmp_path / "old.npz", **arrays)
+    for source, warned in ((archive, False), (tmp_path / "old.npz", True)):
+        caplog.clear()
+        find(FitBodiesConfig(str(source), tmp_path / "out.npz", objective="anchored"))
+        assert ("without the peaks of their heatmaps" in caplog.text) is warned
+        find(FitBodiesConfig(str(source), tmp_path / "out.npz"))
+    assert caplog.text.count("peaks") == 1, "what begins at the mean pose needs none"
+
+
+def test_frames_that_do_not_follow_each_other_are_no_motion(archive: Path, tmp_path: Path) -> None:
+    with pytest.raises(PenumbraError, match="source: nobody is in 3 successive frames"):
+        main(FitBodiesConfig(str(archive), tmp_path / "out.npz", objective="humor"))
+    assert not (tmp_path / "out.npz").exists()
 
 
 WRONG = {

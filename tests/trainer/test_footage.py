@@ -65,6 +65,23 @@ def test_a_missing_video_is_named(tmp_path: Path) -> None:
         track_landmarks(camera, open_tracker())
 
 
+@pytest.mark.parametrize(
+    ("argument", "options"),
+    [
+        ("fit", {"fit": False, "objective": "smplify"}),
+        ("fit", {"fit": False, "prior": "gmm"}),
+        ("prior", {"objective": "humor", "prior": "gmm"}),
+        ("starts", {"objective": "anchored", "starts": "flow"}),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(
+    argument: str, options: dict[str, object]
+) -> None:
+    config = replace(FootageConfig(folders=(Path("nowhere"),)), **options)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(PenumbraError, match=f"^{argument}: "):
+        main(config)
+
+
 @pytest.mark.slow
 def test_the_balancing_man_is_scored_by_camera_and_joint(
     capsys: pytest.CaptureFixture[str],

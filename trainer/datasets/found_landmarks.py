@@ -15,6 +15,7 @@ from engines.errors import PenumbraError
 from engines.types import NUM_LANDMARKS, FrameInfo, LandmarkNetwork, Landmarks, Roi, World
 
 _NAMES = ("landmarks", "camera_matrix", "image_size", "frame", "t", "found", "track_id", "meta")
+_OF_HEATMAPS = ("landmark_presence", "landmark_peak")
 _CAMERA = ("image_size", "camera_matrix", "camera_distortion", "camera", "images")
 _WORLD = ("T_world_cam", "up_cov", "floor_std", "world_given")
 Frame = tuple[FrameInfo, tuple[tuple[int, Landmarks], ...], Intrinsics, World | None]
@@ -26,6 +27,10 @@ class FoundLandmarks:
 
     points: Float[np.ndarray, "N 33 3"]
     """x px, y px, visibility."""
+    presence: Float[np.ndarray, "N 33"]
+    """NaN where the file does not say, as of archives before format 6."""
+    peak: Float[np.ndarray, "N 33"]
+    """Likewise, and of landmarks that came without heatmaps."""
     frame: Int[np.ndarray, "N"]
     t: Float[np.ndarray, "N"]
     """Seconds."""
@@ -38,6 +43,11 @@ class FoundLandmarks:
     """By frame, where it is known."""
     about_cameras: dict[str, object]
     """What `cameras` says, in the words of an archive's `meta`."""
+
+    @property
+    def know_heatmaps(self) -> bool:
+        """Whether the peaks of people's heatmaps are known."""
+        return bool(np.isfinite(self.peak[self.found]).any())
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames in the order in which they are stored."""
@@ -56,13 +66,15 @@ class FoundLandmarks:
     def _landmarks(self, row: int, size: tuple[int, int]) -> Landmarks:
         points = self.points[row, :, :2].astype(np.float64)
         visibility = np.clip(self.points[row, :, 2].astype(np.float64), 0.0, 1.0)
+        presence = self.presence[row].astype(np.float64)
         middle, extent = (points.max(0) + points.min(0)) / 2, float(np.ptp(points, 0).max())
         inside = ((points >= 0) & (points < np.array(size))).all(-1)
         return Landmarks(
             points=points,
             depth=np.zeros(NUM_LANDMARKS),
             visibility=visibility,
-            presence=np.where(inside, 1.0, visibility),
+            presence=np.where(np.isnan(presence), np.where(inside, 1.0, visibility), presence),
+            peak=self.peak[row].astype(np.float64),
             world=np.zeros((NUM_LANDMARKS, 3)),
             score=1.0,
             roi=Roi(middle, extent, 0.0),
@@ -77,7 +89,7 @@ def read_landmarks(path: Path) -> FoundLandmarks:
         PenumbraError: it cannot be read, or lacks landmarks or their camera.
     """
     try:
-        arrays = read_npz(path, (*_NAMES, *_WORLD))
+        arrays = read_npz(path, (*_NAMES, *_OF_HEATMAPS, *_WORLD))
         return _checked(arrays)
     except (ValueError, KeyError, TypeError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
@@ -105,11 +117,14 @@ def _checked(arrays: dict[str, np.ndarray]) -> FoundLandmarks:
     found = rows["found"].astype(bool)
     if not np.isfinite(points[found]).all():
         raise ValueError("landmarks of a person are not finite")
+    presence, peak = (_probabilities(arrays, name, count) for name in _OF_HEATMAPS)
     meta = json.loads(str(arrays["meta"])) if "meta" in arrays else {}
     network = meta.get("landmark_network", "full")
     about_cameras = _about_cameras(arrays, meta)
     return FoundLandmarks(
         points=points,
+        presence=presence,
+        peak=peak,
         frame=rows["frame"].astype(int),
         t=rows["t"].astype(float),
         found=found,
@@ -119,6 +134,18 @@ def _checked(arrays: dict[str, np.ndarray]) -> FoundLandmarks:
         worlds=_worlds(arrays, rows["frame"]),
         about_cameras=about_cameras,
     )
+
+
+def _probabilities(
+    arrays: dict[str, np.ndarray], name: str, count: int
+) -> Float[np.ndarray, "N 33"]:
+    """An array of probabilities, NaN where it does not say; NaN throughout where it is missing."""
+    values = np.asarray(arrays.get(name, np.full((count, NUM_LANDMARKS), np.nan)))
+    if values.shape != (count, NUM_LANDMARKS) or values.dtype.kind != "f":
+        raise ValueError(f"{name}: {values.dtype} {values.shape} is not (N, 33)")
+    if not ((values >= 0) & (values <= 1) | np.isnan(values)).all():
+        raise ValueError(f"{name}: has numbers outside 0 to 1")
+    return values
 
 
 def _about_cameras(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ from trainer.evaluation.view_scores import ViewSample, ViewScore, score_view
 
 _WINDOW = 60
 _OVERLAP = 10
-_FEWEST = 3
+FEWEST = 3
 _RATE_ERROR = 0.15
 _SUREST_RAD = 0.02
 WIDENING = 3.0
@@ -84,7 +84,7 @@ class MotionFitter:
         """
         check_rate(np.array([time for time, *_ in moments]))
         estimates = [self._estimator(landmarks, camera) for _, landmarks, camera, _ in moments]
-        if len(moments) < _FEWEST:
+        if len(moments) < FEWEST:
             return estimates
         samples = [self._estimator.samples(one, camera) for _, one, camera, _ in moments]
         bodies = [bodies_of(self._skeleton, one.hypotheses) for one in samples]
@@ -223,7 +223,7 @@ def check_rate(times: Float[np.ndarray, "T"]) -> None:
     Raises:
         PenumbraError: it is.
     """
-    if len(times) < _FEWEST:
+    if len(times) < FEWEST:
         return
     rate = 1.0 / max(float(np.median(np.diff(times))), 1e-6)
     if abs(rate / FPS - 1.0) > _RATE_ERROR:

@@ -121,6 +121,26 @@ def open_objective(
     return LandmarkFitter(fitter, hypotheses, begin, calibration)
 
 
+def check_objective(
+    objective: Objective | Literal["humor"], prior: str | None, starts: Starts, fit: bool = True
+) -> None:
+    """Refuse options that an objective does not have.
+
+    Raises:
+        PenumbraError: one would be ignored.
+    """
+    if not fit and (objective, prior, starts) != ("anchored", None, "mean"):
+        raise PenumbraError(
+            "fit: the flow alone has no objective, prior or starts; leave them out, or --no-fit."
+        )
+    if objective in ("anchored", "humor") and starts != "mean":
+        raise PenumbraError(
+            f"starts: {objective} begins with the flow's hypotheses anyway; leave it out."
+        )
+    if objective == "humor" and prior is not None:
+        raise PenumbraError("prior: humor has its own; leave `prior` out.")
+
+
 def mean_pose() -> Float[np.ndarray, "24 3 3"]:
     """Return the mean of the shipped mixture, where SMPLify begins whatever its prior."""
     mixture = load_prior("gmm")

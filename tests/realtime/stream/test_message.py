@@ -150,7 +150,7 @@ def test_arrays_are_views_of_the_message_and_aligned_in_it() -> None:
     (person,) = decode(message).people
     arrays = [value for value in vars(person).values() if isinstance(value, Array)]
     arrays += vars(person.hypotheses).values()
-    assert len(arrays) == 12 + 7
+    assert len(arrays) == 14 + 7
     for array in arrays:
         view = np.asarray(array)
         inside = view.__array_interface__["data"][0] - start
