@@ -119,22 +119,22 @@ def main(config: BoardConfig) -> None:
 def find_boards(
     images: Iterator[tuple[str, UInt8[np.ndarray, "h w"]]], corners: tuple[int, int]
 ) -> BoardImages:
-    """Find the corners of a board in grey images, of which the first gives the size."""
-    size: tuple[int, int] | None = None
-    found, without = [], []
+    """Find the corners of a board in grey images of the size that most of its images have."""
+    flags = cv2.CALIB_CB_NORMALIZE_IMAGE | cv2.CALIB_CB_ACCURACY
+    found: dict[tuple[int, int], list[tuple[str, np.ndarray]]] = {}
+    without = []
     for name, image in images:
-        this = (image.shape[1], image.shape[0])
-        size = size or this
-        there, points = False, None
-        if this == size:
-            flags = cv2.CALIB_CB_NORMALIZE_IMAGE | cv2.CALIB_CB_ACCURACY
-            there, points = cv2.findChessboardCornersSB(image, corners, flags=flags)
+        there, points = cv2.findChessboardCornersSB(image, corners, flags=flags)
         if there and points is not None:
-            found.append(points.reshape(-1, 2).astype(np.float64))
+            size = (image.shape[1], image.shape[0])
+            found.setdefault(size, []).append((name, points.reshape(-1, 2).astype(np.float64)))
         else:
             without.append(name)
-    shape = (len(found), corners[0] * corners[1], 2)
-    return BoardImages(size or (0, 0), np.array(found).reshape(shape), without)
+    size = max(found, key=lambda one: len(found[one]), default=(0, 0))
+    without += [name for other in found if other != size for name, _ in found[other]]
+    boards = [points for _, points in found.get(size, [])]
+    shape = (len(boards), corners[0] * corners[1], 2)
+    return BoardImages(size, np.array(boards).reshape(shape), without)
 
 
 def calibrate(found: BoardImages, corners: tuple[int, int]) -> BoardCalibration:

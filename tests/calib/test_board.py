@@ -102,11 +102,11 @@ def test_the_command_reads_a_folder_and_names_what_it_left_out(
     for i, image in enumerate(boards):
         assert cv2.imwrite(str(folder / f"{i:02d}.png"), image)
     cv2.imwrite(str(folder / "grey.png"), np.full_like(boards[0], 90))
-    cv2.imwrite(str(folder / "large.png"), cv2.resize(boards[0], (600, 450)))
+    cv2.imwrite(str(folder / "0_large.png"), cv2.resize(boards[0], (600, 450)))  # comes first
     (folder / "notes.txt").write_text("no image")
     main(BoardConfig(folder, out, CORNERS))
     told = capsys.readouterr().out
-    assert "grey.png" in told and "large.png" in told and "notes" not in told
+    assert "grey.png" in told and "0_large.png" in told and "notes" not in told
     assert json.loads(out.read_text())["size"] == list(SIZE)
     with pytest.raises(PenumbraError, match="out: "):
         main(BoardConfig(folder, out, CORNERS))
