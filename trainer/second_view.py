@@ -24,7 +24,7 @@ from tqdm import tqdm
 from engines.blazepose.heavy import named
 from engines.blazepose.tracker import PoseTracker, open_tracker
 from engines.body import BodyModel
-from engines.errors import PenumbraError
+from engines.errors import PenumbraError, check_at_least
 from engines.evidence.evidence import best, effective_sample_size, posterior_moments, reweight
 from engines.evidence.second_view import SCALE, SecondView
 from engines.flow.model import FlowModel
@@ -145,9 +145,10 @@ def main(config: SecondViewConfig) -> None:
     """Print the means over all pairs and instants.
 
     Raises:
-        PenumbraError: a recording cannot be read or has too few cameras, or there is nothing to
-            score.
+        PenumbraError: a recording cannot be read or has too few cameras, there is nothing to
+            score, or a number is too small.
     """
+    check_at_least(1, config, "every", "hypotheses")
     recordings = read_recordings(config.folders)
     if few := [one.name for one in recordings if len(one.cameras) < _CAMERAS]:
         raise PenumbraError(f"folders: {few[0]} has fewer than {_CAMERAS} cameras; leave it out.")

@@ -136,6 +136,8 @@ def _shard(file: Path) -> RawRecords:
     """Read one file; heatmap peaks, which older ones lack, are then unknown."""
     try:
         records = read_npz(file, exclude=("map",))  # of earlier versions; nothing reads it
+        if missing := {"points", "visibility"} - records.keys():
+            raise ValueError(f"it has no {max(missing)}")
         return {"peak": np.full_like(records["visibility"], np.nan)} | records
     except ValueError as error:
         raise PenumbraError(

@@ -126,6 +126,9 @@ def test_a_damaged_shard_is_named(body: BodyModel, tmp_path: Path) -> None:
     (tmp_path / "00001.npz").write_bytes((tmp_path / "00000.npz").read_bytes()[:1000])
     with pytest.raises(PenumbraError, match=r"00001\.npz: is no shard of samples .*; delete it"):
         data.read(tmp_path, body)
+    np.savez(tmp_path / "00001.npz", rotvec=np.zeros((5, 24, 3)))  # the poses, by mistake
+    with pytest.raises(PenumbraError, match=r"00001\.npz: is no shard .*it has no visibility"):
+        data.read(tmp_path, body)
 
 
 def test_the_truth_lies_where_the_joints_are_seen(body: BodyModel) -> None:
