@@ -96,22 +96,6 @@ class Mixture:
         W = self._whitening[best].astype(rotvec.dtype, copy=False)
         return white_rows(-white[which, best], W, rotvec, energies[which, best], BODY_JOINTS)
 
-    def shared_rows(self, bodies: Bodies) -> Rows:
-        """Return rows with the Jacobian of body 0 for all bodies, and the exact gradient of each.
-
-        For solvers that share the Jacobian: the residuals of another component do not belong to it.
-        With W that of body 0, they are -W^-T g.
-        """
-        rotvec = coordinates(bodies.R[:1], BODY_JOINTS)
-        best = self._energies(rotvec)[0].argmin(1)
-        W = self._whitening[best].astype(rotvec.dtype, copy=False)
-        none = np.zeros((1, DIM_POSE), rotvec.dtype)
-        J = white_rows(none, W, rotvec, none[:, 0], BODY_JOINTS).J
-        energy, gradient = self.gradient(bodies.R)
-        residual = -np.linalg.solve(J[0, :, _SPAN].T, gradient[:, _SPAN].T).T
-        shared = np.broadcast_to(J, (bodies.count, *J.shape[1:]))
-        return Rows(residual, shared, np.ones_like(residual), energy)
-
     def gradient(
         self, R: Float[np.ndarray, "K 24 3 3"]
     ) -> tuple[Float[np.ndarray, "K"], Float[np.ndarray, "K 72"]]:

@@ -11,7 +11,7 @@ from engines.priors.load import load_prior, read_prior
 from engines.priors.mixture import DIM_POSE, Mixture
 from engines.priors.prior import PosePrior, Projector, Sampler
 from engines.rotations import exp_so3
-from tests.support.prior_checks import bodies_with, check_jacobian, check_rows, random_rotations
+from tests.support.prior_checks import check_jacobian, check_rows, random_rotations
 
 
 def small(count: int = 3) -> Mixture:
@@ -69,18 +69,6 @@ def test_rows_are_right() -> None:
     R = random_rotations(3, seed=3)
     check_rows(small(), R, step=3e-3, rtol=5e-3)
     check_jacobian(small(), R, rtol=5e-3)
-
-
-def test_shared_rows_have_the_jacobian_of_the_first_and_the_gradient_of_each() -> None:
-    prior = load_prior("gmm")
-    assert isinstance(prior, Mixture)
-    _, bodies = bodies_with(random_rotations(8, seed=3))
-    shared, own = prior.shared_rows(bodies), prior(bodies)
-    np.testing.assert_allclose(shared.cost, own.cost, rtol=1e-5)
-    np.testing.assert_allclose(shared.J[5], own.J[0], atol=1e-4)
-    gradient = -np.einsum("krd,kr->kd", own.J, own.residual)
-    ours = -np.einsum("krd,kr->kd", shared.J, shared.residual)
-    np.testing.assert_allclose(ours, gradient, atol=1e-3 * np.abs(gradient).max())
 
 
 def test_samples_have_the_mean_and_spread_of_the_mixture() -> None:
