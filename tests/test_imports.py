@@ -49,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {f"trainer.{name}" for name in ("model", "methods", "runs", "live")},
     "trainer": {"engines.*", "calib"} | LIBRARIES,
     "trainer.fit": {"engines.*", "calib", "realtime.*", "trainer"} | LIBRARIES,  # writes archives
+    "trainer.gravity_footage": {"engines.*", "realtime.world", "trainer"} | LIBRARIES,  # as live
 }
 """What each room may import besides itself, its own prefix being the longest that fits; `engines.*`
 stands for all of `engines`.

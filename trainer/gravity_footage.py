@@ -2,9 +2,10 @@
 
     python -m trainer.gravity_footage --folders ../shared/data/multiview/balancing
 
-Folders as in `trainer.datasets.recordings`. Each camera is one run of the live system: every frame
-is estimated, and what its person tells of gravity is fused. Every frame is resampled as a camera
-would see it that is rolled by each of `roll_deg`, lens distortion removed.
+Folders as in `trainer.datasets.recordings`. Each camera is one run as that of the live system:
+every frame is estimated, as from an upright camera once it is clear how it is rolled, and what its
+person tells of gravity is fused. Every frame is resampled as a camera would see it that is rolled
+by each of `roll_deg`, lens distortion removed.
 
 What up is must be known: `up` of the recording's world. Pose2Sim's worlds are z up, and in
 `balancing` the floor is at z = 0. caliscope's worlds are those of a board that somebody holds, so
@@ -13,6 +14,7 @@ angles of what they say from their mean, in the common world.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -31,6 +33,8 @@ from engines.gravity.direction import Direction
 from engines.gravity.fusion import GravityFilter
 from engines.gravity.network import GravityNetwork
 from engines.rotations import exp_so3
+from engines.types import World
+from realtime.world.frames import quarters_of, tilt_cov, world_from_camera
 from trainer.command import start
 from trainer.data.video_reader import frame_rate, read_frames
 from trainer.datasets.recordings import read_recordings
@@ -121,7 +125,7 @@ def run_camera(
     gravity = GravityFilter()
     single: list[Direction] = []
     fused: list[tuple[float, Direction]] = []
-    began, moved = None, 0
+    began, moved, quarters = None, 0, 0
     rate = frame_rate(camera.video, "folders") if config.fps is None else config.fps
     for i, image in enumerate(read_frames(camera.video, "folders")):
         if i % config.every:
@@ -131,15 +135,22 @@ def run_camera(
         if landmarks is None:
             continue
         began = t_s if began is None else began
-        found = estimator(landmarks, rolled.intrinsics)
+        found = estimator(landmarks, rolled.intrinsics, quarters)
         R_cam_root = exp_so3(found.hypotheses.rotvec[0, 0].astype(float))
         sample = network.direction(R_cam_root, found.joints, found.cov, found.joint_visible)
         known, restarted = gravity({0: sample}, t_s)
         moved += restarted
         assert known is not None
+        quarters = _quarters(known)
         single.append(_turned(sample, rolled.R_rolled_cam.T))
         fused.append((t_s - began, _turned(known, rolled.R_rolled_cam.T)))
     return Run(tuple(single), tuple(fused), moved)
+
+
+def _quarters(up: Direction) -> int:
+    """Quarters of a turn by which the live system then takes the camera to be rolled."""
+    T_world_cam = world_from_camera(up.vector, 0.0)
+    return quarters_of(World(T_world_cam, tilt_cov(up, T_world_cam), math.inf, "estimated"))
 
 
 def report(runs: dict[str, Run], up: dict[str, np.ndarray] | None, after_s: float) -> object:

@@ -1,12 +1,11 @@
 """Train the network that tells from one person where up is.
 
-    python -m trainer.train_gravity --poses runs/poses.npz
+    python -m trainer.train_gravity --landmark-bank runs/landmark_bank.npz
 
 The samples are people in front of cameras of known orientation, as the shipped flow estimates them
 from synthetic landmarks; they are kept in `samples`, shard by shard, so a killed run goes on;
-`made.json` there says what they are made of. The
-best epoch and the factor on sigma are chosen on the validation subjects, the record beside the
-weights states the errors on the test subjects.
+`made.json` there says what they are made of. The best epoch and the factor on sigma are chosen on
+the validation subjects, the record beside the weights states the errors on the test subjects.
 """
 
 import hashlib
@@ -28,6 +27,7 @@ from trainer.gravity.fit import FitConfig, fit, metrics
 from trainer.gravity.samples import GravitySamples, SampleConfig, make_samples
 from trainer.motion.poses import SPLITS, Poses, Split
 from trainer.synthetic.config import SyntheticConfig
+from trainer.synthetic.landmark_bank import LandmarkBank
 from trainer.synthetic.people import PeopleConfig
 from trainer.synthetic.poses import PoseBank
 from trainer.synthetic.source import SyntheticSource
@@ -42,6 +42,9 @@ class GravityConfig:
 
     poses: Path = Path("runs/poses.npz")
     """Made by `python -m trainer.mocap`."""
+    landmark_bank: Path | None = None
+    """Made by `python -m trainer.landmark_bank`. Without it landmarks have no heatmaps, and the
+    flow estimates people otherwise than in the live system."""
     samples: Path = Path("runs/gravity")
     """Folder that keeps the samples."""
     out: Path = _ASSET
@@ -103,12 +106,20 @@ def _check_samples(config: GravityConfig) -> None:
     flow = FlowModel.load().onnx.with_suffix(".json")
     made = {
         "poses": hashlib.sha256(config.poses.read_bytes()).hexdigest(),
+        "landmark_bank": _sha256_of_bank(config.landmark_bank),
         "flow": hashlib.sha256(flow.read_bytes()).hexdigest(),
         "shard": config.shard,
         "sampling": asdict(config.sampling),
         "synthetic": asdict(config.synthetic),
     }
     check_made(config.samples, made, "samples")
+
+
+def _sha256_of_bank(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    LandmarkBank.load(path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _shards(config: GravityConfig, split: Split) -> list[Path]:
@@ -119,10 +130,11 @@ def _shards(config: GravityConfig, split: Split) -> list[Path]:
     if all(path.exists() for path in paths):
         return paths
     body = BodyModel.load()
-    bank = PoseBank.load(config.poses, split, body)
+    poses = PoseBank.load(config.poses, split, body)
+    bank = LandmarkBank.load(config.landmark_bank) if config.landmark_bank else None
     for seed, path in zip(seeds, paths, strict=True):
         if not path.exists():
-            source = SyntheticSource(body, bank, config.synthetic, seed)
+            source = SyntheticSource(body, poses, config.synthetic, seed, bank)
             made = make_samples(source, config.shard, config.sampling, seed)
             scratch = path.with_name(f"{path.stem}.tmp.npz")
             np.savez(scratch, **made._asdict())

@@ -87,7 +87,7 @@ class Always(FrameEstimator):
 
     def __init__(self) -> None: ...
 
-    def __call__(self, landmarks: Any, intrinsics: Any) -> Any:
+    def __call__(self, landmarks: Any, intrinsics: Any, quarters: int = 0) -> Any:
         parts = {name: np.zeros(3) for name in ("joints", "cov", "joint_visible")}
         return SimpleNamespace(hypotheses=SimpleNamespace(rotvec=np.zeros((1, 24, 3))), **parts)
 

@@ -49,28 +49,36 @@ class FrameEstimator:
             self._fit = HypothesisFitter(skeleton, num_hypotheses, config, device, prior)
         self.calibration = model.calibration if calibrate else None
 
-    def __call__(self, landmarks: Landmarks, intrinsics: Intrinsics) -> ViewEstimate:
-        """Estimate the person with these landmarks."""
-        (one,) = self.predictions([(landmarks, intrinsics)])
-        return one.calibrated(self.calibration, self._recalibrate)
+    def __call__(
+        self, landmarks: Landmarks, intrinsics: Intrinsics, quarters: int = 0
+    ) -> ViewEstimate:
+        """Estimate the person with these landmarks.
+
+        Args:
+            landmarks, intrinsics, quarters: as `engines.flow.sampler.FlowSampler` has them.
+        """
+        found = self._prediction(landmarks, intrinsics, quarters)
+        return found.calibrated(self.calibration, self._recalibrate)
 
     def predictions(self, people: People) -> list[Prediction]:
         """Estimate people without the calibration."""
-        found = []
-        for landmarks, intrinsics in people:
-            samples = self.samples(landmarks, intrinsics)
-            drawn = samples.hypotheses
-            moments, nats = joint_moments(drawn), entropy(drawn)
-            found.append(
-                Prediction(
-                    *(landmarks, drawn, moments, samples.joint_visible, nats, samples.half_size)
-                )
-            )
-        return found
+        return [self._prediction(*one) for one in people]
 
-    def samples(self, landmarks: Landmarks, intrinsics: Intrinsics) -> FlowOutput:
+    def _prediction(
+        self, landmarks: Landmarks, intrinsics: Intrinsics, quarters: int = 0
+    ) -> Prediction:
+        samples = self.samples(landmarks, intrinsics, quarters)
+        drawn = samples.hypotheses
+        moments, nats = joint_moments(drawn), entropy(drawn)
+        return Prediction(
+            *(landmarks, drawn, moments, samples.joint_visible, nats, samples.half_size)
+        )
+
+    def samples(
+        self, landmarks: Landmarks, intrinsics: Intrinsics, quarters: int = 0
+    ) -> FlowOutput:
         """Sample bodies and fit them, unless that is switched off; they are not calibrated."""
-        samples = self._sampler(landmarks, intrinsics)
+        samples = self._sampler(landmarks, intrinsics, quarters)
         return samples if self._fit is None else self._fit(samples, landmarks, intrinsics)
 
 
