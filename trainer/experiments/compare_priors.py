@@ -36,7 +36,7 @@ from trainer.experiments.motion import (
     MotionExperiment,
 )
 from trainer.experiments.page import page
-from trainer.experiments.results import Results
+from trainer.experiments.results import Results, sha256_of_assets
 from trainer.motion.poses import Poses
 from trainer.priors.humor_data import MotionData, sole_heights
 from trainer.priors.mixture import MixtureConfig, fit_mixture
@@ -135,7 +135,9 @@ def _motion_errors(
     motion: MotionPrior | None,
 ) -> dict[str, dict[int, dict[str, float]]]:
     """Fit motion with every prior; a prior that `motion.json` has all lengths of is not run."""
-    results = Results(config.out / "motion.json", asdict(config.motion))
+    others = [config.poses, *(Path(name) for name in config.names if name.endswith(".npz"))]
+    options = asdict(config.motion) | {"assets": sha256_of_assets(others)}
+    results = Results(config.out / "motion.json", options)
     shape = Shape(skeleton_of(body), np.zeros(NUM_BETAS))
     soles, lengths = sole_heights(body), config.motion.frames
     methods = [SMOOTHNESS, *priors, *(["humor"] if motion is not None else [])]

@@ -40,7 +40,7 @@ from trainer.evaluation.objectives import (
 from trainer.evaluation.prediction import TOGETHER
 from trainer.evaluation.triangulation import TriangulationConfig
 from trainer.evaluation.view_scores import ViewSample, ViewScore, score_view, summarise
-from trainer.experiments.results import Results, Values
+from trainer.experiments.results import Results, Values, sha256_of_assets
 
 _SUMMARISED = {
     "PA-MPJPE, best estimate": "best estimate",
@@ -161,6 +161,7 @@ def fit_tables(
     left_out = ("folders", "landmark_folder")
     options: dict[str, object] = {k: v for k, v in asdict(config).items() if k not in left_out}
     record = json.dumps(model.record, sort_keys=True)
+    options["assets"] = sha256_of_assets()
     options["flow"] = hashlib.sha256(record.encode()).hexdigest()
     results = Results(out / "fitting.json", options)
     columns = image_columns(config, body)

@@ -1,7 +1,9 @@
 """Results of experiments that are computed once: a JSON file of cells, written after each."""
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib.resources import as_file, files
 from pathlib import Path
 
 from engines.errors import PenumbraError
@@ -9,6 +11,25 @@ from engines.files import read_at_most
 
 Values = dict[str, float]
 _MAX_BYTES = 2**22
+
+
+def sha256_of_assets(others: Iterable[Path] = ()) -> str:
+    """Name what results depend on beside their options: shipped priors, body, and other files.
+
+    Raises:
+        PenumbraError: one of the others cannot be read.
+    """
+    digest = hashlib.sha256()
+    with as_file(files("engines") / "assets") as assets:
+        shipped = [assets / "body.npz", *sorted((assets / "priors").glob("*.npz"))]
+        for path in (*shipped, *others):
+            try:
+                digest.update(path.read_bytes())
+            except OSError as error:
+                raise PenumbraError(
+                    f"cannot read {path} ({error.strerror}); name a file that can be read."
+                ) from error
+    return digest.hexdigest()
 
 
 class Results:

@@ -30,7 +30,7 @@ from trainer.experiments.fitting import (
     fit_tables,
     open_row,
 )
-from trainer.experiments.results import Results
+from trainer.experiments.results import Results, sha256_of_assets
 from trainer.experiments.table import fitting_table
 
 COUNT = 3
@@ -123,6 +123,19 @@ def test_results_outlive_a_kill(tmp_path: Path) -> None:
     Results(path, {"a": 1}).cell("x", lambda: {"cm": 1.5})
     again = Results(path, {"a": 1})
     assert again.get("x") == {"cm": 1.5} and again.get("y") is None
+
+
+def test_results_of_other_priors_or_poses_are_not_taken(tmp_path: Path) -> None:
+    poses = tmp_path / "poses.npz"
+    poses.write_bytes(b"some")
+    options: dict[str, object] = {"assets": sha256_of_assets([poses])}
+    Results(tmp_path / "motion.json", options).cell("x", lambda: {"cm": 1.5})
+    assert Results(tmp_path / "motion.json", {"assets": sha256_of_assets([poses])}).get("x")
+    poses.write_bytes(b"others")
+    with pytest.raises(PenumbraError, match="holds results of other options"):
+        Results(tmp_path / "motion.json", {"assets": sha256_of_assets([poses])})
+    with pytest.raises(PenumbraError, match=r"cannot read .*none\.npz"):
+        sha256_of_assets([tmp_path / "none.npz"])
 
 
 def test_an_experiment_without_images_is_refused_before_it_begins(tmp_path: Path) -> None:
