@@ -6,12 +6,11 @@ exchanged, continue those of the images before, and as they are do not, the netw
 mind and not the person. Then `SideContinuity` exchanges them back, arms and legs for themselves.
 
 Which of the two labellings is right in the first place, continuity cannot say. So the network is
-believed after a reset, wherever left and right coincide in the image (a person seen from the side)
-or would pass each other if they went on as they moved (somebody who turns round, between two
-images), and when it has contradicted the labels for longer than it agreed with them. It mostly
-exchanges a whole body: while it is known to exchange the arms it is not believed about the legs,
-and the other way round. And shoulders and hips face the same way: where by the labels they do not,
-those are exchanged about which less is known.
+believed after a reset, wherever left and right coincide in the image (a person seen from the side),
+and when it has contradicted the labels for longer than it agreed with them. It mostly exchanges a
+whole body: while it is known to exchange the arms it is not believed about the legs, and the other
+way round. And shoulders and hips face the same way: where by the labels they do not, those are
+exchanged about which less is known.
 """
 
 import math
@@ -37,8 +36,8 @@ class SideConfig:
     ratio: float = 0.35
     """One labelling continues the reference if it is closer than this times the other."""
     coincide: float = 0.1
-    """Mean distance of left from right below which continuity says nothing, if the line between
-    them moved less, too."""
+    """Mean distance of left from right below which continuity says nothing, if they came together
+    and did not jump there."""
     patience: int = 8
     """Images without a clear answer after which the network is believed."""
     memory: int = 60
@@ -55,8 +54,6 @@ class _Group:
     """Landmarks that are exchanged."""
     reference: Float[np.ndarray, "33 2"] | None = None
     """The last image with a clear answer, its labels as they were returned."""
-    previous: Float[np.ndarray, "33 2"] | None = None
-    """The one before it, if they are neighbours."""
     unclear: int = 0
     """Images since then."""
     agreement: int = 0
@@ -66,30 +63,9 @@ class _Group:
     def restart(self, points: Float[np.ndarray, "33 2"] | None, exchanged: bool = False) -> None:
         """Begin anew with the network's labels, or with these exchanged."""
         self.reference = points
-        self.previous = None
         self.unclear = 0
         self.agreement = 0
         self.exchanged = exchanged
-
-    def follow(self, points: Float[np.ndarray, "33 2"]) -> None:
-        """Take the next image for the reference."""
-        self.previous = self.reference
-        self.reference = points
-
-    def moved(self, points: Float[np.ndarray, "33 2"]) -> float:
-        """Return how far the line between left and right moved, px: not at all in a turn."""
-        assert self.reference is not None
-        middle = 0.5 * (points + points[_MIRRORED])
-        before = 0.5 * (self.reference + self.reference[_MIRRORED])
-        return _distance(middle[self.joints], before[self.joints])
-
-    def turns_on(self, points: Float[np.ndarray, "33 2"]) -> bool:
-        """Tell whether the last movement, going on, leads to these labels: left and right pass."""
-        if self.reference is None or self.previous is None:
-            return False
-        ahead = (2.0 * self.reference - self.previous)[self.joints]
-        as_labelled = _distance(points[self.joints], ahead)
-        return as_labelled < _distance(points[_MIRRORED][self.joints], ahead)
 
 
 @dataclass
@@ -164,18 +140,15 @@ class SideContinuity:
         as_labelled = _distance(here, before)
         if_exchanged = _distance(there, before)
         together = apart < self.config.coincide * half_size
-        if together and group.moved(points) < self.config.coincide * half_size:
+        if together and min(as_labelled, if_exchanged) < self.config.coincide * half_size:
             self._restart(group, other, points)
             return
         clear = True
-        if together:  # beside where both were: one side was found twice, and says nothing
+        if together:  # of a sudden: one side was found twice, and says nothing
             clear = False
         elif as_labelled < self.config.ratio * if_exchanged:
             group.exchanged = False
         elif if_exchanged < self.config.ratio * as_labelled:
-            if not group.exchanged and group.turns_on(points):
-                self._restart(group, other, points)
-                return
             group.exchanged = True
         else:
             clear = False
@@ -185,9 +158,7 @@ class SideContinuity:
         if group.agreement < 0 or group.unclear > self.config.patience:
             self._restart(group, other, points)
         elif clear:
-            group.follow(mirrored if group.exchanged else points)
-        else:
-            group.previous = None
+            group.reference = mirrored if group.exchanged else points
 
     @property
     def exchanged(self) -> Bool[np.ndarray, "2"]:
