@@ -13,7 +13,8 @@ so that the file ends with a whole fragment.
 import contextlib
 import struct
 import time
-from typing import BinaryIO
+
+from engines.outputs import WholeFile
 
 FRAGMENT_S = 0.5
 """A fragment is written after this long, of the recording or of the clock, whichever is first."""
@@ -28,11 +29,11 @@ _DELTA_SAMPLE = 0x01010000  # depends on others and is no point to start from
 class FragmentedMp4:
     """One video track. Nothing is written before the first fragment."""
 
-    def __init__(self, file: BinaryIO, size: tuple[int, int]) -> None:
+    def __init__(self, file: WholeFile, size: tuple[int, int]) -> None:
         """Prepare the track.
 
         Args:
-            file: Unbuffered, open for writing, at its end.
+            file: Open for writing, at its end.
             size: (width, height), px.
         """
         self.frames = 0
@@ -82,10 +83,8 @@ class FragmentedMp4:
 
     def _write(self, data: bytes) -> None:
         end = self._file.tell()
-        rest = memoryview(data)
         try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            self._file.write(data)
         except OSError:
             with contextlib.suppress(OSError):
                 self._file.truncate(end)
