@@ -46,5 +46,5 @@ class FitConfig:
 
 
 WITHOUT_HEATMAPS = FitConfig(sigma=0.025, peak_power=0.0, cauchy=3.0)
-"""For fits to landmarks alone, of any network: one standard deviation for all. Their calibrations
-were measured so."""
+"""For fits to landmarks alone, of any network: one standard deviation for all. Their shipped
+calibrations were fitted so, but with 0.045 for the hips, which the body had elsewhere then."""

@@ -55,7 +55,7 @@ class FrameEstimator:
         """Estimate the person with these landmarks.
 
         Args:
-            landmarks, intrinsics, quarters: as `engines.flow.sampler.FlowSampler` has them.
+            landmarks, intrinsics, quarters: as `engines.flow.sampler.Sampler` has them.
         """
         found = self._prediction(landmarks, intrinsics, quarters)
         return found.calibrated(self.calibration, self._recalibrate)

@@ -27,7 +27,7 @@ def sha256_of_assets(others: Iterable[Path] = ()) -> str:
                 digest.update(path.read_bytes())
             except OSError as error:
                 raise PenumbraError(
-                    f"cannot read {path} ({error.strerror}); name a file that can be read."
+                    f"poses, names: cannot read {path} ({error.strerror}); name files that exist."
                 ) from error
     return digest.hexdigest()
 
