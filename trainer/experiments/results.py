@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def sha256_of_assets(others: Iterable[Path] = ()) -> str:
 class Results:
     """Cells of tables by name, with the options that they were computed with."""
 
-    def __init__(self, path: Path, options: dict[str, object]) -> None:
+    def __init__(self, path: Path, options: Mapping[str, object]) -> None:
         """Read what was computed before.
 
         Args:
