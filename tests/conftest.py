@@ -1,5 +1,7 @@
 """What all tests share: shapes are checked at run time, and what takes long is made once."""
 
+import signal
+
 import numpy as np
 import pytest
 from jaxtyping import install_import_hook
@@ -16,6 +18,10 @@ def checked_modules() -> list[str]:
     names = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files]
     return [name for name in names if not name.endswith("__init__") and ".kernels." not in name]
 
+
+# A shell that starts the tests in the background has them ignore Ctrl+C, and so would every process
+# that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before the first import of a module that is checked.
 install_import_hook(checked_modules(), f"{tests.support.typecheck.__name__}.checked")
