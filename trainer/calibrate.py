@@ -29,17 +29,17 @@ from trainer.data.samples import read
 from trainer.datasets.recordings import read_recordings
 from trainer.datasets.tracked import tracked
 from trainer.datasets.view_samples import view_samples
-from trainer.evaluation.frame_estimator import FrameEstimator
-from trainer.evaluation.live_errors import ImageErrors, dataset, of_records, of_views
-from trainer.evaluation.objectives import (
+from trainer.estimation.frame_estimator import FrameEstimator
+from trainer.estimation.objectives import (
     DEFAULT_PRIOR,
     Objective,
     Starts,
     check_objective,
     open_objective,
 )
-from trainer.evaluation.prediction import Predictor
-from trainer.evaluation.triangulation import TriangulationConfig
+from trainer.estimation.prediction import Predictor
+from trainer.evaluation.live_errors import ImageErrors, dataset, of_records, of_views
+from trainer.multiview.triangulation import TriangulationConfig
 
 _BEGINNING: dict[Starts, str] = {"mean": "the mean pose", "flow": "hypotheses of the flow"}
 

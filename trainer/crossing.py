@@ -31,12 +31,12 @@ from engines.types import LANDMARK_BONES, LIMB_LANDMARKS, LandmarkNetwork
 from trainer.command import start
 from trainer.data.video_reader import read_frames
 from trainer.datasets.recordings import Recording, read_recordings
-from trainer.evaluation.frame_estimator import FrameEstimator
-from trainer.evaluation.second_person import Silhouettes, Walker, at, composite
+from trainer.estimation.frame_estimator import FrameEstimator
 from trainer.evaluation.track_scores import TrackScores, score
-from trainer.evaluation.triangulation import RigCamera
 from trainer.evaluation.view_scores import ViewSample, score_view
-from trainer.evaluation.walkers import Walkers
+from trainer.multiview.rig import RigCamera
+from trainer.multiview.second_person import Silhouettes, Walker, at, composite
+from trainer.multiview.walkers import Walkers
 
 _LIMBS = list(LIMB_LANDMARKS.values())
 

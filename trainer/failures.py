@@ -24,10 +24,10 @@ from engines.types import LIMB_JOINTS
 from trainer.command import start
 from trainer.data.augment import RawRecords, joints_in_camera
 from trainer.data.rendered import SampleRenderer
+from trainer.estimation.frame_estimator import FrameEstimator
+from trainer.estimation.prediction import ViewEstimate
 from trainer.evaluation.figures import figure_row
-from trainer.evaluation.frame_estimator import FrameEstimator
 from trainer.evaluation.live_errors import observation
-from trainer.evaluation.prediction import ViewEstimate
 from trainer.evaluation.view_scores import without_common_distance
 from trainer.motion.poses import Poses
 from trainer.render.scenes import AMBIGUOUS, draw_scene

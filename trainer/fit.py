@@ -43,15 +43,15 @@ from realtime.opening import open_camera_model
 from realtime.run_record import RunRecord
 from trainer.command import start
 from trainer.datasets.found_landmarks import read_landmarks
-from trainer.evaluation.motion_objective import FEWEST, MotionFitter
-from trainer.evaluation.objectives import (
+from trainer.estimation.motion_objective import FEWEST, MotionFitter
+from trainer.estimation.objectives import (
     DEFAULT_PRIOR,
     Objective,
     Starts,
     check_objective,
     open_objective,
 )
-from trainer.evaluation.prediction import TOGETHER, ViewEstimate
+from trainer.estimation.prediction import TOGETHER, ViewEstimate
 
 log = logging.getLogger(__name__)
 

@@ -24,22 +24,23 @@ from trainer.command import start
 from trainer.datasets.recordings import read_recordings
 from trainer.datasets.tracked import tracked
 from trainer.datasets.view_samples import view_samples, view_tracks
-from trainer.evaluation.frame_estimator import FrameEstimator
-from trainer.evaluation.motion_objective import MotionFitter, Track, score_track
-from trainer.evaluation.objectives import (
+from trainer.estimation.frame_estimator import FrameEstimator
+from trainer.estimation.motion_objective import MotionFitter
+from trainer.estimation.objectives import (
     DEFAULT_PRIOR,
     Objective,
     Starts,
     check_objective,
     open_objective,
 )
-from trainer.evaluation.triangulation import TriangulationConfig
+from trainer.evaluation.motion_scores import Track, score_track
 from trainer.evaluation.view_scores import (
     ViewScore,
     score_views,
     summarise,
     summarise_joints,
 )
+from trainer.multiview.triangulation import TriangulationConfig
 
 
 @dataclass(frozen=True)

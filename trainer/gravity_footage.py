@@ -38,8 +38,8 @@ from realtime.world.frames import quarters_of, tilt_cov, world_from_camera
 from trainer.command import start
 from trainer.data.video_reader import frame_rate, read_frames
 from trainer.datasets.recordings import read_recordings
-from trainer.evaluation.frame_estimator import FrameEstimator
-from trainer.evaluation.triangulation import RigCamera
+from trainer.estimation.frame_estimator import FrameEstimator
+from trainer.multiview.rig import RigCamera
 
 
 @dataclass(frozen=True)

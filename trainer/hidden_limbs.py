@@ -27,9 +27,10 @@ from trainer.command import start
 from trainer.data.video_reader import read_frames
 from trainer.datasets.recordings import Recording, read_recordings
 from trainer.datasets.view_samples import view_samples
-from trainer.evaluation.frame_estimator import FrameEstimator
-from trainer.evaluation.triangulation import RigCamera, TriangulationConfig
+from trainer.estimation.frame_estimator import FrameEstimator
 from trainer.evaluation.view_scores import ViewSample, ViewScore, score_views
+from trainer.multiview.rig import RigCamera
+from trainer.multiview.triangulation import TriangulationConfig
 
 HIDDEN = {
     f"{side} {limb}": (JOINT_NAMES.index(f"{side}_{upper}"), JOINT_NAMES.index(f"{side}_{lower}"))

@@ -31,15 +31,12 @@ from engines.flow.model import FlowModel
 from engines.types import LIMB_LANDMARKS, LandmarkNetwork
 from trainer.command import start
 from trainer.datasets.recordings import read_recordings
-from trainer.evaluation.frame_estimator import FrameEstimator, track_landmarks
+from trainer.datasets.tracked import track_landmarks
+from trainer.estimation.frame_estimator import FrameEstimator
+from trainer.estimation.prediction import ViewEstimate
 from trainer.evaluation.metrics import pa_mpjpe
-from trainer.evaluation.prediction import ViewEstimate
-from trainer.evaluation.triangulation import (
-    RigCamera,
-    TriangulationConfig,
-    relative_pose,
-    triangulate_landmarks,
-)
+from trainer.multiview.rig import RigCamera, relative_pose
+from trainer.multiview.triangulation import TriangulationConfig, triangulate_landmarks
 
 _CAMERAS = 4
 """Two for the pair, and two whose joints are the reference."""

@@ -28,7 +28,7 @@ from engines.flow.sampler import open_sampler, skeleton_of  # noqa: E402
 from engines.priors.load import KINDS, load_prior  # noqa: E402
 from engines.priors.prior import PosePrior  # noqa: E402
 from realtime import demo  # noqa: E402
-from trainer.evaluation.objectives import open_objective  # noqa: E402
+from trainer.estimation.objectives import open_objective  # noqa: E402
 
 CONFIGS = {
     "fit": FitConfig(),

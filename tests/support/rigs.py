@@ -7,8 +7,8 @@ from scipy.spatial.transform import Rotation
 
 from engines.camera import Intrinsics
 from engines.types import LIMB_LANDMARKS, Hypotheses, Landmarks, Roi
-from trainer.evaluation.prediction import ViewEstimate
-from trainer.evaluation.triangulation import RigCamera
+from trainer.estimation.prediction import ViewEstimate
+from trainer.multiview.rig import RigCamera
 
 
 def ring(count: int = 4) -> list[RigCamera]:

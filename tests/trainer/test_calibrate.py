@@ -18,7 +18,7 @@ from tests.support.random_samples import random_records
 from trainer import calibrate
 from trainer.calibrate import CalibrateConfig
 from trainer.data.augment import joints_in_camera
-from trainer.evaluation.frame_estimator import FrameEstimator
+from trainer.estimation.frame_estimator import FrameEstimator
 from trainer.evaluation.live_errors import dataset, observation, of_records, of_views
 from trainer.evaluation.view_scores import ViewSample, without_common_distance
 

@@ -12,7 +12,7 @@ from engines.errors import PenumbraError
 from tests.support.example_estimate import make_estimate
 from tests.support.random_samples import random_records
 from trainer.data.augment import joints_in_camera
-from trainer.evaluation.prediction import ViewEstimate
+from trainer.estimation.prediction import ViewEstimate
 from trainer.failures import FailuresConfig, crop_from_camera, main, normalised_error
 
 

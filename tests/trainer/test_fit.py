@@ -19,8 +19,8 @@ from tests.support.photos import scene, write_photo
 from tests.support.random_hypotheses import FACING
 from trainer import fit
 from trainer.datasets.found_landmarks import read_landmarks
-from trainer.evaluation.landmark_fit import joint_visibility
-from trainer.evaluation.objectives import mean_pose, open_objective
+from trainer.estimation.landmark_fit import joint_visibility
+from trainer.estimation.objectives import mean_pose, open_objective
 from trainer.fit import FitBodiesConfig, find, main, person
 
 CAMERA = Intrinsics(900.0, 900.0, 480.0, 360.0, (960, 720), source="given")

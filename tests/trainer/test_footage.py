@@ -13,10 +13,11 @@ from engines.types import LIMB_JOINTS, Landmarks
 from tests.support.paths import SHARED
 from tests.support.rigs import perfect_estimates, ring
 from trainer.datasets.recordings import Recording
+from trainer.datasets.tracked import track_landmarks
 from trainer.datasets.view_samples import view_samples
-from trainer.evaluation.frame_estimator import track_landmarks
-from trainer.evaluation.triangulation import RigCamera, TriangulationConfig
 from trainer.footage import FootageConfig, main
+from trainer.multiview.rig import RigCamera
+from trainer.multiview.triangulation import TriangulationConfig
 
 BALANCING = SHARED / "data" / "multiview" / "balancing"
 

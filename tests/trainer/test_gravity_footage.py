@@ -15,7 +15,7 @@ from engines.errors import PenumbraError
 from engines.gravity.direction import Direction, tangent_basis
 from engines.gravity.network import GravityNetwork
 from tests.support.rigs import ring
-from trainer.evaluation.frame_estimator import FrameEstimator
+from trainer.estimation.frame_estimator import FrameEstimator
 from trainer.gravity_footage import GravityFootageConfig, Rolled, Run, main, report, run_camera
 
 CAMERA = Intrinsics(620.0, 610.0, 330.0, 235.0, (640, 480), (-0.1, 0.02, 1e-3, -1e-3), "test")

@@ -12,8 +12,8 @@ from tests.support.random_hypotheses import around
 from tests.support.rigs import perfect_estimates, project, ring
 from trainer import second_view
 from trainer.datasets.recordings import Recording
-from trainer.evaluation.prediction import ViewEstimate
-from trainer.evaluation.triangulation import RigCamera
+from trainer.estimation.prediction import ViewEstimate
+from trainer.multiview.rig import RigCamera
 from trainer.second_view import SecondViewConfig, errors, score_instant
 
 CONFIG = SecondViewConfig((), min_effective=5)

@@ -3,7 +3,7 @@
 Two forms are known:
 
 - caliscope's: `cam_0.mp4`, ..., `camera_array.toml` and `timestamps.csv`. It has no reference
-  joints; they are triangulated from landmarks (`trainer.evaluation.triangulation`).
+  joints; they are triangulated from landmarks (`trainer.multiview.triangulation`).
 - a `reference.npz` beside `camNN.mp4`: `joints`, names of J joints (LShoulder, ..., RAnkle), and of
   each camera its `camNN_K` (3, 3) and `camNN_dist` (OpenCV's), `camNN_rvec` and `camNN_t` (x_cam =
   R x_world + t) and the joints' positions `camNN_xyz` (F, J, 3), camera frame, metres.
@@ -25,7 +25,7 @@ from engines.camera import from_opencv
 from engines.errors import PenumbraError
 from engines.rotations import exp_so3
 from engines.types import JOINT_NAMES
-from trainer.evaluation.triangulation import RigCamera
+from trainer.multiview.rig import RigCamera
 
 _CALISCOPE = ("camera_array.toml", "timestamps.csv")
 _REFERENCE = "reference.npz"

@@ -12,11 +12,12 @@ import numpy as np
 from tqdm import tqdm
 
 from engines.arrays import read_npz
-from engines.blazepose.tracker import open_tracker
+from engines.blazepose.tracker import PoseTracker, open_tracker
 from engines.errors import PenumbraError
 from engines.types import LandmarkNetwork, Landmarks, Roi
+from trainer.data.video_reader import read_frames
 from trainer.datasets.recordings import Recording
-from trainer.evaluation.frame_estimator import track_landmarks
+from trainer.multiview.rig import RigCamera
 
 _PARTS = ("points", "depth", "visibility", "presence", "peak", "world")
 Tracks = list[list[Landmarks | None]]
@@ -46,6 +47,16 @@ def tracked(recording: Recording, network: LandmarkNetwork, folder: Path | None)
     if path is not None:
         _write(path, tracks, digest)
     return tracks
+
+
+def track_landmarks(camera: RigCamera, tracker: PoseTracker) -> list[Landmarks | None]:
+    """Track the person through a camera's video; None in frames without one.
+
+    Raises:
+        PenumbraError: the video is missing or broken.
+    """
+    tracker.reset()
+    return [tracker(image) for image in read_frames(camera.video, "folders")]
 
 
 def _digest(recording: Recording) -> str:

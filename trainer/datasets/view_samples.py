@@ -5,9 +5,9 @@ import numpy as np
 from engines.types import LIMB_LANDMARKS, Landmarks
 from trainer.data.video_reader import frame_rate
 from trainer.datasets.recordings import Recording
-from trainer.evaluation.motion_objective import Track
-from trainer.evaluation.triangulation import TriangulationConfig, triangulate_landmarks
+from trainer.evaluation.motion_scores import Track
 from trainer.evaluation.view_scores import ViewSample
+from trainer.multiview.triangulation import TriangulationConfig, triangulate_landmarks
 
 
 def view_samples(

@@ -16,7 +16,7 @@ from engines.camera import Intrinsics
 from engines.circumstances import floored
 from engines.types import LIMB_LANDMARKS, NUM_JOINTS, LandmarkNetwork, Landmarks, Roi
 from trainer.data.augment import RawRecords, joints_in_camera
-from trainer.evaluation.prediction import TOGETHER, People, Prediction, Predictor
+from trainer.estimation.prediction import TOGETHER, People, Prediction, Predictor
 from trainer.evaluation.view_scores import ViewSample, without_common_distance
 
 

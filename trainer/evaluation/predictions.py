@@ -14,7 +14,7 @@ from engines.fitting.fit import HypothesisFitter
 from engines.types import LIMB_JOINTS
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
-from trainer.evaluation.fitted import fit_bodies
+from trainer.estimation.fitted import fit_bodies
 from trainer.evaluation.metrics import pve, same_distance
 from trainer.methods.method import Method
 from trainer.model.bodies import Bodies

@@ -17,8 +17,8 @@ from calib.metrics import spearman
 from engines.camera import Intrinsics
 from engines.covariance import ellipsoid_contains, std_from_cov
 from engines.types import JOINT_NAMES, LIMB_LANDMARKS, Landmarks
+from trainer.estimation.prediction import ViewEstimate
 from trainer.evaluation.metrics import pa_joint_errors, pa_mpjpe, procrustes
-from trainer.evaluation.prediction import ViewEstimate
 
 LANDMARK_OF = {joint: landmark for landmark, joint in LIMB_LANDMARKS.items()}
 _MIN_FOR_RANK = 10

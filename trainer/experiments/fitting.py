@@ -27,20 +27,21 @@ from trainer.data.samples import read
 from trainer.datasets.recordings import read_recordings
 from trainer.datasets.tracked import tracked
 from trainer.datasets.view_samples import view_samples, view_tracks
-from trainer.evaluation.frame_estimator import FrameEstimator
-from trainer.evaluation.live_errors import observation
-from trainer.evaluation.motion_objective import MotionFitter, Track, is_motion, score_track
-from trainer.evaluation.objectives import (
+from trainer.estimation.frame_estimator import FrameEstimator
+from trainer.estimation.motion_objective import MotionFitter, is_motion
+from trainer.estimation.objectives import (
     Anchored,
     Fit,
     Objective,
     Starts,
     open_objective,
 )
-from trainer.evaluation.prediction import TOGETHER
-from trainer.evaluation.triangulation import TriangulationConfig
+from trainer.estimation.prediction import TOGETHER
+from trainer.evaluation.live_errors import observation
+from trainer.evaluation.motion_scores import Track, score_track
 from trainer.evaluation.view_scores import ViewSample, ViewScore, score_view, summarise
 from trainer.experiments.results import Results, Values, sha256_of_assets
+from trainer.multiview.triangulation import TriangulationConfig
 
 _SUMMARISED = {
     "PA-MPJPE, best estimate": "best estimate",

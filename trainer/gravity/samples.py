@@ -24,7 +24,7 @@ from engines.flow.model import FlowModel
 from engines.gravity.features import gravity_features
 from engines.rotations import exp_so3
 from engines.types import NUM_LANDMARKS, Landmarks, Roi
-from trainer.evaluation.frame_estimator import FrameEstimator
+from trainer.estimation.frame_estimator import FrameEstimator
 from trainer.motion.anatomy import MIRRORED_JOINTS
 from trainer.synthetic.source import People, SyntheticSource
 

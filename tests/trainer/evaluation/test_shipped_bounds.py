@@ -20,12 +20,13 @@ from tests.support.paths import SHARED
 from trainer.data.augment import joints_in_camera
 from trainer.data.video_reader import read_frames
 from trainer.datasets.recordings import read_recording
+from trainer.datasets.tracked import track_landmarks
 from trainer.datasets.view_samples import view_samples
-from trainer.evaluation.frame_estimator import FrameEstimator, track_landmarks
+from trainer.estimation.frame_estimator import FrameEstimator
 from trainer.evaluation.metrics import pa_mpjpe
-from trainer.evaluation.triangulation import TriangulationConfig
 from trainer.evaluation.view_scores import ViewSample, score_views, summarise
 from trainer.model.pose_prior import PosePrior
+from trainer.multiview.triangulation import TriangulationConfig
 from trainer.render.scenes import CLEAR, Scene, draw_scene
 from trainer.synthetic.known_landmarks import landmark_positions
 

@@ -7,7 +7,7 @@ import pytest
 
 from engines.types import JOINT_NAMES, LIMB_JOINTS
 from tests.support.rigs import bodies_at, perfect_estimates, ring
-from trainer.evaluation.prediction import ViewEstimate
+from trainer.estimation.prediction import ViewEstimate
 from trainer.evaluation.view_scores import (
     ViewSample,
     ViewScore,

@@ -13,9 +13,9 @@ from engines.types import LIMB_JOINTS
 from tests.support.random_samples import random_records
 from tests.support.rigs import perfect_estimates, ring
 from trainer.data.augment import joints_in_camera
+from trainer.estimation.objectives import open_objective
 from trainer.evaluation.live_errors import observation
-from trainer.evaluation.motion_objective import Track
-from trainer.evaluation.objectives import open_objective
+from trainer.evaluation.motion_scores import Track
 from trainer.evaluation.view_scores import ViewSample
 from trainer.experiments import fitting
 from trainer.experiments.compare_priors import PriorTableConfig, compare_priors

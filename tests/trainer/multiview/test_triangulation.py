@@ -4,12 +4,8 @@ import numpy as np
 
 from engines.types import LIMB_LANDMARKS
 from tests.support.rigs import perfect_estimates, project, ring
-from trainer.evaluation.triangulation import (
-    TriangulationConfig,
-    relative_pose,
-    triangulate,
-    triangulate_landmarks,
-)
+from trainer.multiview.rig import relative_pose
+from trainer.multiview.triangulation import TriangulationConfig, triangulate, triangulate_landmarks
 
 POINT = np.array([0.2, -0.3, 3.1])
 

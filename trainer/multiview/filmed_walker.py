@@ -19,8 +19,8 @@ from engines.blazepose.tracker import open_tracker
 from engines.errors import PenumbraError
 from engines.types import LIMB_LANDMARKS, MIRRORED_LANDMARKS
 from trainer.data.video_reader import frame_rate, read_frames
-from trainer.evaluation.second_person import Layer, Silhouettes
-from trainer.evaluation.triangulation import RigCamera
+from trainer.multiview.rig import RigCamera
+from trainer.multiview.second_person import Layer, Silhouettes
 
 _FEET = (27, 28, 29, 30, 31, 32)
 _HIPS = (23, 24)

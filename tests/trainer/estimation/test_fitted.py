@@ -14,7 +14,7 @@ from engines.rotations import exp_so3, log_so3
 from engines.types import Hypotheses, Landmarks, Roi
 from tests.support.random_samples import random_records
 from trainer.data import samples as data
-from trainer.evaluation.fitted import fit_bodies
+from trainer.estimation.fitted import fit_bodies
 from trainer.model.bodies import Bodies
 from trainer.model.kinematics import SkeletonTensors, view_joints
 

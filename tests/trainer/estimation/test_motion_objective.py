@@ -14,7 +14,7 @@ from engines.flow.statistics import joint_moments
 from engines.types import LIMB_LANDMARKS, FrameInfo, Landmarks, Roi
 from tests.support.random_hypotheses import FACING
 from tests.support.rigs import perfect_estimates, ring
-from trainer.evaluation.motion_objective import (
+from trainer.estimation.motion_objective import (
     WIDENING,
     Moment,
     MotionFitter,
@@ -22,7 +22,7 @@ from trainer.evaluation.motion_objective import (
     fit_track,
     is_motion,
 )
-from trainer.evaluation.prediction import ViewEstimate
+from trainer.estimation.prediction import ViewEstimate
 from trainer.fit import Found, runs_of
 
 CAMERA = Intrinsics(900.0, 900.0, 480.0, 360.0, (960, 720), source="given")

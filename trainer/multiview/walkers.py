@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Float
 
 from engines.body import BodyModel
-from trainer.evaluation.filmed_walker import FilmedWalker, cut_out
-from trainer.evaluation.second_person import RenderedWalker, Walker
-from trainer.evaluation.triangulation import RigCamera
 from trainer.motion.clip import load_clip
+from trainer.multiview.filmed_walker import FilmedWalker, cut_out
+from trainer.multiview.rig import RigCamera
+from trainer.multiview.second_person import RenderedWalker, Walker
 
 _MOTION_CAPTURE = frozenset({".amc", ".bvh", ".npz"})
 

@@ -17,8 +17,8 @@ from engines.flow.sampler import features_of
 from engines.kernels import Skeleton
 from engines.types import LIMB_LANDMARKS, NUM_JOINTS
 from engines.uncertainty import CovarianceCalibration
-from trainer.evaluation.frame_estimator import FrameEstimator
-from trainer.evaluation.prediction import People, Prediction, ViewEstimate
+from trainer.estimation.frame_estimator import FrameEstimator
+from trainer.estimation.prediction import People, Prediction, ViewEstimate
 
 SEED = 19420718
 FLOW_STARTS = 6

@@ -22,8 +22,8 @@ from engines.blazepose.roi import crop_to_image, cut, for_opencv
 from engines.body import BodyModel, PosedBody, ShapedBody
 from engines.rotations import exp_so3, interpolate, log_so3
 from engines.types import NUM_BETAS, Roi
-from trainer.evaluation.triangulation import RigCamera
 from trainer.motion.clip import Motion
+from trainer.multiview.rig import RigCamera
 from trainer.render.clothed_body import NO_BODY, ClothedMesh, render_body, visible_joints
 
 _Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])

@@ -7,7 +7,6 @@ a factor that footage gave; each frame's hypotheses move with its best body, and
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -40,9 +39,8 @@ from engines.priors.motion.prior import MotionPrior
 from engines.rotations import log_so3
 from engines.types import NUM_JOINTS, JointMoments, Landmarks, World
 from engines.uncertainty import CovarianceCalibration
-from trainer.evaluation.frame_estimator import FrameEstimator
-from trainer.evaluation.prediction import Prediction, ViewEstimate
-from trainer.evaluation.view_scores import ViewSample, ViewScore, score_view
+from trainer.estimation.frame_estimator import FrameEstimator
+from trainer.estimation.prediction import Prediction, ViewEstimate
 
 _WINDOW = 60
 _OVERLAP = 10
@@ -178,29 +176,6 @@ def fit_track(
                     found[i] = estimate
                 run = []
     return found
-
-
-@dataclass(frozen=True)
-class Track:
-    """What one camera saw of a person."""
-
-    landmarks: Sequence[Landmarks | None]
-    """Of every frame."""
-    camera: Intrinsics
-    rate: float
-    """Frames a second."""
-    samples: Sequence[ViewSample]
-    """Those of its frames that have a reference."""
-
-
-def score_track(fit: MotionFitter, track: Track) -> list[ViewScore]:
-    """Fit a person's motion and compare it with the reference."""
-    estimates = fit_track(fit, track.landmarks, track.camera, track.rate)
-    by_landmarks = {
-        id(one): estimate for one, estimate in zip(track.landmarks, estimates, strict=True)
-    }
-    scored = ((by_landmarks[id(sample.landmarks)], sample) for sample in track.samples)
-    return [score_view(estimate, sample) for estimate, sample in scored if estimate is not None]
 
 
 def widened(factor: float) -> CovarianceCalibration:

@@ -21,10 +21,10 @@ from engines.types import Landmarks
 from engines.uncertainty import CovarianceCalibration
 from tests.support.paths import ROOT
 from tests.trainer.test_fit import CAMERA, aligned, landmarks_and_joints
-from trainer.evaluation.frame_estimator import FrameEstimator
-from trainer.evaluation.landmark_fit import FLOW_STARTS, LandmarkFitter, flow_starts
-from trainer.evaluation.objectives import mean_pose, open_objective
-from trainer.evaluation.prediction import shipped_calibration
+from trainer.estimation.frame_estimator import FrameEstimator
+from trainer.estimation.landmark_fit import FLOW_STARTS, LandmarkFitter, flow_starts
+from trainer.estimation.objectives import mean_pose, open_objective
+from trainer.estimation.prediction import shipped_calibration
 
 People = list[tuple[Landmarks, np.ndarray]]
 

@@ -11,8 +11,8 @@ from engines.errors import PenumbraError
 from engines.rotations import exp_so3
 from engines.types import LIMB_LANDMARKS, MIRRORED_LANDMARKS
 from tests.engines.blazepose.people.bodies import STICK
-from trainer.evaluation.filmed_walker import CutOut, FilmedWalker, cut_out
-from trainer.evaluation.triangulation import RigCamera
+from trainer.multiview.filmed_walker import CutOut, FilmedWalker, cut_out
+from trainer.multiview.rig import RigCamera
 
 SIZE = (640, 480)
 CAMERA = RigCamera(

@@ -1,6 +1,5 @@
 """Estimates of single images of real footage, made as the live system does without smoothing."""
 
-from engines.blazepose.tracker import PoseTracker
 from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.fitting.fit import HypothesisFitter
@@ -11,9 +10,7 @@ from engines.flow.recalibrate import Recalibrator
 from engines.flow.sampler import FlowOutput, open_sampler, skeleton_of
 from engines.flow.statistics import entropy, joint_moments
 from engines.types import Landmarks
-from trainer.data.video_reader import read_frames
-from trainer.evaluation.prediction import People, Prediction, ViewEstimate
-from trainer.evaluation.triangulation import RigCamera
+from trainer.estimation.prediction import People, Prediction, ViewEstimate
 
 
 class FrameEstimator:
@@ -80,13 +77,3 @@ class FrameEstimator:
         """Sample bodies and fit them, unless that is switched off; they are not calibrated."""
         samples = self._sampler(landmarks, intrinsics, quarters)
         return samples if self._fit is None else self._fit(samples, landmarks, intrinsics)
-
-
-def track_landmarks(camera: RigCamera, tracker: PoseTracker) -> list[Landmarks | None]:
-    """Track the person through a camera's video; None in frames without one.
-
-    Raises:
-        PenumbraError: the video is missing or broken.
-    """
-    tracker.reset()
-    return [tracker(image) for image in read_frames(camera.video, "folders")]

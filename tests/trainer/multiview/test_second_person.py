@@ -10,15 +10,15 @@ from engines.blazepose.landmarker import SIDE
 from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.types import Roi
-from trainer.evaluation.second_person import (
+from trainer.motion.clip import Motion
+from trainer.multiview.rig import RigCamera
+from trainer.multiview.second_person import (
     Composite,
     RenderedWalker,
     Silhouettes,
     Walker,
     composite,
 )
-from trainer.evaluation.triangulation import RigCamera
-from trainer.motion.clip import Motion
 
 CAMERA = RigCamera(
     Intrinsics(300.0, 300.0, 160.0, 120.0, (320, 240), (), "test"),

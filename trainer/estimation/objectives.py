@@ -24,9 +24,9 @@ from engines.priors.mixture import Mixture
 from engines.rotations import exp_so3
 from engines.types import NUM_JOINTS
 from engines.uncertainty import CovarianceCalibration
-from trainer.evaluation.frame_estimator import FrameEstimator
-from trainer.evaluation.landmark_fit import FLOW_STARTS, LandmarkFitter, flow_starts
-from trainer.evaluation.prediction import (
+from trainer.estimation.frame_estimator import FrameEstimator
+from trainer.estimation.landmark_fit import FLOW_STARTS, LandmarkFitter, flow_starts
+from trainer.estimation.prediction import (
     People,
     Prediction,
     Predictor,

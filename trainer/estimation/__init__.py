@@ -1,0 +1,1 @@
+"""People in their images to estimates: the live system's way, fits to landmarks, whole motions."""

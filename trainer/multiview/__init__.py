@@ -1,0 +1,1 @@
+"""Calibrated cameras around a person, and who is put into their footage."""
