@@ -57,6 +57,20 @@ def joint_jacobian(
     return J
 
 
+def relative_depth(
+    J: Float[np.ndarray, "*B 3 D"], ray: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "*B D"]:
+    """Differentiate joints' distance along a ray, relative to the pelvis, which only moves by p.
+
+    Args:
+        J: of `joint_jacobian`.
+        ray: unit vector, camera frame.
+    """
+    depth = np.einsum("i,...id->...d", ray, J)
+    depth[..., -3:] = 0.0
+    return depth
+
+
 @cache
 def _levers(joints: tuple[int, ...]) -> tuple[Int[np.ndarray, "pairs"], Int[np.ndarray, "pairs"]]:
     """Number each joint with each bone that moves it: its place in `joints`, and the bone."""

@@ -67,6 +67,22 @@ def anchor_of_steps(
     return Anchor(cov)
 
 
+def holding(anchor: Anchor, J: Float[np.ndarray, "r D"], sigma: float) -> Anchor:
+    """Condition an anchor on steps that leave something as it is, to first order.
+
+        C - C J^T (J C J^T + sigma^2 I)^-1 J C
+
+    Args:
+        anchor: C.
+        J: derivative of what is to stay.
+        sigma: how far it may change, in its units; above 0.
+    """
+    JC = J @ anchor.cov
+    S = JC @ J.T
+    S[np.diag_indices(len(S))] += sigma**2
+    return Anchor(anchor.cov - JC.T @ np.linalg.solve(S, JC))
+
+
 def conditioned(
     anchor: Anchor,
     steps: Float[np.ndarray, "K D"],

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from engines.camera import Intrinsics
-from engines.fitting.anchor import Anchor, anchor_of_steps, conditioned
+from engines.fitting.anchor import Anchor, anchor_of_steps, conditioned, holding
 from engines.fitting.bodies import bodies_of
 from engines.fitting.fused import Evidence, FusedSolver
 from engines.fitting.gate import belief, normalised_innovation
@@ -100,6 +100,7 @@ class HypothesisFitter:
             return None
         if self._prior is not None:
             anchor, drawn = self._with_prior(self._prior, anchor, drawn, trust)
+        anchor = holding(anchor, solver.depth_jacobian(drawn), config.depth_sigma)
         target = seen.rays + seen.sigma[:, None] * self._displacements[:, seen.index]
         evidence = Evidence(target, seen, config.cauchy, config.limit_sigma)
         step = solver.minimise(anchor, evidence, config.iterations, config.shared_jacobian)

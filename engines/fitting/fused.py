@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from engines.camera import NEAREST_M
-from engines.coordinates import DIM
+from engines.coordinates import DIM, joint_jacobian, relative_depth
 from engines.fitting.anchor import Anchor
 from engines.fitting.limits import HINGES, UNLIMITED
 from engines.fitting.observation import JOINTS, Observation
@@ -103,6 +103,7 @@ class FusedSolver:
         self._solve = SolvePlan(num_hypotheses, _ROWS, device)
         self._none = np.zeros((num_hypotheses, DIM), np.float32)
         self._first = np.arange(num_hypotheses) == 0
+        self._shapedirs = skeleton.J_shapedirs.astype(np.float32)
 
     def load(self, bodies: Hypotheses) -> None:
         """Bring in the bodies to start from."""
@@ -125,6 +126,16 @@ class FusedSolver:
         J = np.zeros((2 * len(seen.index), DIM), np.float32)
         J[:, self._plan.columns] = self._J[0, rows_of(seen)]
         return self._start.joints[0, seen.index], J
+
+    def depth_jacobian(self, bodies: Hypotheses) -> Float[np.ndarray, "12 D"]:
+        """Differentiate the depth of body 0's limb joints, relative to the pelvis.
+
+        Args:
+            bodies: that were loaded.
+        """
+        first, R_cam = bodies.joints[:1], self._plan.first_rotations()[None]
+        J = joint_jacobian(self._shapedirs, R_cam, first, JOINTS)[0]
+        return relative_depth(J, first[0, 0] / np.linalg.norm(first[0, 0]))
 
     def minimise(
         self, anchor: Anchor, evidence: Evidence, iterations: int, shared_jacobian: bool

@@ -3,12 +3,13 @@
 import numpy as np
 from jaxtyping import Float
 
-from engines.fitting.anchor import anchor_of
+from engines.coordinates import relative_depth
+from engines.fitting.anchor import anchor_of, holding
 from engines.fitting.bodies import Bodies, bodies_of, moved, take
 from engines.fitting.charts import Turns
 from engines.fitting.gate import belief, normalised_innovation
 from engines.fitting.limits import HingeLimits
-from engines.fitting.observation import Observation
+from engines.fitting.observation import JOINTS, Observation
 from engines.fitting.residuals import LandmarkResiduals
 from engines.fitting.settings import FitConfig
 from engines.fitting.solver import solve
@@ -49,6 +50,10 @@ def fit_reference(
     trust = belief(innovation, config.full_belief, config.no_belief)
     if trust == 0.0:
         return None
+    best = take(start, slice(1))
+    ray = best.pelvis[0] / np.linalg.norm(best.pelvis[0])
+    J_depth = relative_depth(best.joint_jacobian(skeleton, JOINTS)[0], ray)
+    anchor = holding(anchor, J_depth, config.depth_sigma)
     terms = (landmarks, HingeLimits(config.limit_sigma))
     shared = config.shared_jacobian
     step = solve(Turns(skeleton, start), anchor, terms, config.iterations, shared).step

@@ -20,9 +20,12 @@ class FitConfig:
     """Where the heatmap says next to nothing, in half sizes."""
     min_visibility: float = 0.5
     """Landmarks below it say nothing."""
-    cauchy: float = 1.5
+    cauchy: float = 3.0
     """Residual, in sigmas, at which a landmark counts half."""
-    shrinkage: float = 0.2
+    depth_sigma: float = 0.03
+    """How far a limb joint may move along the viewing ray, relative to the pelvis, metres. The flow
+    has seen the landmarks: what they say about depth is in its samples already."""
+    shrinkage: float = 0.5
     """Share of the diagonal in the covariance: a hundred samples leave correlations uncertain."""
     dither: float = 1.0
     """Random displacement of each hypothesis' landmarks, in sigmas; 0 takes spread away."""
@@ -45,6 +48,6 @@ class FitConfig:
     costs thousands is none that the prior knows."""
 
 
-WITHOUT_HEATMAPS = FitConfig(sigma=0.025, peak_power=0.0, cauchy=3.0)
+WITHOUT_HEATMAPS = FitConfig(sigma=0.025, peak_power=0.0)
 """For fits to landmarks alone, of any network: one standard deviation for all. Their shipped
 calibrations were fitted so, but with 0.045 for the hips, which the body had elsewhere then."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engines.body import BodyModel
-from engines.coordinates import ANCESTORS, DIM, TURNS, joint_jacobian
+from engines.coordinates import ANCESTORS, DIM, TURNS, joint_jacobian, relative_depth
 from engines.rotations import exp_so3
 from engines.types import PARENTS
 
@@ -44,6 +44,14 @@ def test_the_jacobian_is_that_of_forward_kinematics(
     )
     assert J.shape == (2, len(some), 3, DIM) and J.dtype == dtype
     np.testing.assert_allclose(J @ d, (ahead - behind) / (2 * STEP), atol=atol)
+
+    ray = np.array([0.6, 0.0, 0.8])
+    far_ahead, far_behind = (
+        np.stack([(x[some] - x[0]) @ ray for p in people for x in [posed(body, *p, step)[1]]])
+        for step in (STEP * d, -STEP * d)
+    )
+    expected = (far_ahead - far_behind) / (2 * STEP)
+    np.testing.assert_allclose(relative_depth(J, ray.astype(dtype)) @ d, expected, atol=atol)
 
 
 @pytest.mark.parametrize("joint", range(24))

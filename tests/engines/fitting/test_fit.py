@@ -57,6 +57,13 @@ def distances(samples: FlowOutput, landmarks: Landmarks) -> np.ndarray:
     return np.linalg.norm(apart, axis=-1)
 
 
+def relative_depths(samples: FlowOutput) -> np.ndarray:
+    """Of each hypothesis' limb joints, from the pelvis along the ray of the best, metres."""
+    joints = samples.hypotheses.joints
+    ray = joints[0, 0] / np.linalg.norm(joints[0, 0])
+    return (joints[:, JOINTS] - joints[:, :1]) @ ray
+
+
 @pytest.fixture(scope="module")
 def fitter(skeleton: Skeleton) -> HypothesisFitter:
     return HypothesisFitter(skeleton, K)
@@ -90,6 +97,20 @@ def test_a_fitted_sample_is_a_body_and_keeps_density_and_weight(
     for name in ("rotvec", "betas", "transl", "joints"):
         array = getattr(out, name)
         assert array.dtype == np.float32 and array.flags.c_contiguous, name
+
+
+def test_depth_stays_what_the_flow_says(samples: FlowOutput, skeleton: Skeleton) -> None:
+    """Landmarks that a body half way to another hypothesis would have, at another depth too."""
+    landmarks = landmarks_of(samples, 7)
+    moved, left = {}, {}
+    for sigma in (0.03, 10.0):
+        fitter = HypothesisFitter(skeleton, K, FitConfig(depth_sigma=sigma, dither=0.0))
+        fitted = fitter(samples, landmarks, CAMERA)
+        change = relative_depths(fitted) - relative_depths(samples)
+        moved[sigma] = np.sqrt((change**2).mean())
+        left[sigma] = distances(fitted, landmarks).mean()
+    assert moved[0.03] < 0.5 * moved[10.0]
+    assert left[0.03] < 0.4 * distances(samples, landmarks).mean()
 
 
 @pytest.mark.parametrize("why", ["occluded", "outside"])
@@ -216,12 +237,15 @@ def test_the_innovation_of_what_the_flow_says_is_one_on_average() -> None:
 def test_spread_is_that_of_the_landmarks_where_they_are_seen(
     samples: FlowOutput, skeleton: Skeleton
 ) -> None:
-    """With moved landmarks about their sigma remains, without them far less."""
+    """With moved landmarks about their sigma remains, without them far less.
+
+    Depth is free, so that landmarks can be met.
+    """
     landmarks = landmarks_of(samples, 0)
     sigma = landmark_sigma(HALF_SIZE, landmarks.peak, FitConfig())[15] * CAMERA.fx
     spread = []
     for strength in (1.0, 0.0):
-        config = FitConfig(dither=strength, iterations=3)
+        config = FitConfig(dither=strength, iterations=3, depth_sigma=10.0)
         fitted = HypothesisFitter(skeleton, K, config)(samples, landmarks, CAMERA)
         apart = distances(fitted, landmarks)[1:, 2:6]  # elbows and wrists
         spread.append(np.sqrt((apart**2).mean() / 2) / sigma)
