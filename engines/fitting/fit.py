@@ -4,9 +4,10 @@
 
 What the flow draws lies some percent of a person's size beside the landmarks, though they are known
 to a fraction of that. Each hypothesis moves to the nearest body, in the metric of the flow's own
-posterior, that agrees with the landmarks (`solver.py`). Depth and occluded limbs follow only as far
-as the flow says that they hang together with what is visible. `reference.py` says the same in
-NumPy.
+posterior, that agrees with the landmarks (`solver.py`). Occluded limbs follow as far as the flow
+says that they hang together with what is visible. Depth does not: the flow has seen the same
+landmarks, and what they say about depth would count twice (`FitConfig.depth_sigma`). `reference.py`
+says the same in NumPy.
 
 Each hypothesis but the best estimate is drawn to landmarks that are moved at random by their sigma:
 samples of the prior and perturbed measurements, minimised, are samples of the posterior where the
