@@ -253,7 +253,7 @@ class Person:
 
 
 @dataclass(frozen=True)
-class Surface:
+class PersonMesh:
     """The decimated mesh of one person's best estimate."""
 
     vertices: Float[np.ndarray, "V 3"]

@@ -9,7 +9,7 @@ from engines.flow.sampler import PosedHypotheses
 from engines.flow.statistics import joint_moments
 from engines.hypotheses import first
 from engines.kernels import MomentPlan, SkinnedMesh, VertexPlan
-from engines.types import NUM_JOINTS, Body, Surface
+from engines.types import NUM_JOINTS, Body, PersonMesh
 
 MESH_HYPOTHESES = 50
 """Number of hypotheses that the surface's spread is taken over: half of the default halves the
@@ -38,7 +38,7 @@ class MeshEstimator:
 
     def __call__(
         self, best: Body, joint_cov: Float[np.ndarray, "24 3 3"], posed: PosedHypotheses
-    ) -> Surface:
+    ) -> PersonMesh:
         """Estimate the surface of one person.
 
         Args:
@@ -56,4 +56,6 @@ class MeshEstimator:
         # takes over what its bones still lack.
         std = std_from_cov(joint_moments(posed.hypotheses, self._joint_moments).cov.astype(float))
         lacking = std_from_cov(joint_cov) / np.maximum(std, _SMALLEST_STD_M)
-        return Surface(surface.vertices("decimated"), spread.std * (self._bone_weights @ lacking))
+        return PersonMesh(
+            surface.vertices("decimated"), spread.std * (self._bone_weights @ lacking)
+        )

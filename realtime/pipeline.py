@@ -32,7 +32,7 @@ from engines.flow.stature import Stature
 from engines.hypotheses import body_of, first
 from engines.kernels import MomentPlan
 from engines.priors.prior import PosePrior
-from engines.types import NUM_JOINTS, Estimate, Person, Surface, World
+from engines.types import NUM_JOINTS, Estimate, Person, PersonMesh, World
 from engines.uncertainty import CovarianceCalibration
 from realtime.capture.frame import Frame
 from realtime.following import Follower
@@ -207,7 +207,7 @@ class Pipeline:
             self._smoothers[track_id] = Smoother(self._body, self._smoothing, plan)
         return self._smoothers[track_id]
 
-    def surfaces(self, result: Result) -> tuple[Surface, ...]:
+    def surfaces(self, result: Result) -> tuple[PersonMesh, ...]:
         """Estimate the surface of each of a result's people."""
         with self.timer.stage("mesh"):
             return tuple(

@@ -23,7 +23,7 @@ from engines.gravity.network import GravityNetwork
 from engines.outputs import check_output, open_output
 from trainer.command import start
 from trainer.data.made import check_made
-from trainer.gravity.fit import FitConfig, fit, metrics
+from trainer.gravity.fit import GravityTraining, fit, metrics
 from trainer.gravity.samples import GravitySamples, SampleConfig, make_samples
 from trainer.motion.poses import SPLITS, Poses, Split
 from trainer.synthetic.config import SyntheticConfig
@@ -58,7 +58,7 @@ class GravityConfig:
         default_factory=lambda: SyntheticConfig(PeopleConfig((0.0, 0.1), recombined=0.0))
     )
     """Bodies nearly as recorded: limbs of several frames do not say what holds a person up."""
-    fit: FitConfig = field(default_factory=FitConfig)
+    fit: GravityTraining = field(default_factory=GravityTraining)
     seed: int = 0
 
 

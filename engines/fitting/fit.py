@@ -24,7 +24,7 @@ from jaxtyping import Float
 from engines.camera import Intrinsics
 from engines.fitting.anchor import Anchor, anchor_of_steps, conditioned, holding
 from engines.fitting.bodies import bodies_of
-from engines.fitting.fused import Evidence, FusedSolver
+from engines.fitting.fused import FusedSolver, Targets
 from engines.fitting.gate import belief, normalised_innovation
 from engines.fitting.observation import LANDMARKS, Observation, landmark_sigma, observe
 from engines.fitting.residuals import Residuals
@@ -103,8 +103,8 @@ class HypothesisFitter:
             anchor, drawn = self._with_prior(self._prior, anchor, drawn, trust)
         anchor = holding(anchor, solver.depth_jacobian(drawn), config.depth_sigma)
         target = seen.rays + seen.sigma[:, None] * self._displacements[:, seen.index]
-        evidence = Evidence(target, seen, config.cauchy, config.limit_sigma)
-        step = solver.minimise(anchor, evidence, config.iterations, config.shared_jacobian)
+        targets = Targets(target, seen, config.cauchy, config.limit_sigma)
+        step = solver.minimise(anchor, targets, config.iterations, config.shared_jacobian)
         moved = solver.moved(step if trust == 1.0 else np.float32(trust) * step)
         hypotheses = replace(
             drawn,

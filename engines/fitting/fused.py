@@ -48,7 +48,7 @@ class _Rows(NamedTuple):
     cost: Float[np.ndarray, "K"]
 
 
-class Evidence:
+class Targets:
     """Landmarks, aimed at by each body, and the limits of hinges."""
 
     def __init__(
@@ -138,12 +138,12 @@ class FusedSolver:
         return relative_depth(J, first[0, 0] / np.linalg.norm(first[0, 0]))
 
     def minimise(
-        self, anchor: Anchor, evidence: Evidence, iterations: int, shared_jacobian: bool
+        self, anchor: Anchor, targets: Targets, iterations: int, shared_jacobian: bool
     ) -> Float[np.ndarray, "K D"]:
         """Take damped steps from the loaded bodies; see `solver.solve`."""
         step = self._none
         damping = np.zeros(len(step), np.float32)
-        rows = evidence.compare(self._start)
+        rows = targets.compare(self._start)
         cost, J = rows.cost, self._J
         if not shared_jacobian:
             self._move(step)
@@ -151,7 +151,7 @@ class FusedSolver:
             if iteration or not shared_jacobian:
                 J = self._plan.jacobian(shared_jacobian)
             trial, prior = self._damped_step(J[:, rows.numbers], rows, anchor, step, damping)
-            trial_rows = evidence.compare(self._move(trial))
+            trial_rows = targets.compare(self._move(trial))
             better = trial_rows.cost + prior < cost
             damping = np.where(better, 0.1 * damping, np.clip(10.0 * damping, 1.0, MAX_DAMPING))
             if better.all():
@@ -161,7 +161,7 @@ class FusedSolver:
                 cost = np.where(better, trial_rows.cost + prior, cost)
                 back = self._move(step, ~better)
                 if iteration + 1 < iterations:
-                    rows = evidence.compare(back)
+                    rows = targets.compare(back)
         return step
 
     def moved(self, step: Float[np.ndarray, "K D"]) -> MovedBodies:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from engines.body import BodyModel
 from engines.covariance import std_from_cov
-from engines.types import NUM_JOINTS, PARENTS, Hypotheses, Person, Surface, World
+from engines.types import NUM_JOINTS, PARENTS, Hypotheses, Person, PersonMesh, World
 from realtime.view.colors import std_colors
 from realtime.view.geometry import frustum, level_world
 from realtime.view.scene import History, Limb, PersonScene, Scene, ViewConfig, ViewFrame
@@ -31,7 +31,7 @@ LIMBS: dict[str, tuple[int, ...]] = {
 _CHILDREN = [[c for c, p in enumerate(PARENTS) if p == j] for j in range(NUM_JOINTS)]
 _FLOOR_RATE_S = 1.0
 """Time constant with which an assumed floor follows the lowest foot, seconds."""
-_EMPTY = Surface(np.zeros((0, 3)), np.zeros(0))
+_EMPTY = PersonMesh(np.zeros((0, 3)), np.zeros(0))
 
 
 class SceneBuilder:

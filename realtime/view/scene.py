@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from engines.camera import Intrinsics
-from engines.types import Estimate, Surface
+from engines.types import Estimate, PersonMesh
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ViewFrame:
     image: UInt8[np.ndarray, "H W 3"]
     """The camera image, BGR."""
     estimate: Estimate
-    surfaces: tuple[Surface, ...]
+    surfaces: tuple[PersonMesh, ...]
     """Of each of `estimate.people`; empty when nobody asked for surfaces."""
     status: Status
     intrinsics: Intrinsics

@@ -24,7 +24,7 @@ from trainer.methods.registry import MethodConfigs
 from trainer.model.anchored_flow import AnchoredFlow, AnchoredFlowConfig
 from trainer.model.encoder import EncoderConfig
 from trainer.model.flow import FlowConfig, PoseFlow
-from trainer.model.pose_prior import PosePrior
+from trainer.model.pose_prior import PoseMixture
 from trainer.runs.config import TrainConfig
 
 TINY = FlowConfig(couplings=3, hidden=16)
@@ -91,9 +91,9 @@ def unlabelled(records: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {key: value for key, value in records.items() if key not in loss_3d}
 
 
-def prior() -> PosePrior:
+def prior() -> PoseMixture:
     """One round Gaussian about the T-pose."""
-    return PosePrior.from_moments(torch.ones(1), torch.zeros(1, 69), 0.1 * torch.eye(69)[None])
+    return PoseMixture.from_moments(torch.ones(1), torch.zeros(1, 69), 0.1 * torch.eye(69)[None])
 
 
 def priors(body: BodyModel) -> Priors:

@@ -13,7 +13,7 @@ import pytest
 
 from engines.body import BodyModel
 from engines.camera import Intrinsics, from_fov
-from engines.types import NUM_JOINTS, Estimate, FrameInfo, Surface
+from engines.types import NUM_JOINTS, Estimate, FrameInfo, PersonMesh
 from realtime.view.renderer import Renderer
 from realtime.view.scene import Status, ViewConfig, ViewFrame
 from tests.support.example_estimate import make_estimate
@@ -66,7 +66,7 @@ def standing(body: BodyModel) -> ViewFrame:
     return ViewFrame(
         image,
         replace(estimate, people=(person,), world=None),
-        (Surface(vertices, std),),
+        (PersonMesh(vertices, std),),
         STATUS,
         CAMERA,
     )

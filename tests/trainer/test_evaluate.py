@@ -21,7 +21,7 @@ from trainer.evaluate import EvaluateConfig, benchmarks, main
 from trainer.evaluation.measure import MeasureConfig
 from trainer.methods.mhentropy import MHEntropyConfig
 from trainer.methods.registry import MethodConfigs, MethodName
-from trainer.model.pose_prior import PosePrior
+from trainer.model.pose_prior import PoseMixture
 from trainer.runs.config import TrainConfig
 from trainer.runs.folder import load_method
 
@@ -31,7 +31,7 @@ FEW = MeasureConfig(hypotheses=25, quantised_images=1, diverse=5)
 @pytest.fixture(autouse=True)
 def known_prior(monkeypatch: pytest.MonkeyPatch) -> Any:
     """And as many threads afterwards as before."""
-    monkeypatch.setattr(PosePrior, "load", staticmethod(prior))
+    monkeypatch.setattr(PoseMixture, "load", staticmethod(prior))
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -55,7 +55,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, body: BodyModel) -> Path:
             )
     names: tuple[MethodName, ...] = ("mhentropy", "hmr")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PosePrior, "load", staticmethod(prior))
+        patch.setattr(PoseMixture, "load", staticmethod(prior))
         for name in names:
             config = TrainConfig(
                 method=name,

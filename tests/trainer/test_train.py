@@ -30,7 +30,7 @@ from trainer.data.unlabelled import load_video
 from trainer.methods.method import Losses
 from trainer.methods.mhentropy import MHEntropy, MHEntropyConfig
 from trainer.methods.registry import MethodConfigs
-from trainer.model.pose_prior import PosePrior
+from trainer.model.pose_prior import PoseMixture
 from trainer.runs import folder as runs
 from trainer.runs.config import TrainConfig
 from trainer.runs.training import Training, check, learning_rate_factor
@@ -38,7 +38,7 @@ from trainer.runs.training import Training, check, learning_rate_factor
 
 @pytest.fixture(autouse=True)
 def known_prior(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PosePrior, "load", staticmethod(prior))
+    monkeypatch.setattr(PoseMixture, "load", staticmethod(prior))
 
 
 @pytest.fixture(scope="module")

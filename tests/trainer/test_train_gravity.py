@@ -9,7 +9,7 @@ import pytest
 from engines.errors import PenumbraError
 from tests.support.pose_banks import random_poses
 from trainer import train_gravity
-from trainer.gravity.fit import FitConfig
+from trainer.gravity.fit import GravityTraining
 from trainer.gravity.samples import SampleConfig
 from trainer.motion.poses import SPLITS
 from trainer.train_gravity import GravityConfig, main
@@ -34,7 +34,7 @@ def config(tmp_path: Path) -> GravityConfig:
         train_shards=1,
         shard=12,
         sampling=SampleConfig(hypotheses=3),
-        fit=FitConfig(hidden=(4,), epochs=1, batch=8),
+        fit=GravityTraining(hidden=(4,), epochs=1, batch=8),
     )
 
 

@@ -18,7 +18,7 @@ LEVELS = (0.5, 0.9, 0.95)
 
 
 @dataclass(frozen=True)
-class FitConfig:
+class GravityTraining:
     """The network and its training."""
 
     hidden: tuple[int, ...] = (128, 64)
@@ -35,7 +35,7 @@ class FitConfig:
 
 
 def fit(
-    train: GravitySamples, val: GravitySamples, config: FitConfig, seed: int
+    train: GravitySamples, val: GravitySamples, config: GravityTraining, seed: int
 ) -> tuple[TrainedNetwork, float, list[float]]:
     """Train on samples and their mirror images; keep the epoch that is best on validation.
 

@@ -26,7 +26,7 @@ from engines.rotations import exp_so3
 from engines.types import NUM_LANDMARKS, Landmarks, Roi
 from trainer.estimation.frame_estimator import FrameEstimator
 from trainer.motion.anatomy import MIRRORED_JOINTS
-from trainer.synthetic.source import People, SyntheticSource
+from trainer.synthetic.source import SyntheticPeople, SyntheticSource
 
 _BATCH = 512
 
@@ -105,7 +105,7 @@ def make_samples(
 
 def _sample(
     estimator: FrameEstimator,
-    people: People,
+    people: SyntheticPeople,
     i: int,
     config: SampleConfig,
     rng: np.random.Generator,

@@ -13,7 +13,7 @@ from engines.errors import PenumbraError
 from trainer.live.config import LiveConfig
 from trainer.live.method import LiveMethod
 from trainer.methods.method import Priors
-from trainer.model.pose_prior import PosePrior
+from trainer.model.pose_prior import PoseMixture
 from trainer.runs.folder import LIVE, append_start, read_facts
 
 _MAY_DIFFER = {
@@ -87,7 +87,7 @@ def _comparable(config: LiveConfig) -> dict[str, Any]:
 
 def fresh_live_method(config: LiveConfig, body: BodyModel) -> LiveMethod:
     """Build an untrained flow."""
-    return LiveMethod(Priors(body, PosePrior.load()), config.flow, config.weights)
+    return LiveMethod(Priors(body, PoseMixture.load()), config.flow, config.weights)
 
 
 def load_live_method(run: Path) -> LiveMethod:

@@ -25,7 +25,7 @@ from trainer.model.losses import (
     reprojection_loss,
     shape_prior_loss,
 )
-from trainer.model.pose_prior import PosePrior
+from trainer.model.pose_prior import PoseMixture
 
 Supervision = Literal["2d-vis", "3d"]
 
@@ -77,7 +77,7 @@ class Priors(nn.Module):
     J_template: Tensor
     J_shapedirs: Tensor
 
-    def __init__(self, body: BodyModel, prior: PosePrior) -> None:
+    def __init__(self, body: BodyModel, prior: PoseMixture) -> None:
         super().__init__()
         for name in ("J_template", "J_shapedirs"):
             tensor = torch.tensor(getattr(body, name), dtype=torch.float32)
@@ -90,7 +90,7 @@ class Priors(nn.Module):
         return SkeletonTensors(self.J_template, self.J_shapedirs)
 
     @property
-    def prior(self) -> PosePrior:
+    def prior(self) -> PoseMixture:
         """The prior over body poses."""
         return self._prior.to(self.J_template.device)
 

@@ -33,7 +33,7 @@ from trainer.model.encoder import EncoderConfig
 
 
 @dataclass(frozen=True)
-class FitConfig:
+class SpinFit:
     """The fit in the loop."""
 
     steps: int = 8
@@ -51,7 +51,7 @@ class SPINConfig:
     loss_2d: Loss2DConfig = field(default_factory=Loss2DConfig)
     loss_3d: Loss3DConfig = field(default_factory=Loss3DConfig)
     """Weights of the distances to the true body, and to the fit."""
-    fit: FitConfig = field(default_factory=FitConfig)
+    fit: SpinFit = field(default_factory=SpinFit)
     fit_weight_2d: float = 1.0
     """Under `2d-vis`: of the distance to the fit."""
     fit_weight_3d: float = 0.1

@@ -32,7 +32,7 @@ _LOG_2_PI = math.log(2 * math.pi)
 
 
 @dataclass(frozen=True)
-class PosePrior:
+class PoseMixture:
     """A mixture of C Gaussians over 69 axis-angle coordinates."""
 
     log_weights: Float[Tensor, "C"]
@@ -43,7 +43,7 @@ class PosePrior:
     """log |det L^-1|."""
 
     @staticmethod
-    def load(path: str | Path | None = None) -> "PosePrior":
+    def load(path: str | Path | None = None) -> "PoseMixture":
         """Read a fitted prior; the shipped one where `path` is None.
 
         Raises:
@@ -53,14 +53,14 @@ class PosePrior:
         if not isinstance(mixture, Mixture):
             raise PenumbraError(f"pose prior: {path} is no mixture; make one with {COMMAND}.")
         moments = (mixture.weights, mixture.means, mixture.covariances)
-        return PosePrior.from_moments(*(torch.from_numpy(part) for part in moments))
+        return PoseMixture.from_moments(*(torch.from_numpy(part) for part in moments))
 
     @staticmethod
     def from_moments(
         weights: Float[Tensor, "C"],
         means: Float[Tensor, "C 69"],
         covariances: Float[Tensor, "C 69 69"],
-    ) -> "PosePrior":
+    ) -> "PoseMixture":
         """Build the prior from a mixture's usual parameters.
 
         The covariances are inverted in float64; the result is float32.
@@ -69,14 +69,14 @@ class PosePrior:
         eye = torch.eye(cholesky.shape[-1], dtype=torch.float64).expand_as(cholesky)
         whitening = torch.linalg.solve_triangular(cholesky, eye, upper=False)
         log_det = whitening.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return PosePrior(
+        return PoseMixture(
             weights.double().log().float(), means.float(), whitening.float(), log_det.float()
         )
 
-    def to(self, target: torch.device | str | torch.dtype) -> "PosePrior":
+    def to(self, target: torch.device | str | torch.dtype) -> "PoseMixture":
         """Return the same prior on a device, or in a floating-point type."""
         fields = (self.log_weights, self.means, self.whitening, self.log_det)
-        return PosePrior(*(tensor.to(target) for tensor in fields))
+        return PoseMixture(*(tensor.to(target) for tensor in fields))
 
     def sample(self, count: int, generator: torch.Generator) -> Float[Tensor, "N 23 3"]:
         """Draw poses as rotation vectors, on the CPU."""

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from engines.priors.motion.layout import CONTACTS, FPS
 from trainer.priors.humor_data import MotionData
-from trainer.priors.humor_network import MotionNetwork, Widths
+from trainer.priors.humor_network import HumorNetwork, Widths
 from trainer.priors.humor_state import Frames, state_of, step_between, stepped, world_joints
 
 
@@ -70,7 +70,7 @@ def fit(
     seed: int,
     state_file: Path,
     after_epoch: Callable[[int], None] = lambda epoch: None,
-) -> tuple[MotionNetwork, list[dict[str, float]]]:
+) -> tuple[HumorNetwork, list[dict[str, float]]]:
     """Train, or go on where `state_file` says; keep the epoch that is best on validation.
 
     Args:
@@ -107,7 +107,7 @@ def fit(
 class _Run:
     """A training as it is after an epoch, with all that it needs to go on."""
 
-    network: MotionNetwork
+    network: HumorNetwork
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     rng: np.random.Generator
@@ -178,7 +178,7 @@ def _train_epoch(
     return total
 
 
-def validate(network: MotionNetwork, data: MotionData, config: HumorTraining) -> dict[str, float]:
+def validate(network: HumorNetwork, data: MotionData, config: HumorTraining) -> dict[str, float]:
     """Measure the bound (nats a step) from recorded states and from own ones, on every window."""
     out = {}
     noise = torch.get_rng_state()
@@ -200,17 +200,15 @@ def validate(network: MotionNetwork, data: MotionData, config: HumorTraining) ->
     return out
 
 
-def _fresh(train: MotionData, config: HumorTraining, rng: np.random.Generator) -> MotionNetwork:
+def _fresh(train: MotionData, config: HumorTraining, rng: np.random.Generator) -> HumorNetwork:
     starts = rng.choice(train.windows(3), 8192)
     frames, _ = train.take(starts, 3, rng.random(len(starts)) < 0.5)
     states = state_of(train.rest, frames.at(0), frames.at(1))
-    return MotionNetwork(
-        config.widths, train.rest, states, step_between(frames.at(1), frames.at(2))
-    )
+    return HumorNetwork(config.widths, train.rest, states, step_between(frames.at(1), frames.at(2)))
 
 
 def _losses(
-    network: MotionNetwork,
+    network: HumorNetwork,
     frames: Frames,
     contact: Float[Tensor, "B T 4"],
     config: HumorTraining,
@@ -254,7 +252,7 @@ def _losses(
 
 
 def _step(
-    network: MotionNetwork,
+    network: HumorNetwork,
     bodies: tuple[Frames, Frames, Frames],
     touching: Float[Tensor, "B 4"],
     config: HumorTraining,

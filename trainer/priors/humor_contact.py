@@ -9,7 +9,7 @@ from torch.nn import functional
 from engines.priors.motion.contact import NUM_FEATURES, contact_features
 from engines.priors.motion.layout import CONTACTS
 from trainer.priors.humor_data import MotionData
-from trainer.priors.humor_network import MotionNetwork
+from trainer.priors.humor_network import HumorNetwork
 from trainer.priors.humor_state import state_of, step_between, stepped, world_joints
 
 _HIDDEN = 32
@@ -18,7 +18,7 @@ _BATCH = 512
 
 
 def fit_contacts(
-    network: MotionNetwork, data: MotionData, count: int, seed: int
+    network: HumorNetwork, data: MotionData, count: int, seed: int
 ) -> dict[str, Float[np.ndarray, "..."]]:
     """Train on expected bodies and on those that the encoder knows of, half each.
 

@@ -59,7 +59,7 @@ class Widths:
     decoder: tuple[int, ...] = (448, 448)
 
 
-class MotionNetwork(nn.Module):
+class HumorNetwork(nn.Module):
     """The three networks, the scales of what goes in and out, and the decoder's deviations."""
 
     rest: Tensor

@@ -9,7 +9,7 @@ from engines.priors.motion.start import POSE, START, start_coordinates
 from engines.priors.motion.state import Pairs
 from engines.types import NUM_JOINTS
 from trainer.priors.humor_data import MotionData
-from trainer.priors.humor_network import LEAST_METRES, LEAST_RADIANS, MotionNetwork
+from trainer.priors.humor_network import LEAST_METRES, LEAST_RADIANS, HumorNetwork
 from trainer.priors.humor_state import Frames, state_of, step_between
 
 _HEIGHT_M = 0.03
@@ -56,7 +56,7 @@ def pairs_of(frames: Frames) -> Pairs:
     return Pairs(R[:, 0], R[:, 1], pelvis[:, 0], pelvis[:, 1])
 
 
-def best_sigma(network: MotionNetwork, data: MotionData, seed: int) -> Float[np.ndarray, "63"]:
+def best_sigma(network: HumorNetwork, data: MotionData, seed: int) -> Float[np.ndarray, "63"]:
     """Return the standard deviations of steps that maximise the bound on recorded windows."""
     torch.manual_seed(seed)
     frames, _ = data.take(data.windows(3), 3, None)
@@ -69,7 +69,7 @@ def best_sigma(network: MotionNetwork, data: MotionData, seed: int) -> Float[np.
 
 
 def file_arrays(
-    network: MotionNetwork, sigma: Float[np.ndarray, "63"], *parts: dict[str, np.ndarray]
+    network: HumorNetwork, sigma: Float[np.ndarray, "63"], *parts: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """The file's arrays, by name; networks in half precision."""
     arrays = dict(network.arrays()) | {"rest": network.rest.numpy(), "sigma": sigma}

@@ -14,7 +14,7 @@ from engines.body import BodyModel
 from engines.errors import PenumbraError
 from trainer.methods.method import Method, Priors
 from trainer.methods.registry import build
-from trainer.model.pose_prior import PosePrior
+from trainer.model.pose_prior import PoseMixture
 from trainer.runs.config import TrainConfig
 from trainer.runs.git import git
 
@@ -123,7 +123,7 @@ def config_of(facts: dict[str, Any]) -> TrainConfig:
 
 def fresh_method(config: TrainConfig) -> Method:
     """Build an untrained method."""
-    priors = Priors(BodyModel.load(config.body), PosePrior.load())
+    priors = Priors(BodyModel.load(config.body), PoseMixture.load())
     return build(config.method, config.supervision, priors, config.methods, config.encoder)
 
 

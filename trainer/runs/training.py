@@ -18,7 +18,7 @@ from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
 from trainer.methods.method import Losses, Priors
 from trainer.methods.registry import build
-from trainer.model.pose_prior import PosePrior
+from trainer.model.pose_prior import PoseMixture
 from trainer.runs.config import TrainConfig
 
 PREPARE = 5000
@@ -64,7 +64,7 @@ class Training:
         self.skipped = 0
         self.epoch = 0
         self.pool = self._make_pool(0)
-        priors = Priors(body, PosePrior.load())
+        priors = Priors(body, PoseMixture.load())
         method = build(config.method, config.supervision, priors, config.methods, config.encoder)
         method.prepare(self.pool.batch(torch.arange(min(PREPARE, len(records["rotvec"])))))
         self.average = copy.deepcopy(method).eval().requires_grad_(False).to(fabric.device)

@@ -64,17 +64,17 @@ class SyntheticSource:
         """Make `count` samples; `features` are `landmarks_2d`, `R_anchor` is the identity."""
         return _encode(self.people(step, count))
 
-    def people(self, step: int, count: int) -> "People":
+    def people(self, step: int, count: int) -> "SyntheticPeople":
         """Make the people of `batch(step, count)`: such whom a detector would find."""
         rng = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        found: list[People] = []
+        found: list[SyntheticPeople] = []
         while (missing := count - sum(part.good.shape[-1] for part in found)) > 0:
             people = self._draw(math.ceil(missing * _SURPLUS) + 8, rng)
             good = people.good.nonzero()[:missing, 0]
-            found.append(People(*(part[..., good] for part in people)))
-        return People(*(torch.cat(parts, -1) for parts in zip(*found, strict=True)))
+            found.append(SyntheticPeople(*(part[..., good] for part in people)))
+        return SyntheticPeople(*(torch.cat(parts, -1) for parts in zip(*found, strict=True)))
 
-    def _draw(self, count: int, rng: torch.Generator) -> "People":
+    def _draw(self, count: int, rng: torch.Generator) -> "SyntheticPeople":
         people = self._people.draw(count, rng)
         joints, focal, cameras = people.joints, people.focal, people.cameras
         marks = self._landmarks(people.bones, joints, rng)
@@ -84,7 +84,7 @@ class SyntheticSource:
         near = (joints[:, 2].amin(0) <= _NEAREST_JOINT_M) | (
             marks[:, 2].amin(0) <= _NEAREST_LANDMARK_M
         )
-        return People(
+        return SyntheticPeople(
             *found,
             inside(found.points, focal, cameras.size),
             people.rotations,
@@ -116,8 +116,8 @@ class SyntheticSource:
         return joints[sites.JOINT] + quat.rotate(turning, offset.permute(1, 0, 2)).permute(1, 0, 2)
 
 
-class People(NamedTuple):
-    """People in front of cameras, in the camera frame, batch last."""
+class SyntheticPeople(NamedTuple):
+    """SyntheticPeople in front of cameras, in the camera frame, batch last."""
 
     points: Float[Tensor, "33 2 N"]
     """Landmarks as the network has them, on the plane z = 1."""
@@ -145,7 +145,7 @@ def _detectable(visible: Bool[Tensor, "33 N"]) -> Bool[Tensor, "N"]:
     return trunk & (visible[11:17].sum(0) + visible[23:29].sum(0) >= 3)
 
 
-def _encode(people: People) -> Batch:
+def _encode(people: SyntheticPeople) -> Batch:
     """Encode landmarks as features, and express the labels in the view that these define."""
     given = (people.points, people.inside, people.visibility, people.presence, people.peak)
     features, view = landmark_features_2d(*(_rows(part).numpy() for part in given))

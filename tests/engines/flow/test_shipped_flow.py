@@ -13,7 +13,7 @@ from engines.body import BodyModel
 from engines.flow.sampler import open_sampler
 from trainer.data.rendered import SampleRenderer
 from trainer.data.samples import encode
-from trainer.model.pose_prior import PosePrior
+from trainer.model.pose_prior import PoseMixture
 from trainer.render.scenes import AMBIGUOUS, draw_scene
 
 PICTURES = 200
@@ -34,7 +34,7 @@ class Told(NamedTuple):
 def told(body: BodyModel) -> Told:
     generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
     poses = np.concatenate(
-        [np.zeros((500, 1, 3)), PosePrior.load().sample(500, generator).numpy()], 1
+        [np.zeros((500, 1, 3)), PoseMixture.load().sample(500, generator).numpy()], 1
     )
     renderer, records = SampleRenderer.open(body), []
     while len(records) < PICTURES:

@@ -25,7 +25,7 @@ from trainer.datasets.view_samples import view_samples
 from trainer.estimation.frame_estimator import FrameEstimator
 from trainer.evaluation.metrics import pa_mpjpe
 from trainer.evaluation.view_scores import ViewSample, score_views, summarise
-from trainer.model.pose_prior import PosePrior
+from trainer.model.pose_prior import PoseMixture
 from trainer.multiview.triangulation import TriangulationConfig
 from trainer.render.scenes import CLEAR, Scene, draw_scene
 from trainer.synthetic.known_landmarks import landmark_positions
@@ -64,7 +64,7 @@ def exact(scene: Scene, body: BodyModel) -> Person:
 def people(body: BodyModel) -> list[Person]:
     """Standing people in poses of the prior."""
     generator, rng = torch.Generator().manual_seed(3), np.random.default_rng(3)
-    sampled = PosePrior.load().sample(60, generator).numpy()
+    sampled = PoseMixture.load().sample(60, generator).numpy()
     poses = np.concatenate([np.zeros((60, 1, 3)), sampled], 1)
     scenes = [draw_scene(poses, np.arange(60), CLEAR, rng) for _ in range(60)]
     return [exact(scene, body) for scene in scenes]

@@ -10,7 +10,7 @@ from scipy.stats import multivariate_t
 from engines.gravity.direction import tangent_basis
 from engines.gravity.network import GravityNetwork
 from engines.rotations import exp_so3
-from trainer.gravity.fit import FitConfig, fit, metrics
+from trainer.gravity.fit import GravityTraining, fit, metrics
 from trainer.gravity.network import TrainedNetwork, likelihood_loss, squared_distance
 from trainer.gravity.samples import GravitySamples
 
@@ -81,7 +81,7 @@ def test_the_likelihood_is_students_t_in_the_tangent_plane(tails: float) -> None
 
 @pytest.mark.parametrize("tails", [5.0])
 def test_known_noise_is_found_and_stated(tmp_path: Path, tails: float) -> None:
-    config = FitConfig(hidden=(32,), epochs=6, batch=64, tails=tails, rolled=0.0, noise=0.0)
+    config = GravityTraining(hidden=(32,), epochs=6, batch=64, tails=tails, rolled=0.0, noise=0.0)
     trained, scale, losses = fit(samples(3000, 2), samples(800, 3), config, seed=0)
     assert losses[-1] < losses[0] - 1
     np.savez(tmp_path / "g.npz", **trained.arrays(scale))

@@ -10,12 +10,12 @@ from engines.body import BodyModel
 from tests.support.pose_banks import write_poses
 from tests.support.random_samples import TINY_ANCHORED, prior, random_records
 from trainer.live.config import LiveConfig
-from trainer.model.pose_prior import PosePrior
+from trainer.model.pose_prior import PoseMixture
 
 
 @pytest.fixture(autouse=True)
 def known_prior(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PosePrior, "load", staticmethod(prior))
+    monkeypatch.setattr(PoseMixture, "load", staticmethod(prior))
     monkeypatch.setattr("trainer.live.training.PREPARE", 200)
 
 

@@ -18,7 +18,7 @@ from trainer.methods.mhentropy import MHEntropyConfig
 from trainer.methods.multibodies import MultiBodiesConfig
 from trainer.methods.prohmr import ProHMRConfig
 from trainer.methods.registry import METHOD_NAMES, MethodConfigs, MethodName, build
-from trainer.methods.spin import FitConfig, SPINConfig
+from trainer.methods.spin import SPINConfig, SpinFit
 from trainer.model.encoder import EncoderConfig
 from trainer.model.glow import GlowConfig
 from trainer.model.losses import joint_distance
@@ -26,7 +26,7 @@ from trainer.model.tree_flow import TreeFlowConfig
 
 ENCODER = EncoderConfig(width=32, blocks=1, dropout=0.0)
 CONFIGS = MethodConfigs(
-    spin=SPINConfig(fit=FitConfig(steps=3)),
+    spin=SPINConfig(fit=SpinFit(steps=3)),
     mdn=MDNConfig(components=3),
     cvae=CVAEConfig(latent=4, hidden=32),
     multibodies=MultiBodiesConfig(heads=4),

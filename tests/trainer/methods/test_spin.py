@@ -7,7 +7,7 @@ from engines.body import BodyModel
 from tests.support.random_samples import priors, random_batch
 from trainer.data.samples import Batch
 from trainer.methods.method import Priors
-from trainer.methods.spin import SPIN, FitConfig, SPINConfig
+from trainer.methods.spin import SPIN, SPINConfig, SpinFit
 from trainer.model.bodies import Bodies
 from trainer.model.encoder import EncoderConfig
 from trainer.model.kinematics import project
@@ -52,7 +52,7 @@ def test_spin_fit_explains_2d_better_than_a_perturbed_start(known: Priors, batch
 def test_spin_fit_that_cannot_improve_pulls_nowhere(known: Priors, batch: Batch) -> None:
     torch.manual_seed(0)
     method = SPIN(
-        "2d-vis", known, SPINConfig(fit=FitConfig(steps=2, rate=1.5)), TINY_ENCODER
+        "2d-vis", known, SPINConfig(fit=SpinFit(steps=2, rate=1.5)), TINY_ENCODER
     )  # overshoots
     bodies = method.regressor(batch)
     fit, gain = method.fit(batch, bodies)

@@ -15,7 +15,7 @@ from engines.priors.load import load_prior
 from engines.priors.mixture import Mixture
 from engines.types import JOINT_NAMES
 from tests.support.paths import SHARED
-from trainer.model.pose_prior import ASSET, PosePrior
+from trainer.model.pose_prior import ASSET, PoseMixture
 from trainer.motion.anatomy import mirror_pose, plausible
 from trainer.motion.clip import load_clip
 from trainer.priors.mixture import COVARIANCE_FLOOR
@@ -26,8 +26,8 @@ JOINT = {name: index - 1 for index, name in enumerate(JOINT_NAMES)}
 
 
 @pytest.fixture(scope="module")
-def prior() -> PosePrior:
-    return PosePrior.load()
+def prior() -> PoseMixture:
+    return PoseMixture.load()
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +58,14 @@ def test_density_of_the_coordinates_is_scikit_learns() -> None:
     oracle.covariances_ = moments["covariances"].numpy()
     oracle.precisions_cholesky_ = np.linalg.cholesky(np.linalg.inv(oracle.covariances_))
     poses = np.random.default_rng(1).normal(0, 0.5, (50, 69))
-    ours = PosePrior.from_moments(**moments).log_prob_axis_angle(
+    ours = PoseMixture.from_moments(**moments).log_prob_axis_angle(
         torch.from_numpy(poses).float().view(50, 23, 3)
     )
     np.testing.assert_allclose(ours, oracle.score_samples(poses), rtol=1e-4, atol=1e-2)
 
 
 @pytest.mark.parametrize("angle", [1e-6, 0.3, 1.5, 2.8])
-def test_haar_factor_is_the_volume_of_the_exponential_map(prior: PosePrior, angle: float) -> None:
+def test_haar_factor_is_the_volume_of_the_exponential_map(prior: PoseMixture, angle: float) -> None:
     pose = torch.zeros(23, 3, dtype=torch.float64)
     axis = np.array([0.6, -0.48, 0.64])
     pose[JOINT["left_shoulder"]] = torch.from_numpy(angle * axis)
@@ -99,12 +99,12 @@ def test_density_is_that_of_the_engines_mixture() -> None:
     mixture = load_prior(ASSET)
     assert isinstance(mixture, Mixture)
     rotvec = 0.4 * np.random.default_rng(0).standard_normal((20, 23, 3)).astype(np.float32)
-    ours = PosePrior.load().log_prob_axis_angle(torch.from_numpy(rotvec)).numpy()
+    ours = PoseMixture.load().log_prob_axis_angle(torch.from_numpy(rotvec)).numpy()
     np.testing.assert_allclose(ours, mixture.log_density(rotvec), rtol=1e-4, atol=0.02)
 
 
 def test_natural_poses_score_higher_than_random_ones(
-    prior: PosePrior, held_out: torch.Tensor
+    prior: PoseMixture, held_out: torch.Tensor
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     lengths = held_out.norm(dim=-1, keepdim=True)
@@ -124,7 +124,7 @@ def test_natural_poses_score_higher_than_random_ones(
 
 @pytest.mark.parametrize("part", ["elbow", "knee"])
 def test_joints_that_bend_backwards_are_unlikely(
-    prior: PosePrior, held_out: torch.Tensor, part: str
+    prior: PoseMixture, held_out: torch.Tensor, part: str
 ) -> None:
     backwards = held_out.clone()
     for side in ("left", "right"):
@@ -136,14 +136,16 @@ def test_joints_that_bend_backwards_are_unlikely(
     assert gain.median() > 10
 
 
-def test_left_and_right_are_worth_about_the_same(prior: PosePrior, held_out: torch.Tensor) -> None:
+def test_left_and_right_are_worth_about_the_same(
+    prior: PoseMixture, held_out: torch.Tensor
+) -> None:
     whole = torch.cat([torch.zeros(len(held_out), 1, 3), held_out], 1).numpy()
     mirrored = torch.from_numpy(mirror_pose(whole)[:, 1:])
     assert (prior.log_prob(held_out) - prior.log_prob(mirrored)).abs().median() < 10
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-8, 0.5])
-def test_gradient_is_finite_and_right(prior: PosePrior, scale: float) -> None:
+def test_gradient_is_finite_and_right(prior: PoseMixture, scale: float) -> None:
     double = prior.to(torch.float64)
     pose = scale * torch.randn(
         2, 23, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64
@@ -158,7 +160,7 @@ def test_gradient_is_finite_and_right(prior: PosePrior, scale: float) -> None:
     assert float(gradient[0, 3, 1]) == pytest.approx(float(difference), rel=1e-4, abs=1e-4)
 
 
-def test_batch_dimensions_are_free(prior: PosePrior) -> None:
+def test_batch_dimensions_are_free(prior: PoseMixture) -> None:
     pose = torch.zeros(2, 5, 23, 3)
     assert prior.log_prob(pose).shape == (2, 5)
     assert prior.log_prob(pose[0, 0]).shape == ()
@@ -167,7 +169,7 @@ def test_batch_dimensions_are_free(prior: PosePrior) -> None:
 
 def test_samples_have_the_moments_of_the_mixture() -> None:
     moments = small_mixture()
-    prior, count = PosePrior.from_moments(**moments), 20_000
+    prior, count = PoseMixture.from_moments(**moments), 20_000
     drawn = prior.sample(count, torch.Generator().manual_seed(0))
     assert drawn.shape == (count, 23, 3)
     flat, weights, means = drawn.flatten(1).double(), moments["weights"].double(), moments["means"]
@@ -189,7 +191,7 @@ def test_samples_have_the_moments_of_the_mixture() -> None:
 
 
 def test_samples_depend_on_their_generator_only() -> None:
-    prior = PosePrior.from_moments(**small_mixture())
+    prior = PoseMixture.from_moments(**small_mixture())
     first, again, other = (
         prior.sample(5, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
     )
@@ -199,9 +201,9 @@ def test_samples_depend_on_their_generator_only() -> None:
 
 def test_a_missing_prior_is_named(tmp_path: Path) -> None:
     with pytest.raises(PenumbraError, match=r"none\.npz"):
-        PosePrior.load(tmp_path / "none.npz")
+        PoseMixture.load(tmp_path / "none.npz")
 
 
 def test_another_prior_is_refused() -> None:
     with pytest.raises(PenumbraError, match="is no mixture"):
-        PosePrior.load(ASSET.parents[2] / "engines" / "assets" / "priors" / "vposer.npz")
+        PoseMixture.load(ASSET.parents[2] / "engines" / "assets" / "priors" / "vposer.npz")

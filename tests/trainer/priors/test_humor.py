@@ -9,7 +9,7 @@ import torch
 from engines.body import BodyModel
 from engines.errors import PenumbraError
 from engines.priors.motion.layout import NUM_STATE, STEP
-from engines.priors.motion.network import MotionNetwork as NumpyNetwork
+from engines.priors.motion.network import MotionNetwork
 from engines.priors.motion.prior import MotionPrior
 from engines.priors.motion.state import Pairs
 from engines.priors.motion.state import stepped as numpy_stepped
@@ -19,7 +19,7 @@ from trainer.priors.humor import HumorTraining, fit
 from trainer.priors.humor_contact import fit_contacts
 from trainer.priors.humor_data import Z_UP, MotionData, mirror, sole_heights
 from trainer.priors.humor_measure import measure
-from trainer.priors.humor_network import MotionNetwork, Widths
+from trainer.priors.humor_network import HumorNetwork, Widths
 from trainer.priors.humor_start import best_sigma, file_arrays, fit_start
 from trainer.priors.humor_state import Frames, state_of, step_between, stepped
 
@@ -117,8 +117,8 @@ def test_torch_and_numpy_agree(data: MotionData) -> None:
     np.testing.assert_allclose(
         numpy_stepped(R[1], p[1], step.numpy())[0][:, :22], torch_step.R.numpy(), atol=1e-9
     )
-    network = MotionNetwork(Widths(), data.rest, torch.randn(9, NUM_STATE), torch.randn(9, STEP))
-    shipped = NumpyNetwork.of(dict(network.arrays()))
+    network = HumorNetwork(Widths(), data.rest, torch.randn(9, NUM_STATE), torch.randn(9, STEP))
+    shipped = MotionNetwork.of(dict(network.arrays()))
     z = torch.randn(8, 32)
     x = network.standardised(state.float())
     with torch.no_grad():
