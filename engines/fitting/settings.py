@@ -49,5 +49,4 @@ class FitConfig:
 
 
 WITHOUT_HEATMAPS = FitConfig(sigma=0.025, peak_power=0.0)
-"""For fits to landmarks alone, of any network: one standard deviation for all. Their shipped
-calibrations were fitted so, but with 0.045 for the hips, which the body had elsewhere then."""
+"""For fits to landmarks alone, of any network: one standard deviation for all."""

@@ -47,11 +47,11 @@ _OVERLAP = 10
 FEWEST = 3
 _RATE_ERROR = 0.15
 _SUREST_RAD = 0.02
-WIDENING = 3.0
+WIDENING = 3.3
 """Factor on the standard deviations that a fit predicts of itself. It takes the errors of landmarks
-in successive frames for independent, which they are not. On the balancing man's cam02 2.96 makes
-90 % ellipsoids hold 90 %; with it those of 50, 68, 90 and 95 % hold 49, 65, 85 and 90 % on cam04,
-which was not used (both networks, every other frame)."""
+in successive frames for independent, which they are not. With it 90 % ellipsoids hold 90 % on the
+balancing man's cam02; those of 50, 68, 90 and 95 % hold 55, 72, 94 and 97 % on cam04, which was not
+used (both networks, every other frame)."""
 Moment = tuple[float, Landmarks, Intrinsics, World | None]
 """A person in a frame: its time in seconds, the landmarks, the camera, where the camera stands."""
 
