@@ -10,7 +10,8 @@ viewing ray. Applying them gives
 
 with the unit viewing ray r, a joint's factors a (across) and b (along), and one factor g for the
 whole image, which depends on its circumstances x: the posterior's entropy, how far its samples
-spread, how large the person is, and how much of the person is visible. The result is a covariance,
+spread, how large the person is, and how much of the person is visible (whose slope `calib.fit`
+holds at zero). The result is a covariance,
 and of two covariances in the same circumstances the larger one stays larger.
 
 Errors have heavier tails than a normal distribution, so no factor makes one covariance right at

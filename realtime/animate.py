@@ -1,7 +1,7 @@
 """Make a small moving picture for a web page from a recording of the view.
 
 python run_demo.py --video walk.mp4 --record view.mp4
-python -m realtime.animate view.mp4 realtime/assets/view.webp --start 1 --end 8
+python -m realtime.animate view.mp4 realtime/assets/view.webp --start 0.5 --end 8
 """
 
 from collections.abc import Iterator

@@ -4,7 +4,7 @@
         --walk ../shared/data/mocap/cmu/12/12_01.bvh
 
 A recording with a reference (`trainer.datasets.recordings`) is played there and back, once as it is
-and once for each of `passing`, with somebody who walks by (`evaluation.walkers`): near enough to a
+and once for each of `passing`, with somebody who walks by (`multiview.walkers`): near enough to a
 camera to cover the person of the recording, or covered. Every image goes through the whole tracker,
 `engines.blazepose.people`, and the person of the recording is estimated as in `trainer.footage`;
 errors are compared with those of the same frames without the walker.

@@ -3,8 +3,8 @@
     python -m trainer.fit walk.mp4 --objective smplify --out walk.npz
     python -m trainer.fit run.npz --objective smplify-x --out fitted.npz
 
-SOURCE is whatever `run_demo.py` reads (video, photo, folder, address); an archive that its `--out`
-wrote, of which the landmarks are taken; or any .npz with `landmarks` (N, 33, 3: px, px,
+SOURCE is whatever `run_demo.py` reads that has an end (video, photo, folder); an archive that its
+`--out` wrote, of which the landmarks are taken; or any .npz with `landmarks` (N, 33, 3: px, px,
 visibility), `camera_matrix` (3, 3) and `image_size` (2), counting pixels from the corner of the
 image (OpenCV's + 0.5). The result is an archive as that of a run (`realtime/README.md`). Each frame
 is fitted by itself, but by `humor`, which begins with `anchored` and fits the motion of each

@@ -14,4 +14,6 @@ spheres.py       bodies that do not pass through themselves, as rows
 solver.py        Levenberg-Marquardt for all bodies at once, as a Kalman update
 charts.py        the coordinates that it moves bodies in: turns, or a latent code
 bodies.py        bodies, moved by a step each
+fused.py         the same solver on the kernels, for what the live fit needs
+reference.py     the live fit in NumPy
 """

@@ -6,6 +6,7 @@
     steps.py           bodies and a step each -> moved bodies, projections and their derivative;
                        step_kernels.py has the kernels
     solve.py           small symmetric systems, one for each body, sixteen side by side
+    raster.py          triangle meshes -> images and silhouettes
     so3.py             rotations inside kernels
     launch.py          choice of the device, buffers, checks of arguments by name
 

@@ -1,7 +1,7 @@
 """How long one run of a network takes on each backend that is here.
 
-    python tests/benchmarks/bm_engines.py                                  # detector, landmarker,
-    and the flow python tests/benchmarks/bm_engines.py --onnx some.onnx --hypotheses 64
+    python tests/benchmarks/bm_engines.py  # detector, landmarker, flow
+    python tests/benchmarks/bm_engines.py --onnx some.onnx --hypotheses 64
     python tests/benchmarks/bm_engines.py --backends openvino --threads 1 2
 
 Copies to and from a GPU count, since the caller pays for them. Give the machine nothing else to do.

@@ -14,4 +14,5 @@ Of the methods of MHEntropy's paper:
 
 method_runs.py     which runs train, and with which commands
 sweep.py           each method's own weights, chosen on validation subjects
+temperature.py     what spread gains and costs
 """
