@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float, Int
 
+from engines.rotations import skew
 from engines.types import NUM_BETAS, NUM_JOINTS, PARENTS
 
 TURNS = 3 * NUM_JOINTS
@@ -29,6 +30,10 @@ def _ancestors(joint: int) -> tuple[int, ...]:
 
 ANCESTORS: tuple[tuple[int, ...], ...] = tuple(_ancestors(j) for j in range(NUM_JOINTS))
 """The joints whose turns move each joint, from its parent up."""
+_CHAIN = np.array(
+    [[i == j or i in ANCESTORS[j] for i in range(NUM_JOINTS)] for j in range(NUM_JOINTS)]
+)
+"""1 where joint i (column) lies on the way from joint j (row) to the root, both included."""
 
 
 def joint_jacobian(
@@ -57,18 +62,33 @@ def joint_jacobian(
     return J
 
 
-def relative_depth(
-    J: Float[np.ndarray, "*B 3 D"], ray: Float[np.ndarray, "3"]
-) -> Float[np.ndarray, "*B D"]:
-    """Differentiate joints' distance along a ray, relative to the pelvis, which only moves by p.
+def depth_jacobian(
+    J_shapedirs: Float[np.ndarray, "24 3 10"],
+    R_cam: Float[np.ndarray, "24 3 3"],
+    x: Float[np.ndarray, "24 3"],
+    joints: Int[np.ndarray, "m"],
+) -> Float[np.ndarray, "m D"]:
+    """Differentiate joints' distance along the pelvis' viewing ray, relative to the pelvis.
+
+    These are the rows r^T J of `joint_jacobian` with the unit ray r, but zero for p, which moves
+    the pelvis too; r^T ((R e) x v) = e^T R^T (v x r). In the dtype of `x`.
 
     Args:
-        J: of `joint_jacobian`.
-        ray: unit vector, camera frame.
+        J_shapedirs: change of the rest joints per unit of each shape coefficient, metres.
+        R_cam: from each bone's axes to the camera's.
+        x: the body's joints, camera frame, metres.
+        joints: that are differentiated.
     """
-    depth = np.einsum("i,...id->...d", ray, J)
-    depth[..., -3:] = 0.0
-    return depth
+    ray = x[0] / np.linalg.norm(x[0])
+    rows, bones = _levers(tuple(joints.tolist()))
+    torque = (x[joints[rows]] - x[bones]) @ skew(ray)  # v x r
+    by_turn = np.zeros((len(joints), NUM_JOINTS, 3), x.dtype)
+    by_turn[rows, bones] = (torque[:, None] @ R_cam[bones])[:, 0]
+    J = np.zeros((len(joints), DIM), x.dtype)
+    J[:, :TURNS] = by_turn.reshape(len(joints), TURNS)
+    bone_by_shape = (ray @ R_cam[_ABOVE])[:, None] @ (J_shapedirs - J_shapedirs[_ABOVE])
+    J[:, TURNS:-3] = _CHAIN[joints].astype(x.dtype) @ bone_by_shape[:, 0]
+    return J
 
 
 @cache

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from engines.camera import NEAREST_M
-from engines.coordinates import DIM, joint_jacobian, relative_depth
+from engines.coordinates import DIM, depth_jacobian
 from engines.fitting.anchor import Anchor
 from engines.fitting.limits import HINGES, UNLIMITED
 from engines.fitting.observation import JOINTS, Observation
@@ -133,9 +133,8 @@ class FusedSolver:
         Args:
             bodies: that were loaded.
         """
-        first, R_cam = bodies.joints[:1], self._plan.first_rotations()[None]
-        J = joint_jacobian(self._shapedirs, R_cam, first, JOINTS)[0]
-        return relative_depth(J, first[0, 0] / np.linalg.norm(first[0, 0]))
+        R_cam = self._plan.first_rotations()
+        return depth_jacobian(self._shapedirs, R_cam, bodies.joints[0], JOINTS)
 
     def minimise(
         self, anchor: Anchor, targets: Targets, iterations: int, shared_jacobian: bool

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from engines.coordinates import relative_depth
+from engines.coordinates import depth_jacobian
 from engines.fitting.anchor import anchor_of, holding
 from engines.fitting.bodies import Bodies, bodies_of, moved, take
 from engines.fitting.charts import Turns
@@ -50,9 +50,7 @@ def fit_reference(
     trust = belief(innovation, config.full_belief, config.no_belief)
     if trust == 0.0:
         return None
-    best = take(start, slice(1))
-    ray = best.pelvis[0] / np.linalg.norm(best.pelvis[0])
-    J_depth = relative_depth(best.joint_jacobian(skeleton, JOINTS)[0], ray)
+    J_depth = depth_jacobian(skeleton.J_shapedirs, start.R_cam[0], start.joints[0], JOINTS)
     anchor = holding(anchor, J_depth, config.depth_sigma)
     terms = (landmarks, HingeLimits(config.limit_sigma))
     shared = config.shared_jacobian

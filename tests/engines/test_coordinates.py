@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engines.body import BodyModel
-from engines.coordinates import ANCESTORS, DIM, TURNS, joint_jacobian, relative_depth
+from engines.coordinates import ANCESTORS, DIM, TURNS, depth_jacobian, joint_jacobian
 from engines.rotations import exp_so3
 from engines.types import PARENTS
 
@@ -45,13 +45,24 @@ def test_the_jacobian_is_that_of_forward_kinematics(
     assert J.shape == (2, len(some), 3, DIM) and J.dtype == dtype
     np.testing.assert_allclose(J @ d, (ahead - behind) / (2 * STEP), atol=atol)
 
-    ray = np.array([0.6, 0.0, 0.8])
-    far_ahead, far_behind = (
-        np.stack([(x[some] - x[0]) @ ray for p in people for x in [posed(body, *p, step)[1]]])
+
+@pytest.mark.parametrize(("dtype", "atol"), [(np.float64, 1e-8), (np.float32, 1e-5)])
+def test_depth_relative_to_the_pelvis_follows_turns_and_shape(
+    body: BodyModel, dtype: type, atol: float
+) -> None:
+    rng = np.random.default_rng(1)
+    person = rng.normal(0, 0.4, (24, 3)), rng.normal(0, 0.5, 10), np.array([0.9, -0.4, 2.0])
+    d, some = rng.normal(size=DIM), np.array([1, 8, 21, 0])
+    R_cam, x = posed(body, *person, np.zeros(DIM))
+    ray = person[2] / np.linalg.norm(person[2])
+    J = depth_jacobian(body.J_shapedirs.astype(dtype), R_cam.astype(dtype), x.astype(dtype), some)
+    ahead, behind = (
+        (moved[some] - moved[0]) @ ray
         for step in (STEP * d, -STEP * d)
+        for _, moved in [posed(body, *person, step)]
     )
-    expected = (far_ahead - far_behind) / (2 * STEP)
-    np.testing.assert_allclose(relative_depth(J, ray.astype(dtype)) @ d, expected, atol=atol)
+    assert J.shape == (len(some), DIM) and J.dtype == dtype
+    np.testing.assert_allclose(J @ d, (ahead - behind) / (2 * STEP), atol=atol)
 
 
 @pytest.mark.parametrize("joint", range(24))
