@@ -62,9 +62,9 @@ def run(config: TrainConfig) -> Scores:
         _train(training, None)
         return Scores.unknown()
     folder.record(config, config.run, len(training.records["rotvec"]), training.done)
-    logger = TrainingLogger(config.run, _validation(config, body))
-    _train(training, logger)
-    scores = _evaluate(training, logger)
+    with TrainingLogger(config.run, _validation(config, body)) as logger:
+        _train(training, logger)
+        scores = _evaluate(training, logger)
     folder.write_scores(config.run, dataclasses.asdict(scores))
     return scores
 

@@ -16,12 +16,20 @@ _IMAGES = 6
 
 
 class TrainingLogger:
-    """Logs one run."""
+    """Logs one run; a context manager, at whose end all of it is in the file."""
 
     def __init__(self, run: Path, val: Batch) -> None:
         """Log to the folder `run`; scores and figures are made of the samples `val`."""
         self._val = val
         self._writer = SummaryWriter(str(run))
+
+    def __enter__(self) -> "TrainingLogger":
+        """Return the logger."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write what is still in memory."""
+        self._writer.close()
 
     def losses(self, step: int, losses: Losses) -> None:
         """Log the parts of the loss."""
