@@ -9,6 +9,9 @@ from jaxtyping import Float
 from engines.types import LIMB_LANDMARKS, Landmarks
 from trainer.multiview.rig import RigCamera
 
+_PARALLEL = 1e-9
+"""Last of the unit homogeneous coordinates of a point that is 1e9 m away."""
+
 
 @dataclass(frozen=True)
 class TriangulationConfig:
@@ -29,6 +32,8 @@ def triangulate(
 ) -> Float[np.ndarray, "3"] | None:
     """Find a world point (m) from its image points (px), linearly; None if the cameras disagree.
 
+    They do, too, where the rays meet behind one of them, or nowhere.
+
     The homogeneous point is the last right singular vector of the rows u P_3 - P_1, v P_3 - P_2 of
     all cameras (Hartley and Zisserman, Multiple View Geometry, 12.2).
     """
@@ -38,9 +43,14 @@ def triangulate(
         P = np.column_stack([camera.R, camera.t])
         rows += [u * P[2] - P[0], v * P[2] - P[1]]
     homogeneous = np.linalg.svd(np.array(rows))[2][-1]
+    if abs(homogeneous[3]) < _PARALLEL:
+        return None
     world = homogeneous[:3] / homogeneous[3]
     for point, camera in zip(points, cameras, strict=True):
-        projected = camera.intrinsics.project(camera.to_camera(world)[None])[0]
+        inside = camera.to_camera(world)
+        if inside[2] <= 0:
+            return None
+        projected = camera.intrinsics.project(inside[None])[0]
         if np.linalg.norm(projected - point) > max_reprojection_px:
             return None
     return world

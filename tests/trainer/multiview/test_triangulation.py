@@ -1,7 +1,10 @@
 """Triangulation and the geometry of a rig, against points that are known."""
 
+from dataclasses import replace
+
 import numpy as np
 
+from engines.camera import Intrinsics
 from engines.types import LIMB_LANDMARKS
 from tests.support.rigs import perfect_estimates, project, ring
 from trainer.multiview.rig import relative_pose
@@ -21,6 +24,22 @@ def test_cameras_that_disagree_give_nothing() -> None:
     points = np.array([project(camera, POINT[None])[0] for camera in ring()])
     points[1] += 150
     assert triangulate(points, ring(), 40.0) is None
+
+
+def test_rays_that_meet_behind_the_cameras_or_nowhere_give_nothing() -> None:
+    first = replace(ring()[0], R=np.eye(3), t=np.zeros(3), intrinsics=pinhole())
+    second = replace(first, t=np.array([-1.0, 0.0, 0.0]))  # stands 1 m to the right of it
+    for u, depth in ((0.1, 5.0), (-0.05, None), (0.0, None)):  # towards each other, away, parallel
+        rays = np.array([[u, 0.0], [-u, 0.0]])
+        found = triangulate(500 * rays + 500, [first, second])
+        if depth is None:
+            assert found is None
+        else:
+            np.testing.assert_allclose(found, [0.5, 0.0, depth], atol=1e-9)
+
+
+def pinhole() -> Intrinsics:
+    return Intrinsics(500.0, 500.0, 500.0, 500.0, (1000, 1000))
 
 
 def test_landmarks_are_triangulated_where_joints_are() -> None:
