@@ -146,6 +146,11 @@ def calibrate(found: BoardImages, corners: tuple[int, int]) -> BoardCalibration:
     try:
         errors = _fit(found.size, found.corners, corners).errors
         kept = found.corners[errors <= OUTLIER * np.median(errors)]
+        if len(kept) < MIN_BOARDS:
+            raise PenumbraError(
+                f"source: only {len(kept)} of {len(errors)} images of the board agree on a camera, "
+                f"fewer than {MIN_BOARDS}; {_ADVICE}"
+            )
         best = _fit(found.size, kept, corners)
     except cv2.error as error:
         raise PenumbraError(f"source: no camera fits the board ({error.err}); {_ADVICE}") from error

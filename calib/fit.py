@@ -1,10 +1,9 @@
 """Fit a calibration to a model's errors on people whom it was not trained on.
 
 Every kind of image (stratum) counts as much as every other, however many images it has, unless it
-is to count twice. First the
-factor of the image and the factors of its joints in turn, the joints' from the visibility in the
-ground truth; then the radii, from what the live system computes: factors mixed by the probability
-of being visible that the model predicts.
+is to count twice. First the factor of the image and the factors of its joints in turn, the joints'
+from the visibility in the ground truth; then the radii, from what the live system computes: factors
+mixed by the probability of being visible that the model predicts.
 """
 
 from collections.abc import Collection

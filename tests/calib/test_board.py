@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jaxtyping import Float, UInt8
 
-from calib.board import BoardConfig, BoardImages, calibrate, find_boards, main
+from calib.board import MIN_BOARDS, BoardConfig, BoardImages, calibrate, find_boards, main
 from calib.camera import load_intrinsics
 from engines.camera import Intrinsics
 from engines.errors import PenumbraError
@@ -86,6 +86,14 @@ def test_images_that_fit_far_worse_are_left_out(boards: list[UInt8[np.ndarray, "
     corners[3] += np.random.default_rng(2).normal(0, 3.0, corners[3].shape)
     spoilt = calibrate(BoardImages(found.size, corners, []), CORNERS)
     assert spoilt.images == len(corners) - 1 and spoilt.rms < 0.1
+
+
+def test_too_few_images_that_agree_are_refused(boards: list[UInt8[np.ndarray, "h w"]]) -> None:
+    found = found_in(boards)
+    corners = found.corners[:MIN_BOARDS].copy()
+    corners[3] += np.random.default_rng(2).normal(0, 3.0, corners[3].shape)
+    with pytest.raises(PenumbraError, match=f"source: only {MIN_BOARDS - 1} of {MIN_BOARDS} "):
+        calibrate(BoardImages(found.size, corners, []), CORNERS)
 
 
 def test_corners_that_no_camera_sees_are_refused() -> None:
