@@ -1,15 +1,16 @@
 """One frame in, one estimate out, as a list of named stages.
 
-    frame -> landmarks -> hypotheses -> fit -> moments -> calibration -> smoothing -> world
-          -> Estimate
+    frame -> landmarks -> hypotheses -> stature -> fit -> moments -> calibration -> smoothing
+          -> world -> Estimate
 
 All stages after the first are gone through for each person in turn, in the same buffers; the flow
 may draw the next person's hypotheses in the meantime (`engines.backends.several`). Each stage is a
 function of what the one before it returns; every buffer is allocated before the first frame.
-The fit, which is optional, moves the hypotheses to the visible landmarks. Calibration changes the
-covariances first and then moves the hypotheses until they have these covariances, so that both say
-the same. Smoothing moves the best estimate alone, and what it moves is added to the covariances;
-each track has its own filter.
+Where the height is known, all hypotheses are given it (`stature`). The fit, which is optional,
+moves the hypotheses to the visible landmarks. Calibration changes the covariances first and then
+moves the hypotheses until they have these covariances, so that both say the same. Smoothing moves
+the best estimate alone, and what it moves is added to the covariances; each track has its own
+filter.
 """
 
 from collections.abc import Iterator, Sequence
@@ -170,7 +171,8 @@ class Pipeline:
     ) -> tuple[Person, PosedHypotheses]:
         landmarks = tracked.landmarks
         if self._stature is not None:
-            samples = self._stature(samples)
+            with self.timer.stage("stature"):
+                samples = self._stature(samples)
         if self._fit is not None:
             with self.timer.stage("fit"):
                 samples = self._fit(samples, landmarks, intrinsics)

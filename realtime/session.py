@@ -95,6 +95,7 @@ class Session:
         self._playback = Playback()
         self._stopped_by: str | None = None
         self._count = _Count()
+        self._lost_before = 0, 0
         self._entered = self._ran = self._left = False
         with ExitStack() as stack:  # what is open is closed again where a later part refuses
             self._load(stack)
@@ -190,6 +191,7 @@ class Session:
 
     def _go_over(self, source: Source, show: Show | None, progress: Tell | None) -> None:
         """Process frames to the end of the source, which is closed then."""
+        self._lost_before = self._count.dropped, self._count.skipped
         start = time.perf_counter() - self._count.seconds
         if isinstance(source, Recording):  # under the control of the window
             source = Played(source, self._playback)
@@ -216,7 +218,9 @@ class Session:
         self.outputs(frame, result, frame.intrinsics or self.intrinsics, show)
         self._count.frames += 1
         self._count.with_people += result.estimate.found
-        self._count.dropped, self._count.skipped = frame.info.dropped, frame.info.skipped
+        dropped, skipped = self._lost_before
+        self._count.dropped = dropped + frame.info.dropped
+        self._count.skipped = skipped + frame.info.skipped
 
     def _check_open(self) -> None:
         if not self._entered or self._left:

@@ -7,6 +7,8 @@ import sys
 import threading
 import time
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import run_demo
 from engines.errors import PenumbraError
 from engines.types import FrameInfo
+from realtime.capture import reader
+from realtime.capture.frame import Frame
 from realtime.config import RunConfig
 from realtime.inputs import open_source, takes_every_frame
 from realtime.recovery import recover
@@ -306,7 +310,15 @@ def test_what_is_saved_of_photos_is_complete_while_the_last_stays_open(tmp_path:
     assert frames_in(out) == 1
 
 
-def test_one_goes_back_after_the_end(tmp_path: Path) -> None:
+@contextmanager
+def losing_two(*options: Any) -> Iterator[Iterator[Frame]]:
+    """Frames of a source that has lost two before the first one."""
+    with reader.frames(*options) as stream:
+        yield (replace(one, info=replace(one.info, dropped=2)) for one in stream)
+
+
+def test_one_goes_back_after_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realtime.session.frames", losing_two)
     video = grey_video(tmp_path / "grey.mp4")
     config = RunConfig(video=str(video), headless=True, publish=False, every_frame=True)
     outcomes: list[Outcome] = []
@@ -322,10 +334,11 @@ def test_one_goes_back_after_the_end(tmp_path: Path) -> None:
             session.stop()
 
     with Session(replace(config, landmarks="full")) as session:
-        total = session.run(None, tell, at_end).frames
+        total = session.run(None, tell, at_end)
     (outcome,) = outcomes
     once = outcome.frames
-    assert total == once + 3
+    assert total.frames == once + 3
+    assert (outcome.dropped, total.dropped) == (2, 4), "those before one goes back count, too"
     assert [frame.frame_id for frame in seen] == [*range(once), 0, 1, 2]
     assert {frame.shot for frame in seen[:once]} == {0}
     assert {frame.shot for frame in seen[once:]} != {0}
