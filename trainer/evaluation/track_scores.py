@@ -117,8 +117,7 @@ def _owner(
     means = [
         float(d[s].mean()) if s.sum() >= 3 else np.inf for d, s in zip(apart, shown, strict=True)
     ]
-    if before is not None and means[before] < _NEAR:
-        return before
     best = int(np.argmin(means))
-    clearly = before is None or means[best] <= _CLEARLY * means[before]
-    return best if clearly and means[best] < _NEAR else None
+    if before is not None and means[best] > _CLEARLY * means[before]:
+        best = before
+    return best if means[best] < _NEAR else None

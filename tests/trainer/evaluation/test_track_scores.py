@@ -63,3 +63,6 @@ def test_a_skeleton_between_two_who_overlap_does_not_change_numbers() -> None:
     assert score(tracked, joints, visible).switches == [0, 0]
     tracked[8:12] = [[mark(8, 100.0)]] * 4
     assert score(tracked, joints, visible).switches[0] == 2
+    joints[:, 1] = joints[:, 0] + (12.0, 0.0)  # near enough to count for both
+    tracked = [[mark(7, 100.0), mark(8, 112.0)]] * 8 + [[mark(8, 100.0), mark(7, 112.0)]] * 12
+    assert score(tracked, joints, visible).switches == [1, 1]
