@@ -89,7 +89,7 @@ def open_scorer(config: FootageConfig, path: Path | None) -> Callable[[Track], l
     """
     body, model = BodyModel.load(config.body), FlowModel.load(path)
     if not config.fit:
-        flow = FrameEstimator(model, body, config.hypotheses, fit=False)
+        flow = FrameEstimator(model, body, config.hypotheses, fit=False, calibrate=False)
         return lambda track: score_views(flow, track.samples)
     if config.objective == "humor":
         motion = MotionFitter(body, model, config.hypotheses)

@@ -35,8 +35,10 @@ class FrameEstimator:
             fit: whether hypotheses are fitted to the landmarks, as the live system does by default.
             prior: of the pose, for the fit; none when None, the default of the live system.
             config: of the fit.
-            calibrate: whether the model's calibration is applied.
+            calibrate: whether the model's calibration is applied, which is that of fitted
+                hypotheses.
         """
+        assert fit or (prior is None and config is None), "prior, config: are those of a fit"
         self._sampler = open_sampler(body, num_hypotheses, model=model)
         device = self._sampler.engine.device
         self._recalibrate = Recalibrator(skeleton_of(body), num_hypotheses, device)
@@ -54,22 +56,17 @@ class FrameEstimator:
         Args:
             landmarks, intrinsics, quarters: as `engines.flow.sampler.Sampler` has them.
         """
-        found = self._prediction(landmarks, intrinsics, quarters)
-        return found.calibrated(self.calibration, self._recalibrate)
+        return self.estimate(landmarks, self.samples(landmarks, intrinsics, quarters))
+
+    def estimate(self, landmarks: Landmarks, samples: FlowOutput) -> ViewEstimate:
+        """Estimate the person with these landmarks from what `samples` returned for them."""
+        return _prediction(landmarks, samples).calibrated(self.calibration, self._recalibrate)
 
     def predictions(self, people: People) -> list[Prediction]:
         """Estimate people without the calibration."""
-        return [self._prediction(*one) for one in people]
-
-    def _prediction(
-        self, landmarks: Landmarks, intrinsics: Intrinsics, quarters: int = 0
-    ) -> Prediction:
-        samples = self.samples(landmarks, intrinsics, quarters)
-        drawn = samples.hypotheses
-        moments, nats = joint_moments(drawn), entropy(drawn)
-        return Prediction(
-            *(landmarks, drawn, moments, samples.joint_visible, nats, samples.half_size)
-        )
+        return [
+            _prediction(landmarks, self.samples(landmarks, camera)) for landmarks, camera in people
+        ]
 
     def samples(
         self, landmarks: Landmarks, intrinsics: Intrinsics, quarters: int = 0
@@ -77,3 +74,9 @@ class FrameEstimator:
         """Sample bodies and fit them, unless that is switched off; they are not calibrated."""
         samples = self._sampler(landmarks, intrinsics, quarters)
         return samples if self._fit is None else self._fit(samples, landmarks, intrinsics)
+
+
+def _prediction(landmarks: Landmarks, samples: FlowOutput) -> Prediction:
+    drawn = samples.hypotheses
+    moments, nats = joint_moments(drawn), entropy(drawn)
+    return Prediction(*(landmarks, drawn, moments, samples.joint_visible, nats, samples.half_size))

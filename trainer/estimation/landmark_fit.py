@@ -62,10 +62,10 @@ class LandmarkFitter:
         fitter = self._fitter
         starts = None if self._starts is None else self._starts(people)
         found = fitter(limbs_of(people, fitter.config.landmarks), starts)
-        rng = np.random.default_rng(SEED)
         weights = np.full(self._hypotheses, 1.0 / self._hypotheses)
         predictions = []
         for image, (landmarks, intrinsics) in enumerate(people):
+            rng = np.random.default_rng(SEED)  # whoever else is fitted beside
             bodies, log_q = found.sample(image, self._hypotheses, rng)
             _, view = features_of(landmarks, intrinsics, "landmarks_2d")
             predictions.append(

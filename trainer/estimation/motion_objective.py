@@ -28,6 +28,7 @@ from engines.fitting.bodies import moved as moved_bodies
 from engines.fitting.observation import LANDMARKS, landmark_sigma, observe
 from engines.fitting.sequences.denoise import split_windows
 from engines.fitting.sequences.floor import FEET
+from engines.fitting.sequences.sequence import FEWEST_FRAMES
 from engines.fitting.sequences.video import UPRIGHT, fit_video
 from engines.fitting.settings import WITHOUT_HEATMAPS
 from engines.flow.model import FlowModel
@@ -44,7 +45,6 @@ from trainer.estimation.prediction import Prediction, ViewEstimate
 
 _WINDOW = 60
 _OVERLAP = 10
-FEWEST = 3
 _RATE_ERROR = 0.15
 _SUREST_RAD = 0.02
 WIDENING = 3.3
@@ -81,10 +81,11 @@ class MotionFitter:
             PenumbraError: there are far more or fewer frames a second.
         """
         check_rate(np.array([time for time, *_ in moments]))
-        estimates = [self._estimator(landmarks, camera) for _, landmarks, camera, _ in moments]
-        if len(moments) < FEWEST:
-            return estimates
         samples = [self._estimator.samples(one, camera) for _, one, camera, _ in moments]
+        drawn = zip(moments, samples, strict=True)
+        estimates = [self._estimator.estimate(landmarks, one) for (_, landmarks, *_), one in drawn]
+        if len(moments) < FEWEST_FRAMES:
+            return estimates
         bodies = [bodies_of(self._skeleton, one.hypotheses) for one in samples]
         turns = np.stack([_spread(one) for one in bodies])
         limbs = [self._limbs(m, one) for m, one in zip(moments, samples, strict=True)]
@@ -198,7 +199,7 @@ def check_rate(times: Float[np.ndarray, "T"]) -> None:
     Raises:
         PenumbraError: it is.
     """
-    if len(times) < FEWEST:
+    if len(times) < FEWEST_FRAMES:
         return
     rate = 1.0 / max(float(np.median(np.diff(times))), 1e-6)
     if abs(rate / FPS - 1.0) > _RATE_ERROR:

@@ -117,6 +117,7 @@ def open_objective(
             FrameEstimator(model or FlowModel.load(), body, drawn), skeleton_of(body)
         )
     usual = name == DEFAULT_PRIOR[objective] and body.name == BodyModel.load().name
+    usual = usual and config in (None, SmplifyConfig())
     calibration = shipped_calibration(objective, starts) if usual and calibrate else None
     return LandmarkFitter(fitter, hypotheses, begin, calibration)
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
+from engines.fitting.settings import WITHOUT_HEATMAPS, FitConfig
 from engines.fitting.smplify import SmplifyConfig
 from engines.flow.model import FlowModel
 from engines.priors.load import KINDS
@@ -164,6 +165,7 @@ def fit_tables(
     record = json.dumps(model.record, sort_keys=True)
     options["assets"] = sha256_of_assets()
     options["flow"] = hashlib.sha256(record.encode()).hexdigest()
+    options["fits"] = [asdict(one) for one in (FitConfig(), WITHOUT_HEATMAPS, SmplifyConfig())]
     results = Results(out / "fitting.json", options)
     columns = image_columns(config, body)
     rows = {row.name: row for row in ways}
@@ -186,7 +188,7 @@ def open_row(row: Row, body: BodyModel, model: FlowModel, hypotheses: int) -> Sc
         motion = MotionFitter(body, model, hypotheses)
         return lambda column: [one for track in column.tracks for one in score_track(motion, track)]
     if not row.fitted:
-        fit = Anchored(FrameEstimator(model, body, hypotheses, fit=False))
+        fit = Anchored(FrameEstimator(model, body, hypotheses, fit=False, calibrate=False))
     else:
         config = SmplifyConfig(collision=row.collision)
         fit = open_objective(
@@ -230,6 +232,12 @@ def image_columns(config: FittingConfig, body: BodyModel) -> Mapping[str, Column
                 columns[f"{recording.name} {view}, {network}"] = Column(track.samples, motions)
     if config.clear.is_dir():
         columns["clear renderings"] = Column(_rendered(config, body))
+    for name, column in columns.items():
+        if not column.samples:
+            raise PenumbraError(
+                f"folders: {name} has no instant with enough joints that its cameras agree on; "
+                "leave it out."
+            )
     return columns
 
 

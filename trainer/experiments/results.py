@@ -14,14 +14,18 @@ _MAX_BYTES = 2**22
 
 
 def sha256_of_assets(others: Iterable[Path] = ()) -> str:
-    """Name what results depend on beside their options: shipped priors, body, and other files.
+    """Name what results depend on beside their options: what is shipped but the flow, other files.
 
     Raises:
         PenumbraError: one of the others cannot be read.
     """
     digest = hashlib.sha256()
     with as_file(files("engines") / "assets") as assets:
-        shipped = [assets / "body.npz", *sorted((assets / "priors").glob("*.npz"))]
+        shipped = [
+            assets / "body.npz",
+            *sorted((assets / "priors").glob("*.npz")),
+            *sorted((assets / "calibration").glob("*.json")),
+        ]
         for path in (*shipped, *others):
             try:
                 digest.update(path.read_bytes())

@@ -45,6 +45,12 @@ def error(objective, prior: str, body: BodyModel, people: People) -> float:
     )
 
 
+def test_hypotheses_are_the_same_whoever_else_is_fitted(body: BodyModel, people: People) -> None:
+    fit = open_objective("smplify", None, body, None, 9)
+    alone, beside = fit(seen(people)[1:2])[0], fit(seen(people)[:2])[1]
+    np.testing.assert_allclose(alone.hypotheses.joints, beside.hypotheses.joints, atol=2e-3)
+
+
 @pytest.mark.parametrize("prior", ["gmm", "vposer", "ndf", "nrdf", "flow"])
 def test_any_prior_is_better_than_none_from_the_mean_pose(
     prior: str, body: BodyModel, people: People
