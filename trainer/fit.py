@@ -30,6 +30,7 @@ from engines.body import BodyModel
 from engines.camera import Intrinsics, axis_std_by_focal
 from engines.distinct import check_distinct
 from engines.errors import PenumbraError, check_at_least
+from engines.fitting.sequences.sequence import FEWEST_FRAMES
 from engines.flow.model import FlowModel
 from engines.hypotheses import body_of
 from engines.types import Estimate, FrameInfo, LandmarkNetwork, Landmarks, Person, World
@@ -43,7 +44,7 @@ from realtime.opening import open_camera_model
 from realtime.run_record import RunRecord
 from trainer.command import start
 from trainer.datasets.found_landmarks import read_landmarks
-from trainer.estimation.motion_objective import FEWEST, MotionFitter
+from trainer.estimation.motion_objective import MotionFitter
 from trainer.estimation.objectives import (
     DEFAULT_PRIOR,
     Objective,
@@ -220,11 +221,11 @@ def _by_motion(fit: MotionFitter, seen: list[Seen]) -> list[ViewEstimate]:
     """
     estimates: dict[int, ViewEstimate] = {}
     runs = runs_of(seen)
-    alone = sum(len(run) for run in runs if len(run) < FEWEST)
+    alone = sum(len(run) for run in runs if len(run) < FEWEST_FRAMES)
     if alone == len(seen):
         raise PenumbraError(
-            f"source: nobody is in {FEWEST} successive frames, which a motion needs; give a video, "
-            "or an archive with every frame."
+            f"source: nobody is in {FEWEST_FRAMES} successive frames, which a motion needs; give a "
+            "video, or an archive with every frame."
         )
     if alone:
         log.warning("%d of %d bodies have no motion; they are fitted alone", alone, len(seen))

@@ -77,10 +77,12 @@ def holding(anchor: Anchor, J: Float[np.ndarray, "r D"], sigma: float) -> Anchor
         J: derivative of what is to stay.
         sigma: how far it may change, in its units; above 0.
     """
-    JC = J @ anchor.cov
+    assert sigma > 0
+    JC = (J @ anchor.cov).astype(np.float64)
     S = JC @ J.T
     S[np.diag_indices(len(S))] += sigma**2
-    return Anchor(anchor.cov - JC.T @ np.linalg.solve(S, JC))
+    white = np.linalg.solve(np.linalg.cholesky(S), JC)
+    return Anchor((anchor.cov - white.T @ white).astype(anchor.cov.dtype))
 
 
 def conditioned(

@@ -1,6 +1,7 @@
 """The last step of the posterior: draw hypotheses to visible landmarks, hold the rest to the flow.
 
-    samples, landmarks -> anchor C -> gate -> step of each body -> the same samples, fitted
+    samples, landmarks -> anchor C -> gate -> C with depth held -> step of each body
+                       -> the same samples, fitted
 
 What the flow draws lies some percent of a person's size beside the landmarks, though they are known
 to a fraction of that. Each hypothesis moves to the nearest body, in the metric of the flow's own
@@ -11,7 +12,8 @@ says the same in NumPy.
 
 Each hypothesis but the best estimate is drawn to landmarks that are moved at random by their sigma:
 samples of the prior and perturbed measurements, minimised, are samples of the posterior where the
-problem is linear (randomised maximum likelihood; Bardsley et al., Randomize-then-optimize, 2014).
+problem is linear (randomised maximum likelihood; Bardsley et al., Randomize-then-optimize, 2014),
+but for depth, whose distribution stays the flow's: p(depth) p(rest | depth, landmarks).
 `log_q` and the weights stay those of the samples that the bodies were made from.
 """
 
@@ -101,7 +103,7 @@ class HypothesisFitter:
             return None
         if self._prior is not None:
             anchor, drawn = self._with_prior(self._prior, anchor, drawn, trust)
-        anchor = holding(anchor, solver.depth_jacobian(drawn), config.depth_sigma)
+        anchor = holding(anchor, solver.depth_jacobian(), config.depth_sigma)
         target = seen.rays + seen.sigma[:, None] * self._displacements[:, seen.index]
         targets = Targets(target, seen, config.cauchy, config.limit_sigma)
         step = solver.minimise(anchor, targets, config.iterations, config.shared_jacobian)

@@ -109,6 +109,7 @@ class FusedSolver:
         """Bring in the bodies to start from."""
         pelvis = np.ascontiguousarray(bodies.joints[:, 0])
         self._plan.load(bodies.rotvec, bodies.betas, pelvis)
+        self._first_joints = bodies.joints[0]
         marked = bodies.joints[:, JOINTS]  # posed already: the kernel need not do so again
         projected = marked[..., :2] / np.maximum(marked[..., 2:], NEAREST_M)
         self._start = _Prediction(projected, bodies.rotvec[:, _HINGE_JOINTS, _HINGE_AXES])
@@ -127,14 +128,10 @@ class FusedSolver:
         J[:, self._plan.columns] = self._J[0, rows_of(seen)]
         return self._start.joints[0, seen.index], J
 
-    def depth_jacobian(self, bodies: Hypotheses) -> Float[np.ndarray, "12 D"]:
-        """Differentiate the depth of body 0's limb joints, relative to the pelvis.
-
-        Args:
-            bodies: that were loaded.
-        """
+    def depth_jacobian(self) -> Float[np.ndarray, "12 D"]:
+        """Differentiate the depth of body 0's limb joints, relative to the pelvis."""
         R_cam = self._plan.first_rotations()
-        return depth_jacobian(self._shapedirs, R_cam, bodies.joints[0], JOINTS)
+        return depth_jacobian(self._shapedirs, R_cam, self._first_joints, JOINTS)
 
     def minimise(
         self, anchor: Anchor, targets: Targets, iterations: int, shared_jacobian: bool

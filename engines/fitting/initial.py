@@ -97,9 +97,13 @@ def _spine(torso: Float[np.ndarray, "*B 4 N"]) -> Float[np.ndarray, "*B N"]:
 
 
 def _upright(up: Float[np.ndarray, "B 2"]) -> Float[np.ndarray, "B 3 3"]:
-    """Return the orientation of a body that faces the camera, its head towards `up`."""
-    up = np.concatenate([up, np.full((len(up), 1), 1e-9)], -1)
-    up = up / np.linalg.norm(up, axis=-1, keepdims=True).clip(1e-9)
+    """Return the orientation of a body that faces the camera, its head towards `up`.
+
+    Where that is zero the head is towards the upper edge of the image.
+    """
+    length = np.linalg.norm(up, axis=-1, keepdims=True)
+    up = np.where(length < 1e-9, [0.0, -1.0], up / length.clip(1e-9))
+    up = np.concatenate([up, np.zeros((len(up), 1))], -1)
     forward = np.broadcast_to([0.0, 0.0, -1.0], up.shape)
     return np.stack([np.cross(up, forward), up, forward], -1)
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from engines.errors import PenumbraError
+
 
 @dataclass(frozen=True)
 class FitConfig:
@@ -23,8 +25,9 @@ class FitConfig:
     cauchy: float = 3.0
     """Residual, in sigmas, at which a landmark counts half."""
     depth_sigma: float = 0.03
-    """How far a limb joint may move along the viewing ray, relative to the pelvis, metres. The flow
-    has seen the landmarks: what they say about depth is in its samples already."""
+    """Standard deviation of a limb joint's movement along the viewing ray, relative to the pelvis,
+    in metres, to first order around the best estimate. The flow has seen the landmarks: what they
+    say about depth is in its samples already. A pose prior may move depth before."""
     shrinkage: float = 0.5
     """Share of the diagonal in the covariance: a hundred samples leave correlations uncertain."""
     dither: float = 1.0
@@ -46,6 +49,14 @@ class FitConfig:
     prior_nats: float = 50.0
     """Energy at which a prior counts half. Poses that people take cost some 20 to 50 nats; one that
     costs thousands is none that the prior knows."""
+
+    def __post_init__(self) -> None:
+        """Check the standard deviations, and the losses in units of them."""
+        for name in ("sigma", "max_sigma", "cauchy", "depth_sigma", "limit_sigma"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise PenumbraError(
+                    f"{name}: is {getattr(self, name)}; give a finite number above 0."
+                )
 
 
 WITHOUT_HEATMAPS = FitConfig(sigma=0.025, peak_power=0.0)

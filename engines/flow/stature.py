@@ -9,7 +9,8 @@ is the nearest one,
 
 and the body moves along its viewing ray by the ratio of the heights, which leaves its image as it
 is, but for proportions. It happens before the fit, which repairs these: after it all hypotheses are
-of one height, so neither fit nor recalibration, which move bodies as their samples vary, change it.
+of one height, and fit and recalibration, which move bodies as their samples vary, hardly change it:
+by millimetres, for each coordinate is also given a little variance of its own.
 Joints, covariances, the standard deviation of the distance and smplx's parameters follow, because
 they are made from the hypotheses.
 """

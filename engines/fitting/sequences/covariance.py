@@ -8,9 +8,9 @@ what all frames share:
     (A^-1)_tt + X_t S^-1 X_t^T    with X = A^-1 B    of frame t
     -X_t S^-1                                        between the two
 
-A band that links s frames is block tridiagonal in blocks of s - 1 frames. With A_ij these blocks,
-the blocks (A^-1)_ii follow without the rest of the inverse (selected inversion; Takahashi, Fagan
-and Chin, 1973, for the blocks of a chain the same as Rauch, Tung and Striebel's smoother, 1965):
+A band that links s frames is block tridiagonal in blocks of s frames. With A_ij these blocks, the
+blocks (A^-1)_ii follow without the rest of the inverse (selected inversion; Takahashi, Fagan and
+Chin, 1973, for the blocks of a chain the same as Rauch, Tung and Striebel's smoother, 1965):
 
     D_0 = A_00        G_i = D_i^-1 A_i,i+1        D_i+1 = A_i+1,i+1 - A_i+1,i G_i
     Z_last = D_last^-1                Z_i = D_i^-1 + G_i Z_i+1 G_i^T

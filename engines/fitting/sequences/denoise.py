@@ -24,13 +24,12 @@ from engines.fitting.sequences.observations import (
     Rotations,
     Shape,
 )
-from engines.fitting.sequences.sequence import BodySequence, SequenceResiduals
+from engines.fitting.sequences.sequence import FEWEST_FRAMES, BodySequence, SequenceResiduals
 from engines.fitting.sequences.solver import solve_sequence
 from engines.types import NUM_JOINTS
 
 _TORSO = (0, 1, 2, 3, 6, 9, 12, 16, 17)
 """Joints that hardly move against each other: pelvis, hips, spine, neck, shoulders."""
-_FEWEST = 3
 """Frames: what the motion prior and the calm motion link."""
 
 
@@ -106,9 +105,9 @@ def denoise(
     Raises:
         PenumbraError: the sequence has fewer frames.
     """
-    if len(measured.visible) < _FEWEST:
+    if len(measured.visible) < FEWEST_FRAMES:
         raise PenumbraError(
-            f"measured: {len(measured.visible)} frames are too few; give at least {_FEWEST}."
+            f"measured: {len(measured.visible)} frames are too few; give at least {FEWEST_FRAMES}."
         )
     config = config or DenoiseConfig()
     data = _residuals(shape, measured)

@@ -18,9 +18,8 @@ from jaxtyping import Float, Int
 
 from engines.camera import NEAREST_M
 from engines.coordinates import TURNS
-from engines.fitting.bodies import Bodies, pose
 from engines.fitting.observation import JOINTS
-from engines.fitting.sequences.observations import COLUMNS, half_square
+from engines.fitting.sequences.observations import COLUMNS, Shape, half_square
 from engines.fitting.sequences.sequence import BodySequence, Linearised, LinkedRows
 from engines.kernels import Skeleton
 from engines.rotations import exp_so3, right_jacobian, skew
@@ -29,12 +28,6 @@ from engines.types import NUM_BETAS
 SHARED = NUM_BETAS + 3
 _TILT = slice(NUM_BETAS, NUM_BETAS + 2)
 _HEIGHT = NUM_BETAS + 2
-
-
-def world_bodies(skeleton: Skeleton, sequence: BodySequence) -> Bodies:
-    """Pose the bodies of a sequence with its shape."""
-    betas = np.broadcast_to(sequence.shared[:NUM_BETAS], (sequence.count, NUM_BETAS))
-    return pose(skeleton, sequence.R, betas, sequence.pelvis)
 
 
 def camera_to_world(
@@ -61,7 +54,7 @@ def camera_joints(
     joints: Int[np.ndarray, "m"],
 ) -> CameraJoints:
     """Bring joints of a sequence into the camera's frame, and differentiate them."""
-    bodies = world_bodies(skeleton, sequence)
+    bodies = Shape(skeleton, None).bodies(sequence)
     R, position = camera_to_world(R_world_cam, sequence.shared)
     offset = bodies.joints[:, joints] - position
     by_body = R.T @ bodies.joint_jacobian(skeleton, joints)
@@ -114,7 +107,8 @@ class VideoLandmarks:
 
     def _cost(self, sequence: BodySequence) -> float:
         R, position = camera_to_world(self.R_world_cam, sequence.shared)
-        points = (world_bodies(self.skeleton, sequence).joints[:, JOINTS] - position) @ R
+        joints = Shape(self.skeleton, None).joints(sequence)
+        points = (joints[:, JOINTS] - position) @ R
         _, squared = self._away(points)
         return 0.5 * self.cauchy**2 * float(np.log1p(squared / self.cauchy**2).sum())
 

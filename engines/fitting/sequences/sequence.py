@@ -19,6 +19,8 @@ from engines.types import NUM_JOINTS
 
 FRAME_DIM = TURNS + 3
 """Coordinates of a frame: a right turn of each joint, radians, then the pelvis, metres."""
+FEWEST_FRAMES = 3
+"""Below it there is no acceleration, and nothing to fit a motion to."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float
 
+from engines.errors import PenumbraError
 from engines.fitting.bodies import Bodies, pose
 from engines.fitting.sequences.covariance import SequenceCovariance, sequence_covariance
 from engines.fitting.sequences.floor import FEET, FloorContact, FloorContactConfig, MotionModel
@@ -27,7 +28,7 @@ from engines.fitting.sequences.landmarks import (
     camera_to_world,
 )
 from engines.fitting.sequences.observations import Rotations, Shape
-from engines.fitting.sequences.sequence import BodySequence, SequenceResiduals
+from engines.fitting.sequences.sequence import FEWEST_FRAMES, BodySequence, SequenceResiduals
 from engines.fitting.sequences.solver import solve_sequence
 from engines.kernels import Skeleton
 from engines.types import JOINT_NAMES, NUM_BETAS, NUM_JOINTS, JointMoments
@@ -98,7 +99,11 @@ def fit_video(
         sole_m: height of each of `floor.FEET` above the sole of a standing body, metres.
         R_world_cam: the camera's orientation, as far as it is known.
         config: of the fit; the default one when None.
+
+    Raises:
+        PenumbraError: there are fewer frames, or an argument has other numbers.
     """
+    _check(len(start.R), rays, sigma, turn_sigma)
     config = config or VideoConfig()
     sequence = _in_world(skeleton, start, R_world_cam, sole_m)
     shape = Shape(skeleton, None)
@@ -149,6 +154,23 @@ def _moments(seen: CameraJoints, covariance: SequenceCovariance) -> tuple[JointM
         JointMoments(points, cov[t], float(distance_std[t]), rays[t])
         for t, points in enumerate(seen.points)
     )
+
+
+def _check(
+    frames: int,
+    rays: Float[np.ndarray, "T 12 2"],
+    sigma: Float[np.ndarray, "T 12"],
+    turn_sigma: Float[np.ndarray, "T 24"],
+) -> None:
+    if frames < FEWEST_FRAMES:
+        raise PenumbraError(f"start: {frames} frames are too few; give at least {FEWEST_FRAMES}.")
+    for name, values in (("sigma", sigma), ("turn_sigma", turn_sigma)):
+        if not (values > 0).all():
+            raise PenumbraError(f"{name}: must be above 0; where nothing is known, give infinity.")
+    if not np.isfinite(rays[np.isfinite(sigma)]).all():
+        raise PenumbraError(
+            "rays: are not finite where sigma is; give infinity as sigma of what was not seen."
+        )
 
 
 def _in_world(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from engines.coordinates import DIM
-from engines.fitting.anchor import holding
+from engines.fitting.anchor import Anchor, holding
 from tests.support.fitting_problem import random_anchor
 
 
@@ -20,5 +20,8 @@ def test_what_is_held_changes_no_more_than_its_sigma() -> None:
     assert (np.sqrt(np.diag(J @ anchor.cov @ J.T)) > 0.05).all()
     std = np.sqrt(np.diag(J @ holding(anchor, J, 0.01).cov @ J.T))
     assert (std < 0.01).all()
+    sharp = holding(Anchor(anchor.cov.astype(np.float32)), J.astype(np.float32), 1e-4).cov
+    assert sharp.dtype == np.float32
+    np.testing.assert_array_equal(sharp, sharp.T)
     free = holding(anchor, J, 1e6)
     np.testing.assert_allclose(free.cov, anchor.cov, atol=1e-9)

@@ -8,6 +8,7 @@ import pytest
 from engines.body import BodyModel
 from engines.camera import Intrinsics
 from engines.coordinates import DIM
+from engines.errors import PenumbraError
 from engines.fitting.bodies import Bodies, bodies_of
 from engines.fitting.fit import HypothesisFitter, dither
 from engines.fitting.gate import belief, normalised_innovation
@@ -181,6 +182,13 @@ class StraightLegs:
 
 def knees(samples: FlowOutput) -> np.ndarray:
     return np.linalg.norm(samples.hypotheses.rotvec[:, [4, 5]], axis=-1).mean(1)
+
+
+@pytest.mark.parametrize("name", ["sigma", "cauchy", "depth_sigma"])
+@pytest.mark.parametrize("value", [0.0, -0.03, np.nan])
+def test_options_that_are_no_standard_deviations_are_refused(name: str, value: float) -> None:
+    with pytest.raises(PenumbraError, match=f"^{name}: "):
+        FitConfig(**{name: value})
 
 
 def test_a_prior_draws_what_landmarks_leave_open(samples: FlowOutput, skeleton: Skeleton) -> None:

@@ -95,6 +95,12 @@ def test_one_of_the_starts_faces_as_the_person_and_stands_where_it_stands(
     assert np.abs(away).max() < 0.03
 
 
+def test_a_torso_that_is_a_point_has_upright_starts(skeleton: Skeleton) -> None:
+    rays = np.full((1, 12, 2), 0.1)
+    R = torso_starts(skeleton, mean_pose(), rays).R
+    np.testing.assert_allclose(np.linalg.det(R), 1.0, atol=1e-6)
+
+
 def test_smplify_recovers_people_from_exact_landmarks(body: BodyModel, skeleton: Skeleton) -> None:
     target = people(skeleton)
     found = smplify(body, NearMean(), mean_pose())(limbs(target))

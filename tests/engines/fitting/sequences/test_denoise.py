@@ -7,7 +7,7 @@ import pytest
 
 from engines.body import BodyModel
 from engines.errors import PenumbraError
-from engines.fitting.bodies import pose
+from engines.fitting.bodies import pose, take
 from engines.fitting.observation import JOINTS
 from engines.fitting.sequences.denoise import (
     DenoiseConfig,
@@ -157,6 +157,16 @@ def test_a_video_is_fitted(
     world = found.bodies.joints @ found.T_world_cam[:3, :3].T + found.T_world_cam[:3, 3]
     heights = world[:, list(FEET), 2] - soles
     assert np.abs(heights).max() < 0.06  # both feet stand on the floor
+
+    unknown = np.where(np.arange(12) == 4, np.nan, rays.swapaxes(1, 2)).swapaxes(1, 2)
+    for said, arguments in (
+        ("start", (take(start, slice(2)), rays[:2], sigma[:2], turn_sigma[:2])),
+        ("rays", (start, unknown, sigma, turn_sigma)),
+        ("sigma", (start, rays, 0.0 * sigma, turn_sigma)),
+        ("turn_sigma", (start, rays, sigma, np.nan * turn_sigma)),
+    ):
+        with pytest.raises(PenumbraError, match=f"^{said}: "):
+            fit_video(prior, skeleton, *arguments, soles)
 
 
 def test_windows_cover_a_long_motion() -> None:
