@@ -70,7 +70,7 @@ def people(body: BodyModel) -> list[Person]:
     return [exact(scene, body) for scene in scenes]
 
 
-@pytest.mark.parametrize(("peak", "furthest"), [(np.nan, 0.018), (0.97, 0.0125)])
+@pytest.mark.parametrize(("peak", "furthest"), [(np.nan, 0.016), (0.97, 0.0115)])
 def test_with_true_landmarks_the_posterior_follows(
     estimator: FrameEstimator, people: list[Person], peak: float, furthest: float
 ) -> None:
@@ -85,7 +85,7 @@ def test_with_true_landmarks_the_posterior_follows(
         px = person.camera.project(bodies.reshape(-1, 3)).reshape(*bodies.shape[:2], 2)
         tall = person.camera.fy * HEIGHT_M / person.joints[0, 2]
         away.append(np.median(np.linalg.norm(px - person.camera.project(target), axis=-1)) / tall)
-    assert 1000 * np.mean(errors) < 52  # mm; from 2D alone
+    assert 1000 * np.mean(errors) < 48  # mm; from 2D alone
     assert np.median(away) < furthest  # of the person's height, all hypotheses
 
 
@@ -112,9 +112,9 @@ def test_a_real_person_is_estimated_and_covered(
         assert found is not None
         return float(found)
 
-    assert value("PA-MPJPE, best estimate") < 72
-    assert value("PA-MPJPE, best hypothesis") < 55
-    assert 0.82 < value("inside 90 %, visible") < 0.98
+    assert value("PA-MPJPE, best estimate") < 66
+    assert value("PA-MPJPE, best hypothesis") < 53
+    assert 0.84 < value("inside 90 %, visible") < 0.97
 
 
 def test_hypotheses_lie_on_a_real_person(
@@ -131,7 +131,7 @@ def test_hypotheses_lie_on_a_real_person(
         tall = sample.intrinsics.fy * HEIGHT_M / joints[0, :, 2].mean()
         best.append(np.median(away[0]) / tall)
         every.append(np.median(away) / tall)
-    assert np.median(best) < 0.012 and np.median(every) < 0.024
+    assert np.median(best) < 0.011 and np.median(every) < 0.021
 
 
 def test_a_limb_behind_a_panel_is_uncertain(estimator: FrameEstimator) -> None:
@@ -153,4 +153,4 @@ def test_a_limb_behind_a_panel_is_uncertain(estimator: FrameEstimator) -> None:
         std = std_from_cov(estimate.cov)
         others = [joint for joint in LIMBS if joint not in (4, 7)]
         ratios.append(std[[4, 7]].mean() / std[others].mean())
-    assert len(ratios) >= 8 and np.mean(ratios) > 1.5
+    assert len(ratios) >= 8 and np.mean(ratios) > 1.8
