@@ -116,7 +116,7 @@ def test_a_calibration_scales_covariances_and_hypotheses(body: BodyModel, people
 @pytest.mark.parametrize("objective", ["smplify", "smplify-x"])
 @pytest.mark.parametrize("starts", ["mean", "flow"])
 def test_shipped_calibrations_hold_on_other_people(objective, starts) -> None:
-    """As they were measured, shares of joints; trunks of clear people are held too often."""
+    """As they were measured, shares of joints; who is not visible is hardest to say."""
     file = ROOT / "engines" / "assets" / "calibration" / f"{objective}_{starts}.json"
     record = json.loads(file.read_text())
     assert (record["objective"], record["starts"]) == (objective, starts)
@@ -125,8 +125,8 @@ def test_shipped_calibrations_hold_on_other_people(objective, starts) -> None:
     assert shipped.data != shipped.metrics.data and shipped.data.startswith(objective)
     metrics = shipped.metrics
     for coverage, off in (
-        (metrics.coverage, 0.06),
-        (metrics.coverage_visible, 0.08),
+        (metrics.coverage, 0.05),
+        (metrics.coverage_visible, 0.06),
         (metrics.coverage_occluded, 0.08),
     ):
         assert coverage is not None
