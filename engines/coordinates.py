@@ -33,7 +33,7 @@ ANCESTORS: tuple[tuple[int, ...], ...] = tuple(_ancestors(j) for j in range(NUM_
 _CHAIN = np.array(
     [[i == j or i in ANCESTORS[j] for i in range(NUM_JOINTS)] for j in range(NUM_JOINTS)]
 )
-"""1 where joint i (column) lies on the way from joint j (row) to the root, both included."""
+"""Whether joint i (column) lies on the way from joint j (row) to the root, both included."""
 
 
 def joint_jacobian(

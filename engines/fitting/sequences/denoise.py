@@ -30,7 +30,6 @@ from engines.types import NUM_JOINTS
 
 _TORSO = (0, 1, 2, 3, 6, 9, 12, 16, 17)
 """Joints that hardly move against each other: pelvis, hips, spine, neck, shoulders."""
-"""Frames: what the motion prior and the calm motion link."""
 
 
 @dataclass(frozen=True)
