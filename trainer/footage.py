@@ -33,7 +33,7 @@ from trainer.estimation.objectives import (
     check_objective,
     open_objective,
 )
-from trainer.evaluation.motion_scores import Track, score_track
+from trainer.evaluation.motion_scores import CameraTrack, score_track
 from trainer.evaluation.view_scores import (
     ViewScore,
     score_views,
@@ -81,7 +81,9 @@ def summarise_recording(cameras: dict[str, list[ViewScore]]) -> dict[str, object
     }
 
 
-def open_scorer(config: FootageConfig, path: Path | None) -> Callable[[Track], list[ViewScore]]:
+def open_scorer(
+    config: FootageConfig, path: Path | None
+) -> Callable[[CameraTrack], list[ViewScore]]:
     """Open what is scored: the flow at `path`, or an objective without one.
 
     Raises:
@@ -108,7 +110,7 @@ def main(config: FootageConfig) -> None:
     """
     check_objective(config.objective, config.prior, config.starts, config.fit)
     network = named(config.landmarks, config.landmarks_file)
-    recordings: dict[str, dict[str, Track]] = {}
+    recordings: dict[str, dict[str, CameraTrack]] = {}
     for recording in read_recordings(config.folders):
         landmarks = tracked(recording, network, config.landmark_folder)
         samples = view_samples(recording, landmarks, config.triangulation)

@@ -20,7 +20,7 @@ from engines.flow.features import (
 from engines.rotations import exp_so3, log_so3
 from engines.types import Landmarks
 from trainer.data.augment import RawRecords, joints_in_camera
-from trainer.model.bodies import Bodies
+from trainer.model.bodies import BodySamples
 from trainer.model.kinematics import camera_from_pelvis, project
 
 
@@ -50,9 +50,9 @@ class Batch(NamedTuple):
     visible: Float[Tensor, "N 24"]
     """1 where a joint is visible."""
 
-    def bodies(self) -> Bodies:
+    def bodies(self) -> BodySamples:
         """Return the true bodies, one per image."""
-        return Bodies(self.rotvec[:, None], self.betas[:, None], self.camera[:, None])
+        return BodySamples(self.rotvec[:, None], self.betas[:, None], self.camera[:, None])
 
     def rows(self, index: Tensor) -> "Batch":
         """Select samples by number."""

@@ -5,7 +5,7 @@ import numpy as np
 from engines.types import LIMB_LANDMARKS, Landmarks
 from trainer.data.video_reader import frame_rate
 from trainer.datasets.recordings import Recording
-from trainer.evaluation.motion_scores import Track
+from trainer.evaluation.motion_scores import CameraTrack
 from trainer.evaluation.view_scores import ViewSample
 from trainer.multiview.triangulation import TriangulationConfig, triangulate_landmarks
 
@@ -48,7 +48,7 @@ def view_tracks(
     recording: Recording,
     landmarks: list[list[Landmarks | None]],
     samples: dict[str, list[ViewSample]],
-) -> dict[str, Track]:
+) -> dict[str, CameraTrack]:
     """Put every frame of each camera beside its samples, by the name of the camera.
 
     Args:
@@ -61,7 +61,7 @@ def view_tracks(
     """
     pairs = zip(recording.cameras, landmarks, strict=True)
     return {
-        (name := camera.video.stem): Track(
+        (name := camera.video.stem): CameraTrack(
             found, camera.intrinsics, frame_rate(camera.video, "folders"), samples[name]
         )
         for camera, found in pairs

@@ -14,14 +14,14 @@ from engines.flow.features import LAYOUT
 from engines.rotations import exp_so3, log_so3
 from engines.types import NUM_LANDMARKS, Hypotheses
 from trainer.data.samples import Batch
-from trainer.model.bodies import Bodies
+from trainer.model.bodies import BodySamples
 from trainer.model.kinematics import SkeletonTensors, camera_from_pelvis, view_joints
 
 
 @torch.no_grad()
 def fit_bodies(
-    fitter: HypothesisFitter, skeleton: SkeletonTensors, batch: Batch, bodies: Bodies
-) -> Bodies:
+    fitter: HypothesisFitter, skeleton: SkeletonTensors, batch: Batch, bodies: BodySamples
+) -> BodySamples:
     """Fit every image's hypotheses, of which number 0 is the best estimate.
 
     Args:
@@ -32,13 +32,13 @@ def fit_bodies(
     """
     joints = view_joints(skeleton, batch.R_anchor, batch.half_size, bodies)
     images = [_fit_image(fitter, batch, bodies, joints, i) for i in range(batch.size)]
-    return Bodies(*(torch.stack(columns) for columns in zip(*images, strict=True)))
+    return BodySamples(*(torch.stack(columns) for columns in zip(*images, strict=True)))
 
 
 def _fit_image(
-    fitter: HypothesisFitter, batch: Batch, bodies: Bodies, joints: torch.Tensor, i: int
-) -> Bodies:
-    drawn = Bodies(*(part[i].contiguous() for part in bodies))
+    fitter: HypothesisFitter, batch: Batch, bodies: BodySamples, joints: torch.Tensor, i: int
+) -> BodySamples:
+    drawn = BodySamples(*(part[i].contiguous() for part in bodies))
     R_anchor, half_size = batch.R_anchor[i].double().numpy(), batch.half_size[i].double()
     count = len(drawn.betas)
     rotvec = drawn.rotvec.double().numpy()
@@ -61,7 +61,7 @@ def _fit_image(
     pelvis = torch.from_numpy(moved.joints[:, 0]).double()
     parts = (torch.from_numpy(rotvec), torch.from_numpy(moved.betas))
     camera = camera_from_pelvis(pelvis, half_size.expand(count))
-    return Bodies(*(part.to(drawn.betas.dtype) for part in (*parts, camera)))
+    return BodySamples(*(part.to(drawn.betas.dtype) for part in (*parts, camera)))
 
 
 def _observation(

@@ -10,7 +10,7 @@ from trainer.evaluation.view_scores import ViewSample, ViewScore, score_view
 
 
 @dataclass(frozen=True)
-class Track:
+class CameraTrack:
     """What one camera saw of a person."""
 
     landmarks: Sequence[Landmarks | None]
@@ -22,7 +22,7 @@ class Track:
     """Those of its frames that have a reference."""
 
 
-def score_track(fit: MotionFitter, track: Track) -> list[ViewScore]:
+def score_track(fit: MotionFitter, track: CameraTrack) -> list[ViewScore]:
     """Fit a person's motion and compare it with the reference."""
     estimates = fit_track(fit, track.landmarks, track.camera, track.rate)
     by_landmarks = {

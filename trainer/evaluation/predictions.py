@@ -17,7 +17,7 @@ from trainer.data.samples import Batch
 from trainer.estimation.fitted import fit_bodies
 from trainer.evaluation.metrics import pve, same_distance
 from trainer.methods.method import Method
-from trainer.model.bodies import Bodies
+from trainer.model.bodies import BodySamples
 
 _CHUNK = 200
 """Images of which hypotheses are drawn at a time."""
@@ -119,7 +119,7 @@ def _to_crop(
     return homogeneous[..., :2] / homogeneous[..., 2:].clamp_min(0.05)
 
 
-def _surface(body: BodyModel, bodies: Bodies) -> Float[Tensor, "B V 3"]:
+def _surface(body: BodyModel, bodies: BodySamples) -> Float[Tensor, "B V 3"]:
     """Vertices of the first body of each image, metres, the pelvis at the origin."""
     shaped = body.shaped(bodies.betas[:, 0].numpy())
     posed = shaped.posed(bodies.rotvec[:, 0].numpy(), -shaped.rest_joints[..., 0, :])

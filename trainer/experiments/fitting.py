@@ -39,7 +39,7 @@ from trainer.estimation.objectives import (
 )
 from trainer.estimation.prediction import TOGETHER
 from trainer.evaluation.live_errors import observation
-from trainer.evaluation.motion_scores import Track, score_track
+from trainer.evaluation.motion_scores import CameraTrack, score_track
 from trainer.evaluation.view_scores import ViewSample, ViewScore, score_view, summarise
 from trainer.experiments.results import Results, Values, sha256_of_assets
 from trainer.multiview.triangulation import TriangulationConfig
@@ -138,7 +138,7 @@ class Column:
     """Images with a reference."""
 
     samples: Sequence[ViewSample]
-    tracks: Sequence[Track] = ()
+    tracks: Sequence[CameraTrack] = ()
     """The views that they are from, as motions of 30 frames a second; none where there are none."""
 
 

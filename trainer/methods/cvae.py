@@ -29,7 +29,7 @@ from trainer.methods.method import (
     Samples,
     Supervision,
 )
-from trainer.model.bodies import BODY_DIM, Bodies, bodies_from_vector, vector_from_bodies
+from trainer.model.bodies import BODY_DIM, BodySamples, bodies_from_vector, vector_from_bodies
 from trainer.model.encoder import Encoder, EncoderConfig
 
 
@@ -79,13 +79,13 @@ class Decoder(nn.Module):
         self.middle = nn.Linear(config.hidden, config.hidden)
         self.last = nn.Linear(config.hidden, BODY_DIM)
         rest = vector_from_bodies(
-            Bodies(torch.zeros(1, 1, 24, 3), torch.zeros(1, 1, 10), torch.zeros(1, 1, 3))
+            BodySamples(torch.zeros(1, 1, 24, 3), torch.zeros(1, 1, 10), torch.zeros(1, 1, 3))
         )
         with torch.no_grad():
             self.last.weight.mul_(0.02)
             self.last.bias.copy_(rest[0, 0])
 
-    def forward(self, h: Float[Tensor, "B W"], z: Float[Tensor, "B S Z"]) -> Bodies:
+    def forward(self, h: Float[Tensor, "B W"], z: Float[Tensor, "B S Z"]) -> BodySamples:
         """(B, S) bodies."""
         u = nn.functional.silu(self.from_image(h)[:, None] + self.from_latent(z))
         u = u + nn.functional.silu(self.middle(u))
@@ -125,7 +125,7 @@ class CVAE(Method):
             return h
         return torch.cat([h, vector_from_bodies(batch.bodies())[:, 0]], -1)
 
-    def _loss_2d(self, batch: Batch, bodies: Bodies) -> tuple[Tensor, Losses]:
+    def _loss_2d(self, batch: Batch, bodies: BodySamples) -> tuple[Tensor, Losses]:
         """Reprojection and prior: of the recognised body, and of the mean of those from the
         latent's prior.
         """
@@ -140,7 +140,7 @@ class CVAE(Method):
             losses | {"recognised_reprojection": more["reprojection"]}
         )
 
-    def _loss_3d(self, batch: Batch, bodies: Bodies) -> tuple[Tensor, Losses]:
+    def _loss_3d(self, batch: Batch, bodies: BodySamples) -> tuple[Tensor, Losses]:
         """3D loss and reprojection: of the recognised body, and of that from the prior's centre."""
         config = self.config
         bodies = bodies.at(slice(2))

@@ -20,7 +20,7 @@ from trainer.methods.method import (
     Samples,
     Supervision,
 )
-from trainer.model.bodies import BODY_DIM, Bodies, bodies_from_vector, vector_from_bodies
+from trainer.model.bodies import BODY_DIM, BodySamples, bodies_from_vector, vector_from_bodies
 from trainer.model.encoder import Encoder, EncoderConfig
 
 
@@ -40,13 +40,13 @@ class Regressor(nn.Module):
         self.encoder = Encoder(encoder)
         self.head = nn.Linear(encoder.width, count * BODY_DIM)
         rest = vector_from_bodies(
-            Bodies(torch.zeros(1, 1, 24, 3), torch.zeros(1, 1, 10), torch.zeros(1, 1, 3))
+            BodySamples(torch.zeros(1, 1, 24, 3), torch.zeros(1, 1, 10), torch.zeros(1, 1, 3))
         )
         with torch.no_grad():
             self.head.weight.mul_(0.02)
             self.head.bias.copy_(rest[0, 0].repeat(count))
 
-    def forward(self, batch: Batch) -> Bodies:
+    def forward(self, batch: Batch) -> BodySamples:
         """(B, count) bodies."""
         return bodies_from_vector(
             self.head(self.encoder(batch.features)).unflatten(-1, (-1, BODY_DIM))
@@ -80,4 +80,6 @@ class HMR(Method):
     def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         """The same body `count` times."""
         bodies = self.regressor(batch)
-        return Samples(Bodies(*(part.expand(-1, count, *part.shape[2:]) for part in bodies)), None)
+        return Samples(
+            BodySamples(*(part.expand(-1, count, *part.shape[2:]) for part in bodies)), None
+        )

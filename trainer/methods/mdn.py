@@ -25,7 +25,7 @@ from trainer.data.samples import Batch
 from trainer.methods.hmr import Regressor
 from trainer.methods.method import Loss2DConfig, Losses, Method, Priors, Samples, Supervision
 from trainer.model import so3
-from trainer.model.bodies import BODY_DIM, Bodies, bodies_from_vector
+from trainer.model.bodies import BODY_DIM, BodySamples, bodies_from_vector
 from trainer.model.encoder import EncoderConfig
 from trainer.model.flow import DIM, ROT
 from trainer.model.losses import likelihood_loss
@@ -58,16 +58,16 @@ class Mixture(NamedTuple):
     """K Gaussians for each of B images."""
 
     log_weights: Float[Tensor, "B K"]
-    centers: Bodies
+    centers: BodySamples
     log_scale: Float[Tensor, "B K D"]
 
-    def offset(self, k: int, bodies: Bodies) -> Float[Tensor, "B S D"]:
+    def offset(self, k: int, bodies: BodySamples) -> Float[Tensor, "B S D"]:
         """How far S bodies are from the centre of component k, in the Gaussian's coordinates."""
         y, betas, camera = self.centers.at(k)
         turn = so3.log(so3.exp(y).transpose(-1, -2) @ so3.exp(bodies.rotvec))
         return torch.cat([turn.flatten(-2), bodies.betas - betas, bodies.camera - camera], -1)
 
-    def log_prob(self, bodies: Bodies) -> Float[Tensor, "B S"]:
+    def log_prob(self, bodies: BodySamples) -> Float[Tensor, "B S"]:
         """Log density of bodies, rotations against the Haar measure."""
         each = []
         for k in range(
@@ -83,12 +83,12 @@ class Mixture(NamedTuple):
             each.append(self.log_weights[:, k, None] + normal.sum(-1) - volume)
         return torch.logsumexp(torch.stack(each, -1), -1)
 
-    def sample(self, index: Int[Tensor, "B S"], z: Float[Tensor, "B S D"]) -> Bodies:
+    def sample(self, index: Int[Tensor, "B S"], z: Float[Tensor, "B S D"]) -> BodySamples:
         """One body of each component named in `index`, from noise."""
         offset = z * torch.take_along_dim(self.log_scale, index[..., None], 1).exp()
         center = self.centers.pick(index)
         y = so3.log(so3.exp(center.rotvec) @ so3.exp(offset[..., :ROT].unflatten(-1, (-1, 3))))
-        return Bodies(
+        return BodySamples(
             y, center.betas + offset[..., ROT : ROT + 10], center.camera + offset[..., ROT + 10 :]
         )
 
@@ -145,7 +145,7 @@ class MDN(Method):
         losses["likelihood"] = likelihood_loss(mixture.log_prob(batch.bodies())[:, 0]).mean()
         return total + losses["likelihood"] + config.center_loss_2d * losses["loss_2d"], losses
 
-    def _mixture_loss_2d(self, batch: Batch, mixture: Mixture, bodies: list[Bodies]) -> Tensor:
+    def _mixture_loss_2d(self, batch: Batch, mixture: Mixture, bodies: list[BodySamples]) -> Tensor:
         r"""$-\log \sum_k w_k \exp(-E_k)$, batch mean: the likelihood of visible joints and priors
         under the mixture.
 

@@ -17,7 +17,7 @@ from engines.body import BodyModel
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
 from trainer.model import so3
-from trainer.model.bodies import Bodies
+from trainer.model.bodies import BodySamples
 from trainer.model.kinematics import SkeletonTensors, project, view_joints
 from trainer.model.losses import (
     joint_distance,
@@ -37,7 +37,7 @@ class Losses(dict[str, Tensor]):
 class Samples(NamedTuple):
     """N hypotheses for each of B images; number 0 is the method's own best estimate."""
 
-    bodies: Bodies
+    bodies: BodySamples
     log_q: Float[Tensor, "B N"] | None
     """Log density against the Haar measure, betas and camera; None where the method has none."""
 
@@ -94,15 +94,15 @@ class Priors(nn.Module):
         """The prior over body poses."""
         return self._prior.to(self.J_template.device)
 
-    def sample(self, count: int) -> Bodies:
+    def sample(self, count: int) -> BodySamples:
         """Draw (count, 1) bodies: poses from the prior, orientation about the anchor."""
         generator = torch.Generator().manual_seed(0)
         pose = self.prior.sample(count, generator)
         root = 0.5 * torch.randn(count, 1, 3, generator=generator)
         betas, camera = (torch.randn(count, 1, n, generator=generator) for n in (10, 3))
-        return Bodies(torch.cat([root, pose], 1)[:, None], betas, 0.3 * camera)
+        return BodySamples(torch.cat([root, pose], 1)[:, None], betas, 0.3 * camera)
 
-    def joints(self, batch: Batch, bodies: Bodies) -> Float[Tensor, "B S 24 3"]:
+    def joints(self, batch: Batch, bodies: BodySamples) -> Float[Tensor, "B S 24 3"]:
         """Joints in the view, metres."""
         return view_joints(self.skeleton, batch.R_anchor, batch.half_size, bodies)
 
@@ -116,7 +116,7 @@ class Priors(nn.Module):
     def loss_2d(
         self,
         batch: Batch,
-        bodies: Bodies,
+        bodies: BodySamples,
         joints: Float[Tensor, "B S 24 3"],
         config: Loss2DConfig,
     ) -> tuple[Float[Tensor, ""], Losses]:
@@ -132,7 +132,7 @@ class Priors(nn.Module):
     def loss_2d_per_body(
         self,
         batch: Batch,
-        bodies: Bodies,
+        bodies: BodySamples,
         joints: Float[Tensor, "B S 24 3"],
         config: Loss2DConfig,
     ) -> Float[Tensor, "B S"]:
@@ -146,7 +146,11 @@ class Priors(nn.Module):
         return torch.stack([one(slice(s, s + 1)) for s in range(joints.shape[1])], -1)
 
     def loss_3d(
-        self, batch: Batch, bodies: Bodies, joints: Float[Tensor, "B 1 24 3"], config: Loss3DConfig
+        self,
+        batch: Batch,
+        bodies: BodySamples,
+        joints: Float[Tensor, "B 1 24 3"],
+        config: Loss3DConfig,
     ) -> tuple[Float[Tensor, ""], Losses]:
         """Weighted distances of one body per image to the true one, batch mean; and its parts."""
         R = so3.exp(bodies.rotvec[:, 0])

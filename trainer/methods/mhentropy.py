@@ -20,7 +20,7 @@ from torch import Tensor
 from trainer.data.rng import StepRng
 from trainer.data.samples import Batch
 from trainer.methods.method import Loss2DConfig, Losses, Method, Priors, Samples, Supervision
-from trainer.model.bodies import Bodies
+from trainer.model.bodies import BodySamples
 from trainer.model.encoder import EncoderConfig
 from trainer.model.flow import DIM, Context, FlowConfig, PoseFlow
 from trainer.model.losses import joint_distance, likelihood_loss, negative_entropy, visibility_loss
@@ -33,7 +33,7 @@ class MHEntropyConfig:
     flow: FlowConfig = field(default_factory=FlowConfig)
     loss_2d: Loss2DConfig = field(default_factory=Loss2DConfig)
     samples: int = 3
-    """Bodies drawn per image, besides the centre."""
+    """BodySamples drawn per image, besides the centre."""
     entropy: float = 1.0
     """Weight of the negative entropy within the KL divergence; 1 is the divergence itself."""
     visible: float = 4.0
@@ -111,7 +111,7 @@ class MHEntropy(Method):
         return total, losses
 
     def _center_2d(
-        self, batch: Batch, bodies: Bodies, joints: Float[Tensor, "B S 24 3"]
+        self, batch: Batch, bodies: BodySamples, joints: Float[Tensor, "B S 24 3"]
     ) -> Float[Tensor, ""]:
         return self.priors.loss_2d(batch, bodies.at(0), joints[:, :1], self.config.loss_2d)[0]
 

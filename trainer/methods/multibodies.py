@@ -25,7 +25,7 @@ from trainer.methods.method import (
     Samples,
     Supervision,
 )
-from trainer.model.bodies import BODY_DIM, Bodies
+from trainer.model.bodies import BODY_DIM, BodySamples
 from trainer.model.encoder import EncoderConfig
 
 
@@ -86,7 +86,7 @@ class MultiBodies(Method):
 
     @torch.no_grad()
     def winner(
-        self, batch: Batch, bodies: Bodies, joints: Float[Tensor, "B M 24 3"]
+        self, batch: Batch, bodies: BodySamples, joints: Float[Tensor, "B M 24 3"]
     ) -> Int[Tensor, "B 1"]:
         """Which head is nearest to the true joints, pelvises together; under `2d-vis` which
         explains the 2D labels best.
@@ -101,7 +101,7 @@ class MultiBodies(Method):
     def one(
         self,
         batch: Batch,
-        bodies: Bodies,
+        bodies: BodySamples,
         joints: Float[Tensor, "B M 24 3"],
         index: Int[Tensor, "B 1"],
     ) -> Float[Tensor, ""]:
@@ -115,4 +115,4 @@ class MultiBodies(Method):
     def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         """Head 0, then the others in their order; more than M are the same ones again."""
         index = torch.arange(count, device=batch.half_size.device) % self.config.heads
-        return Samples(Bodies(*(part[:, index] for part in self.regressor(batch))), None)
+        return Samples(BodySamples(*(part[:, index] for part in self.regressor(batch))), None)

@@ -21,7 +21,7 @@ from trainer.methods.method import (
     Samples,
     Supervision,
 )
-from trainer.model.bodies import ROT6D_DIM, Bodies, bodies_from_vector, vector_from_bodies
+from trainer.model.bodies import ROT6D_DIM, BodySamples, bodies_from_vector, vector_from_bodies
 from trainer.model.encoder import Encoder, EncoderConfig
 from trainer.model.glow import Glow, GlowConfig
 
@@ -34,7 +34,7 @@ class ProHMRConfig:
     loss_2d: Loss2DConfig = field(default_factory=Loss2DConfig)
     loss_3d: Loss3DConfig = field(default_factory=Loss3DConfig)
     samples: int = 1
-    """Bodies drawn per image, besides the mode."""
+    """BodySamples drawn per image, besides the mode."""
     samples_2d: float = 0.1
     """Weight of reprojection and prior of the drawn bodies, besides the mode's: the original's
     ratio.
@@ -127,12 +127,12 @@ class ProHMR(Method):
         h = self.encoder(batch.features)
         return Samples(self._bodies(h, self.glow(h, z)), None)
 
-    def _bodies(self, h: Float[Tensor, "B W"], rot6d: Float[Tensor, "B S 144"]) -> Bodies:
+    def _bodies(self, h: Float[Tensor, "B W"], rot6d: Float[Tensor, "B S 144"]) -> BodySamples:
         rest = self.head(h)[:, None].expand(-1, rot6d.shape[1], -1)
         return bodies_from_vector(torch.cat([rot6d, rest], -1))
 
 
-def _rot6d(bodies: Bodies) -> Float[Tensor, "B S 144"]:
+def _rot6d(bodies: BodySamples) -> Float[Tensor, "B S 144"]:
     return vector_from_bodies(bodies)[..., :ROT6D_DIM]
 
 

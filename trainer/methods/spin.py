@@ -28,7 +28,7 @@ from trainer.methods.method import (
     Samples,
     Supervision,
 )
-from trainer.model.bodies import Bodies
+from trainer.model.bodies import BodySamples
 from trainer.model.encoder import EncoderConfig
 
 
@@ -87,7 +87,7 @@ class SPIN(Method):
         )
         return total, Losses(losses | more)
 
-    def fit(self, batch: Batch, start: Bodies) -> tuple[Bodies, Float[Tensor, "B"]]:
+    def fit(self, batch: Batch, start: BodySamples) -> tuple[BodySamples, Float[Tensor, "B"]]:
         """Improve one body per image by what `2d-vis` knows about it.
 
         Returns:
@@ -96,7 +96,7 @@ class SPIN(Method):
         """
         tried, nats = [], []
         with torch.enable_grad():  # also where the loss is only looked at
-            now = Bodies(*(part.detach().clone().requires_grad_() for part in start))
+            now = BodySamples(*(part.detach().clone().requires_grad_() for part in start))
             optimiser = torch.optim.Adam(list(now), lr=self.config.fit.rate)
             for _ in range(self.config.fit.steps):
                 objective = self._objective(batch, now)
@@ -108,14 +108,16 @@ class SPIN(Method):
         tried.append(_copy(now))
         nats.append(self._objective(batch, tried[-1]))
         scores = torch.stack(nats, -1)
-        all_tried = Bodies(*(torch.cat(parts, 1) for parts in zip(*tried, strict=True)))
+        all_tried = BodySamples(*(torch.cat(parts, 1) for parts in zip(*tried, strict=True)))
         return all_tried.pick(scores.argmin(-1, keepdim=True)), scores[:, 0] - scores.amin(-1)
 
-    def _objective(self, batch: Batch, bodies: Bodies) -> Float[Tensor, "B"]:
+    def _objective(self, batch: Batch, bodies: BodySamples) -> Float[Tensor, "B"]:
         joints = self.priors.joints(batch, bodies)
         return self.priors.loss_2d_per_body(batch, bodies, joints, self.config.loss_2d)[:, 0]
 
-    def _distance_to(self, fit: Bodies, batch: Batch, bodies: Bodies, joints: Tensor) -> Tensor:
+    def _distance_to(
+        self, fit: BodySamples, batch: Batch, bodies: BodySamples, joints: Tensor
+    ) -> Tensor:
         """3D loss with the fit in the place of the true body; zero where the fit is its start."""
         rotvec, betas, camera = (part[:, 0] for part in fit)
         taught = batch._replace(
@@ -128,8 +130,10 @@ class SPIN(Method):
         features.
         """
         bodies = self.regressor(batch)
-        return Samples(Bodies(*(part.expand(-1, count, *part.shape[2:]) for part in bodies)), None)
+        return Samples(
+            BodySamples(*(part.expand(-1, count, *part.shape[2:]) for part in bodies)), None
+        )
 
 
-def _copy(bodies: Bodies) -> Bodies:
-    return Bodies(*(part.detach().clone() for part in bodies))
+def _copy(bodies: BodySamples) -> BodySamples:
+    return BodySamples(*(part.detach().clone() for part in bodies))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from engines.flow.features import NUM_FEATURES_2D
 from engines.types import NUM_BETAS, NUM_JOINTS
 from trainer.model import so3
-from trainer.model.bodies import Bodies
+from trainer.model.bodies import BodySamples
 from trainer.model.flow import DIM, ROT, log_standard_normal
 
 ANCHOR_STD_RAD = 0.4
@@ -132,7 +132,7 @@ class CenteredCoupling(nn.Module):
 
 
 class AnchoredFlow(nn.Module):
-    """The posterior q(body | landmarks). Row 0 of `Bodies.rotvec` is relative to the anchor."""
+    """The posterior q(body | landmarks). Row 0 of its rotations is relative to the anchor."""
 
     mean: Tensor
     std: Tensor
@@ -173,7 +173,7 @@ class AnchoredFlow(nn.Module):
         R_anchor = _rotmat_from_6d(self.anchor(h))
         return AnchoredContext(R_anchor, injected, shift, log_scale, self.visible(h))
 
-    def standardise(self, bodies: Bodies) -> None:
+    def standardise(self, bodies: BodySamples) -> None:
         """Take mean and spread of the flow's coordinates from a sample of bodies (B, 1, ...).
 
         Those of the orientation are as about a good anchor, whatever the bodies are relative to.
@@ -184,13 +184,13 @@ class AnchoredFlow(nn.Module):
         self.mean[:3] = 0.0
         self.std[:3] = ANCHOR_STD_RAD
 
-    def center(self, context: AnchoredContext) -> Bodies:
+    def center(self, context: AnchoredContext) -> BodySamples:
         """Return the bodies (B, 1, ...) that z = 0 gives."""
         return self._bodies((context.shift * self.std + self.mean)[:, None])[0]
 
     def sample(
         self, context: AnchoredContext, z: Float[Tensor, "B S D"]
-    ) -> tuple[Bodies, Float[Tensor, "B S"]]:
+    ) -> tuple[BodySamples, Float[Tensor, "B S"]]:
         """Map noise to bodies.
 
         Returns:
@@ -211,7 +211,7 @@ class AnchoredFlow(nn.Module):
         return bodies, log_standard_normal(z) - log_det - volume
 
     def log_prob(
-        self, context: AnchoredContext, bodies: Bodies, twins: bool = True
+        self, context: AnchoredContext, bodies: BodySamples, twins: bool = True
     ) -> Float[Tensor, "B S"]:
         """Log density of bodies, rotations against the Haar measure.
 
@@ -230,7 +230,7 @@ class AnchoredFlow(nn.Module):
         log_twin = self._log_branch(context, bodies._replace(rotvec=rotvec))
         return torch.logaddexp(log_q, torch.where(exists, log_twin, -torch.inf))
 
-    def _log_branch(self, context: AnchoredContext, bodies: Bodies) -> Float[Tensor, "B S"]:
+    def _log_branch(self, context: AnchoredContext, bodies: BodySamples) -> Float[Tensor, "B S"]:
         x = self._coordinates(bodies)
         u = ((x - self.mean) / self.std - context.shift[:, None]) * (
             -context.log_scale[:, None]
@@ -245,14 +245,16 @@ class AnchoredFlow(nn.Module):
             log_det = log_det + log_scale.sum(-1)
         return log_standard_normal(u) - log_det - self._bodies(x)[1]
 
-    def _bodies(self, x: Float[Tensor, "B S D"]) -> tuple[Bodies, Float[Tensor, "B S"]]:
+    def _bodies(self, x: Float[Tensor, "B S D"]) -> tuple[BodySamples, Float[Tensor, "B S"]]:
         """Map the flow's coordinates to bodies; also the log volume of that map."""
         rotations = x[..., :ROT].unflatten(-1, (NUM_JOINTS, 3))
         y = so3.radial_tanh(rotations, self.radius)
         volume = so3.radial_tanh_log_det(rotations, self.radius) + so3.exp_log_det(y)
-        return Bodies(y, x[..., ROT : ROT + NUM_BETAS], x[..., ROT + NUM_BETAS :]), volume.sum(-1)
+        return BodySamples(y, x[..., ROT : ROT + NUM_BETAS], x[..., ROT + NUM_BETAS :]), volume.sum(
+            -1
+        )
 
-    def _coordinates(self, bodies: Bodies) -> Float[Tensor, "B S D"]:
+    def _coordinates(self, bodies: BodySamples) -> Float[Tensor, "B S D"]:
         rotations = so3.radial_atanh(bodies.rotvec, self.radius)
         return torch.cat([rotations.flatten(-2), bodies.betas, bodies.camera], -1)
 
@@ -260,13 +262,13 @@ class AnchoredFlow(nn.Module):
         return [cast(CenteredCoupling, layer) for layer in self.couplings]
 
 
-def relative_to(R_anchor: Float[Tensor, "B 3 3"], bodies: Bodies) -> Bodies:
+def relative_to(R_anchor: Float[Tensor, "B 3 3"], bodies: BodySamples) -> BodySamples:
     """Express bodies whose orientation is given in the view relative to anchors in it."""
     root = so3.log(R_anchor[:, None].mT @ so3.exp(bodies.rotvec[..., 0, :]))
     return bodies._replace(rotvec=torch.cat([root[..., None, :], bodies.rotvec[..., 1:, :]], -2))
 
 
-def in_view(R_anchor: Float[Tensor, "B 3 3"], bodies: Bodies) -> Bodies:
+def in_view(R_anchor: Float[Tensor, "B 3 3"], bodies: BodySamples) -> BodySamples:
     """Invert `relative_to`."""
     return relative_to(R_anchor.mT, bodies)
 

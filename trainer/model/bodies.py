@@ -1,4 +1,4 @@
-"""Bodies in the view: what every method draws, in torch.
+"""BodySamples in the view: what every method draws, in torch.
 
 Rotations are relative: row 0 to the torso's axes guessed by the landmark network
 (`engines.flow.features.VirtualCamera`), rows 1..23 are SMPL's `body_pose`. The camera numbers place
@@ -20,7 +20,7 @@ BODY_DIM = ROT6D_DIM + 10 + 3
 """Length of a body as plain numbers: 24 rotations in 6D, betas, camera."""
 
 
-class Bodies(NamedTuple):
+class BodySamples(NamedTuple):
     """S bodies for each of B images."""
 
     rotvec: Float[Tensor, "B S 24 3"]
@@ -28,15 +28,15 @@ class Bodies(NamedTuple):
     betas: Float[Tensor, "B S 10"]
     camera: Float[Tensor, "B S 3"]
 
-    def at(self, index: int | slice) -> "Bodies":
+    def at(self, index: int | slice) -> "BodySamples":
         """Select bodies by number, the same of each image."""
         chosen = slice(index, index + 1) if isinstance(index, int) else index
-        return Bodies(*(part[:, chosen] for part in self))
+        return BodySamples(*(part[:, chosen] for part in self))
 
-    def pick(self, index: Int[Tensor, "B N"]) -> "Bodies":
+    def pick(self, index: Int[Tensor, "B N"]) -> "BodySamples":
         """Select N bodies of each image by number."""
         rows = torch.arange(len(index), device=index.device)[:, None]
-        return Bodies(*(part[rows, index] for part in self))
+        return BodySamples(*(part[rows, index] for part in self))
 
 
 def rotmat_from_6d(rot6d: Float[Tensor, "*B 6"]) -> Float[Tensor, "*B 3 3"]:
@@ -49,17 +49,19 @@ def rotmat_from_6d(rot6d: Float[Tensor, "*B 6"]) -> Float[Tensor, "*B 3 3"]:
     return torch.stack([x, y, torch.linalg.cross(x, y)], -1)
 
 
-def bodies_from_vector(numbers: Float[Tensor, "B S 157"]) -> Bodies:
-    """Bodies from plain numbers, as regressors give them; the camera's distance is kept within a
+def bodies_from_vector(numbers: Float[Tensor, "B S 157"]) -> BodySamples:
+    """Read plain numbers, as regressors give them; the camera's distance is kept within a
     factor of 20.
     """
     rot6d = numbers[..., :ROT6D_DIM].unflatten(-1, (NUM_JOINTS, 6))
     camera = numbers[..., ROT6D_DIM + 10 :]
     camera = torch.cat([camera[..., :2], 3.0 * torch.tanh(camera[..., 2:] / 3.0)], -1)
-    return Bodies(so3.log(rotmat_from_6d(rot6d)), numbers[..., ROT6D_DIM : ROT6D_DIM + 10], camera)
+    return BodySamples(
+        so3.log(rotmat_from_6d(rot6d)), numbers[..., ROT6D_DIM : ROT6D_DIM + 10], camera
+    )
 
 
-def vector_from_bodies(bodies: Bodies) -> Float[Tensor, "B S 157"]:
+def vector_from_bodies(bodies: BodySamples) -> Float[Tensor, "B S 157"]:
     """The inverse of `bodies_from_vector`."""
     R = so3.exp(bodies.rotvec)
     rot6d = torch.cat([R[..., 0], R[..., 1]], -1).flatten(-2)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from engines.types import NUM_BETAS, NUM_JOINTS
 from trainer.model import so3
-from trainer.model.bodies import Bodies
+from trainer.model.bodies import BodySamples
 from trainer.model.encoder import Encoder, EncoderConfig
 
 ROT = 3 * NUM_JOINTS
@@ -128,7 +128,7 @@ class PoseFlow(nn.Module):
         """Encode the features of a batch of images."""
         return self.conditioner(self.encoder(features))
 
-    def standardise(self, bodies: Bodies) -> None:
+    def standardise(self, bodies: BodySamples) -> None:
         """Take mean and spread of the flow's coordinates from a sample of bodies (B, 1, ...)."""
         x = self._coordinates(bodies)[:, 0]
         self.mean.copy_(x.mean(0))
@@ -136,7 +136,7 @@ class PoseFlow(nn.Module):
 
     def sample(
         self, context: Context, z: Float[Tensor, "B S D"]
-    ) -> tuple[Bodies, Float[Tensor, "B S"]]:
+    ) -> tuple[BodySamples, Float[Tensor, "B S"]]:
         """Map noise to bodies.
 
         Returns:
@@ -157,9 +157,9 @@ class PoseFlow(nn.Module):
         y = so3.radial_tanh(rotations, self.radius)
         volume = so3.radial_tanh_log_det(rotations, self.radius) + so3.exp_log_det(y)
         log_q = log_standard_normal(z) - log_det - volume.sum(-1)
-        return Bodies(y, x[..., ROT : ROT + NUM_BETAS], x[..., ROT + NUM_BETAS :]), log_q
+        return BodySamples(y, x[..., ROT : ROT + NUM_BETAS], x[..., ROT + NUM_BETAS :]), log_q
 
-    def log_prob(self, context: Context, bodies: Bodies) -> Float[Tensor, "B S"]:
+    def log_prob(self, context: Context, bodies: BodySamples) -> Float[Tensor, "B S"]:
         """Exact log density of bodies, rotations against the Haar measure."""
         log_q = self._log_branch(context, bodies)
         root = bodies.rotvec[..., 0, :]
@@ -172,21 +172,21 @@ class PoseFlow(nn.Module):
         y = bodies.rotvec[rows]
         other = so3.twin(y[..., :1, :])
         exists = other[..., 0, :].norm(dim=-1) < 0.9995 * self.radius[0]
-        twins = Bodies(
+        twins = BodySamples(
             torch.cat([other, y[..., 1:, :]], -2), bodies.betas[rows], bodies.camera[rows]
         )
         log_twin = self._log_branch(Context(*(part[rows] for part in context)), twins)
         log_twin = torch.where(exists, log_twin, torch.full_like(log_twin, -torch.inf))
         return log_q.index_put((rows,), torch.logaddexp(log_q[rows], log_twin))
 
-    def _log_branch(self, context: Context, bodies: Bodies) -> Float[Tensor, "B S"]:
+    def _log_branch(self, context: Context, bodies: BodySamples) -> Float[Tensor, "B S"]:
         z, x, log_det = self._invert(context, bodies)
         rotations = x[..., :ROT].unflatten(-1, (NUM_JOINTS, 3))
         volume = so3.radial_tanh_log_det(rotations, self.radius) + so3.exp_log_det(bodies.rotvec)
         return log_standard_normal(z) - log_det - volume.sum(-1)
 
-    def _invert(self, context: Context, bodies: Bodies) -> tuple[Tensor, Tensor, Tensor]:
-        """Bodies to noise; also the flow's coordinates x and the log volume of z -> x."""
+    def _invert(self, context: Context, bodies: BodySamples) -> tuple[Tensor, Tensor, Tensor]:
+        """BodySamples to noise; also the flow's coordinates x and the log volume of z -> x."""
         x = self._coordinates(bodies)
         u = ((x - self.mean) / self.std - context.shift[:, None]) * (
             -context.log_scale[:, None]
@@ -203,7 +203,7 @@ class PoseFlow(nn.Module):
     def _layers(self) -> list[AffineCoupling]:
         return [cast(AffineCoupling, layer) for layer in self.couplings]
 
-    def _coordinates(self, bodies: Bodies) -> Float[Tensor, "B S D"]:
+    def _coordinates(self, bodies: BodySamples) -> Float[Tensor, "B S D"]:
         return torch.cat(
             [so3.radial_atanh(bodies.rotvec, self.radius).flatten(-2), bodies.betas, bodies.camera],
             -1,

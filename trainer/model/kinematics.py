@@ -11,7 +11,7 @@ from torch import Tensor
 from engines.flow.features import REACH_M
 from engines.types import NUM_JOINTS, PARENTS
 from trainer.model import so3
-from trainer.model.bodies import Bodies
+from trainer.model.bodies import BodySamples
 
 
 class SkeletonTensors(NamedTuple):
@@ -79,7 +79,7 @@ def view_joints(
     skeleton: SkeletonTensors,
     R_anchor: Float[Tensor, "B 3 3"],
     half_size: Float[Tensor, "B"],
-    bodies: Bodies,
+    bodies: BodySamples,
 ) -> Float[Tensor, "B S 24 3"]:
     """Joints in the view, metres."""
     relative = relative_joints(skeleton, R_anchor[:, None], bodies.rotvec, bodies.betas)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from engines.types import NUM_JOINTS, PARENTS
 from trainer.model import quaternions as quat
-from trainer.model.bodies import Bodies
+from trainer.model.bodies import BodySamples
 from trainer.model.kinematics import SkeletonTensors, pelvis_in_view
 
 
@@ -57,7 +57,7 @@ def view_joints_of_one(
     skeleton: SkeletonTensors,
     R_anchor: Float[Tensor, "B 3 3"],
     half_size: Float[Tensor, "B"],
-    bodies: Bodies,
+    bodies: BodySamples,
 ) -> Float[Tensor, "B 24 3"]:
     """Joints in the view, metres, of the first body of each image; with gradients."""
     betas = bodies.betas[:, 0]

@@ -25,7 +25,7 @@ from zuko.transforms import MonotonicRQSTransform
 
 from engines.types import NUM_BETAS, NUM_JOINTS, PARENTS
 from trainer.model import so3
-from trainer.model.bodies import Bodies, rotmat_from_6d
+from trainer.model.bodies import BodySamples, rotmat_from_6d
 from trainer.model.encoder import Encoder, EncoderConfig
 from trainer.model.flow import log_standard_normal
 
@@ -184,7 +184,7 @@ class TreeFlow(nn.Module):
 
     def sample(
         self, image: ImageContext, z: Float[Tensor, "B S 79"]
-    ) -> tuple[Bodies, Float[Tensor, "B S"]]:
+    ) -> tuple[BodySamples, Float[Tensor, "B S"]]:
         """Map noise to bodies, from the root outwards, and give their log density as `log_prob`
         does.
         """
@@ -210,10 +210,10 @@ class TreeFlow(nn.Module):
         )
         root = so3.log(image.root)[:, None, None].expand(-1, count, -1, -1)
         pose = torch.cat([root, y.transpose(0, 1).unflatten(0, (-1, count))], -2)
-        bodies = Bodies(pose, betas, image.camera[:, None].expand(-1, count, -1))
+        bodies = BodySamples(pose, betas, image.camera[:, None].expand(-1, count, -1))
         return bodies, log_standard_normal(z) - image.log_std.sum(-1, keepdim=True) - volume
 
-    def log_prob(self, image: ImageContext, bodies: Bodies) -> Float[Tensor, "B S"]:
+    def log_prob(self, image: ImageContext, bodies: BodySamples) -> Float[Tensor, "B S"]:
         """Exact log density of the 23 rotations (Haar measure) and betas; all joints at once.
 
         Orientation and camera have no density here: those of `bodies` are ignored, the

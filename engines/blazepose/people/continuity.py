@@ -9,12 +9,12 @@ import numpy as np
 from engines.blazepose.people.appearance import difference
 from engines.blazepose.people.similarity import oks
 from engines.blazepose.people.stretching import is_stretched
-from engines.blazepose.people.track import Observation, Track
+from engines.blazepose.people.track import Candidate, Track
 from engines.types import LIMB_LANDMARKS, Landmarks, Roi
 
 _LIMBS = list(LIMB_LANDMARKS)
 UNMATCHED = 6.0
-"""Cost from which on an observation is rather somebody else."""
+"""Cost from which on a candidate is rather somebody else."""
 _PLACE = 0.04
 """Distance from the expected place that costs 1, in sides of the region."""
 _PLACE_PER_FRAME = 0.012
@@ -39,8 +39,8 @@ _SLIPPED = 1.6
 """Difference of the colours from which on landmarks near another person are not this one's."""
 
 
-def cost(track: Track, found: Observation) -> float:
-    """Return how badly an observation continues a track, 0 for perfectly.
+def cost(track: Track, found: Candidate) -> float:
+    """Return how badly a candidate continues a track, 0 for perfectly.
 
     What was found in the own region of somebody in sight may always continue that track: there the
     landmark network itself says that there is a person.
@@ -87,19 +87,19 @@ def near_others(tracks: Sequence[Track]) -> frozenset[Track]:
     )
 
 
-def is_wrong(track: Track, found: Observation) -> bool:
+def is_wrong(track: Track, found: Candidate) -> bool:
     """Tell whether landmarks near another person are not, or not all, on the track's own."""
     return has_slipped(track, found) or (
         not track.hidden and is_stretched(found.landmarks, track.recent)
     )
 
 
-def has_slipped(track: Track, found: Observation) -> bool:
+def has_slipped(track: Track, found: Candidate) -> bool:
     """Tell by the colours whether landmarks near another person have left their own."""
     return difference(track.colours, found.colours) > _SLIPPED
 
 
-def _pose_change(track: Track, found: Observation) -> float:
+def _pose_change(track: Track, found: Candidate) -> float:
     """Return 1 - OKS of the pose against the last one moved on, fading while out of sight."""
     fading = 1 - track.hidden / _POSE_FRAMES
     if fading <= 0:

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from engines.blazepose.people.appearance import colours_of
-from engines.blazepose.people.track import Observation
+from engines.blazepose.people.track import Candidate
 from engines.types import LIMB_LANDMARKS, Landmarks
 
 _LIMBS = list(LIMB_LANDMARKS)
@@ -78,7 +78,7 @@ class Cover:
         """The image with noise on the people, for the landmark network."""
         return noisy(self.original, self.mask) if self.people else self.original
 
-    def beside(self, one: Observation) -> Observation | None:
+    def beside(self, one: Candidate) -> Candidate | None:
         """Return what was found in the covered image as it counts, or None if too much is covered.
 
         Landmarks under the cover are not visible. The colours are those of the original, and only

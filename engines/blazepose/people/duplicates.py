@@ -6,7 +6,7 @@ from itertools import combinations
 
 from engines.blazepose.people.continuity import are_near, cost
 from engines.blazepose.people.similarity import SAME_BODY, oks, share_on, turned
-from engines.blazepose.people.track import Observation
+from engines.blazepose.people.track import Candidate
 from engines.types import Landmarks
 
 ON_THE_SAME_BODY = 0.6
@@ -16,8 +16,8 @@ MORE_VISIBLE = 0.1
 """Visibility, in the mean over the landmarks, by which a detection must exceed what it corrects."""
 
 
-def merged(found: Sequence[Observation]) -> list[Observation]:
-    """Return the observations without those that show a body that a better one shows.
+def merged(found: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates without those that show a body that a better one shows.
 
     A region that two people share shows the one in front. Both regions then hold that person's
     landmarks: those stay that continue their own track better, and the other track goes on
@@ -27,7 +27,7 @@ def merged(found: Sequence[Observation]) -> list[Observation]:
     pairs = combinations(found, 2)
     if not any(are_near(a.roi, b.roi) for a, b in pairs):
         return list(found)
-    kept: list[Observation] = []
+    kept: list[Candidate] = []
     for one in sorted(found, key=_rank):
         same = next((i for i, other in enumerate(kept) if _same_body(one, other)), None)
         if same is None:
@@ -37,12 +37,12 @@ def merged(found: Sequence[Observation]) -> list[Observation]:
     return kept
 
 
-def lies_on(one: Observation, others: Sequence[Landmarks]) -> bool:
+def lies_on(one: Candidate, others: Sequence[Landmarks]) -> bool:
     """Tell whether most joints of what was found lie on the body of one of the others."""
     return any(share_on(one.landmarks, other) >= ON_THE_SAME_BODY for other in others)
 
 
-def _corrects(new: Observation, tracked: Observation) -> bool:
+def _corrects(new: Candidate, tracked: Candidate) -> bool:
     """Tell whether a detection says that a track's landmarks are wrong.
 
     The landmark network is run where its own last landmarks were. If these were wrong, so is the
@@ -54,7 +54,7 @@ def _corrects(new: Observation, tracked: Observation) -> bool:
     )
 
 
-def _turned_on_one_body(new: Observation, tracked: Observation) -> bool:
+def _turned_on_one_body(new: Candidate, tracked: Candidate) -> bool:
     return (
         new.track is None
         and tracked.track is not None
@@ -63,7 +63,7 @@ def _turned_on_one_body(new: Observation, tracked: Observation) -> bool:
     )
 
 
-def _same_body(one: Observation, better: Observation) -> bool:
+def _same_body(one: Candidate, better: Candidate) -> bool:
     if not are_near(one.roi, better.roi):
         return False
     if oks(one.landmarks, better.landmarks) >= SAME_BODY:
@@ -73,7 +73,7 @@ def _same_body(one: Observation, better: Observation) -> bool:
     return _turned_on_one_body(one, better)
 
 
-def _rank(one: Observation) -> tuple[int, float]:
+def _rank(one: Candidate) -> tuple[int, float]:
     if one.track is None:
         return 2, -one.landmarks.score
     return int(one.track.track_id is None), cost(one.track, one)

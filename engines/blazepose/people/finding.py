@@ -9,7 +9,7 @@ from engines.blazepose.people.appearance import UNKNOWN, colours_of
 from engines.blazepose.people.continuity import is_wrong, jump
 from engines.blazepose.people.covering import Cover
 from engines.blazepose.people.duplicates import lies_on
-from engines.blazepose.people.track import Observation, Track
+from engines.blazepose.people.track import Candidate, Track
 from engines.blazepose.roi import steady
 from engines.blazepose.tracker import believable
 from engines.types import Landmarks, Roi
@@ -47,7 +47,7 @@ class Finder:
 
     def each(
         self, image: UInt8[np.ndarray, "h w 3"], regions: Sequence[tuple[Track | None, Roi]]
-    ) -> list[Observation | None]:
+    ) -> list[Candidate | None]:
         """Return what is found in regions, each searched for a track or for anybody."""
         results = self._landmarker(image, [roi for _, roi in regions])
         return [
@@ -55,7 +55,7 @@ class Finder:
             for (track, roi), result in zip(regions, results, strict=True)
         ]
 
-    def newcomer(self, cover: Cover, roi: Roi, min_score: float) -> Observation | None:
+    def newcomer(self, cover: Cover, roi: Roi, min_score: float) -> Candidate | None:
         """Return who is found in a region beside those who are covered, if surely enough.
 
         Here the cover has the colours of the surroundings. Beside noise the network is so ready to
@@ -64,8 +64,8 @@ class Finder:
         return _beside(cover, self.each(cover.filled, [(None, roi)])[0], min_score)
 
     def own(
-        self, track: Track, roi: Roi, plain: Observation | None, cover: Cover, min_score: float
-    ) -> Observation | None:
+        self, track: Track, roi: Roi, plain: Candidate | None, cover: Cover, min_score: float
+    ) -> Candidate | None:
         """Return what is on the person of a track that others overlap.
 
         Args:
@@ -83,7 +83,7 @@ class Finder:
             right.append(beside)
         return min(right, key=lambda one: jump(track, one.landmarks), default=None)
 
-    def behind(self, track: Track, cover: Cover, min_score: float) -> Observation | None:
+    def behind(self, track: Track, cover: Cover, min_score: float) -> Candidate | None:
         """Return what is found of somebody who should be behind others or come out from there."""
         one = self._beside_noise(cover, track.sought, track, min_score)
         if one is None or (track.hidden and lies_on(one, cover.people)) or is_wrong(track, one):
@@ -92,7 +92,7 @@ class Finder:
 
     def _beside_noise(
         self, cover: Cover, roi: Roi, track: Track, min_score: float
-    ) -> Observation | None:
+    ) -> Candidate | None:
         return _beside(cover, self.each(cover.noisy, [(track, roi)])[0], min_score)
 
     def _observed(
@@ -102,18 +102,18 @@ class Finder:
         roi: Roi,
         landmarks: Landmarks,
         next_roi: Roi,
-    ) -> Observation | None:
+    ) -> Candidate | None:
         """Return what the landmark network found in a region, None if that is no person."""
         if not believable(landmarks, self._min_score):
             return None
         colours = colours_of(image, landmarks) if self._wants_colours(track) else UNKNOWN
         following = track is not None and not track.hidden
-        return Observation(
+        return Candidate(
             landmarks, steady(roi, next_roi) if following else next_roi, colours, track
         )
 
 
-def _beside(cover: Cover, one: Observation | None, min_score: float) -> Observation | None:
+def _beside(cover: Cover, one: Candidate | None, min_score: float) -> Candidate | None:
     """Return what was found in an image with a cover, if it counts."""
     if one is None or one.landmarks.score < min_score:
         return None

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from engines.blazepose.people.similarity import oks
-from engines.blazepose.people.track import Observation
+from engines.blazepose.people.track import Candidate
 from engines.types import LANDMARK_BONES, Landmarks
 
 _BONES = np.array(LANDMARK_BONES)
@@ -39,15 +39,15 @@ def is_stretched(now: Landmarks, before: Sequence[Landmarks]) -> bool:
     return bool((growth[shown] > _GROWTH * trunk).any())
 
 
-def split(found: Sequence[Observation]) -> list[Observation]:
-    """Return the observations without the skeletons that lie over two bodies.
+def split(found: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates without the skeletons that lie over two bodies.
 
     Such a skeleton agrees in part with two that the detector led to and that do not agree with
     each other. Those two take its place.
     """
     new = [one for one in found if one.track is None]
 
-    def over_two(one: Observation) -> bool:
+    def over_two(one: Candidate) -> bool:
         parts = [other for other in new if oks(one.landmarks, other.landmarks) > _PART]
         return any(
             oks(a.landmarks, b.landmarks) < _PART

@@ -29,7 +29,7 @@ class TrackedPerson(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Observation:
+class Candidate:
     """Landmarks of one frame, before it is known whose they are."""
 
     landmarks: Landmarks
@@ -66,7 +66,7 @@ class Track:
         self._regions.append((0, self.roi))
         self.recent.append(self.landmarks)
 
-    def see(self, one: Observation, alone: bool) -> None:
+    def see(self, one: Candidate, alone: bool) -> None:
         """Take what was found in this frame.
 
         Args:

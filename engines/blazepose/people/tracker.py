@@ -44,7 +44,7 @@ from engines.blazepose.people.matching import assign
 from engines.blazepose.people.one_person import OnePersonTracker
 from engines.blazepose.people.similarity import overlap, same_region
 from engines.blazepose.people.stretching import split
-from engines.blazepose.people.track import Observation, Track, TrackedPerson
+from engines.blazepose.people.track import Candidate, Track, TrackedPerson
 from engines.blazepose.people.views import LOOK_FOR_LOST_EVERY, Lookout
 from engines.blazepose.tracker import PoseTracker
 from engines.types import LandmarkNetwork, Roi
@@ -125,12 +125,12 @@ class PeopleTracker:
             if track.track_id is not None and not track.hidden
         )
 
-    def _followed(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Observation]:
+    def _followed(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Candidate]:
         """Return what is found in the regions of those in sight."""
         near = self._near_others
         in_sight = [track for track in self._tracks if not track.hidden]
         regions = [(track, track.expected if track in near else track.roi) for track in in_sight]
-        seen: dict[Track, Observation | None] = {
+        seen: dict[Track, Candidate | None] = {
             track: one if one and one.landmarks.score >= self._least_score(track) else None
             for (track, _), one in zip(regions, self._find.each(image, regions), strict=True)
         }
@@ -145,8 +145,8 @@ class PeopleTracker:
         image: UInt8[np.ndarray, "h w 3"],
         track: Track,
         roi: Roi,
-        seen: Mapping[Track, Observation | None],
-    ) -> Observation | None:
+        seen: Mapping[Track, Candidate | None],
+    ) -> Candidate | None:
         """Return what is on the person of a track near others, of what is found with and without
         covering these."""
         plain = seen[track]
@@ -165,9 +165,7 @@ class PeopleTracker:
             return SURE
         return SURE_AGAIN if track.hidden else self._min_score
 
-    def _behind(
-        self, image: UInt8[np.ndarray, "h w 3"], found: list[Observation]
-    ) -> list[Observation]:
+    def _behind(self, image: UInt8[np.ndarray, "h w 3"], found: list[Candidate]) -> list[Candidate]:
         """Return who is found behind others, or comes out from there.
 
         It is searched for whoever should be near somebody who was found and was not found in the
@@ -196,10 +194,10 @@ class PeopleTracker:
         )
 
     def _newly_found(
-        self, image: UInt8[np.ndarray, "h w 3"], found: list[Observation]
-    ) -> list[Observation]:
+        self, image: UInt8[np.ndarray, "h w 3"], found: list[Candidate]
+    ) -> list[Candidate]:
         """Return what is found where nobody in sight was, or not in that pose."""
-        new: list[Observation] = []
+        new: list[Candidate] = []
         look = self._lookout(image, self._tracks, found)
         plain, cover = Cover(image, []), Cover(image, [one.landmarks for one in found])
         for view in look.views:
@@ -220,13 +218,13 @@ class PeopleTracker:
                 new.append(one)
         return new
 
-    def _counts(self, one: Observation) -> bool:
+    def _counts(self, one: Candidate) -> bool:
         """Tell whether a detection is sure enough, for somebody new or who is missed there."""
         return one.landmarks.score >= SURE or any(
             cost(track, one) < UNMATCHED for track in self._tracks if track.hidden
         )
 
-    def _update(self, found: list[Observation], shorter_side: int) -> None:
+    def _update(self, found: list[Candidate], shorter_side: int) -> None:
         """Give what was found to the tracks, and begin and end tracks."""
         pairs = self._pairs(found)
         for i, track in enumerate(self._tracks):
@@ -252,8 +250,8 @@ class PeopleTracker:
         others = [one.landmarks for one in self._tracks if one is not track and not one.hidden]
         return track.seen >= CONFIRM and not self._background.has(image, track.landmarks, others)
 
-    def _pairs(self, found: list[Observation]) -> dict[int, int]:
-        """Return which track is continued by which observation."""
+    def _pairs(self, found: list[Candidate]) -> dict[int, int]:
+        """Return which track is continued by which candidate."""
         if not self._near_others and [one.track for one in found] == self._tracks:
             return {i: i for i in range(len(found))}  # everybody far from everybody else
         costs = np.array([[cost(track, one) for one in found] for track in self._tracks])

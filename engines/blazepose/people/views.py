@@ -15,7 +15,7 @@ from engines.blazepose.detector import whole
 from engines.blazepose.people.background import Background
 from engines.blazepose.people.motion import MotionFinder
 from engines.blazepose.people.similarity import same_region
-from engines.blazepose.people.track import Observation, Track
+from engines.blazepose.people.track import Candidate, Track
 from engines.types import Roi
 
 LOOK_EVERY = 8
@@ -88,7 +88,7 @@ class Lookout:
         self,
         image: UInt8[np.ndarray, "h w 3"],
         tracks: Sequence[Track],
-        found: Sequence[Observation],
+        found: Sequence[Candidate],
     ) -> Look:
         """Return where to look in the next frame.
 
@@ -126,7 +126,7 @@ class Lookout:
         return Look(views)
 
     def _what_has_come(
-        self, frame: int, image: UInt8[np.ndarray, "h w 3"], found: Sequence[Observation]
+        self, frame: int, image: UInt8[np.ndarray, "h w 3"], found: Sequence[Candidate]
     ) -> Roi | None:
         """Return where something has come, the less often the longer it has been nobody."""
         come = self._background.newcomer(image, [one.landmarks for one in found])

@@ -15,7 +15,7 @@ from engines.types import Hypotheses, Landmarks, Roi
 from tests.support.random_samples import random_records
 from trainer.data import samples as data
 from trainer.estimation.fitted import fit_bodies
-from trainer.model.bodies import Bodies
+from trainer.model.bodies import BodySamples
 from trainer.model.kinematics import SkeletonTensors, view_joints
 
 COUNT, K = 3, 20
@@ -35,11 +35,11 @@ def records(body: BodyModel) -> dict[str, np.ndarray]:
     return raw
 
 
-def drawn(batch: data.Batch) -> Bodies:
-    """Bodies around the true ones."""
+def drawn(batch: data.Batch) -> BodySamples:
+    """BodySamples around the true ones."""
     generator = torch.Generator().manual_seed(5)
     scale = (0.05, 0.2, 0.03)
-    return Bodies(
+    return BodySamples(
         *(
             part + s * torch.randn(COUNT, K, *part.shape[2:], generator=generator)
             for part, s in zip(batch.bodies(), scale, strict=True)
@@ -74,7 +74,7 @@ def live_fit(
     records: dict[str, np.ndarray],
     i: int,
     joints_view: np.ndarray,
-    bodies: Bodies,
+    bodies: BodySamples,
 ) -> Hypotheses:
     """Fit the same bodies in the camera, as the pipeline does."""
     arrays = (

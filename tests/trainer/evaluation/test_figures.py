@@ -18,7 +18,7 @@ from trainer.evaluation import figures
 from trainer.evaluation.figures import hypotheses_figure
 from trainer.methods.hmr import HMR, HMRConfig
 from trainer.methods.method import Samples
-from trainer.model.bodies import Bodies
+from trainer.model.bodies import BodySamples
 
 WHITE = np.array([255, 255, 255])
 
@@ -30,7 +30,7 @@ class Elsewhere(HMR):
         bodies = batch.bodies()
         camera = bodies.camera + torch.tensor([1000.0, 0, 0])
         return Samples(
-            Bodies(
+            BodySamples(
                 *(
                     part.expand(-1, count, *part.shape[2:])
                     for part in bodies._replace(camera=camera)
@@ -45,7 +45,7 @@ class TrueBody(HMR):
 
     def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         return Samples(
-            Bodies(*(part.expand(-1, count, *part.shape[2:]) for part in batch.bodies())), None
+            BodySamples(*(part.expand(-1, count, *part.shape[2:]) for part in batch.bodies())), None
         )
 
 

@@ -21,7 +21,7 @@ from trainer.evaluation.measure import MeasureConfig, accuracy, measure
 from trainer.evaluation.predictions import Predictions, predict, surface_error
 from trainer.methods.method import Losses, Method, Priors, Samples
 from trainer.model import so3
-from trainer.model.bodies import Bodies
+from trainer.model.bodies import BodySamples
 from trainer.model.kinematics import project
 
 S = 0.05
@@ -38,7 +38,7 @@ class Clouds(Priors):
     def __init__(self) -> None:
         nn.Module.__init__(self)
 
-    def joints(self, batch: Batch, bodies: Bodies) -> Tensor:
+    def joints(self, batch: Batch, bodies: BodySamples) -> Tensor:
         return bodies.rotvec
 
 
@@ -62,7 +62,7 @@ class Around(Method):
             + noise[:, :1]
             + factor * torch.cat([0 * noise[:, :1], noise[:, 1:]], 1)
         )
-        return Samples(Bodies(joints, joints, joints), self.log_q(batch, count))
+        return Samples(BodySamples(joints, joints, joints), self.log_q(batch, count))
 
     def log_q(self, batch: Batch, count: int) -> Tensor | None:
         return None
@@ -88,7 +88,7 @@ class TrueBody(Around):
 
     def draw(self, batch: Batch, count: int, rng: StepRng) -> Samples:
         return Samples(
-            Bodies(*(part.expand(-1, count, *part.shape[2:]) for part in batch.bodies())), None
+            BodySamples(*(part.expand(-1, count, *part.shape[2:]) for part in batch.bodies())), None
         )
 
 
@@ -99,7 +99,7 @@ class Turned(TrueBody):
         y, betas, camera = super().draw(batch, count, rng).bodies
         over = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
         root = so3.log(over @ so3.exp(y[:, :, :1]))
-        return Samples(Bodies(torch.cat([root, y[:, :, 1:]], 2), betas, camera + 1.0), None)
+        return Samples(BodySamples(torch.cat([root, y[:, :, 1:]], 2), betas, camera + 1.0), None)
 
 
 class Far(Around):
@@ -111,7 +111,7 @@ class Far(Around):
         ray = nn.functional.normalize(batch.joints[:, 0], dim=-1)
         joints = batch.joints[:, None] + 0.1 * far[..., None, None] * ray[:, None, None]
         joints[:, :, 1:, 0] += 1e-4  # without any error there is nothing to rank
-        return Samples(Bodies(joints, joints, joints), None)
+        return Samples(BodySamples(joints, joints, joints), None)
 
 
 @pytest.fixture(scope="module")

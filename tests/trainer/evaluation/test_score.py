@@ -14,7 +14,7 @@ from trainer.evaluation.metrics import published_moments
 from trainer.evaluation.score import Scores, score
 from trainer.methods.hmr import HMR, HMRConfig
 from trainer.methods.mhentropy import MHEntropy
-from trainer.model.bodies import Bodies
+from trainer.model.bodies import BodySamples
 from trainer.model.flow import DIM, Context, PoseFlow
 from trainer.model.kinematics import project
 
@@ -30,7 +30,7 @@ class InformedFlow(PoseFlow):
     Its couplings are the identity, but permute.
     """
 
-    def __init__(self, bodies: Bodies, std: float, seen: torch.Tensor) -> None:
+    def __init__(self, bodies: BodySamples, std: float, seen: torch.Tensor) -> None:
         super().__init__(TINY, TINY_ENCODER)
         self.standardise(bodies)
         x = self._coordinates(bodies)[:, 0]

@@ -15,7 +15,7 @@ from tests.support.rigs import perfect_estimates, ring
 from trainer.data.augment import joints_in_camera
 from trainer.estimation.objectives import open_objective
 from trainer.evaluation.live_errors import observation
-from trainer.evaluation.motion_scores import Track
+from trainer.evaluation.motion_scores import CameraTrack
 from trainer.evaluation.view_scores import ViewSample
 from trainer.experiments import fitting
 from trainer.experiments.compare_priors import PriorTableConfig, compare_priors
@@ -105,7 +105,7 @@ def test_motion_is_scored_where_the_prior_knows_the_rate(body: BodyModel) -> Non
     limbs = np.array(LIMB_JOINTS)
     target = camera.to_camera(joints)[limbs]
     samples = [ViewSample(seen[i], camera.intrinsics, limbs, target) for i in (0, 1, 3)]
-    track = Track([seen[0], seen[1], None, seen[3]], camera.intrinsics, 30.0, samples)
+    track = CameraTrack([seen[0], seen[1], None, seen[3]], camera.intrinsics, 30.0, samples)
     score = open_row(Row("humor", "humor", "flow"), body, FlowModel.load(), 5)
     assert len(score(Column(samples, (track,)))) == 3
     assert score(Column(samples)) == []

@@ -12,7 +12,7 @@ from trainer.data.samples import Batch
 from trainer.methods.mdn import MDN, MDNConfig, Mixture
 from trainer.methods.method import Priors
 from trainer.model import so3
-from trainer.model.bodies import Bodies
+from trainer.model.bodies import BodySamples
 from trainer.model.encoder import EncoderConfig
 from trainer.model.flow import DIM
 
@@ -32,7 +32,7 @@ def batch(body: BodyModel) -> Batch:
 def random_mixture(count: int, components: int, seed: int, spread: float = 0.4) -> Mixture:
     generator = torch.Generator().manual_seed(seed)
     shapes = ((24, 3), (10,), (3,))
-    centers = Bodies(
+    centers = BodySamples(
         *(spread * torch.randn(count, components, *shape, generator=generator) for shape in shapes)
     )
     log_weights = torch.randn(count, components, generator=generator).log_softmax(-1)
@@ -45,7 +45,7 @@ def test_mdn_density_is_that_of_torchs_mixture_over_scipys_offsets() -> None:
     count, components, bodies_each = 2, 3, 4
     mixture = random_mixture(count, components, 0)
     generator = torch.Generator().manual_seed(1)
-    bodies = Bodies(
+    bodies = BodySamples(
         *(torch.randn(count, bodies_each, *s, generator=generator) for s in ((24, 3), (10,), (3,)))
     )
     log_q = mixture.log_prob(bodies)

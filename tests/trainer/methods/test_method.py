@@ -10,7 +10,7 @@ from trainer.data.samples import Batch
 from trainer.methods.hmr import HMR, HMRConfig
 from trainer.methods.method import Loss2DConfig, Loss3DConfig
 from trainer.model import so3
-from trainer.model.bodies import Bodies
+from trainer.model.bodies import BodySamples
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +67,13 @@ def test_the_2d_loss_of_each_body_has_the_2d_loss_as_its_mean(
 ) -> None:
     known, batch = priors(body), sample.rows(torch.arange(6))
     generator = torch.Generator().manual_seed(1)
-    bodies = Bodies(
+    bodies = BodySamples(
         *(0.3 * torch.randn(6, 5, *shape, generator=generator) for shape in ((24, 3), (10,), (3,)))
     )
     joints, config = known.joints(batch, bodies), Loss2DConfig(prior=0.7)
     each = known.loss_2d_per_body(batch, bodies, joints, config)
     assert each.shape == (6, 5)
     torch.testing.assert_close(each.mean(), known.loss_2d(batch, bodies, joints, config)[0])
-    third, fourth = batch.rows(torch.tensor([2])), Bodies(*(part[2:3, 3:4] for part in bodies))
+    third, fourth = batch.rows(torch.tensor([2])), BodySamples(*(part[2:3, 3:4] for part in bodies))
     alone, _ = known.loss_2d(third, fourth, joints[2:3, 3:4], config)
     torch.testing.assert_close(each[2, 3], alone)

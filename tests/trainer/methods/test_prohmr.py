@@ -10,7 +10,7 @@ from tests.support.float64 import disturbed, double, noise
 from tests.support.random_samples import priors, random_batch
 from trainer.data.samples import Batch
 from trainer.methods import prohmr
-from trainer.model.bodies import ROT6D_DIM, Bodies, vector_from_bodies
+from trainer.model.bodies import ROT6D_DIM, BodySamples, vector_from_bodies
 from trainer.model.encoder import EncoderConfig
 from trainer.model.flow import DIM as FLOW_DIM
 from trainer.model.flow import FlowConfig, PoseFlow
@@ -97,7 +97,7 @@ def test_normalising_gives_standard_noise_for_the_poses_shown(body: BodyModel) -
 
 
 def test_orthonormality_of_rotations_and_of_a_stretched_column() -> None:
-    rotations = Bodies(torch.randn(2, 3, 24, 3), torch.zeros(2, 3, 10), torch.zeros(2, 3, 3))
+    rotations = BodySamples(torch.randn(2, 3, 24, 3), torch.zeros(2, 3, 10), torch.zeros(2, 3, 3))
     rot6d = vector_from_bodies(rotations)[..., :ROT6D_DIM]
     assert prohmr._distance_from_orthonormal(rot6d).abs().max() < 1e-10
     stretched, sheared = torch.tensor([2.0, 0, 0, 0, 1, 0]), torch.tensor([1.0, 0, 0, 0.5, 1, 0])

@@ -8,7 +8,7 @@ from tests.support.random_samples import priors, random_batch
 from trainer.data.samples import Batch
 from trainer.methods.method import Priors
 from trainer.methods.spin import SPIN, SPINConfig, SpinFit
-from trainer.model.bodies import Bodies
+from trainer.model.bodies import BodySamples
 from trainer.model.encoder import EncoderConfig
 from trainer.model.kinematics import project
 
@@ -29,7 +29,7 @@ def test_spin_fit_explains_2d_better_than_a_perturbed_start(known: Priors, batch
     torch.manual_seed(0)
     method = SPIN("2d-vis", known, SPINConfig(), TINY_ENCODER)
     loss_3d = batch.bodies()
-    start = Bodies(*(part + 0.1 * torch.randn_like(part) for part in loss_3d))
+    start = BodySamples(*(part + 0.1 * torch.randn_like(part) for part in loss_3d))
     with torch.no_grad():  # as when a validation loss is computed
         fit, gain = method.fit(batch, start)
         nats = [

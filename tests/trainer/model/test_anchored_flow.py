@@ -9,7 +9,7 @@ from engines.flow.features import NUM_FEATURES_2D
 from tests.support.random_samples import TINY_ANCHORED, random_anchored_flow
 from trainer.model import so3
 from trainer.model.anchored_flow import AnchoredContext, AnchoredFlow, relative_to
-from trainer.model.bodies import Bodies
+from trainer.model.bodies import BodySamples
 from trainer.model.flow import DIM, ROT
 
 
@@ -100,7 +100,7 @@ def test_both_branches_of_an_orientation_count() -> None:
 
 def test_orientations_relative_to_an_anchor_come_back() -> None:
     R = so3.exp(noise(6, 3))
-    bodies = Bodies(noise(6, 2, 24, 3, seed=2), noise(6, 2, 10), noise(6, 2, 3))
+    bodies = BodySamples(noise(6, 2, 24, 3, seed=2), noise(6, 2, 10), noise(6, 2, 3))
     relative = relative_to(R, bodies)
     torch.testing.assert_close(
         R[:, None] @ so3.exp(relative.rotvec[:, :, 0]), so3.exp(bodies.rotvec[:, :, 0])
@@ -118,14 +118,14 @@ def test_anchors_are_rotations_that_follow_the_landmarks() -> None:
 
 def test_standardising_takes_the_spread_of_everything_but_the_orientation() -> None:
     flow = AnchoredFlow(TINY_ANCHORED).double().eval()
-    bodies = Bodies(0.4 * noise(400, 1, 24, 3) + 0.2, 2 * noise(400, 1, 10), noise(400, 1, 3))
+    bodies = BodySamples(0.4 * noise(400, 1, 24, 3) + 0.2, 2 * noise(400, 1, 10), noise(400, 1, 3))
     flow.standardise(bodies)
     x = so3.radial_atanh(bodies.rotvec, flow.radius).flatten(-2)[:, 0]
     torch.testing.assert_close(flow.mean[3:ROT], x.mean(0)[3:])
     torch.testing.assert_close(flow.std[3:ROT], x.std(0)[3:])
     assert (flow.mean[:3] == 0).all() and flow.std[:3].tolist() == pytest.approx([0.4] * 3)
-    constant = Bodies(torch.zeros(9, 1, 24, 3), torch.zeros(9, 1, 10), torch.zeros(9, 1, 3))
-    flow.standardise(Bodies(*(part.double() for part in constant)))
+    constant = BodySamples(torch.zeros(9, 1, 24, 3), torch.zeros(9, 1, 10), torch.zeros(9, 1, 3))
+    flow.standardise(BodySamples(*(part.double() for part in constant)))
     assert (flow.std >= 1e-2).all()
 
 
@@ -133,7 +133,9 @@ def test_training_in_bfloat16_is_close_and_its_gradients_reach_every_weight() ->
     flow = random_anchored_flow(0)
     features = noise(3, NUM_FEATURES_2D, seed=11).float()
     exact = flow.encode(features)
-    bodies = Bodies(*(part.detach() for part in flow.sample(exact, noise(3, 4, DIM).float())[0]))
+    bodies = BodySamples(
+        *(part.detach() for part in flow.sample(exact, noise(3, 4, DIM).float())[0])
+    )
     log_q = flow.log_prob(exact, bodies)
     flow.train()
     context = flow.encode(features)

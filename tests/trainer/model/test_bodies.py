@@ -1,4 +1,4 @@
-"""Bodies as plain numbers: scipy as the oracle, and back again."""
+"""BodySamples as plain numbers: scipy as the oracle, and back again."""
 
 import math
 
@@ -10,14 +10,14 @@ from trainer.model import so3
 from trainer.model.bodies import (
     BODY_DIM,
     ROT6D_DIM,
-    Bodies,
+    BodySamples,
     bodies_from_vector,
     rotmat_from_6d,
     vector_from_bodies,
 )
 
 
-def random_bodies(count: int, spread: float = 0.8) -> Bodies:
+def random_bodies(count: int, spread: float = 0.8) -> BodySamples:
     generator = torch.Generator().manual_seed(0)
     y = spread * torch.randn(count, 2, 24, 3, generator=generator, dtype=torch.float64)
     y = y * (
@@ -25,7 +25,7 @@ def random_bodies(count: int, spread: float = 0.8) -> Bodies:
     )  # below half a turn
     betas = 2 * torch.randn(count, 2, 10, generator=generator, dtype=torch.float64)
     camera = 0.5 * torch.randn(count, 2, 3, generator=generator, dtype=torch.float64)
-    return Bodies(y, betas, camera)
+    return BodySamples(y, betas, camera)
 
 
 def test_numbers_of_bodies_give_the_bodies_back() -> None:
@@ -58,7 +58,7 @@ def test_six_numbers_of_a_rotation_are_its_first_two_columns() -> None:
     rot6d = torch.from_numpy(np.concatenate([R[..., 0], R[..., 1]], -1))
     np.testing.assert_allclose(rotmat_from_6d(rot6d).numpy(), R, atol=1e-12)
     y = torch.from_numpy(Rotation.from_matrix(R).as_rotvec())
-    bodies = Bodies(
+    bodies = BodySamples(
         y[:, None, None].expand(-1, 1, 24, 3), torch.zeros(20, 1, 10), torch.zeros(20, 1, 3)
     )
     numbers = vector_from_bodies(bodies)
@@ -78,7 +78,7 @@ def test_distances_stay_within_a_factor_of_twenty() -> None:
 
 
 def test_gradients_are_finite_at_the_t_pose() -> None:
-    rest = Bodies(torch.zeros(1, 1, 24, 3), torch.zeros(1, 1, 10), torch.zeros(1, 1, 3))
+    rest = BodySamples(torch.zeros(1, 1, 24, 3), torch.zeros(1, 1, 10), torch.zeros(1, 1, 3))
     numbers = vector_from_bodies(rest).requires_grad_()
     bodies = bodies_from_vector(numbers)
     torch.testing.assert_close(bodies.rotvec, rest.rotvec, atol=1e-6, rtol=0)
@@ -103,5 +103,5 @@ def test_some_of_the_bodies() -> None:
 
 def test_pick_takes_bodies_by_number() -> None:
     betas = torch.arange(6.0).view(2, 3, 1).expand(2, 3, 10)
-    bodies = Bodies(torch.zeros(2, 3, 24, 3), betas, torch.zeros(2, 3, 3))
+    bodies = BodySamples(torch.zeros(2, 3, 24, 3), betas, torch.zeros(2, 3, 3))
     assert bodies.pick(torch.tensor([[2, 0], [1, 1]])).betas[..., 0].tolist() == [[2, 0], [4, 4]]

@@ -10,7 +10,7 @@ import torch
 from engines.flow.features import NUM_FEATURES
 from tests.support.random_samples import TINY, TINY_ENCODER, random_flow
 from trainer.model import so3
-from trainer.model.bodies import Bodies
+from trainer.model.bodies import BodySamples
 from trainer.model.flow import DIM, ROT, Context, PoseFlow
 
 
@@ -26,7 +26,7 @@ def noise(*shape: int, seed: int = 1) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def with_root(bodies: Bodies, root: torch.Tensor) -> Bodies:
+def with_root(bodies: BodySamples, root: torch.Tensor) -> BodySamples:
     return bodies._replace(
         rotvec=torch.cat(
             [root.expand(bodies.rotvec[..., :1, :].shape), bodies.rotvec[..., 1:, :]], -2
@@ -85,7 +85,7 @@ def root_only(spread: float) -> tuple[PoseFlow, Context]:
     return flow, context._replace(shift=shift, log_scale=log_scale)
 
 
-def rest_log_prob(flow: PoseFlow, context: Context, bodies: Bodies) -> torch.Tensor:
+def rest_log_prob(flow: PoseFlow, context: Context, bodies: BodySamples) -> torch.Tensor:
     """The density of all but the root, by definition: independent squeezed normals and plain
     normals.
     """
@@ -189,7 +189,7 @@ def test_gradients_of_the_density_reach_every_weight() -> None:
     flow = randomised().train()
     context = contexts(flow)
     bodies, log_q = flow.sample(context, noise(3, 4, DIM))
-    truth = Bodies(*(part.detach()[:, :1] for part in bodies))
+    truth = BodySamples(*(part.detach()[:, :1] for part in bodies))
     (log_q.mean() + flow.log_prob(context, truth).mean() + context.visible_logits.mean()).backward()
     for name, parameter in flow.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
@@ -198,7 +198,7 @@ def test_gradients_of_the_density_reach_every_weight() -> None:
 
 def test_an_untrained_flow_reproduces_the_spread_it_was_standardised_on() -> None:
     flow = PoseFlow(TINY, TINY_ENCODER).double().eval()
-    bodies = Bodies(
+    bodies = BodySamples(
         0.4 * noise(400, 1, 24, 3) + 0.2,
         2 * noise(400, 1, 10, seed=2),
         0.1 * noise(400, 1, 3, seed=3),
@@ -209,7 +209,9 @@ def test_an_untrained_flow_reproduces_the_spread_it_was_standardised_on() -> Non
     )[:, 0]
     torch.testing.assert_close(flow.mean, x.mean(0), check_dtype=False)
     torch.testing.assert_close(flow.std, x.std(0), check_dtype=False)
-    flow.standardise(Bodies(torch.zeros(9, 1, 24, 3), torch.zeros(9, 1, 10), torch.zeros(9, 1, 3)))
+    flow.standardise(
+        BodySamples(torch.zeros(9, 1, 24, 3), torch.zeros(9, 1, 10), torch.zeros(9, 1, 3))
+    )
     assert (flow.std >= 1e-2).all()  # a coordinate that never moves must not divide by zero
 
 

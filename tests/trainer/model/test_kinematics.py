@@ -12,7 +12,7 @@ from engines.flow.features import VirtualCamera
 from engines.flow.sampler import pelvis_in_camera
 from engines.rotations import exp_so3, log_so3
 from tests.support.random_samples import priors
-from trainer.model.bodies import Bodies
+from trainer.model.bodies import BodySamples
 from trainer.model.kinematics import (
     camera_from_pelvis,
     pelvis_in_view,
@@ -33,9 +33,9 @@ def view() -> VirtualCamera:
 
 
 @pytest.fixture
-def drawn() -> Bodies:
+def drawn() -> BodySamples:
     rng = np.random.default_rng(0)
-    return Bodies(
+    return BodySamples(
         torch.tensor(rng.normal(0, 0.7, (B, S, 24, 3)), dtype=torch.float32),
         torch.tensor(rng.normal(0, 1, (B, S, 10)), dtype=torch.float32),
         torch.tensor(rng.normal(0, 0.3, (B, S, 3)), dtype=torch.float32),
@@ -43,7 +43,7 @@ def drawn() -> Bodies:
 
 
 def test_view_joints_taken_to_the_camera_are_those_of_the_body(
-    body: BodyModel, view: VirtualCamera, drawn: Bodies
+    body: BodyModel, view: VirtualCamera, drawn: BodySamples
 ) -> None:
     in_view = view_joints(
         priors(body).skeleton,
@@ -64,7 +64,7 @@ def test_view_joints_taken_to_the_camera_are_those_of_the_body(
 
 
 def test_relative_joints_have_the_pelvis_at_zero_and_bones_of_constant_length(
-    body: BodyModel, drawn: Bodies
+    body: BodyModel, drawn: BodySamples
 ) -> None:
     skeleton = priors(body).skeleton
     joints = relative_joints(skeleton, torch.eye(3).expand(B, 1, 3, 3), drawn.rotvec, drawn.betas)
@@ -95,7 +95,7 @@ def test_camera_numbers_and_pelvis_are_inverse() -> None:
     ]
 
 
-def test_the_live_sampler_places_the_pelvis_alike(view: VirtualCamera, drawn: Bodies) -> None:
+def test_the_live_sampler_places_the_pelvis_alike(view: VirtualCamera, drawn: BodySamples) -> None:
     half_size = torch.tensor(view.half_size).float()
     ours = pelvis_in_view(drawn.camera, half_size[:, None]).numpy() @ np.swapaxes(
         view.R_cam_view, -1, -2

@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 
 from engines.blazepose.detector import Detection
 from engines.blazepose.people.covering import body_mask
-from engines.blazepose.people.track import Observation, Track
+from engines.blazepose.people.track import Candidate, Track
 from engines.types import Landmarks, Roi
 
 _STICK = {
@@ -41,9 +41,9 @@ def region(x: float, y: float = 240.0, scale: float = 100.0) -> Roi:
 NO_COLOURS = np.full((3, 3), np.nan)
 
 
-def seen(x: float, track: Track | None = None, **about: float) -> Observation:
+def seen(x: float, track: Track | None = None, **about: float) -> Candidate:
     """What is found of a stick figure."""
-    return Observation(landmarks(x, **about), region(x), NO_COLOURS, track)
+    return Candidate(landmarks(x, **about), region(x), NO_COLOURS, track)
 
 
 def tracked(x: float, number: int = 1) -> Track:

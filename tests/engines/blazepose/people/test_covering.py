@@ -7,7 +7,7 @@ import pytest
 
 from engines.blazepose.people.appearance import colours_of, difference
 from engines.blazepose.people.covering import Cover, body_mask, filled, hide, noisy, under
-from engines.blazepose.people.track import Observation
+from engines.blazepose.people.track import Candidate
 from tests.engines.blazepose.people.bodies import NO_COLOURS, landmarks, region
 
 
@@ -61,14 +61,14 @@ def test_who_is_found_beside_a_cover_has_the_colours_of_the_original() -> None:
     image[body_mask((640, 480), [front]) > 0] = (30, 30, 200)
     cover = Cover(image, [front])
     assert (cover.filled != image).any()
-    one = cover.beside(Observation(back, region(345.0), NO_COLOURS))
+    one = cover.beside(Candidate(back, region(345.0), NO_COLOURS))
     assert one is not None and difference(one.colours, colours_of(image, landmarks(540.0))) < 0.5
     assert (one.landmarks.visibility[under(cover.mask, back)] < 0.5).all()
 
 
 def test_nobody_is_found_under_a_cover() -> None:
     cover = Cover(np.zeros((480, 640, 3), np.uint8), [landmarks(300.0)])
-    assert cover.beside(Observation(landmarks(302.0), region(302.0), NO_COLOURS)) is None
+    assert cover.beside(Candidate(landmarks(302.0), region(302.0), NO_COLOURS)) is None
 
 
 def test_a_mask_with_edges_holds_the_plain_one() -> None:

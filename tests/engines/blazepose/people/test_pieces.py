@@ -13,7 +13,7 @@ from engines.blazepose.people.matching import FORBIDDEN, assign
 from engines.blazepose.people.motion import MotionFinder
 from engines.blazepose.people.similarity import oks, overlap, same_region, share_on
 from engines.blazepose.people.stretching import is_stretched, split
-from engines.blazepose.people.track import Observation, Track
+from engines.blazepose.people.track import Candidate, Track
 from engines.types import MIRRORED_LANDMARKS, Landmarks, Roi
 from tests.engines.blazepose.people.bodies import NO_COLOURS, landmarks, region, seen, tracked
 
@@ -152,7 +152,7 @@ def test_a_detection_corrects_a_track_that_is_turned_and_shows_less() -> None:
     mine = tracked(100.0)
     for visible, corrected in ((0.5, True), (0.95, False)):
         one = lying(100.0, visible)
-        wrong = Observation(one, one.roi, NO_COLOURS, mine)
+        wrong = Candidate(one, one.roi, NO_COLOURS, mine)
         (kept,) = merged([wrong, seen(100.0)])
         assert kept.track is mine
         assert (kept.roi.rotation == 0.0) is corrected
