@@ -109,6 +109,8 @@ class OutputFile:
             OSError: the data cannot be written to the disk; the scratch file stays.
         """
         scratch = scratch or self.scratch
+        if scratch == self.scratch:
+            self._open = False  # it is complete: whatever fails now, nothing is removed
         _sync(scratch)
         try:
             if self._force:
@@ -122,8 +124,6 @@ class OutputFile:
                 f"{self.argument}: '{self.path}' cannot be given its name ({reason}); "
                 f"the result is complete in '{scratch}', rename that."
             ) from error
-        if scratch == self.scratch:
-            self._open = False
         with contextlib.suppress(OSError):  # some filesystems do not sync folders
             _sync(self.path.parent)
 

@@ -141,7 +141,6 @@ def test_a_file_that_appears_during_the_run_is_not_replaced(tmp_path: Path) -> N
         out.write_bytes(b"theirs")
         with pytest.raises(PenumbraError, match=output.scratch.name):
             output.commit()
-        output.keep()
     assert out.read_bytes() == b"theirs" and output.scratch.read_bytes() == b"ours"
 
 
