@@ -9,7 +9,7 @@ import numpy as np
 from engines.blazepose.people.appearance import difference
 from engines.blazepose.people.similarity import oks
 from engines.blazepose.people.stretching import is_stretched
-from engines.blazepose.people.track import Candidate, Track
+from engines.blazepose.people.track import COAST, Candidate, Track
 from engines.types import LIMB_LANDMARKS, Landmarks, Roi
 
 _LIMBS = list(LIMB_LANDMARKS)
@@ -104,5 +104,6 @@ def _pose_change(track: Track, found: Candidate) -> float:
     fading = 1 - track.hidden / _POSE_FRAMES
     if fading <= 0:
         return 0.0
-    moved = replace(track.landmarks, points=track.landmarks.points + track.velocity)
+    steps = min(track.hidden + 1, COAST)
+    moved = replace(track.landmarks, points=track.landmarks.points + steps * track.velocity)
     return fading * (1.0 - oks(moved, found.landmarks))

@@ -17,7 +17,7 @@ _DOUBTFUL = 3
 """The last regions before a person gets out of sight: they slide to whoever is in front."""
 _SAME_SIDES = 30
 """Frames out of sight after which left and right may have changed places."""
-_COAST = 20
+COAST = 20
 """Frames for which somebody out of sight is expected to walk on."""
 
 
@@ -116,7 +116,7 @@ class Track:
     @property
     def expected(self) -> Roi:
         """The region where the person should be in the frame that follows."""
-        return _moved(self.roi, min(self.hidden + 1, _COAST) * self.velocity)
+        return _moved(self.roi, min(self.hidden + 1, COAST) * self.velocity)
 
 
 def _moved(roi: Roi, by: Float[np.ndarray, "2"]) -> Roi:

@@ -22,12 +22,14 @@ size, pose and the colours of the clothes (`appearance`). The policy:
   number is never given twice.
 - Arriving. The first to be found count at once. Who joins later counts after `CONFIRM` frames, so
   that one false detection is not a person, and if the image has changed where they are, so that
-  furniture is none (`background`). Who is small (`SMALLEST`) is background.
+  furniture is none (`background`), or somebody was followed there before. Who is small
+  (`SMALLEST`) is background.
 - Too many. Nobody in sight is given up for somebody new, unless the new one is `REPLACE` times as
-  large as the smallest.
+  large as the smallest, and as sure to be a person as whoever joins.
 """
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
@@ -64,6 +66,9 @@ with others covered."""
 SMALLEST = 0.1
 """Side of a region below which nobody is tracked, in the shorter side of the image."""
 REPLACE = 2.0
+"""How much larger somebody is who takes another's place."""
+_PLACES = 8
+"""Places of people who were forgotten that are remembered."""
 
 LookForPeople = Callable[[UInt8[np.ndarray, "h w 3"], Roi | None], list[Detection]]
 """The people of a square of an image: `engines.blazepose.detector.Detector.people`."""
@@ -99,6 +104,8 @@ class PeopleTracker:
         self._tracks: list[Track] = []
         self._frames = 0
         self._near_others: frozenset[Track] = frozenset()
+        self._places: deque[Roi] = deque(maxlen=_PLACES)
+        """Where people were last seen who were forgotten."""
         self._background = Background()
         self._lookout = Lookout(self._background)
 
@@ -235,20 +242,28 @@ class PeopleTracker:
         fresh = [one for i, one in enumerate(found) if i not in pairs.values()]
         fresh = [one for one in fresh if one.roi.size >= SMALLEST * shorter_side]
         self._tracks += [Track(one.landmarks, one.roi, one.colours) for one in fresh]
-        self._tracks = [track for track in self._tracks if _is_kept(track)]
+        for track in [one for one in self._tracks if not _is_kept(one)]:
+            if track.track_id is None:
+                self._tracks.remove(track)
+            else:
+                self._give_up(track)
         self._limit()
 
     def _number(self, image: UInt8[np.ndarray, "h w 3"], alone: bool) -> None:
         """Give numbers to those who count from now on."""
-        for track in self._tracks:
-            if track.track_id is None and (alone or self._has_come(image, track)):
+        for track in [one for one in self._tracks if one.track_id is None]:
+            if (alone or self._has_come(image, track)) and self._make_room(track):
                 self._last_id += 1
                 track.track_id = self._last_id
 
     def _has_come(self, image: UInt8[np.ndarray, "h w 3"], track: Track) -> bool:
         """Whether somebody who joins others is surely a person."""
         others = [one.landmarks for one in self._tracks if one is not track and not one.hidden]
-        return track.seen >= CONFIRM and not self._background.has(image, track.landmarks, others)
+        if track.seen < CONFIRM:
+            return False
+        if any(same_region(track.roi, place) for place in self._places):
+            return True  # a person was there; the background was learned with this person in it
+        return not self._background.has(image, track.landmarks, others)
 
     def _pairs(self, found: list[Candidate]) -> dict[int, int]:
         """Return which track is continued by which candidate."""
@@ -258,17 +273,41 @@ class PeopleTracker:
         return dict(assign(costs.reshape(len(self._tracks), len(found)), UNMATCHED))
 
     def _limit(self) -> None:
-        """Give up whom N leaves no place for."""
-        in_sight = [track for track in self._tracks if not track.hidden]
-        while len(in_sight) > self._max_people:
-            in_sight.sort(key=lambda track: (track.track_id is None, -track.roi.size))
-            last = in_sight[-1]
-            known = [track for track in in_sight if track.track_id is not None]
-            smallest = known[-1] if known else last
-            if last.track_id is None and last.roi.size > REPLACE * smallest.roi.size:
-                last = smallest
-            in_sight.remove(last)
-            self._tracks.remove(last)
+        """Give up whom N leaves no place for.
+
+        Who is far larger than somebody known is followed beyond N until it is sure that this is a
+        person (`_number`): nobody loses the place to a piece of furniture.
+        """
+        in_sight = sorted(
+            (track for track in self._tracks if not track.hidden), key=lambda one: -one.roi.size
+        )
+        known = [track for track in in_sight if track.track_id is not None]
+        others = [track for track in in_sight if track.track_id is None]
+        kept, places = known[: self._max_people], max(self._max_people - len(known), 0)
+        kept += others[:places]
+        if len(others) > places and _replaces(others[places], known):
+            kept.append(others[places])
+        self._tracks = [track for track in self._tracks if track.hidden or track in kept]
+
+    def _make_room(self, newcomer: Track) -> bool:
+        """Give up the smallest of N known people for somebody far larger, if there is no place."""
+        known = [t for t in self._tracks if t.track_id is not None and not t.hidden]
+        if len(known) < self._max_people:
+            return True
+        if not _replaces(newcomer, known):
+            return False
+        self._give_up(min(known, key=lambda one: one.roi.size))
+        return True
+
+    def _give_up(self, track: Track) -> None:
+        """Forget somebody, but not where it was: a person may stay there."""
+        self._tracks.remove(track)
+        self._places.append(track.roi)
+
+
+def _replaces(newcomer: Track, known: Sequence[Track]) -> bool:
+    """Whether somebody is so much larger than the smallest known person as to take the place."""
+    return bool(known) and newcomer.roi.size > REPLACE * min(one.roi.size for one in known)
 
 
 def _is_kept(track: Track) -> bool:

@@ -209,3 +209,38 @@ def test_one_person_at_most_is_the_tracker_of_one_person() -> None:
             np.testing.assert_array_equal(found[0].landmarks.points, plain.points)
     both[1].reset()
     assert both[1].known == frozenset()
+
+
+WIDE = np.full((600, 900, 3), 90, np.uint8)
+
+
+def test_something_large_that_is_no_person_takes_nobody_s_place() -> None:
+    stage, tracker = opened(2)
+    adult, child, chair = (120.0, 110.0), (400.0, 50.0), (720.0, 130.0)
+    numbers = set()
+    for t in range(60):
+        x = child[0] + 3 * min(t % 40, 40 - t % 40)
+        stage.people = [adult, (x, child[1]), *([chair] if t == 48 else [])]
+        numbers.add(tuple(sorted(p.track_id for p in tracker(stage.drawn(WIDE)))))
+    assert numbers == {(1, 2)}
+
+
+def test_somebody_large_who_comes_takes_the_place_of_the_smallest() -> None:
+    stage, tracker = opened(2)
+    adult, child = (120.0, 110.0), (400.0, 50.0)
+    for t in range(60):
+        stage.people = [adult, child] + ([(720.0, 130.0)] if t >= 20 else [])
+        found = tracker(stage.drawn(WIDE))
+    assert sorted(p.track_id for p in found) == [1, 3]
+
+
+def test_who_was_forgotten_where_they_still_sit_is_found_again() -> None:
+    """The background was learned with the sitter in it."""
+    stage, tracker = opened()
+    both = [(150.0, 110.0), (650.0, 110.0)]
+    stage.people = both
+    room = stage.drawn(WIDE)
+    for t in range(220):
+        stage.people = both[:1] if 60 <= t < 155 else both
+        found = tracker(room.copy())
+    assert sorted(p.track_id for p in found) == [1, 3]

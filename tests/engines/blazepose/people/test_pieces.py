@@ -247,3 +247,13 @@ def test_left_and_right_are_remembered_for_a_while_out_of_sight(frames: int, kep
     exchanged = replace(first, points=first.points[order])
     right_again = np.array_equal(track.sides(exchanged).points[11:], first.points[11:])
     assert right_again == kept
+
+
+@pytest.mark.parametrize("hidden", [0, 1, 3])
+def test_who_walks_on_unseen_is_expected_in_the_same_pose(hidden: int) -> None:
+    track = tracked(100.0)
+    for x in (112.0, 124.0, 136.0):
+        track.see(seen(x), alone=True)
+    for _ in range(hidden):
+        track.miss()
+    assert cost(track, seen(136.0 + 12.0 * (hidden + 1))) == pytest.approx(0.0, abs=1e-6)
