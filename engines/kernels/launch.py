@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -23,6 +24,7 @@ from engines.cache import is_damaged, seal, writable_folder
 from engines.errors import PenumbraError
 
 _BINARIES = {".o", ".cubin", ".ptx", ".meta"}
+_STARTING = threading.Lock()
 NO_DRIVER = b"Could not find or load the NVIDIA CUDA driver"
 
 
@@ -42,8 +44,14 @@ def open_device(device: str) -> wp.Device:
     return known[device]
 
 
-@cache
 def _start_warp() -> None:
+    """Initialise Warp once, whichever thread comes first: stderr is diverted meanwhile."""
+    with _STARTING:
+        _start_warp_once()
+
+
+@cache
+def _start_warp_once() -> None:
     """Initialise Warp without its greeting, its compiled kernels in our cache."""
     wp.config.log_level = wp.LOG_WARNING
     if wp.config.kernel_cache_dir is None and "WARP_CACHE_PATH" not in os.environ:
