@@ -181,6 +181,22 @@ def from_opencv(
     return Intrinsics(fx, fy, cx, cy, size, dist, source)
 
 
+def look_at(center: Float[np.ndarray, "*B 2"]) -> Float[np.ndarray, "*B 3 3"]:
+    """Return the smallest rotation of the z axis to the ray through `center` (Rodrigues)."""
+    u, v = center[..., 0], center[..., 1]
+    z = 1.0 / np.sqrt(u * u + v * v + 1.0)
+    x, y = u * z, v * z
+    a = 1.0 / (1.0 + z)
+    R = np.empty((*center.shape[:-1], 3, 3), center.dtype)
+    R[..., 0, 0] = 1 - a * x * x
+    R[..., 1, 1] = 1 - a * y * y
+    R[..., 2, 2] = z
+    R[..., 0, 1] = R[..., 1, 0] = -a * x * y
+    R[..., 0, 2], R[..., 2, 0] = x, -x
+    R[..., 1, 2], R[..., 2, 1] = y, -y
+    return R
+
+
 def axis_std_by_focal(focal_error: float, z: float) -> float:
     """Standard deviation along the optical axis that an uncertain focal length causes, metres.
 

@@ -19,6 +19,8 @@ from engines.types import NUM_BETAS, NUM_JOINTS, PARENTS
 
 TURNS = 3 * NUM_JOINTS
 DIM = TURNS + NUM_BETAS + 3
+PELVIS = slice(TURNS + NUM_BETAS, DIM)
+"""Where p is."""
 _ABOVE = np.maximum(PARENTS, 0)
 """The parent of each joint; the root's own number for the root."""
 

@@ -13,7 +13,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from engines.coordinates import DIM
+from engines.camera import look_at
+from engines.coordinates import DIM, PELVIS
 from engines.fitting.bodies import Bodies, steps_from_first
 from engines.fitting.residuals import Rows
 
@@ -45,25 +46,37 @@ class Anchor:
 
 def anchor_of(bodies: Bodies, weights: Float[np.ndarray, "K"], shrinkage: float) -> Anchor:
     """Take the covariance of hypotheses; see `anchor_of_steps`."""
-    return anchor_of_steps(steps_from_first(bodies), weights, shrinkage)
+    return anchor_of_steps(steps_from_first(bodies), weights, shrinkage, bodies.pelvis[0])
 
 
 def anchor_of_steps(
-    steps: Float[np.ndarray, "K D"], weights: Float[np.ndarray, "K"], shrinkage: float
+    steps: Float[np.ndarray, "K D"],
+    weights: Float[np.ndarray, "K"],
+    shrinkage: float,
+    pelvis: Float[np.ndarray, "3"],
 ) -> Anchor:
     """Take the covariance of hypotheses, in the coordinates around number 0.
+
+    Of the pelvis' position the distance is least certain. Off the camera's axis that is a
+    correlation of its coordinates, which must not be shrunk: there they are taken along and across
+    the viewing ray.
 
     Args:
         steps: from number 0 to each of them.
         weights: theirs, which sum to one.
         shrinkage: share of the diagonal matrix in the mixture of it and the full one.
+        pelvis: of number 0, camera frame, metres.
     """
+    R_cam_ray = look_at(pelvis[:2] / pelvis[2]).astype(steps.dtype)
     steps = steps - weights @ steps
+    steps[:, PELVIS] = steps[:, PELVIS] @ R_cam_ray
     cov = (steps * weights[:, None]).T @ steps
     diagonal = cov.reshape(-1)[:: DIM + 1]  # a view
     variance = diagonal + _LEAST_VARIANCE
     cov *= 1.0 - shrinkage
     diagonal[:] = variance
+    cov[PELVIS] = R_cam_ray @ cov[PELVIS]
+    cov[:, PELVIS] = cov[:, PELVIS] @ R_cam_ray.T
     return Anchor(cov)
 
 

@@ -28,7 +28,7 @@ from engines.fitting.anchor import Anchor, anchor_of_steps, conditioned, holding
 from engines.fitting.bodies import bodies_of
 from engines.fitting.fused import FusedSolver, Targets
 from engines.fitting.gate import belief, normalised_innovation
-from engines.fitting.observation import LANDMARKS, Observation, landmark_sigma, observe
+from engines.fitting.observation import LANDMARKS, Observation, observe
 from engines.fitting.residuals import Residuals
 from engines.fitting.settings import FitConfig
 from engines.flow.sampler import FlowOutput, PosedHypotheses
@@ -78,12 +78,10 @@ class HypothesisFitter:
             samples: of the flow.
             landmarks: that it was given.
             intrinsics: of the image.
-            sigma: of each landmark if it is certainly visible, on the plane z = 1, where it is
-                known better than from its heatmap.
+            sigma: of each landmark if it is certainly visible, on the plane z = 1 of the
+                camera, where it is known better than from its heatmap.
         """
-        if sigma is None:
-            sigma = landmark_sigma(samples.half_size, landmarks.peak, self.config)
-        seen = observe(landmarks, intrinsics, sigma, self.config.min_visibility)
+        seen = observe(landmarks, intrinsics, samples.view, self.config, sigma)
         fitted = self.fit(samples.hypotheses, seen)
         return samples if fitted is None else replace(samples, posed=fitted)
 
@@ -97,7 +95,8 @@ class HypothesisFitter:
             return None
         config, solver = self.config, self._solver
         solver.load(drawn)
-        anchor = anchor_of_steps(solver.steps_from_first(), drawn.weights, config.shrinkage)
+        steps, pelvis = solver.steps_from_first(), drawn.joints[0, 0]
+        anchor = anchor_of_steps(steps, drawn.weights, config.shrinkage, pelvis)
         trust = self._belief(anchor, seen)
         if trust == 0.0:
             return None

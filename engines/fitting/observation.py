@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from engines.camera import Intrinsics
 from engines.fitting.settings import FitConfig
+from engines.flow.features import VirtualCamera
 from engines.flow.sampler import features_of
 from engines.types import LIMB_LANDMARKS, Landmarks
 
@@ -39,13 +40,25 @@ class Observation:
 def observe(
     landmarks: Landmarks,
     intrinsics: Intrinsics,
-    sigma: Float[np.ndarray, "33"],
-    min_visibility: float,
+    view: VirtualCamera,
+    config: FitConfig,
+    sigma: Float[np.ndarray, "33"] | None = None,
 ) -> Observation:
-    """Take the limb landmarks of one person; see `observed`."""
+    """Take the limb landmarks of one person; see `observed`.
+
+    Args:
+        landmarks, intrinsics: of the image.
+        view: of the person (`engines.flow.features`).
+        config: of the fit.
+        sigma: of each landmark if it is certainly visible, on the plane z = 1 of the camera; as
+            its heatmap says when None.
+    """
     inside = ((landmarks.points >= 0) & (landmarks.points < np.array(intrinsics.size))).all(-1)
     rays = intrinsics.rays(landmarks.points)
-    return observed(rays, inside, landmarks.visibility, sigma, min_visibility)
+    if sigma is None:
+        in_view = landmark_sigma(float(view.half_size), landmarks.peak, config)
+        sigma = in_view * stretch(rays, view.R_cam_view)
+    return observed(rays, inside, landmarks.visibility, sigma, config.min_visibility)
 
 
 def observed(
@@ -76,15 +89,28 @@ def observed(
 def landmark_sigma(
     half_size: float, peak: Float[np.ndarray, "33"], config: FitConfig
 ) -> Float[np.ndarray, "33"]:
-    """Return standard deviations of landmarks that are certainly visible, on the plane z = 1.
+    """Return standard deviations of landmarks that are certainly visible.
+
+    Both are on the plane z = 1 of the view, whose axis points at the person.
 
     Args:
-        half_size: half the person's size on the plane z = 1.
+        half_size: half the person's size.
         peak: largest probability of each landmark's heatmap, NaN where unknown.
         config: of the fit.
     """
     known = np.where(np.isnan(peak), config.usual_peak, np.maximum(peak, 1e-3))
     return half_size * np.minimum(config.sigma * known**-config.peak_power, config.max_sigma)
+
+
+def stretch(
+    rays: Float[np.ndarray, "n 2"], R_cam_view: Float[np.ndarray, "3 3"]
+) -> Float[np.ndarray, "n"]:
+    """Return how much longer things are on the camera's plane z = 1 than on the view's.
+
+    A point p = (u, v, 1) of the camera's plane is R^T p / z on the view's, with z = (R^T p)_3. That
+    divides areas by z^3, so lengths by z^1.5 in the mean over directions.
+    """
+    return (rays @ R_cam_view[:2, 2] + R_cam_view[2, 2]) ** 1.5
 
 
 @dataclass(frozen=True)
@@ -102,8 +128,7 @@ def limbs_of(people: Sequence[tuple[Landmarks, Intrinsics]], config: FitConfig) 
     rays, sigma = [], []
     for landmarks, intrinsics in people:
         _, view = features_of(landmarks, intrinsics, "landmarks_2d")
-        certain = landmark_sigma(float(view.half_size), landmarks.peak, config)
-        seen = observe(landmarks, intrinsics, certain, config.min_visibility)
+        seen = observe(landmarks, intrinsics, view, config)
         rays.append(intrinsics.rays(landmarks.points)[LANDMARKS])
         sigma.append(np.full(len(LANDMARKS), UNSEEN))
         sigma[-1][seen.index] = seen.sigma

@@ -51,12 +51,17 @@ class FitConfig:
     costs thousands is none that the prior knows."""
 
     def __post_init__(self) -> None:
-        """Check the standard deviations, and the losses in units of them."""
-        for name in ("sigma", "max_sigma", "cauchy", "depth_sigma", "limit_sigma"):
+        """Check what is divided by."""
+        positive = ("sigma", "max_sigma", "cauchy", "depth_sigma", "limit_sigma")
+        for name in (*positive, "prior_share", "prior_nats"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise PenumbraError(
                     f"{name}: is {getattr(self, name)}; give a finite number above 0."
                 )
+        if not self.full_belief < self.no_belief:
+            raise PenumbraError(
+                f"no_belief: is {self.no_belief}; give more than full_belief, {self.full_belief}."
+            )
 
 
 WITHOUT_HEATMAPS = FitConfig(sigma=0.025, peak_power=0.0)

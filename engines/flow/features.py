@@ -23,6 +23,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Bool, Float
 
+from engines.camera import look_at
 from engines.types import LIMB_LANDMARKS, NUM_LANDMARKS
 
 LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP = 11, 12, 23, 24
@@ -144,7 +145,7 @@ def _in_view(
 ) -> tuple[dict[str, np.ndarray], Float[np.ndarray, "*B 3 3"], Float[np.ndarray, "*B"]]:
     """Return what both encodings share: parts of the vector, R_cam_view, and the half size."""
     center = rays[..., TORSO, :].mean(-2)
-    R_cam_view = _look_at(center)
+    R_cam_view = look_at(center)
     homogeneous = (
         np.concatenate([rays, np.ones_like(rays[..., :1])], -1) @ R_cam_view
     )  # row vectors: R^T p
@@ -164,22 +165,6 @@ def _in_view(
 def _vector(parts: Mapping[str, np.ndarray], layout: Mapping[str, slice]) -> np.ndarray:
     vector = np.concatenate([parts[name] for name in layout], -1)
     return vector.clip(-8.0, 8.0).astype(np.float32)
-
-
-def _look_at(center: Float[np.ndarray, "*B 2"]) -> Float[np.ndarray, "*B 3 3"]:
-    """Return the smallest rotation of the z axis to the ray through `center` (Rodrigues)."""
-    u, v = center[..., 0], center[..., 1]
-    z = 1.0 / np.sqrt(u * u + v * v + 1.0)
-    x, y = u * z, v * z
-    a = 1.0 / (1.0 + z)
-    R = np.empty((*center.shape[:-1], 3, 3), center.dtype)
-    R[..., 0, 0] = 1 - a * x * x
-    R[..., 1, 1] = 1 - a * y * y
-    R[..., 2, 2] = z
-    R[..., 0, 1] = R[..., 1, 0] = -a * x * y
-    R[..., 0, 2], R[..., 2, 0] = x, -x
-    R[..., 1, 2], R[..., 2, 1] = y, -y
-    return R
 
 
 def _torso_axes(world: Float[np.ndarray, "*B 33 3"]) -> Float[np.ndarray, "*B 3 3"]:

@@ -59,8 +59,8 @@ class FlowOutput:
     posed: PosedHypotheses
     joint_visible: Float[np.ndarray, "24"]
     """Probability that each joint is visible."""
-    half_size: float
-    """Half the person's size on the plane z = 1 of the view."""
+    view: VirtualCamera
+    """What the flow's numbers were relative to."""
     heavy: bool
     """Whether the heavy network found the landmarks."""
 
@@ -68,6 +68,11 @@ class FlowOutput:
     def hypotheses(self) -> Hypotheses:
         """The samples without their bone transforms."""
         return self.posed.hypotheses
+
+    @property
+    def half_size(self) -> float:
+        """Half the person's size on the plane z = 1 of the view."""
+        return float(self.view.half_size)
 
 
 class Sampler:
@@ -144,7 +149,7 @@ class Sampler:
         )
         visible = out["visible"].astype(np.float64)
         posed_hypotheses = PosedHypotheses(hypotheses, posed.T_cam_rest)
-        return FlowOutput(posed_hypotheses, visible, float(view.half_size), heavy)
+        return FlowOutput(posed_hypotheses, visible, view, heavy)
 
 
 def _write(inputs: Mapping[str, np.ndarray], features: Float[np.ndarray, "F"]) -> None:

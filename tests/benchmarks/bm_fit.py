@@ -21,7 +21,7 @@ import numpy as np  # noqa: E402
 from engines.blazepose.tracker import open_tracker  # noqa: E402
 from engines.body import BodyModel  # noqa: E402
 from engines.fitting.fit import HypothesisFitter, dither  # noqa: E402
-from engines.fitting.observation import landmark_sigma, observe  # noqa: E402
+from engines.fitting.observation import observe  # noqa: E402
 from engines.fitting.reference import fit_reference  # noqa: E402
 from engines.fitting.settings import FitConfig  # noqa: E402
 from engines.flow.sampler import open_sampler, skeleton_of  # noqa: E402
@@ -56,8 +56,7 @@ def main(num_hypotheses: int) -> None:
 
     def reference() -> object:
         config = FitConfig()
-        sigma = landmark_sigma(samples.half_size, landmarks.peak, config)
-        seen = observe(landmarks, camera, sigma, config.min_visibility)
+        seen = observe(landmarks, camera, samples.view, config)
         return fit_reference(skeleton, samples.hypotheses, seen, dither(num_hypotheses), config)
 
     calls: dict[str, Callable[[], object]] = {"sampling": lambda: sampler(landmarks, camera)}

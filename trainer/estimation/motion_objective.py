@@ -25,7 +25,7 @@ from engines.fitting.bodies import (
     take,
 )
 from engines.fitting.bodies import moved as moved_bodies
-from engines.fitting.observation import LANDMARKS, landmark_sigma, observe
+from engines.fitting.observation import LANDMARKS, observe
 from engines.fitting.sequences.denoise import split_windows
 from engines.fitting.sequences.floor import FEET
 from engines.fitting.sequences.sequence import FEWEST_FRAMES
@@ -112,8 +112,7 @@ class MotionFitter:
         """Limb landmarks on the plane z = 1 and their sigma, infinite where nothing is seen."""
         _, landmarks, camera, _ = moment
         config = self._config
-        certain = landmark_sigma(samples.half_size, landmarks.peak, config)
-        seen = observe(landmarks, camera, certain, config.min_visibility)
+        seen = observe(landmarks, camera, samples.view, config)
         rays, sigma = np.zeros((len(LANDMARKS), 2)), np.full(len(LANDMARKS), np.inf)
         rays[seen.index], sigma[seen.index] = seen.rays, seen.sigma
         return rays, sigma

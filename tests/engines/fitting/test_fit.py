@@ -15,15 +15,17 @@ from engines.fitting.gate import belief, normalised_innovation
 from engines.fitting.observation import JOINTS, LANDMARKS, landmark_sigma, observe
 from engines.fitting.residuals import Rows
 from engines.fitting.settings import FitConfig
+from engines.flow.features import VirtualCamera
 from engines.flow.sampler import FlowOutput, PosedHypotheses
 from engines.kernels import Skeleton
-from engines.rotations import inverse_right_jacobian, log_so3
+from engines.rotations import exp_so3, inverse_right_jacobian, log_so3
 from engines.types import MIRRORED_LANDMARKS, Hypotheses, Landmarks, Roi
 from tests.support.fitting_problem import draws_around, random_anchor, random_bodies
 
 K = 60
 CAMERA = Intrinsics(800.0, 800.0, 640.0, 640.0, (1280, 1280))
 HALF_SIZE = 0.3
+VIEW = VirtualCamera(np.eye(3), np.array(HALF_SIZE), np.eye(3))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def samples(skeleton: Skeleton) -> FlowOutput:
     log_q = np.arange(K, dtype=np.float32)
     hypotheses = Hypotheses(*single, log_q, np.full(K, 1 / K, np.float32))
     posed = PosedHypotheses(hypotheses, np.zeros((K, 24, 3, 4), np.float32))
-    return FlowOutput(posed, np.ones(24), HALF_SIZE, heavy=False)
+    return FlowOutput(posed, np.ones(24), VIEW, heavy=False)
 
 
 def landmarks_of(samples: FlowOutput, k: int) -> Landmarks:
@@ -274,11 +276,42 @@ def test_a_landmark_may_have_a_sigma_of_its_own(
     assert distances(blurred, landmarks)[:, wrist].mean() > 1.1 * sharp.mean()
 
 
+def turned(samples: FlowOutput, R: np.ndarray) -> FlowOutput:
+    """The same person elsewhere in the field of view: camera frame and view turned by R."""
+    drawn = samples.hypotheses
+    rotvec, joints = drawn.rotvec.copy(), drawn.joints @ R.T.astype(np.float32)
+    rotvec[:, 0] = log_so3(R @ exp_so3(rotvec[:, 0]))
+    transl = joints[:, 0] - (drawn.joints[:, 0] - drawn.transl)
+    posed = PosedHypotheses(
+        replace(drawn, rotvec=rotvec, joints=joints, transl=transl), samples.posed.T_cam_rest
+    )
+    return replace(samples, posed=posed, view=replace(VIEW, R_cam_view=R))
+
+
+@pytest.mark.parametrize("degrees", [15, 30, 45])
+def test_a_person_off_the_axis_is_fitted_as_one_on_it(
+    fitter: HypothesisFitter, samples: FlowOutput, degrees: float
+) -> None:
+    """Sigma and anchor are those of the view, whatever its direction."""
+    wide = Intrinsics(400.0, 400.0, 1280.0, 1280.0, (2560, 2560))
+    R = exp_so3(np.deg2rad([0.0, degrees, 0.0]))
+    fitted = []
+    for one in (samples, turned(samples, R)):
+        points = np.full((33, 2), 1280.0)
+        points[LANDMARKS] = wide.project(one.hypotheses.joints[[0, 7]].mean(0)[JOINTS])
+        landmarks = replace(landmarks_of(samples, 7), points=points)
+        fitted.append(fitter(one, landmarks, wide).hypotheses.joints)
+    back = fitted[1] @ R.astype(np.float32)
+    moved = np.linalg.norm(fitted[0] - samples.hypotheses.joints, axis=-1).mean()
+    assert np.linalg.norm(back - fitted[0], axis=-1).mean() < 0.1 * moved
+
+
 def test_landmarks_are_observed_with_their_visibility(samples: FlowOutput) -> None:
     landmarks = landmarks_of(samples, 0)
     visibility = np.linspace(0.2, 1.0, 33)
     sigma = landmark_sigma(2.0, np.ones(33), FitConfig(sigma=0.1))
-    seen = observe(replace(landmarks, visibility=visibility), CAMERA, sigma, 0.5)
+    config = FitConfig(min_visibility=0.5)
+    seen = observe(replace(landmarks, visibility=visibility), CAMERA, VIEW, config, sigma)
     assert (LANDMARKS[seen.index] == LANDMARKS[1:]).all()
     np.testing.assert_array_equal(seen.joints, JOINTS[1:])
     np.testing.assert_allclose(seen.sigma, 0.2 / visibility[LANDMARKS[1:]], rtol=1e-6)
@@ -316,3 +349,9 @@ def test_random_displacements_are_the_same_in_every_frame_and_none_for_the_best(
 def test_the_fits_bodies_are_the_hypotheses(samples: FlowOutput, skeleton: Skeleton) -> None:
     start = bodies_of(skeleton, samples.hypotheses)
     np.testing.assert_allclose(start.joints, samples.hypotheses.joints, atol=2e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"prior_share": 0.0}, {"prior_nats": 0.0}, {"no_belief": 0.75}])
+def test_options_that_would_be_divided_by_nothing_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(PenumbraError, match=next(iter(wrong))):
+        FitConfig(**wrong)

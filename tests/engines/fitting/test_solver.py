@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from engines.coordinates import DIM, TURNS
+from engines.camera import look_at
+from engines.coordinates import DIM, PELVIS, TURNS
 from engines.fitting.anchor import Anchor, anchor_of, conditioned
 from engines.fitting.bodies import Bodies, moved, pose, take
 from engines.fitting.charts import Turns
@@ -182,6 +183,9 @@ def test_the_anchor_is_the_weighted_covariance_with_shrunk_correlations(
     np.testing.assert_allclose(
         full / np.outer(deviation, deviation), true.cov / np.outer(deviation, deviation), atol=0.1
     )
+    along = np.eye(DIM)  # the pelvis along and across its ray
+    along[PELVIS, PELVIS] = look_at(drawn.pelvis[0, :2] / drawn.pelvis[0, 2])
+    full, shrunk = (along.T @ cov @ along for cov in (full, shrunk))
     np.testing.assert_allclose(np.diag(shrunk), np.diag(full), rtol=1e-6)
     off = ~np.eye(DIM, dtype=bool)
     np.testing.assert_allclose(shrunk[off], 0.75 * full[off], atol=1e-12)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from engines.body import BodyModel, joints_only
+from engines.flow.features import VirtualCamera
 from engines.flow.sampler import FlowOutput, PosedHypotheses
 from engines.flow.stature import HEIGHT_RANGE_CM, Stature
 from engines.types import Hypotheses
@@ -20,7 +21,8 @@ def samples(body: BodyModel) -> FlowOutput:
     parts = (drawn.rotvec, betas, drawn.transl, joints, drawn.log_q, drawn.weights)
     hypotheses = Hypotheses(*(part.astype(np.float32) for part in parts))
     posed = PosedHypotheses(hypotheses, np.zeros((K, 24, 3, 4), np.float32))
-    return FlowOutput(posed, np.ones(24), 0.3, heavy=False)
+    view = VirtualCamera(np.eye(3), np.array(0.3), np.eye(3))
+    return FlowOutput(posed, np.ones(24), view, heavy=False)
 
 
 @pytest.mark.parametrize("height_m", [1.5, 1.7, 1.95])

@@ -99,7 +99,7 @@ def live_fit(
     weights = np.full(K, 1 / K, np.float32)
     hypotheses = Hypotheses(*single, np.zeros(K, np.float32), weights)
     posed = PosedHypotheses(hypotheses, np.zeros((K, 24, 3, 4), np.float32))
-    samples = FlowOutput(posed, np.ones(24), float(view.half_size), False)
+    samples = FlowOutput(posed, np.ones(24), view, False)
     return fitter(samples, landmarks, camera).hypotheses
 
 
