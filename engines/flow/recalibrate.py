@@ -59,6 +59,9 @@ _MAX_CHANGE = 1.5
 """Limit of |T - I| (Frobenius): joints that hardly vary cannot be made to vary at will."""
 _NEAREST_RATIO = 0.05
 """Smallest distance along the ray, in relation to the best estimate's."""
+_MAX_POWER = 32.0
+"""Largest power of distances' ratios: bodies at one distance cannot be spread at will."""
+_MAX_TRIALS = 60
 _WIDENING = 1e-6
 """(1 mm)^2, added to covariances, which may vanish."""
 _WHOLE_BODY = [*range(3), *range(DIM - 3, DIM)]
@@ -191,16 +194,21 @@ def scaled_distances(
 ) -> Float[np.ndarray, "K"]:
     """Return distances with the standard deviation `std`, all of them positive.
 
-    Each becomes d_0 (d_k / d_0)^power; the power that gives `std` is found by iteration. A body
-    that a fit or a broad posterior has put beside or behind the camera counts as near to it.
+    Each becomes d_0 (d_k / d_0)^power. The deviation grows exponentially with the power, so that
+    power *= std / deviation may overshoot further every time: where it leaves the bracket of what
+    was tried, and every third time anyway, the bracket is halved. A body that a fit or a broad
+    posterior has put beside or behind the camera counts as near to it.
     """
     log_ratio = np.log(np.maximum(distance / distance[0], _NEAREST_RATIO))
-    power, scaled = 1.0, distance
-    for _ in range(6):
+    power, low, high, scaled = 1.0, 0.0, _MAX_POWER, distance
+    for trial in range(_MAX_TRIALS):
         present_std = np.sqrt(weights @ (scaled - weights @ scaled) ** 2)
         if present_std < 1e-6 or abs(std - present_std) < 1e-4 * std:
             break
-        power *= std / present_std
+        low, high = (power, high) if present_std < std else (low, power)
+        wanted = power * std / present_std
+        halve = trial % 3 == 2 or not low < wanted < high
+        power = 0.5 * (low + high) if halve else wanted
         scaled = distance[0] * np.exp(power * log_ratio)
     return scaled
 

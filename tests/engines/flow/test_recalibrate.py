@@ -173,6 +173,21 @@ def test_distances_get_their_spread_and_stay_in_front() -> None:
     np.testing.assert_array_equal(scaled_distances(np.full(K, 3.0), weights, 1.0), 3.0)
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("relative", "factor"), [(0.1, 0.5), (0.4, 0.3), (0.4, 1.75), (0.8, 2.5)])
+def test_broad_distances_with_tails_get_their_spread(
+    seed: int, relative: float, factor: float
+) -> None:
+    """A few bodies far behind the others make the deviation grow fast with the power."""
+    rng = np.random.default_rng(seed)
+    distance = 3 * np.exp(relative * np.append(0.0, rng.standard_t(5, K - 1)))
+    weights = np.full(K, 1 / K)
+    std = factor * np.sqrt(weights @ (distance - weights @ distance) ** 2)
+    wide = scaled_distances(distance, weights, std)
+    assert wide.min() > 0
+    assert np.sqrt(weights @ (wide - weights @ wide) ** 2) == pytest.approx(std, rel=1e-3)
+
+
 def test_bodies_behind_the_camera_are_brought_in_front() -> None:
     """A fit may move the pelvis of a person at a desk there."""
     distance, weights = np.linspace(0.5, 0.7, K), np.full(K, 1 / K)
