@@ -227,12 +227,13 @@ def _frames(video: Path, count: int) -> Iterator[tuple[str, UInt8[np.ndarray, "h
     capture = cv2.VideoCapture(str(video)) if video.is_file() else cv2.VideoCapture()
     try:
         frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
-        every = max(1, frames // count) if frames > 0 else USUAL_EVERY
-        for i in range(every * count):
+        wanted = np.arange(count) * (frames / count if frames > 0 else USUAL_EVERY)
+        chosen = set(wanted.astype(int).tolist())
+        for i in range(max(chosen) + 1):
             grabbed, image = capture.read()
             if not grabbed:
                 return
-            if i % every == 0:
+            if i in chosen:
                 yield f"frame {i}", cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     finally:
         capture.release()
