@@ -12,8 +12,8 @@ from tests.support.paths import ROOT
 
 GROUND = {"engines"}
 TRAINER = (
-    *("motion", "render", "model", "data", "synthetic", "multiview", "priors", "methods", "runs"),
-    *("estimation", "evaluation", "live", "gravity", "datasets", "experiments"),
+    *("body", "motion", "render", "model", "data", "synthetic", "multiview", "priors", "methods"),
+    *("runs", "estimation", "evaluation", "live", "gravity", "datasets", "experiments"),
 )
 """The trainer's libraries: each imports only those to its left."""
 LIBRARIES = {f"trainer.{name}" for name in (*TRAINER, "export")}

@@ -28,9 +28,9 @@ class PeopleConfig:
     """Range of the standard deviation of the rotations that are added to a body's joints."""
     recombined: float = 0.3
     """Probability of each limb, the head and the trunk to come from another frame."""
-    bone_length: float = 0.05
-    """Standard deviation of the log of a bone's length, the same left and right: the shape space
-    has 0.9 % only.
+    bone_length: float = 0.035
+    """Standard deviation of the log of a bone's length, the same left and right, beside that of the
+    shape space.
     """
     fov_deg: tuple[float, float] = (40.0, 90.0)
     """Range of the field of view along the longer side."""
