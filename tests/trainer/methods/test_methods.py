@@ -233,7 +233,7 @@ def test_a_few_steps_bring_number_0_to_the_true_body(
     method = fresh(name, "3d", body, first_samples)
     before = center_error(method, batch)
     optimiser = torch.optim.Adam(method.parameters(), 5e-3)
-    for step in range(100):
+    for step in range(120):
         optimiser.zero_grad()
         method(batch, StepRng(0, step))[0].backward()
         optimiser.step()
