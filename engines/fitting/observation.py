@@ -55,10 +55,12 @@ def observe(
     """
     inside = ((landmarks.points >= 0) & (landmarks.points < np.array(intrinsics.size))).all(-1)
     rays = intrinsics.rays(landmarks.points)
-    if sigma is None:
+    if sigma is not None:
+        certain = sigma
+    else:
         in_view = landmark_sigma(float(view.half_size), landmarks.peak, config)
-        sigma = in_view * stretch(rays, view.R_cam_view)
-    return observed(rays, inside, landmarks.visibility, sigma, config.min_visibility)
+        certain = in_view * stretch(rays, view.R_cam_view)
+    return observed(rays, inside, landmarks.visibility, certain, config.min_visibility)
 
 
 def observed(

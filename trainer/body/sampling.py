@@ -49,7 +49,8 @@ def sample_bodies(count: int, ages: tuple[float, float], seed: int) -> SampledBo
 
     torch.manual_seed(seed)
     model = anny.Anny(rig="game_engine", topology="anny").to(dtype=torch.float32)
-    uniform = torch.distributions.Uniform(*(torch.tensor(age) for age in ages))
+    youngest, oldest = (torch.tensor(age) for age in ages)
+    uniform = torch.distributions.Uniform(youngest, oldest)
     _, phenotypes = SimpleShapeDistribution(model, morphological_age_distribution=uniform).sample(
         count
     )
