@@ -8,7 +8,8 @@ overlooks others, so those who were found are covered in every other look, and i
 reason (`covering`).
 Two sets of landmarks on one body count once (`duplicates`), a skeleton over two bodies not at all
 (`stretching`), and the cheapest assignment decides who is who (`continuity`, `matching`): by place,
-size, pose and the colours of the clothes (`appearance`). The policy:
+size, pose and the colours of the clothes (`appearance`). Who of them counts says `places`. The
+policy:
 
 - Crossing. Where two overlap and the landmarks of one jump, the network is shown that one with the
   other covered too (`covering`), and the answer counts that jumps less (`finding`); joints under
@@ -28,8 +29,7 @@ size, pose and the colours of the clothes (`appearance`). The policy:
   large as the smallest, and as sure to be a person as whoever joins.
 """
 
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import UInt8
@@ -44,6 +44,7 @@ from engines.blazepose.people.duplicates import merged
 from engines.blazepose.people.finding import FindAllLandmarks, Finder
 from engines.blazepose.people.matching import assign
 from engines.blazepose.people.one_person import OnePersonTracker
+from engines.blazepose.people.places import Places
 from engines.blazepose.people.similarity import overlap, same_region
 from engines.blazepose.people.stretching import split
 from engines.blazepose.people.track import Candidate, Track, TrackedPerson
@@ -53,8 +54,6 @@ from engines.types import LandmarkNetwork, Roi
 
 FORGET_AFTER = 90
 """Frames out of sight after which somebody is forgotten."""
-CONFIRM = 3
-"""Frames in a row in which somebody must be found who joins others."""
 LEARN_COLOURS_EVERY = 4
 """Frames between two images from which the colours of somebody who is alone are learned."""
 SURE = 0.95
@@ -65,11 +64,6 @@ SURE_AGAIN = 0.9
 with others covered."""
 SMALLEST = 0.1
 """Side of a region below which nobody is tracked, in the shorter side of the image."""
-REPLACE = 2.0
-"""How much larger somebody is who takes another's place."""
-_PLACES = 8
-"""Places of people who were forgotten that are remembered."""
-
 LookForPeople = Callable[[UInt8[np.ndarray, "h w 3"], Roi | None], list[Detection]]
 """The people of a square of an image: `engines.blazepose.detector.Detector.people`."""
 
@@ -104,9 +98,8 @@ class PeopleTracker:
         self._tracks: list[Track] = []
         self._frames = 0
         self._near_others: frozenset[Track] = frozenset()
-        self._places: deque[Roi] = deque(maxlen=_PLACES)
-        """Where people were last seen who were forgotten."""
         self._background = Background()
+        self._places = Places(self._max_people, self._background)
         self._lookout = Lookout(self._background)
 
     @property
@@ -243,27 +236,21 @@ class PeopleTracker:
         fresh = [one for one in fresh if one.roi.size >= SMALLEST * shorter_side]
         self._tracks += [Track(one.landmarks, one.roi, one.colours) for one in fresh]
         for track in [one for one in self._tracks if not _is_kept(one)]:
-            if track.track_id is None:
-                self._tracks.remove(track)
-            else:
-                self._give_up(track)
-        self._limit()
+            self._tracks.remove(track)
+            if track.track_id is not None:
+                self._places.left(track)
+        self._tracks = self._places.limited(self._tracks)
 
     def _number(self, image: UInt8[np.ndarray, "h w 3"], alone: bool) -> None:
         """Give numbers to those who count from now on."""
         for track in [one for one in self._tracks if one.track_id is None]:
-            if (alone or self._has_come(image, track)) and self._make_room(track):
+            if not (alone or self._places.has_come(image, track, self._tracks)):
+                continue
+            room = self._places.with_room_for(track, self._tracks)
+            if room is not None:
+                self._tracks = room
                 self._last_id += 1
                 track.track_id = self._last_id
-
-    def _has_come(self, image: UInt8[np.ndarray, "h w 3"], track: Track) -> bool:
-        """Whether somebody who joins others is surely a person."""
-        others = [one.landmarks for one in self._tracks if one is not track and not one.hidden]
-        if track.seen < CONFIRM:
-            return False
-        if any(same_region(track.roi, place) for place in self._places):
-            return True  # a person was there; the background was learned with this person in it
-        return not self._background.has(image, track.landmarks, others)
 
     def _pairs(self, found: list[Candidate]) -> dict[int, int]:
         """Return which track is continued by which candidate."""
@@ -271,43 +258,6 @@ class PeopleTracker:
             return {i: i for i in range(len(found))}  # everybody far from everybody else
         costs = np.array([[cost(track, one) for one in found] for track in self._tracks])
         return dict(assign(costs.reshape(len(self._tracks), len(found)), UNMATCHED))
-
-    def _limit(self) -> None:
-        """Give up whom N leaves no place for.
-
-        Who is far larger than somebody known is followed beyond N until it is sure that this is a
-        person (`_number`): nobody loses the place to a piece of furniture.
-        """
-        in_sight = sorted(
-            (track for track in self._tracks if not track.hidden), key=lambda one: -one.roi.size
-        )
-        known = [track for track in in_sight if track.track_id is not None]
-        others = [track for track in in_sight if track.track_id is None]
-        kept, places = known[: self._max_people], max(self._max_people - len(known), 0)
-        kept += others[:places]
-        if len(others) > places and _replaces(others[places], known):
-            kept.append(others[places])
-        self._tracks = [track for track in self._tracks if track.hidden or track in kept]
-
-    def _make_room(self, newcomer: Track) -> bool:
-        """Give up the smallest of N known people for somebody far larger, if there is no place."""
-        known = [t for t in self._tracks if t.track_id is not None and not t.hidden]
-        if len(known) < self._max_people:
-            return True
-        if not _replaces(newcomer, known):
-            return False
-        self._give_up(min(known, key=lambda one: one.roi.size))
-        return True
-
-    def _give_up(self, track: Track) -> None:
-        """Forget somebody, but not where it was: a person may stay there."""
-        self._tracks.remove(track)
-        self._places.append(track.roi)
-
-
-def _replaces(newcomer: Track, known: Sequence[Track]) -> bool:
-    """Whether somebody is so much larger than the smallest known person as to take the place."""
-    return bool(known) and newcomer.roi.size > REPLACE * min(one.roi.size for one in known)
 
 
 def _is_kept(track: Track) -> bool:

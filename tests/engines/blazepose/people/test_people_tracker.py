@@ -9,6 +9,7 @@ from engines.blazepose.detector import Detection
 from engines.blazepose.people import tracker as people
 from engines.blazepose.people import views
 from engines.blazepose.people.one_person import OnePersonTracker
+from engines.blazepose.people.places import CONFIRM
 from engines.blazepose.people.tracker import PeopleTracker
 from engines.blazepose.tracker import PoseTracker
 from engines.types import Landmarks, Roi
@@ -52,7 +53,7 @@ def test_who_joins_counts_after_some_frames_and_within_a_bounded_time() -> None:
     places = play(stage, tracker, [[(80.0, 100.0)]] * 5 + [[(80.0, 100.0), (380.0, 100.0)]] * 15)
     counts = [len(place) for place in places]
     first = counts.index(2)
-    assert 5 + people.CONFIRM - 1 <= first <= 5 + views.LOOK_EVERY + people.CONFIRM
+    assert 5 + CONFIRM - 1 <= first <= 5 + views.LOOK_EVERY + CONFIRM
     assert counts[first:] == [2] * (20 - first)
 
 
@@ -101,7 +102,7 @@ def test_who_stands_beside_somebody_is_found_when_that_one_is_covered() -> None:
 
     tracker._detector = detect
     stage.people = [(120.0, 100.0), (240.0, 100.0)]
-    waited = 2 * views.LOOK_EVERY + people.CONFIRM
+    waited = 2 * views.LOOK_EVERY + CONFIRM
     found = [tracker(image) for _ in range(waited)][-1]
     assert [round(p.landmarks.roi.center[0]) for p in found] == [120, 240]
     assert np.array_equal(found[0].landmarks.points, first.points)
